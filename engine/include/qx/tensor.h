@@ -1,0 +1,83 @@
+/* Tensors as they lie in a file: borrowed views and conversion to float32. */
+#ifndef QX_TENSOR_H
+#define QX_TENSOR_H
+
+#include "qx/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Every dtype of safetensors, in its alignment order. Columns: enumerator and file name, bits, class:
+ * FLOAT (values shown exactly in float32, quantizable), WIDE (goes through float32: badge ≈),
+ * INT (small integers, exact), NONE (listed only). */
+#define QX_DTYPE_LIST(X)                                                                           \
+    X(BOOL, 8, INT)                                                                                \
+    X(F4, 4, NONE)                                                                                 \
+    X(F6_E2M3, 6, NONE)                                                                            \
+    X(F6_E3M2, 6, NONE)                                                                            \
+    X(U8, 8, INT)                                                                                  \
+    X(I8, 8, INT)                                                                                  \
+    X(F8_E5M2, 8, FLOAT)                                                                           \
+    X(F8_E4M3, 8, FLOAT)                                                                           \
+    X(F8_E8M0, 8, NONE)                                                                            \
+    X(F8_E4M3FNUZ, 8, NONE)                                                                        \
+    X(F8_E5M2FNUZ, 8, NONE)                                                                        \
+    X(I16, 16, INT)                                                                                \
+    X(U16, 16, INT)                                                                                \
+    X(F16, 16, FLOAT)                                                                              \
+    X(BF16, 16, FLOAT)                                                                             \
+    X(I32, 32, WIDE)                                                                               \
+    X(U32, 32, WIDE)                                                                               \
+    X(F32, 32, FLOAT)                                                                              \
+    X(C64, 64, NONE)                                                                               \
+    X(F64, 64, WIDE)                                                                               \
+    X(I64, 64, WIDE)                                                                               \
+    X(U64, 64, WIDE)
+
+enum qx_dtype {
+#define QX_DTYPE_ENUM(name, bits, cls) QX_DTYPE_##name,
+    QX_DTYPE_LIST(QX_DTYPE_ENUM)
+#undef QX_DTYPE_ENUM
+        QX_DTYPE_COUNT
+};
+
+struct qx_dtype_info {
+    const char *name; /* as in the file: "BF16" */
+    int bits;         /* per element */
+    bool is_readable; /* values can be shown */
+    bool is_float;    /* F64, F32, F16, BF16, F8_*: may be quantized */
+    bool is_exact;    /* float32 holds every value */
+};
+const struct qx_dtype_info *qx_dtype_get(enum qx_dtype dtype);
+/* False when no dtype has this name. */
+bool qx_dtype_find(const char *name, enum qx_dtype *out);
+
+/* A view into a mapped file. Never owns; lives as long as its model. Row-major. */
+struct qx_tensor {
+    const char *name;
+    enum qx_dtype dtype;
+    int rank;               /* 0 = scalar; no upper bound but the file's */
+    const int64_t *shape;   /* [rank] */
+    int64_t numel;          /* product of shape, 1 for rank 0 */
+    const uint8_t *data;    /* unaligned; NULL when bytes is 0 */
+    uint64_t bytes;
+    uint64_t offset;        /* of data in its file */
+    int file;               /* index for qx_model_file */
+    const char *reason;     /* NULL, or why its values cannot be shown (one sentence) */
+};
+
+/* Elements first .. first+n-1 in storage order as float32 (F64 and 64-bit integers are rounded).
+ * QX_EUNSUPPORTED for dtypes that are not readable, QX_ERANGE. Pure; any thread. */
+enum qx_status qx_tensor_read(const struct qx_tensor *t, int64_t first, int64_t n, float *out,
+                              struct qx_error *err);
+
+/* How a tensor splits into output channels: storage is [outer, count, inner]; channel c holds the
+ * values (o, c, i) for all o, i, flattened in storage order over o then i. */
+struct qx_channels {
+    int64_t outer, count, inner;
+};
+/* Channel axis a in 0..rank-1 (rank 0: one channel of one value). */
+struct qx_channels qx_channels_of(const struct qx_tensor *t, int axis);
+
+#endif
