@@ -1,0 +1,75 @@
+/* A network that can be run: the graph of a model folder, its layers, and the float32 forward pass. */
+#ifndef QX_NET_H
+#define QX_NET_H
+
+#include "qx/job.h"
+#include "qx/model.h"
+#include "qx/quant.h"
+#include "qx/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum qx_role {
+    QX_ROLE_LINEAR,    /* weight of Conv, Gemm, MatMul: quantized by scope "linear" and "all" */
+    QX_ROLE_EMBEDDING, /* table of Gather, embeddings: quantized by scope "all" */
+    QX_ROLE_OTHER      /* norms, biases, shapes: never by a scope */
+};
+
+/* One weight tensor that a node uses. */
+struct qx_layer {
+    const char *name;  /* node name, a display alias ("conv1") */
+    const char *op;    /* "Conv" */
+    int64_t tensor;    /* index in the model */
+    enum qx_role role; /* LINEAR or EMBEDDING */
+    int axis;          /* output-channel axis (model-folder.md section 5) */
+    struct qx_channels channels;
+    int64_t macs;      /* multiply-adds per sample, 0 for embeddings */
+};
+
+struct qx_net;
+
+/* Build the network of a model from the folder's graph.json (or, later, config.json): every node, shape
+ * and attribute is checked; the message names file and node. The model must outlive the net.
+ * QX_EUNSUPPORTED when the folder describes no network (text: why, and what still works),
+ * QX_EFORMAT when it does but wrongly, QX_ENOMEM. */
+enum qx_status qx_net_open(const struct qx_model *model, struct qx_net **out, struct qx_error *err);
+void qx_net_close(struct qx_net **net); /* NULL allowed */
+
+const char *qx_net_name(const struct qx_net *net);
+const char *qx_net_arch(const struct qx_net *net); /* "graph" */
+const char *qx_net_task(const struct qx_net *net); /* "classification" */
+/* Layers in execution order, one per quantizable tensor. */
+int qx_net_n_layers(const struct qx_net *net);
+const struct qx_layer *qx_net_layer(const struct qx_net *net, int i);
+/* Layer that owns the tensor, -1 when none (the tensor has no influence or is not quantizable). */
+int qx_net_layer_of_tensor(const struct qx_net *net, int64_t tensor);
+/* Does any node use this tensor? */
+bool qx_net_uses_tensor(const struct qx_net *net, int64_t tensor);
+int qx_net_n_classes(const struct qx_net *net);
+const char *qx_net_class_name(const struct qx_net *net, int c); /* never NULL: "7" when unnamed */
+int64_t qx_net_sample_size(const struct qx_net *net);           /* input values per row */
+bool qx_net_input_is_ids(const struct qx_net *net);             /* I64 graph input */
+int64_t qx_net_macs(const struct qx_net *net);                  /* per sample */
+
+/* float32 weights a forward pass uses: stored values, or replacements for single layers. */
+struct qx_weights;
+/* All layers start at their stored values (widened from F16/BF16 when first needed). */
+enum qx_status qx_weights_new(const struct qx_net *net, struct qx_weights **out,
+                              struct qx_error *err);
+void qx_weights_free(struct qx_weights *w);
+/* Make layer i the fake-quantized form of `s` (range resolved). Nothing is done when it already is.
+ * One thread at a time. */
+struct qx_pool;
+enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_setting *s,
+                                struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
+
+/* Run n rows. x: n * sample_size float32 (ids as float32 whole numbers up to 2^24, checked against
+ * the table by Gather: QX_EDATA names row and id). logits: [n, classes].
+ * Rows are run in tiles of fixed size on the pool; the result does not depend on its threads.
+ * QX_ENOMEM, QX_ECANCELLED, QX_EDATA. Memory: one workspace per thread, bounded by the tile. */
+enum qx_status qx_net_forward(const struct qx_net *net, const struct qx_weights *w, const float *x,
+                              int64_t n, float *logits, struct qx_pool *pool, struct qx_ctl *ctl,
+                              struct qx_error *err);
+
+#endif

@@ -1,0 +1,20 @@
+/* Everything of libqx. See session.h for the usage example. */
+#ifndef QX_H
+#define QX_H
+
+#include "qx/cpu.h"
+#include "qx/eval.h"
+#include "qx/hist.h"
+#include "qx/job.h"
+#include "qx/json.h"
+#include "qx/log.h"
+#include "qx/mapfault.h"
+#include "qx/metric.h"
+#include "qx/model.h"
+#include "qx/net.h"
+#include "qx/quant.h"
+#include "qx/session.h"
+#include "qx/status.h"
+#include "qx/tensor.h"
+
+#endif

@@ -1,0 +1,254 @@
+/* One open model with its recipe, caches and background jobs: all that a host needs.
+ *
+ *   struct qx_session_options o = {.threads = 2};
+ *   struct qx_session *s;
+ *   struct qx_error err;
+ *   if (qx_session_open("model-folder", &o, &s, &err) != QX_OK) { puts(err.text); return 3; }
+ *   struct qx_patch p = {.fields = QX_PATCH_BITS, .value = {.bits = 4}};
+ *   int64_t item = qx_session_find(s, "conv1.weight", &err);
+ *   qx_session_edit(s, &item, 1, &p, false, &err);
+ *   struct qx_eval_result *r;
+ *   qx_session_run_eval(s, &(struct qx_eval_options){0}, NULL, &r, &err);
+ *   printf("%.4f\n", r->accuracy);
+ *   qx_eval_result_free(r);
+ *   qx_session_close(&s);
+ *
+ * Thread rule: one host thread calls everything here; background threads publish results that
+ * qx_session_poll makes visible. Pointers returned are borrowed until the next qx_session_poll, edit
+ * or close, unless said otherwise. The functions marked [blocking] run in the caller. */
+#ifndef QX_SESSION_H
+#define QX_SESSION_H
+
+#include "qx/eval.h"
+#include "qx/metric.h"
+#include "qx/model.h"
+#include "qx/net.h"
+#include "qx/quant.h"
+
+struct qx_session;
+
+struct qx_session_options {
+    const char *cache_dir;   /* histograms; NULL = none kept on disk */
+    const char *state_dir;   /* autosaved recipe, undo log, measurements; NULL = nothing saved */
+    const char *recipe_path; /* a recipe to open and autosave to instead; NULL = state_dir's */
+    const char *data_path;   /* evaluation data; NULL = the folder's eval.safetensors, if any */
+    int threads;             /* 0 = number of cores */
+    uint64_t mem_bytes;      /* budget of the caches; 0 = 25 % of RAM */
+    uint64_t seed;
+    bool fresh;              /* do not resume the autosaved recipe */
+    bool batch;              /* no background jobs, no autosave, no lock: for the verbs */
+    void (*wake)(void *arg); /* called from any thread when qx_session_poll has news; may only write
+                                one byte to a pipe; NULL = none */
+    void *wake_arg;
+};
+
+/* Opens the model (see qx_model_open for what is recognised), its network and data when there are
+ * any, resumes the recipe, starts the job threads and the FP32 measurement. A model without network
+ * or data opens too: qx_session_net, qx_session_data are then NULL and the reasons tell why. */
+enum qx_status qx_session_open(const char *path, const struct qx_session_options *options,
+                               struct qx_session **out, struct qx_error *err);
+/* Cancels and joins the jobs, saves the recipe, frees everything. NULL allowed. */
+void qx_session_close(struct qx_session **s);
+
+const struct qx_model *qx_session_model(const struct qx_session *s);
+const struct qx_net *qx_session_net(const struct qx_session *s);
+const struct qx_dataset *qx_session_data(const struct qx_session *s);
+const char *qx_session_net_reason(const struct qx_session *s);  /* "" when there is a net */
+const char *qx_session_data_reason(const struct qx_session *s); /* "" when there are data */
+bool qx_session_read_only(const struct qx_session *s); /* recipe is open in another process */
+int qx_session_resumed(const struct qx_session *s);    /* edits resumed at open */
+const char *qx_session_recipe_path(const struct qx_session *s); /* "" when nothing is saved */
+int qx_session_threads(const struct qx_session *s);
+
+/* ---- items: one per tensor, in the model's natural order; item index = tensor index ---- */
+
+struct qx_item {
+    const struct qx_tensor *tensor;
+    const struct qx_layer *layer; /* NULL when no node owns it */
+    const char *alias;            /* node name, or the tensor's name without ".weight" */
+    enum qx_role role;            /* from the graph; without one, guessed from shape and name */
+    struct qx_channels channels;
+    bool can_quantize;            /* float dtype, readable, not empty */
+    const char *reason;           /* why not, one sentence; "" otherwise */
+    bool has_influence;           /* used by the network (true without a network) */
+};
+int64_t qx_session_n_items(const struct qx_session *s);
+const struct qx_item *qx_session_item(const struct qx_session *s, int64_t i);
+/* Exact tensor name, else unambiguous alias. -1 with QX_ENAME in err ("did you mean"). */
+int64_t qx_session_find(const struct qx_session *s, const char *name, struct qx_error *err);
+
+/* ---- the recipe ---- */
+
+enum qx_origin { QX_ORIGIN_MANUAL, QX_ORIGIN_METHOD, QX_ORIGIN_IMPORT, QX_ORIGIN_SEARCH };
+
+/* A partial setting: only the named fields are taken from value. */
+enum qx_patch_field {
+    QX_PATCH_FORMAT = 1,
+    QX_PATCH_BITS = 2,  /* also makes the format int when it was a FLOAT one */
+    QX_PATCH_SYM = 4,
+    QX_PATCH_GRAN = 8,  /* gran and group */
+    QX_PATCH_SCALE = 16,
+    QX_PATCH_CALIB = 32, /* calib and param; the range is chosen anew (manual: kept) */
+    QX_PATCH_RANGE = 64, /* range by hand: calib becomes manual */
+    QX_PATCH_ALL = 127
+};
+struct qx_patch {
+    unsigned fields;
+    struct qx_setting value;
+};
+
+/* Current setting of an item. has_range is false while its histogram is still to be built. */
+const struct qx_setting *qx_session_setting(const struct qx_session *s, int64_t item);
+/* One undo step that applies the patch to the items. An fp32 item that gets bits starts from
+ * qx_setting_int. When bits, symmetry or granularity change, a calibrated range is chosen anew (at once
+ * when the histogram is there, else in the background); a manual one is carried over (a tensor's T
+ * becomes the ratio T/absmax and back). With merge, the step joins the one before when that was a
+ * merge step on the same items (a drag is one step). Items that cannot be quantized are refused by
+ * name when alone, skipped otherwise. No allocation for a merged single-item step.
+ * QX_ERANGE, QX_EUNSUPPORTED, QX_ENOMEM; nothing changes on error. */
+enum qx_status qx_session_edit(struct qx_session *s, const int64_t *items, int64_t n,
+                               const struct qx_patch *patch, bool merge, struct qx_error *err);
+/* Ends a merge run: the next merge step starts anew. */
+void qx_session_seal(struct qx_session *s);
+bool qx_session_undo(struct qx_session *s); /* false: nothing to undo */
+bool qx_session_redo(struct qx_session *s);
+int qx_session_n_edits(const struct qx_session *s); /* steps that undo could take back */
+/* Text of step k steps ago (0 = last): "conv1.weight: bits 8 -> 4". NULL beyond the end. */
+const char *qx_session_edit_text(const struct qx_session *s, int k);
+/* Number that changes with every change of the recipe (for caches of views). */
+uint64_t qx_session_revision(const struct qx_session *s);
+/* 16 hex digits of the resolved recipe. */
+const char *qx_session_recipe_hash(struct qx_session *s);
+
+/* Load replaces the recipe (one undo step); names are tensor names or unambiguous aliases; unknown
+ * ones are an error naming the nearest. Save writes schema qexplore.recipe/1 atomically. */
+enum qx_status qx_session_load_recipe(struct qx_session *s, const char *path, struct qx_error *err);
+enum qx_status qx_session_save_recipe(struct qx_session *s, const char *path, struct qx_error *err);
+
+/* Snapshot A and the blink comparator. */
+void qx_session_snapshot(struct qx_session *s); /* A = a copy of the current recipe (B) */
+bool qx_session_has_snapshot(const struct qx_session *s);
+const struct qx_setting *qx_session_setting_a(const struct qx_session *s, int64_t item);
+void qx_session_flip(struct qx_session *s);     /* swap A and B; undoable */
+enum qx_status qx_session_take_from_a(struct qx_session *s, int64_t item, struct qx_error *err);
+
+/* ---- figures ---- */
+
+enum qx_hist_state {
+    QX_HIST_WAITING,  /* none yet; queued */
+    QX_HIST_SAMPLED,  /* from a sample; the exact one is coming */
+    QX_HIST_READY,
+    QX_HIST_FAILED    /* see the log; or values cannot be shown */
+};
+/* Histogram for an item under a setting's granularity and symmetry. Queues the build when missing
+ * (the newest request is served first). NULL while WAITING or FAILED. */
+const struct qx_hist *qx_session_hist(struct qx_session *s, int64_t item,
+                                      const struct qx_setting *setting, enum qx_hist_state *state);
+/* Metrics of the current setting from the histogram, or the exact ones when the background job has
+ * done them for just this setting. False while no histogram is there. O(levels). */
+bool qx_session_metrics(struct qx_session *s, int64_t item, struct qx_metrics *out);
+/* Ask for the exact element-wise metrics of an item's current setting (latest wins). */
+void qx_session_want_exact(struct qx_session *s, int64_t item);
+
+/* Totals over the recipe. */
+struct qx_totals {
+    uint64_t bytes, bytes_fp32; /* of all float tensors, other tensors at their stored size */
+    double bits_per_weight;     /* over float tensors */
+    int64_t n_quantized, n_quantizable;
+};
+void qx_session_totals(const struct qx_session *s, struct qx_totals *out);
+
+enum qx_gauge_state {
+    QX_GAUGE_NONE,     /* cannot be measured: reason */
+    QX_GAUGE_BASELINE, /* FP32 is being measured */
+    QX_GAUGE_WAITING,  /* edited; measurement waits for the hand to rest, or for `e` */
+    QX_GAUGE_RUNNING,
+    QX_GAUGE_MEASURED,
+    QX_GAUGE_FAILED    /* reason */
+};
+struct qx_gauge {
+    enum qx_gauge_state state;
+    char reason[256];
+    int64_t n;                  /* rows */
+    int64_t fp32_correct;       /* -1 while unknown */
+    int64_t correct;            /* of the last measured recipe; -1 while unknown */
+    struct qx_eval_pair pair;   /* FP32 against the last measured recipe, when both are known */
+    int edits_since;            /* edits since that measurement: > 0 means stale */
+    double progress;            /* 0..1 while BASELINE or RUNNING */
+    double eval_time_s;         /* of the last full measurement */
+    uint64_t revision;          /* recipe revision that was measured */
+};
+void qx_session_gauge(const struct qx_session *s, struct qx_gauge *out);
+/* Measure now (also when auto-measure is off). */
+void qx_session_measure(struct qx_session *s);
+/* On by default: measure 300 ms after the last edit when the last measurement took under 5 s. */
+void qx_session_set_auto_measure(struct qx_session *s, bool on);
+bool qx_session_auto_measure(const struct qx_session *s);
+
+/* Measurements for Compare: of FP32, of A, of the current recipe B. NULL while not measured. Requesting
+ * queues a missing one. */
+enum qx_which { QX_WHICH_FP32, QX_WHICH_A, QX_WHICH_B };
+const struct qx_eval_result *qx_session_result(struct qx_session *s, enum qx_which which);
+void qx_session_totals_a(const struct qx_session *s, struct qx_totals *out);
+
+/* ---- jobs ---- */
+
+enum qx_job_state { QX_JOB_QUEUED, QX_JOB_RUNNING, QX_JOB_DONE, QX_JOB_FAILED, QX_JOB_CANCELLED };
+struct qx_job_info {
+    int id;
+    enum qx_job_state state;
+    char title[128];
+    char message[256]; /* result or error */
+    int64_t done, total;
+    double elapsed_s, eta_s; /* eta < 0: unknown */
+};
+/* Newest first; the last 64 finished ones are kept. */
+int qx_session_n_jobs(const struct qx_session *s);
+bool qx_session_job(const struct qx_session *s, int i, struct qx_job_info *out);
+void qx_session_cancel(struct qx_session *s, int id);
+/* Cancel the newest running or queued job; false when there is none (Ctrl-C then may quit). */
+bool qx_session_cancel_top(struct qx_session *s);
+bool qx_session_retry(struct qx_session *s, int id);
+void qx_session_clear_jobs(struct qx_session *s); /* forget finished ones */
+
+/* Take in what the jobs finished, start what is due, autosave when due. Call after a wake and when
+ * the timeout passes. Returns a bit set of what changed. */
+enum qx_news {
+    QX_NEWS_HIST = 1,
+    QX_NEWS_METRICS = 2,
+    QX_NEWS_GAUGE = 4,
+    QX_NEWS_JOBS = 8,
+    QX_NEWS_RECIPE = 16, /* a calibrated range arrived */
+    QX_NEWS_FILE = 32    /* the model file changed on disk or was torn */
+};
+unsigned qx_session_poll(struct qx_session *s);
+/* Milliseconds until qx_session_poll wants to be called; -1 = only after a wake. */
+int qx_session_timeout_ms(const struct qx_session *s);
+/* True when nothing runs or waits (tests, headless rendering). */
+bool qx_session_idle(const struct qx_session *s);
+/* Block until idle or `max_ms` passed, polling. [blocking] */
+void qx_session_settle(struct qx_session *s, int max_ms);
+
+/* ---- whole-model work in the caller's thread [blocking] ---- */
+
+/* Which items a scope, a --layers glob (NULL = all) names. out[n_items] true for those. */
+enum qx_scope { QX_SCOPE_LINEAR, QX_SCOPE_ALL };
+void qx_session_select(const struct qx_session *s, enum qx_scope scope, const char *glob, bool *out);
+/* Resolve every range of the recipe that is still open. */
+enum qx_status qx_session_run_resolve(struct qx_session *s, struct qx_ctl *ctl,
+                                      struct qx_error *err);
+/* Exact metrics of one item under its current setting (resolved first). */
+enum qx_status qx_session_run_metrics(struct qx_session *s, int64_t item, struct qx_ctl *ctl,
+                                      struct qx_metrics *out, struct qx_error *err);
+enum qx_status qx_session_run_stats(struct qx_session *s, int64_t item, struct qx_ctl *ctl,
+                                    struct qx_stats *out, struct qx_error *err);
+enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_options *options,
+                                   struct qx_ctl *ctl, struct qx_eval_result **out,
+                                   struct qx_error *err);
+/* A model folder with dequantized values in the original dtypes (atomic per file), beside copies of the
+ * source folder's other files (graph.json, data, notes), and recipe.json. QX_EIO when out_dir holds
+ * other things than such a folder. */
+enum qx_status qx_session_run_write(struct qx_session *s, const char *out_dir, struct qx_ctl *ctl,
+                                    struct qx_error *err);
+
+#endif
