@@ -1,0 +1,45 @@
+/* Semantic styles; themes give them colours (assets/themes, style.c). No other colour exists. */
+#ifndef UI_STYLE_H
+#define UI_STYLE_H
+
+/* Columns: enumerator, what it is for. */
+#define UI_STYLE_LIST(X)                                                                           \
+    X(NORMAL, "text")                                                                              \
+    X(DIM, "secondary text, empty tracks")                                                         \
+    X(BOLD, "emphasis")                                                                            \
+    X(TITLE, "breadcrumb, screen titles")                                                          \
+    X(HEADER, "column headers")                                                                    \
+    X(FRAME, "rules and borders")                                                                  \
+    X(SELECTED, "the row under the cursor")                                                        \
+    X(MARKED, "marked rows")                                                                       \
+    X(KEY, "a key in a hint")                                                                      \
+    X(HINT, "text of a hint")                                                                      \
+    X(KEPT, "histogram mass inside the threshold")                                                 \
+    X(CLIPPED, "histogram mass beyond the threshold")                                              \
+    X(HANDLE, "the threshold you hold")                                                            \
+    X(LEVEL, "quantization levels")                                                                \
+    X(MAGNET, "calibrators' choices on the axis")                                                  \
+    X(CURVE, "error valley, other curves")                                                         \
+    X(BAR, "bars of the ladder, sizes")                                                            \
+    X(VALUE, "a figure that changes as you drag")                                                  \
+    X(MEASURED, "a measured figure")                                                               \
+    X(PREDICTED, "an approximated, predicted or stale figure")                                     \
+    X(GOOD, "better")                                                                              \
+    X(BAD, "worse, errors")                                                                        \
+    X(WARN, "warnings, reasons")                                                                   \
+    X(SIDE_A, "recipe A")                                                                          \
+    X(SIDE_B, "recipe B")                                                                          \
+    X(PROMPT, "the prompt line")                                                                   \
+    X(POPUP, "popups: which-key, help, explain")                                                   \
+    X(TOAST, "short notices")                                                                      \
+    X(CHANGED, "a figure that changed within the last second")                                     \
+    X(DISABLED, "greyed rows and commands")
+
+enum ui_style_id {
+#define UI_STYLE_ENUM(name, help) UI_STYLE_##name,
+    UI_STYLE_LIST(UI_STYLE_ENUM)
+#undef UI_STYLE_ENUM
+        UI_STYLE_COUNT
+};
+
+#endif
