@@ -9,6 +9,7 @@
     X(OK, "success")                                                                               \
     X(ENOMEM, "out of memory")                                                                     \
     X(EIO, "the operating system refused a file operation")                                        \
+    X(ENOSPC, "no space left on the device")                                                       \
     X(EFORMAT, "the file breaks a rule of its format")                                             \
     X(EDATA, "the data cannot serve this purpose")                                                 \
     X(ENAME, "unknown name")                                                                       \
