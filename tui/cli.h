@@ -1,0 +1,132 @@
+/* The command line: one table of flags for all verbs and the explorer, exit codes, errors as text or
+ * JSON. */
+#ifndef UI_CLI_H
+#define UI_CLI_H
+
+#include "qx/qx.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum ui_exit {
+    UI_EXIT_OK = 0,
+    UI_EXIT_FAILED = 1,
+    UI_EXIT_USAGE = 2,
+    UI_EXIT_INPUT = 3,       /* unreadable or invalid */
+    UI_EXIT_UNSUPPORTED = 4, /* architecture, dtype, CPU, not in this version */
+    UI_EXIT_GATE = 5,        /* --fail-under, --max-drop missed; the result is still printed */
+    UI_EXIT_RESOURCES = 6,   /* out of memory or disk */
+    UI_EXIT_MISMATCH = 7,
+    UI_EXIT_INTERRUPTED = 130
+};
+
+/* Groups of flags; a verb names the groups it takes. */
+enum ui_flag_group {
+    UI_FLAGS_COMMON = 1,
+    UI_FLAGS_RECIPE = 2,  /* which tensors, how quantized */
+    UI_FLAGS_EVAL = 4,    /* data, samples, gates */
+    UI_FLAGS_INFO = 8,
+    UI_FLAGS_QUANTIZE = 16,
+    UI_FLAGS_SCREEN = 32, /* look of the screen: explorer, render, play */
+    UI_FLAGS_EXPLORE = 64, /* explorer only */
+    UI_FLAGS_RENDER = 128,
+    UI_FLAGS_SESSION = 256 /* data, recipe, memory: whatever opens a session */
+};
+
+enum { UI_MAX_KEEP = 64, UI_MAX_POSITIONAL = 8 };
+
+/* All flags of all verbs; unset strings are NULL, unset numbers as noted. */
+struct ui_args {
+    const char *verb; /* NULL for the explorer */
+    const char *positional[UI_MAX_POSITIONAL];
+    int n_positional;
+    bool help;       /* --help */
+    bool short_help; /* -h */
+    bool version;
+    /* common */
+    bool json, quiet, verbose;
+    const char *color; /* auto always never 16 256 true */
+    bool no_color;
+    int threads; /* 0 = cores; QEXPLORE_THREADS */
+    const char *isa;
+    /* session */
+    const char *data, *recipe;
+    uint64_t mem_bytes; /* 0 = default */
+    uint64_t seed;
+    /* recipe */
+    int bits; /* 0 = unset */
+    const char *format, *gran, *method, *layers, *scope, *scale;
+    bool sym, asym;
+    const char *keep[UI_MAX_KEEP];
+    int n_keep;
+    int act_bits; /* 0 = unset */
+    const char *act_gran, *act_method, *algo, *preset, *engine;
+    bool weights_only, dynamic, act_sym, act_asym;
+    /* eval */
+    int64_t max_samples;     /* 0 = all */
+    double fail_under;       /* NaN = unset */
+    double max_drop;         /* NaN = unset */
+    bool predict, measure;
+    /* info */
+    bool stats, hist;
+    /* output */
+    const char *output, *save_recipe;
+    /* screen */
+    const char *theme, *glyphs, *screen, *size, *play;
+    double speed; /* of play: 0 = at once */
+    /* explorer */
+    bool fresh, no_mouse, no_animation;
+    const char *record;
+};
+
+/* Parse argv after the verb (or all of argv for the explorer). Prints the usage error (text, or JSON
+ * when --json stands anywhere) and returns UI_EXIT_USAGE, else UI_EXIT_OK. `groups`: which flags are
+ * allowed. Strings are borrowed from argv. */
+int ui_args_parse(struct ui_args *args, const char *verb, unsigned groups, int argc, char **argv);
+/* For --help and completions: calls fn for each flag of the groups. metavar NULL = no value;
+ * choices NULL or "a|b|c". */
+typedef void ui_flag_fn(void *arg, const char *name, const char *metavar, const char *help);
+void ui_flags_each(unsigned groups, ui_flag_fn *fn, void *arg);
+
+/* Report an engine error: "qexplore VERB: text" on stderr, or the qexplore.error/1 object under
+ * --json. Returns the exit code of the status. */
+int ui_report(const struct ui_args *args, const struct qx_error *err);
+/* The same for an error of the command line itself (exit code 2). */
+int ui_usage_error(const struct ui_args *args, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+int ui_exit_of(enum qx_status status);
+
+/* Session options from the flags and the XDG folders (created when missing). The strings live in
+ * static storage of cli.c until the next call. */
+struct qx_session_options ui_session_options(const struct ui_args *args);
+/* Open a batch session for the model at positional[0]; reports errors; NULL then, *code set. */
+struct qx_session *ui_open_batch(const struct ui_args *args, int *code);
+/* Put what --recipe or the recipe flags say into the session. False with err filled. Flags naming what
+ * this version cannot do (activations, algorithms, presets) give QX_EUNSUPPORTED. */
+bool ui_apply_recipe(const struct ui_args *args, struct qx_session *s, struct qx_error *err);
+/* Does any recipe flag stand? */
+bool ui_has_recipe(const struct ui_args *args);
+
+/* Ctrl-C during a verb sets ctl.cancel (SIGINT, SIGTERM, SIGHUP). The token is static. */
+struct qx_ctl *ui_batch_ctl(void);
+/* Progress line on stderr: a bar when stderr is a terminal, one line per 10 % else, none with -q.
+ * Runs in a thread of its own between begin and end, reading the token. */
+void ui_progress_begin(const struct ui_args *args, const char *what);
+void ui_progress_end(void);
+
+/* JSON of every verb starts with schema and program. */
+struct qx_jw *ui_json_begin(const struct ui_args *args, const char *verb);
+/* Finishes, prints to stdout. Returns UI_EXIT_OK or UI_EXIT_FAILED (stdout closed, no memory). */
+int ui_json_print(struct qx_jw *w);
+
+/* ---- paths ---- */
+/* Folder of assets / samples: beside the source tree when run from a build folder, else installed.
+ * NULL when absent. Static strings. */
+const char *ui_path_assets(void);
+const char *ui_path_samples(void);
+const char *ui_path_cache(void); /* $XDG_CACHE_HOME/qexplore; NULL without HOME */
+const char *ui_path_state(void); /* $XDG_STATE_HOME/qexplore */
+const char *ui_path_config(void); /* $XDG_CONFIG_HOME/qexplore */
+
+#endif

@@ -1,0 +1,28 @@
+/* Batch verbs: one file and one row each (verb_table.c). */
+#ifndef UI_VERB_H
+#define UI_VERB_H
+
+#include "cli.h"
+
+struct ui_verb {
+    const char *name;
+    const char *usage;   /* "MODEL [flags]" */
+    const char *help;    /* one sentence */
+    const char *example; /* one command line */
+    unsigned groups;     /* flags it takes */
+    int min_positional, max_positional;
+    int (*run)(const struct ui_args *args); /* returns the exit code */
+};
+
+int ui_verb_count(void);
+const struct ui_verb *ui_verb_at(int i);
+const struct ui_verb *ui_verb_find(const char *name); /* NULL when unknown */
+/* Parse and run `qexplore VERB ...`; argv[0] is the verb's name. */
+int ui_verb_main(const struct ui_verb *verb, int argc, char **argv);
+/* `qexplore --help`: verbs, keys in short, examples. Printed to stdout. */
+void ui_print_help(bool full);
+
+extern const struct ui_verb ui_verb_info, ui_verb_quantize, ui_verb_eval, ui_verb_render,
+    ui_verb_play, ui_verb_doctor, ui_verb_completions;
+
+#endif
