@@ -2,6 +2,8 @@
 #ifndef QX_BASE_STR_H
 #define QX_BASE_STR_H
 
+#include "qx/text.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,13 +12,7 @@ bool qx_str_starts(const char *s, const char *prefix);
 bool qx_str_ends(const char *s, const char *suffix);
 /* Copies at most cap-1 bytes, cut at a UTF-8 boundary, NUL-terminated. Returns dst. */
 char *qx_str_copy(char *dst, size_t cap, const char *src);
-/* Shell-style match: * and ? and [a-z]; '*' also matches dots and slashes. */
-bool qx_str_glob(const char *pattern, const char *s);
-/* Natural order: runs of digits compare as numbers ("layer.2" < "layer.10"); ties by bytes. */
-int qx_str_natcmp(const char *a, const char *b);
 bool qx_utf8_valid(const char *s, size_t len);
-/* Levenshtein distance, at most `limit` + 1. For "did you mean". */
-int qx_str_distance(const char *a, const char *b, int limit);
 uint64_t qx_hash64(const void *bytes, size_t n, uint64_t seed); /* stable across runs and hosts */
 
 #endif

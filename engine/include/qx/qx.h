@@ -16,5 +16,6 @@
 #include "qx/session.h"
 #include "qx/status.h"
 #include "qx/tensor.h"
+#include "qx/text.h"
 
 #endif

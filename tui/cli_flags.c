@@ -1,0 +1,340 @@
+/* The table of flags and its parser. */
+#include "cli.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum flag_kind { KIND_BOOL, KIND_TEXT, KIND_CHOICE, KIND_INT, KIND_INT64, KIND_SIZE, KIND_REAL, KIND_KEEP };
+
+struct flag {
+    const char *name; /* without dashes */
+    char letter;      /* 0 = none */
+    enum flag_kind kind;
+    size_t offset;       /* in struct ui_args */
+    unsigned groups;     /* any of them */
+    const char *metavar; /* NULL for KIND_BOOL; "a|b|c" for KIND_CHOICE */
+    double min, max;     /* numbers */
+    const char *help;
+};
+
+#define AT(field) offsetof(struct ui_args, field)
+
+static const struct flag flags[] = {
+    /* which tensors, how quantized */
+    {"recipe", 0, KIND_TEXT, AT(recipe), UI_FLAGS_SESSION, "FILE", 0, 0, "open this recipe"},
+    {"bits", 0, KIND_INT, AT(bits), UI_FLAGS_RECIPE, "N", 2, 32,
+     "2 to 8 integer bits; 16 is FP16, 32 is FP32"},
+    {"format", 0, KIND_TEXT, AT(format), UI_FLAGS_RECIPE, "NAME", 0, 0,
+     "number format: int, fp16, bf16, fp32"},
+    {"gran", 0, KIND_TEXT, AT(gran), UI_FLAGS_RECIPE, "tensor|channel|group:N", 0, 0,
+     "one scale for each of these (default channel)"},
+    {"sym", 0, KIND_BOOL, AT(sym), UI_FLAGS_RECIPE, NULL, 0, 0, "symmetric codes (default)"},
+    {"asym", 0, KIND_BOOL, AT(asym), UI_FLAGS_RECIPE, NULL, 0, 0, "asymmetric, with a zero point"},
+    {"method", 0, KIND_TEXT, AT(method), UI_FLAGS_RECIPE, "NAME", 0, 0,
+     "calibrator: minmax, percentile:P, mse, mae, kl, kl-full, manual:T (default mse)"},
+    {"scale", 0, KIND_CHOICE, AT(scale), UI_FLAGS_RECIPE, "f32|f16", 0, 0,
+     "how scales are stored (default f16 for groups, else f32)"},
+    {"layers", 0, KIND_TEXT, AT(layers), UI_FLAGS_RECIPE | UI_FLAGS_INFO, "GLOB", 0, 0,
+     "only tensors whose name or alias matches"},
+    {"layer", 0, KIND_TEXT, AT(layers), UI_FLAGS_RECIPE | UI_FLAGS_INFO, "GLOB", 0, 0,
+     "the same as --layers"},
+    {"scope", 0, KIND_CHOICE, AT(scope), UI_FLAGS_RECIPE, "linear|all", 0, 0,
+     "what --bits touches: linear weights (default), or embedding tables too"},
+    {"keep", 0, KIND_KEEP, AT(keep), UI_FLAGS_RECIPE, "GLOB=FORMAT", 0, 0,
+     "keep matching tensors in fp32, fp16 or bf16 (repeatable)"},
+    {"weights-only", 0, KIND_BOOL, AT(weights_only), UI_FLAGS_RECIPE, NULL, 0, 0,
+     "activations stay float32 (the default)"},
+    {"act-bits", 0, KIND_INT, AT(act_bits), UI_FLAGS_RECIPE, "N", 2, 8, "quantize activations too"},
+    {"act-gran", 0, KIND_CHOICE, AT(act_gran), UI_FLAGS_RECIPE, "tensor|token", 0, 0,
+     "activation granularity"},
+    {"act-method", 0, KIND_TEXT, AT(act_method), UI_FLAGS_RECIPE, "NAME", 0, 0,
+     "activation calibrator"},
+    {"act-sym", 0, KIND_BOOL, AT(act_sym), UI_FLAGS_RECIPE, NULL, 0, 0, "symmetric activations"},
+    {"act-asym", 0, KIND_BOOL, AT(act_asym), UI_FLAGS_RECIPE, NULL, 0, 0, "asymmetric activations"},
+    {"dynamic", 0, KIND_BOOL, AT(dynamic), UI_FLAGS_RECIPE, NULL, 0, 0,
+     "activation ranges at run time"},
+    {"algo", 0, KIND_TEXT, AT(algo), UI_FLAGS_RECIPE, "A,B", 0, 0, "post-training methods"},
+    {"preset", 0, KIND_TEXT, AT(preset), UI_FLAGS_RECIPE, "NAME", 0, 0, "all of these by name"},
+    {"engine", 0, KIND_CHOICE, AT(engine), UI_FLAGS_EVAL, "simulated|integer", 0, 0,
+     "arithmetic of the quantized network"},
+    /* data and gates */
+    {"data", 0, KIND_TEXT, AT(data), UI_FLAGS_SESSION, "FILE", 0, 0,
+     "evaluation data (default eval.safetensors of the model folder)"},
+    {"max-samples", 0, KIND_INT64, AT(max_samples), UI_FLAGS_EVAL, "N", 1, 1e15,
+     "that many rows, drawn by --seed"},
+    {"fail-under", 0, KIND_REAL, AT(fail_under), UI_FLAGS_EVAL, "X", 0, 1,
+     "exit 5 when the accuracy (0..1) is lower"},
+    {"max-drop", 0, KIND_REAL, AT(max_drop), UI_FLAGS_EVAL, "X", 0, 1,
+     "exit 5 when more accuracy (0..1) is lost against FP32"},
+    {"predict", 0, KIND_BOOL, AT(predict), UI_FLAGS_EVAL, NULL, 0, 0, "predict instead of measuring"},
+    {"measure", 0, KIND_BOOL, AT(measure), UI_FLAGS_EVAL, NULL, 0, 0, "measure beside --predict"},
+    {"seed", 0, KIND_INT64, AT(seed), UI_FLAGS_SESSION, "S", 0, 9e15, "of everything drawn at random"},
+    /* info */
+    {"stats", 0, KIND_BOOL, AT(stats), UI_FLAGS_INFO, NULL, 0, 0,
+     "read the values: min, max, mean, std, absmax, p999, zeros, NaN, Inf"},
+    {"hist", 0, KIND_BOOL, AT(hist), UI_FLAGS_INFO, NULL, 0, 0, "with a histogram of each tensor"},
+    /* output */
+    {"output", 'o', KIND_TEXT, AT(output), UI_FLAGS_QUANTIZE | UI_FLAGS_RENDER, "PATH", 0, 0,
+     "where to write"},
+    {"save-recipe", 0, KIND_TEXT, AT(save_recipe), UI_FLAGS_QUANTIZE, "FILE", 0, 0,
+     "write the resolved recipe as JSON"},
+    /* screen */
+    {"screen", 0, KIND_TEXT, AT(screen), UI_FLAGS_RENDER, "NAME", 0, 0,
+     "model, layer, compare, jobs, help, log"},
+    {"size", 0, KIND_TEXT, AT(size), UI_FLAGS_RENDER, "WxH", 0, 0, "cells (default 140x45)"},
+    {"play", 0, KIND_TEXT, AT(play), UI_FLAGS_RENDER | UI_FLAGS_EXPLORE, "LOG", 0, 0,
+     "replay a recorded command log first"},
+    {"speed", 0, KIND_REAL, AT(speed), UI_FLAGS_SCREEN, "X", 0, 1000,
+     "pace of a replay: 1 as recorded, 0 at once (default)"},
+    {"theme", 0, KIND_TEXT, AT(theme), UI_FLAGS_SCREEN, "NAME", 0, 0, "dark, light, mono"},
+    {"glyphs", 0, KIND_CHOICE, AT(glyphs), UI_FLAGS_SCREEN, "auto|braille|block|ascii", 0, 0,
+     "how rich the drawing may be"},
+    {"record", 0, KIND_TEXT, AT(record), UI_FLAGS_EXPLORE, "LOG", 0, 0,
+     "write every command to a log that play and render take"},
+    {"fresh", 0, KIND_BOOL, AT(fresh), UI_FLAGS_EXPLORE, NULL, 0, 0,
+     "start without the autosaved recipe"},
+    {"no-mouse", 0, KIND_BOOL, AT(no_mouse), UI_FLAGS_EXPLORE, NULL, 0, 0, "leave the mouse alone"},
+    {"no-animation", 0, KIND_BOOL, AT(no_animation), UI_FLAGS_EXPLORE, NULL, 0, 0,
+     "nothing moves by itself"},
+    /* common */
+    {"threads", 0, KIND_INT, AT(threads), UI_FLAGS_COMMON, "N", 1, 1024,
+     "worker threads (default: cores; QEXPLORE_THREADS)"},
+    {"mem", 0, KIND_SIZE, AT(mem_bytes), UI_FLAGS_SESSION, "SIZE", 0, 0,
+     "memory for caches: 512M, 4G (default 25 % of RAM)"},
+    {"isa", 0, KIND_CHOICE, AT(isa), UI_FLAGS_COMMON, "ref|avx2|avxvnni|avx512vnni", 0, 0,
+     "highest rung of the kernels to use"},
+    {"color", 0, KIND_CHOICE, AT(color), UI_FLAGS_COMMON, "auto|always|never|16|256|true", 0, 0,
+     "colours (NO_COLOR is honoured)"},
+    {"no-color", 0, KIND_BOOL, AT(no_color), UI_FLAGS_COMMON, NULL, 0, 0, "the same as --color never"},
+    {"json", 0, KIND_BOOL, AT(json), UI_FLAGS_COMMON, NULL, 0, 0, "one JSON object on stdout"},
+    {"quiet", 'q', KIND_BOOL, AT(quiet), UI_FLAGS_COMMON, NULL, 0, 0, "no progress on stderr"},
+    {"verbose", 'v', KIND_BOOL, AT(verbose), UI_FLAGS_COMMON, NULL, 0, 0, "say more on stderr"},
+    {"version", 0, KIND_BOOL, AT(version), UI_FLAGS_COMMON, NULL, 0, 0, "version, CPU, kernels"},
+    {"help", 0, KIND_BOOL, AT(help), UI_FLAGS_COMMON, NULL, 0, 0, "all flags"},
+    {"h", 'h', KIND_BOOL, AT(short_help), UI_FLAGS_COMMON, NULL, 0, 0, "short help"},
+};
+
+enum { N_FLAGS = sizeof flags / sizeof *flags };
+
+void ui_flags_each(unsigned groups, ui_flag_fn *fn, void *arg)
+{
+    for (int i = 0; i < N_FLAGS; i++) {
+        if ((flags[i].groups & groups) && strlen(flags[i].name) > 1) {
+            fn(arg, flags[i].name, flags[i].metavar, flags[i].help);
+        }
+    }
+}
+
+static const struct flag *flag_find(const char *name, size_t len)
+{
+    for (int i = 0; i < N_FLAGS; i++) {
+        if (strlen(flags[i].name) == len && strncmp(flags[i].name, name, len) == 0) {
+            return &flags[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct flag *flag_letter(char letter)
+{
+    for (int i = 0; i < N_FLAGS; i++) {
+        if (flags[i].letter && flags[i].letter == letter) {
+            return &flags[i];
+        }
+    }
+    return NULL;
+}
+
+/* The allowed flag sharing the longest beginning or differing least: good enough to help. */
+static const char *flag_nearest(const char *name, unsigned groups)
+{
+    const char *names[N_FLAGS];
+    size_t n = 0;
+    for (int i = 0; i < N_FLAGS; i++) {
+        if ((flags[i].groups & groups) && strlen(flags[i].name) > 1) {
+            names[n++] = flags[i].name;
+        }
+    }
+    return qx_nearest(name, names, n);
+}
+
+/* "512M", "4GiB", "100000". False when it is not a size. */
+static bool size_parse(const char *text, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    double v = strtod(text, &end);
+    if (end == text || errno || !(v > 0)) {
+        return false;
+    }
+    static const struct {
+        const char *suffix;
+        double factor;
+    } units[] = {{"", 1},          {"B", 1},           {"K", 1024.0},       {"KB", 1e3},
+                 {"KiB", 1024.0},  {"M", 1048576.0},   {"MB", 1e6},         {"MiB", 1048576.0},
+                 {"G", 1073741824.0}, {"GB", 1e9},     {"GiB", 1073741824.0}, {"T", 1099511627776.0},
+                 {"TB", 1e12},     {"TiB", 1099511627776.0}};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcmp(end, units[i].suffix) == 0 && v * units[i].factor < 1.8e19) {
+            *out = (uint64_t)(v * units[i].factor);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool choice_ok(const char *choices, const char *value)
+{
+    size_t len = strlen(value);
+    for (const char *p = choices; *p;) {
+        size_t n = strcspn(p, "|");
+        if (n == len && strncmp(p, value, n) == 0) {
+            return true;
+        }
+        p += n + (p[n] == '|');
+    }
+    return false;
+}
+
+static int number_store(struct ui_args *args, const struct flag *f, const char *value)
+{
+    char *end;
+    errno = 0;
+    double v = strtod(value, &end);
+    bool whole = f->kind != KIND_REAL;
+    if (end == value || *end || errno || !isfinite(v) || (whole && v != floor(v))) {
+        return ui_usage_error(args, "--%s wants a %s, not '%s'", f->name,
+                              whole ? "whole number" : "number", value);
+    }
+    if (v < f->min || v > f->max) {
+        return ui_usage_error(args, "--%s %s lies outside %g to %g", f->name, value, f->min, f->max);
+    }
+    char *at = (char *)args + f->offset;
+    if (f->kind == KIND_INT) {
+        *(int *)at = (int)v;
+    } else if (f->kind == KIND_INT64) {
+        *(int64_t *)at = (int64_t)v;
+    } else {
+        *(double *)at = v;
+    }
+    return UI_EXIT_OK;
+}
+
+static int flag_store(struct ui_args *args, const struct flag *f, const char *value)
+{
+    char *at = (char *)args + f->offset;
+    switch (f->kind) {
+    case KIND_BOOL:
+        *(bool *)at = true;
+        return UI_EXIT_OK;
+    case KIND_TEXT:
+        *(const char **)at = value;
+        return UI_EXIT_OK;
+    case KIND_CHOICE:
+        if (!choice_ok(f->metavar, value)) {
+            return ui_usage_error(args, "--%s takes %s, not '%s'", f->name, f->metavar, value);
+        }
+        *(const char **)at = value;
+        return UI_EXIT_OK;
+    case KIND_SIZE:
+        if (!size_parse(value, (uint64_t *)at)) {
+            return ui_usage_error(args, "--%s wants a size such as 512M or 4G, not '%s'", f->name,
+                                  value);
+        }
+        return UI_EXIT_OK;
+    case KIND_KEEP:
+        if (!strchr(value, '=')) {
+            return ui_usage_error(args, "--keep wants GLOB=FORMAT, not '%s'", value);
+        }
+        if (args->n_keep == UI_MAX_KEEP) {
+            return ui_usage_error(args, "more than %d --keep flags: use a recipe", UI_MAX_KEEP);
+        }
+        args->keep[args->n_keep++] = value;
+        return UI_EXIT_OK;
+    default:
+        return number_store(args, f, value);
+    }
+}
+
+/* One argument that starts with '-'. Advances *i when the value is the next argument. */
+static int flag_take(struct ui_args *args, unsigned groups, int argc, char **argv, int *i)
+{
+    const char *text = argv[*i];
+    const struct flag *f;
+    const char *value = NULL;
+    if (text[1] == '-') {
+        size_t len = strcspn(text + 2, "=");
+        f = flag_find(text + 2, len);
+        value = text[2 + len] == '=' ? text + 3 + len : NULL;
+    } else {
+        f = flag_letter(text[1]);
+        if (f && f->kind == KIND_BOOL && text[2]) {
+            f = NULL;
+        }
+        value = f && text[2] ? text + 2 : NULL;
+    }
+    if (!f || !(f->groups & groups)) {
+        const char *near = f ? NULL : flag_nearest(text + 1 + (text[1] == '-'), groups);
+        if (f) {
+            return ui_usage_error(args, "%s does not take --%s", args->verb ? args->verb : "qexplore",
+                                  f->name);
+        }
+        return near ? ui_usage_error(args, "unknown flag '%s': did you mean --%s?", text, near)
+                    : ui_usage_error(args, "unknown flag '%s': see --help", text);
+    }
+    if (f->kind == KIND_BOOL) {
+        if (value) {
+            return ui_usage_error(args, "--%s takes no value", f->name);
+        }
+        return flag_store(args, f, NULL);
+    }
+    if (!value) {
+        if (*i + 1 >= argc) {
+            return ui_usage_error(args, "--%s wants a value: %s", f->name, f->metavar);
+        }
+        value = argv[++*i];
+    }
+    return flag_store(args, f, value);
+}
+
+int ui_args_parse(struct ui_args *args, const char *verb, unsigned groups, int argc, char **argv)
+{
+    memset(args, 0, sizeof *args);
+    args->verb = verb;
+    args->fail_under = NAN;
+    args->max_drop = NAN;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            args->json = true; /* so that errors before it are JSON too */
+        }
+    }
+    bool only_positional = false;
+    for (int i = 0; i < argc; i++) {
+        if (!only_positional && strcmp(argv[i], "--") == 0) {
+            only_positional = true;
+        } else if (!only_positional && argv[i][0] == '-' && argv[i][1]) {
+            int code = flag_take(args, groups, argc, argv, &i);
+            if (code) {
+                return code;
+            }
+        } else if (args->n_positional == UI_MAX_POSITIONAL) {
+            return ui_usage_error(args, "too many arguments at '%s'", argv[i]);
+        } else {
+            args->positional[args->n_positional++] = argv[i];
+        }
+    }
+    if (args->sym && args->asym) {
+        return ui_usage_error(args, "--sym and --asym exclude each other");
+    }
+    if (args->bits && args->bits > 8 && args->bits != 16 && args->bits != 32) {
+        return ui_usage_error(args, "--bits %d: 2 to 8, 16 (FP16) or 32 (FP32)", args->bits);
+    }
+    const char *env = getenv("QEXPLORE_THREADS");
+    if (!args->threads && env) {
+        args->threads = atoi(env) > 0 ? atoi(env) : 0;
+    }
+    return UI_EXIT_OK;
+}
