@@ -24,11 +24,11 @@ enum ui_exit {
 /* Groups of flags; a verb names the groups it takes. */
 enum ui_flag_group {
     UI_FLAGS_COMMON = 1,
-    UI_FLAGS_RECIPE = 2,  /* which tensors, how quantized */
-    UI_FLAGS_EVAL = 4,    /* data, samples, gates */
+    UI_FLAGS_RECIPE = 2, /* which tensors, how quantized */
+    UI_FLAGS_EVAL = 4,   /* data, samples, gates */
     UI_FLAGS_INFO = 8,
     UI_FLAGS_QUANTIZE = 16,
-    UI_FLAGS_SCREEN = 32, /* look of the screen: explorer, render, play */
+    UI_FLAGS_SCREEN = 32,  /* look of the screen: explorer, render, play */
     UI_FLAGS_EXPLORE = 64, /* explorer only */
     UI_FLAGS_RENDER = 128,
     UI_FLAGS_SESSION = 256 /* data, recipe, memory: whatever opens a session */
@@ -64,9 +64,9 @@ struct ui_args {
     const char *act_gran, *act_method, *algo, *preset, *engine;
     bool weights_only, dynamic, act_sym, act_asym;
     /* eval */
-    int64_t max_samples;     /* 0 = all */
-    double fail_under;       /* NaN = unset */
-    double max_drop;         /* NaN = unset */
+    int64_t max_samples; /* 0 = all */
+    double fail_under;   /* NaN = unset */
+    double max_drop;     /* NaN = unset */
     bool predict, measure;
     /* info */
     bool stats, hist;
@@ -125,8 +125,8 @@ int ui_json_print(struct qx_jw *w);
  * NULL when absent. Static strings. */
 const char *ui_path_assets(void);
 const char *ui_path_samples(void);
-const char *ui_path_cache(void); /* $XDG_CACHE_HOME/qexplore; NULL without HOME */
-const char *ui_path_state(void); /* $XDG_STATE_HOME/qexplore */
+const char *ui_path_cache(void);  /* $XDG_CACHE_HOME/qexplore; NULL without HOME */
+const char *ui_path_state(void);  /* $XDG_STATE_HOME/qexplore */
 const char *ui_path_config(void); /* $XDG_CONFIG_HOME/qexplore */
 
 #endif

@@ -7,7 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum flag_kind { KIND_BOOL, KIND_TEXT, KIND_CHOICE, KIND_INT, KIND_INT64, KIND_SIZE, KIND_REAL, KIND_KEEP };
+enum flag_kind {
+    KIND_BOOL,
+    KIND_TEXT,
+    KIND_CHOICE,
+    KIND_INT,
+    KIND_INT64,
+    KIND_SIZE,
+    KIND_REAL,
+    KIND_KEEP
+};
 
 struct flag {
     const char *name; /* without dashes */
@@ -69,9 +78,11 @@ static const struct flag flags[] = {
      "exit 5 when the accuracy (0..1) is lower"},
     {"max-drop", 0, KIND_REAL, AT(max_drop), UI_FLAGS_EVAL, "X", 0, 1,
      "exit 5 when more accuracy (0..1) is lost against FP32"},
-    {"predict", 0, KIND_BOOL, AT(predict), UI_FLAGS_EVAL, NULL, 0, 0, "predict instead of measuring"},
+    {"predict", 0, KIND_BOOL, AT(predict), UI_FLAGS_EVAL, NULL, 0, 0,
+     "predict instead of measuring"},
     {"measure", 0, KIND_BOOL, AT(measure), UI_FLAGS_EVAL, NULL, 0, 0, "measure beside --predict"},
-    {"seed", 0, KIND_INT64, AT(seed), UI_FLAGS_SESSION, "S", 0, 9e15, "of everything drawn at random"},
+    {"seed", 0, KIND_INT64, AT(seed), UI_FLAGS_SESSION, "S", 0, 9e15,
+     "of everything drawn at random"},
     /* info */
     {"stats", 0, KIND_BOOL, AT(stats), UI_FLAGS_INFO, NULL, 0, 0,
      "read the values: min, max, mean, std, absmax, p999, zeros, NaN, Inf"},
@@ -108,7 +119,8 @@ static const struct flag flags[] = {
      "highest rung of the kernels to use"},
     {"color", 0, KIND_CHOICE, AT(color), UI_FLAGS_COMMON, "auto|always|never|16|256|true", 0, 0,
      "colours (NO_COLOR is honoured)"},
-    {"no-color", 0, KIND_BOOL, AT(no_color), UI_FLAGS_COMMON, NULL, 0, 0, "the same as --color never"},
+    {"no-color", 0, KIND_BOOL, AT(no_color), UI_FLAGS_COMMON, NULL, 0, 0,
+     "the same as --color never"},
     {"json", 0, KIND_BOOL, AT(json), UI_FLAGS_COMMON, NULL, 0, 0, "one JSON object on stdout"},
     {"quiet", 'q', KIND_BOOL, AT(quiet), UI_FLAGS_COMMON, NULL, 0, 0, "no progress on stderr"},
     {"verbose", 'v', KIND_BOOL, AT(verbose), UI_FLAGS_COMMON, NULL, 0, 0, "say more on stderr"},
@@ -173,10 +185,20 @@ static bool size_parse(const char *text, uint64_t *out)
     static const struct {
         const char *suffix;
         double factor;
-    } units[] = {{"", 1},          {"B", 1},           {"K", 1024.0},       {"KB", 1e3},
-                 {"KiB", 1024.0},  {"M", 1048576.0},   {"MB", 1e6},         {"MiB", 1048576.0},
-                 {"G", 1073741824.0}, {"GB", 1e9},     {"GiB", 1073741824.0}, {"T", 1099511627776.0},
-                 {"TB", 1e12},     {"TiB", 1099511627776.0}};
+    } units[] = {{"", 1},
+                 {"B", 1},
+                 {"K", 1024.0},
+                 {"KB", 1e3},
+                 {"KiB", 1024.0},
+                 {"M", 1048576.0},
+                 {"MB", 1e6},
+                 {"MiB", 1048576.0},
+                 {"G", 1073741824.0},
+                 {"GB", 1e9},
+                 {"GiB", 1073741824.0},
+                 {"T", 1099511627776.0},
+                 {"TB", 1e12},
+                 {"TiB", 1099511627776.0}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         if (strcmp(end, units[i].suffix) == 0 && v * units[i].factor < 1.8e19) {
             *out = (uint64_t)(v * units[i].factor);
@@ -210,7 +232,8 @@ static int number_store(struct ui_args *args, const struct flag *f, const char *
                               whole ? "whole number" : "number", value);
     }
     if (v < f->min || v > f->max) {
-        return ui_usage_error(args, "--%s %s lies outside %g to %g", f->name, value, f->min, f->max);
+        return ui_usage_error(args, "--%s %s lies outside %g to %g", f->name, value, f->min,
+                              f->max);
     }
     char *at = (char *)args + f->offset;
     if (f->kind == KIND_INT) {
@@ -279,8 +302,8 @@ static int flag_take(struct ui_args *args, unsigned groups, int argc, char **arg
     if (!f || !(f->groups & groups)) {
         const char *near = f ? NULL : flag_nearest(text + 1 + (text[1] == '-'), groups);
         if (f) {
-            return ui_usage_error(args, "%s does not take --%s", args->verb ? args->verb : "qexplore",
-                                  f->name);
+            return ui_usage_error(args, "%s does not take --%s",
+                                  args->verb ? args->verb : "qexplore", f->name);
         }
         return near ? ui_usage_error(args, "unknown flag '%s': did you mean --%s?", text, near)
                     : ui_usage_error(args, "unknown flag '%s': see --help", text);

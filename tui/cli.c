@@ -1,0 +1,169 @@
+/* Errors, exit codes, sessions and JSON frames of the batch verbs. */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int ui_exit_of(enum qx_status status)
+{
+    switch (status) {
+    case QX_OK:
+        return UI_EXIT_OK;
+    case QX_ENOMEM:
+    case QX_ENOSPC:
+        return UI_EXIT_RESOURCES;
+    case QX_EIO:
+    case QX_EFORMAT:
+    case QX_EDATA:
+        return UI_EXIT_INPUT;
+    case QX_ENAME:
+    case QX_ERANGE:
+        return UI_EXIT_USAGE;
+    case QX_EUNSUPPORTED:
+        return UI_EXIT_UNSUPPORTED;
+    case QX_ECANCELLED:
+        return UI_EXIT_INTERRUPTED;
+    case QX_EBUG:
+        break;
+    }
+    return UI_EXIT_FAILED;
+}
+
+static void place_key(struct qx_jw *w, const char *key, const char *text)
+{
+    if (text[0]) {
+        qx_jw_key(w, key);
+        qx_jw_str(w, text);
+    }
+}
+
+static void report_json(int code, const struct qx_error *err)
+{
+    struct qx_jw *w = qx_jw_new(false);
+    qx_jw_object(w);
+    qx_jw_key(w, "schema");
+    qx_jw_str(w, "qexplore.error/1");
+    qx_jw_key(w, "code");
+    qx_jw_int(w, code);
+    qx_jw_key(w, "message");
+    qx_jw_str(w, err->text);
+    qx_jw_key(w, "where");
+    qx_jw_object(w);
+    place_key(w, "file", err->file);
+    place_key(w, "tensor", err->tensor);
+    if (err->offset >= 0) {
+        qx_jw_key(w, "offset");
+        qx_jw_int(w, err->offset);
+    }
+    if (err->line > 0) {
+        qx_jw_key(w, "line");
+        qx_jw_int(w, err->line);
+    }
+    qx_jw_end(w);
+    qx_jw_end(w);
+    char *text = qx_jw_take(w, NULL);
+    fputs(text ? text : "{\"schema\":\"qexplore.error/1\",\"message\":\"out of memory\"}\n",
+          stderr);
+    qx_free_text(text);
+}
+
+static int report(const struct ui_args *args, int code, const struct qx_error *err)
+{
+    if (args->json) {
+        report_json(code, err);
+    } else {
+        fprintf(stderr, "qexplore%s%s: %s\n", args->verb ? " " : "", args->verb ? args->verb : "",
+                err->text);
+    }
+    return code;
+}
+
+int ui_report(const struct ui_args *args, const struct qx_error *err)
+{
+    return report(args, ui_exit_of(err->status), err);
+}
+
+int ui_usage_error(const struct ui_args *args, const char *fmt, ...)
+{
+    struct qx_error err = {.status = QX_ENAME, .offset = -1};
+    va_list list;
+    va_start(list, fmt);
+    vsnprintf(err.text, sizeof err.text, fmt, list);
+    va_end(list);
+    return report(args, UI_EXIT_USAGE, &err);
+}
+
+struct qx_session_options ui_session_options(const struct ui_args *args)
+{
+    return (struct qx_session_options){
+        .cache_dir = ui_path_cache(),
+        .state_dir = ui_path_state(),
+        .data_path = args->data,
+        .threads = args->threads,
+        .mem_bytes = args->mem_bytes,
+        .seed = args->seed,
+        .fresh = args->fresh,
+    };
+}
+
+struct qx_session *ui_open_batch(const struct ui_args *args, int *code)
+{
+    struct qx_error err = {.offset = -1};
+    if (args->isa && qx_cpu_limit(args->isa, &err) != QX_OK) {
+        *code = ui_report(args, &err);
+        return NULL;
+    }
+    struct qx_session_options options = ui_session_options(args);
+    options.batch = true;
+    struct qx_session *s = NULL;
+    if (qx_session_open(args->positional[0], &options, &s, &err) != QX_OK) {
+        *code = ui_report(args, &err);
+        return NULL;
+    }
+    *code = UI_EXIT_OK;
+    return s;
+}
+
+struct qx_jw *ui_json_begin(const struct ui_args *args, const char *verb)
+{
+    const struct qx_cpu *cpu = qx_cpu_get();
+    char schema[64];
+    snprintf(schema, sizeof schema, "qexplore.%s/1", verb);
+    struct qx_jw *w = qx_jw_new(true);
+    qx_jw_object(w);
+    qx_jw_key(w, "schema");
+    qx_jw_str(w, schema);
+    qx_jw_key(w, "program");
+    qx_jw_object(w);
+    qx_jw_key(w, "version");
+    qx_jw_str(w, QX_VERSION);
+    qx_jw_key(w, "cpu");
+    qx_jw_str(w, cpu->name);
+    qx_jw_key(w, "isa");
+    qx_jw_str(w, qx_isa_name(cpu->isa));
+    qx_jw_key(w, "threads");
+    qx_jw_int(w, args->threads > 0 ? args->threads : cpu->n_cores);
+    qx_jw_end(w);
+    return w;
+}
+
+int ui_json_print(struct qx_jw *w)
+{
+    qx_jw_end(w);
+    size_t len = 0;
+    char *text = qx_jw_take(w, &len);
+    if (!text) {
+        fprintf(stderr, "qexplore: out of memory while writing JSON\n");
+        return UI_EXIT_RESOURCES;
+    }
+    bool ok = fwrite(text, 1, len, stdout) == len && fflush(stdout) == 0;
+    int error = errno;
+    qx_free_text(text);
+    if (!ok) {
+        fprintf(stderr, "qexplore: cannot write to standard output: %s\n", strerror(error));
+        return UI_EXIT_FAILED;
+    }
+    return UI_EXIT_OK;
+}

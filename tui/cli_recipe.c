@@ -1,0 +1,211 @@
+/* From the recipe flags to the session's recipe. */
+#include "cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+__attribute__((format(printf, 3, 4))) static bool fail(struct qx_error *err, enum qx_status status,
+                                                       const char *fmt, ...)
+{
+    *err = (struct qx_error){.status = status, .offset = -1};
+    va_list list;
+    va_start(list, fmt);
+    vsnprintf(err->text, sizeof err->text, fmt, list);
+    va_end(list);
+    return false;
+}
+
+bool ui_has_recipe(const struct ui_args *a)
+{
+    return a->recipe || a->bits || a->format || a->gran || a->method || a->sym || a->asym ||
+           a->scale || a->n_keep || a->act_bits || a->dynamic || a->algo || a->preset;
+}
+
+/* What the flags can name but this version cannot do is refused, never ignored. */
+static bool refuse_later(const struct ui_args *a, struct qx_error *err)
+{
+    if (a->act_bits || a->dynamic || a->act_gran || a->act_method || a->act_sym || a->act_asym) {
+        return fail(
+            err, QX_EUNSUPPORTED,
+            "activations stay float32 in this version: leave out %s and quantize weights only",
+            a->dynamic ? "--dynamic" : "the --act flags");
+    }
+    if (a->algo) {
+        return fail(err, QX_EUNSUPPORTED,
+                    "--algo %s: this version rounds to nearest; choose a calibrator with --method",
+                    a->algo);
+    }
+    if (a->preset) {
+        return fail(err, QX_EUNSUPPORTED,
+                    "--preset %s: this version has no presets; spell it out with --bits, --gran, "
+                    "--method",
+                    a->preset);
+    }
+    if (a->engine && strcmp(a->engine, "integer") == 0) {
+        return fail(
+            err, QX_EUNSUPPORTED,
+            "--engine %s: this version simulates quantized weights in float32; leave it out",
+            a->engine);
+    }
+    return true;
+}
+
+static bool gran_parse(const char *text, struct qx_setting *set, struct qx_error *err)
+{
+    if (strcmp(text, "tensor") == 0) {
+        set->gran = QX_GRAN_TENSOR;
+    } else if (strcmp(text, "channel") == 0) {
+        set->gran = QX_GRAN_CHANNEL;
+    } else if (strncmp(text, "group:", 6) == 0) {
+        char *end;
+        long n = strtol(text + 6, &end, 10);
+        if (end == text + 6 || *end || n < 2 || n > 1 << 20) {
+            return fail(err, QX_ERANGE, "--gran %s: the group size must be a number of at least 2",
+                        text);
+        }
+        set->gran = QX_GRAN_GROUP;
+        set->group = n;
+        set->scale = QX_SCALE_F16;
+    } else {
+        return fail(err, QX_ENAME, "--gran %s: choose tensor, channel or group:N (group:32)", text);
+    }
+    return true;
+}
+
+static bool format_parse(const char *name, struct qx_setting *set, struct qx_error *err)
+{
+    const struct qx_format *format = qx_format_find(name);
+    if (!format) {
+        return fail(err, QX_ENAME, "unknown format '%s': choose int, fp16, bf16 or fp32", name);
+    }
+    if (format->kind == QX_FORMAT_AFFINE) {
+        set->format = format;
+        return true;
+    }
+    *set = qx_setting_fp32();
+    set->format = format;
+    return true;
+}
+
+/* The setting that the flags describe for every selected tensor. */
+static bool setting_parse(const struct ui_args *a, struct qx_setting *set, struct qx_error *err)
+{
+    *set = qx_setting_int(a->bits >= 2 && a->bits <= 8 ? a->bits : 8);
+    if (a->gran && !gran_parse(a->gran, set, err)) {
+        return false;
+    }
+    set->sym = !a->asym;
+    if (a->scale) {
+        set->scale = strcmp(a->scale, "f16") == 0 ? QX_SCALE_F16 : QX_SCALE_F32;
+    }
+    if (a->method && qx_calib_parse(a->method, &set->calib, &set->param, &set->range,
+                                    &set->has_range, err) != QX_OK) {
+        return false;
+    }
+    const char *format = a->format;
+    if (!format && a->bits > 8) {
+        format = a->bits == 16 ? "fp16" : "fp32";
+    }
+    if (format && !format_parse(format, set, err)) {
+        return false;
+    }
+    if (a->format && set->format->kind == QX_FORMAT_AFFINE && !a->bits) {
+        return fail(err, QX_ERANGE, "--format %s needs --bits 2 to 8", a->format);
+    }
+    return qx_setting_check(set, err) == QX_OK;
+}
+
+/* Items whose name or alias matches "GLOB" get FORMAT. */
+static bool keep_apply(const char *spec, struct qx_session *s, int64_t *items, struct qx_error *err)
+{
+    const char *eq = strrchr(spec, '=');
+    char glob[512];
+    snprintf(glob, sizeof glob, "%.*s", (int)(eq - spec), spec);
+    struct qx_patch patch = {.fields = QX_PATCH_ALL, .value = qx_setting_fp32()};
+    if (!format_parse(eq + 1, &patch.value, err)) {
+        return false;
+    }
+    if (patch.value.format->kind == QX_FORMAT_AFFINE) {
+        return fail(err, QX_EUNSUPPORTED, "--keep %s: keep takes fp32, fp16 or bf16", spec);
+    }
+    int64_t n = 0;
+    for (int64_t i = 0; i < qx_session_n_items(s); i++) {
+        const struct qx_item *item = qx_session_item(s, i);
+        if (item->can_quantize &&
+            (qx_str_glob(glob, item->tensor->name) || qx_str_glob(glob, item->alias))) {
+            items[n++] = i;
+        }
+    }
+    if (n == 0) {
+        return fail(err, QX_ENAME, "--keep %s matches no tensor: see qexplore info", spec);
+    }
+    return qx_session_edit(s, items, n, &patch, false, err) == QX_OK;
+}
+
+static bool flags_apply(const struct ui_args *a, struct qx_session *s, bool *selected,
+                        int64_t *items, struct qx_error *err)
+{
+    struct qx_patch patch = {.fields = QX_PATCH_ALL};
+    if (!setting_parse(a, &patch.value, err)) {
+        return false;
+    }
+    bool all = a->scope && strcmp(a->scope, "all") == 0;
+    qx_session_select(s, all ? QX_SCOPE_ALL : QX_SCOPE_LINEAR, a->layers, selected);
+    int64_t n = 0;
+    for (int64_t i = 0; i < qx_session_n_items(s); i++) {
+        if (selected[i]) {
+            items[n++] = i;
+        }
+    }
+    if (n == 0) {
+        return a->layers
+                   ? fail(err, QX_ENAME,
+                          "--layers %s matches no tensor that can be quantized: see "
+                          "qexplore info",
+                          a->layers)
+                   : fail(err, QX_ENAME,
+                          "the model has no tensor in scope '%s': try --scope all or --layers",
+                          all ? "all" : "linear");
+    }
+    return qx_session_edit(s, items, n, &patch, false, err) == QX_OK;
+}
+
+bool ui_apply_recipe(const struct ui_args *a, struct qx_session *s, struct qx_error *err)
+{
+    if (!refuse_later(a, err)) {
+        return false;
+    }
+    if (a->recipe && qx_session_load_recipe(s, a->recipe, err) != QX_OK) {
+        /* a name that the recipe, not the command line, got wrong is invalid input */
+        if (err->status == QX_ENAME || err->status == QX_ERANGE) {
+            err->status = QX_EFORMAT;
+        }
+        return false;
+    }
+    bool describes = a->bits || a->format || a->gran || a->method || a->sym || a->asym || a->scale;
+    if (describes && !a->bits && !a->format) {
+        return fail(err, QX_ERANGE, "%s needs --bits N or --format NAME",
+                    a->gran     ? "--gran"
+                    : a->method ? "--method"
+                    : a->scale  ? "--scale"
+                                : "--sym/--asym");
+    }
+    size_t n_items = (size_t)qx_session_n_items(s);
+    bool *selected = calloc(n_items + 1, sizeof *selected);
+    int64_t *items = calloc(n_items + 1, sizeof *items);
+    bool ok = selected && items;
+    if (!ok) {
+        fail(err, QX_ENOMEM, "out of memory for the list of tensors");
+    }
+    if (ok && describes) {
+        ok = flags_apply(a, s, selected, items, err);
+    }
+    for (int i = 0; ok && i < a->n_keep; i++) {
+        ok = keep_apply(a->keep[i], s, items, err);
+    }
+    free(selected);
+    free(items);
+    return ok;
+}
