@@ -54,6 +54,7 @@ struct qx_hist_tables {
     struct qx_hist_table main;
     int n_classes;
     const struct qx_hist_table *classes; /* [n_classes] or NULL */
+    float a_min, a_max; /* smallest and largest a over the units with a > 0; 0 when there is none */
 };
 
 /* Borrowed from the histogram; all of a shared histogram's readers may use it at once. h->n may be 0:

@@ -26,7 +26,7 @@ struct qx_metrics {
     double entropy_bits;         /* of the codes; NaN for FLOAT formats */
     int levels_used, levels;
     double sum_sq;               /* sum x^2 */
-    double scale_min, scale_max; /* over the units */
+    double scale_min, scale_max; /* over the units that hold a non-zero value; NaN for FLOAT */
     double bits_per_weight;      /* with scales and zero points */
     uint64_t bytes;
     enum qx_basis basis;
@@ -35,7 +35,7 @@ struct qx_metrics {
 /* From the histogram; the setting's range must be resolved and the histogram match qx_setting_spec.
  * O(levels) (times 64 classes for asymmetric channel/group with ratio < 1), no allocation, pure: safe
  * on the UI thread. FLOAT formats: fp32 gives zero error; fp16 and bf16 use the bins, O(bins), with
- * basis HISTOGRAM. */
+ * basis HISTOGRAM unless the histogram is lossless; what saturates counts as clipped. */
 enum qx_status qx_metric_hist(const struct qx_hist *hist, const struct qx_setting *s,
                               struct qx_metrics *out, struct qx_error *err);
 /* Only the mean squared error (for valleys and searches), about half the cost. */

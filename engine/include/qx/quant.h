@@ -28,7 +28,9 @@ struct qx_format {
     enum qx_format_kind kind;
     int min_bits, max_bits;    /* AFFINE: 2..8; FLOAT: both its width */
     double tolerance;          /* FLOAT: worst relative error of a normal value (round-trip test) */
-    float (*round)(float x);   /* FLOAT: nearest representable value, ties to even; else NULL */
+    float max;                 /* FLOAT: largest finite value; beyond it round saturates */
+    float (*round)(float x);   /* FLOAT: nearest representable value of a finite x, ties to even;
+                                  else NULL */
 };
 int qx_format_count(void);
 const struct qx_format *qx_format_at(int i);
@@ -96,14 +98,16 @@ bool qx_setting_equal(const struct qx_setting *a, const struct qx_setting *b);
 bool qx_setting_is_fp32(const struct qx_setting *s);
 /* "INT4 sym channel mse", at most cap bytes. */
 char *qx_setting_text(const struct qx_setting *s, char *buf, size_t cap);
-/* Histogram that this setting needs. */
+/* Histogram that this setting needs. FLOAT formats and granularity tensor always ask for {tensor,
+ * group 0, sym true}: one histogram serves them all. */
 struct qx_hist_spec qx_setting_spec(const struct qx_setting *s, struct qx_channels channels);
 /* Bits, granularity and so on within their ranges; QX_ERANGE names the field. */
 enum qx_status qx_setting_check(const struct qx_setting *s, struct qx_error *err);
 /* Fill range from the calibrator unless has_range already. hist must match qx_setting_spec. */
 enum qx_status qx_setting_resolve(struct qx_setting *s, const struct qx_hist *hist,
                                   struct qx_error *err);
-/* Stored size: codes, scales and (asymmetric) zero points. n elements in n_units units. */
+/* Stored size: codes, scales and (asymmetric) zero points of `bits` bits each; every array is rounded
+ * up to whole bytes. n elements in n_units units. */
 uint64_t qx_setting_bytes(const struct qx_setting *s, int64_t n, int64_t n_units);
 /* Units the setting gives a tensor: 1, channels, or groups (the last group of a channel may be short). */
 int64_t qx_setting_units(const struct qx_setting *s, struct qx_channels channels);
@@ -111,7 +115,8 @@ int64_t qx_setting_units(const struct qx_setting *s, struct qx_channels channels
 /* ---- quantizing a tensor ---- */
 
 /* Scale and zero point of one unit from its own range and the setting (stored-scale rounding
- * applied). lo, hi: the unit's own min and max. */
+ * applied: a scale that FP16 cannot hold becomes its smallest or largest value, never 0 or infinity).
+ * lo, hi: the unit's own min and max; ignored for granularity tensor, whose range is the setting's. */
 struct qx_qparams {
     float scale;
     int zero;
@@ -127,7 +132,7 @@ int qx_setting_levels(const struct qx_setting *s, double *out, int cap);
 
 /* Quantize-dequantize: out[numel] = x^ of every value, storage order. The range must be resolved.
  * Non-finite values become 0 and are counted in *n_nonfinite (NULL allowed). codes (NULL allowed):
- * [numel] stored codes. QX_EDATA when the range is missing; QX_ECANCELLED. Result independent of the
+ * [numel] stored codes, affine kind only (FLOAT formats leave it alone). QX_EDATA when the range is missing; QX_ECANCELLED. Result independent of the
  * number of threads. */
 struct qx_pool;
 enum qx_status qx_fakequant(const struct qx_tensor *t, struct qx_channels channels,
