@@ -3,7 +3,8 @@
 
 Needs Debian's python3-torch and python3-numpy. Runs graph.json with the operators of
 samples/oracle.py, not the network of make.py, so it also checks that the graph is the network
-that was trained (make.py prints its own count of right answers).
+that was trained (make.py prints its own count of right answers). Prints the figures that
+MODEL.md states.
 
     /usr/bin/python3 samples/fashion-cnn/reference.py [FOLDER]
 """
@@ -32,6 +33,16 @@ def figures(graph, weights, axes, x, labels):
     return table
 
 
+def print_layers(graph, weights, axes, x, labels):
+    """Right answers with a single layer rounded, and all others in fp32."""
+    for name, axis in axes.items():
+        row = [oracle.figure(oracle.run_rows(
+            graph, oracle.round_weights(weights, {name: axis}, granularity, bits), x),
+            labels)["correct"] for granularity in ("channel", "tensor") for bits in (4, 3, 2)]
+        print(f"{name} {list(weights[name].shape)} alone, channel 4 3 2, tensor 4 3 2: {row}",
+              flush=True)
+
+
 def main():
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
     graph, weights, x, labels = oracle.load_folder(folder)
@@ -48,6 +59,7 @@ def main():
     safetensors_io.save(os.path.join(folder, "reference.safetensors"), {"logits": logits[:16]},
                         {"name": graph["name"],
                          "of": "fp32 logits of the first rows of eval.safetensors"})
+    print_layers(graph, weights, linear, x, labels)
 
 
 if __name__ == "__main__":
