@@ -12,7 +12,7 @@ struct ui_rect {
 };
 
 struct ui_cell {
-    char glyph[7];      /* one UTF-8 character, NUL-padded; "" = right half of a wide one */
+    char glyph[7];       /* one UTF-8 character, NUL-padded; "" = right half of a wide one */
     unsigned char style; /* enum ui_style_id */
 };
 
@@ -23,6 +23,46 @@ struct ui_canvas {
 
 /* How rich the glyphs may be. */
 enum ui_glyphs { UI_GLYPHS_ASCII, UI_GLYPHS_BLOCK, UI_GLYPHS_BRAILLE };
+
+/* Symbols with their twins. Columns: id, UTF-8 (levels braille and block), ASCII. All one cell. */
+#define UI_SYM_LIST(X)             \
+    X(CURSOR, "\u25b8", ">")       \
+    X(MARK, "\u25cf", "*")         \
+    X(ARROW_LEFT, "\u2190", "<")   \
+    X(ARROW_RIGHT, "\u2192", ">")  \
+    X(ARROW_UP, "\u2191", "^")     \
+    X(ARROW_DOWN, "\u2193", "v")   \
+    X(UP, "\u25b2", "^")           \
+    X(DOWN, "\u25bc", "v")         \
+    X(HANDLE, "\u2503", "|")       \
+    X(HLINE, "\u2500", "-")        \
+    X(VLINE, "\u2502", "|")        \
+    X(TICK_UP, "\u2534", "+")      \
+    X(CROSS, "\u253c", "+")        \
+    X(TOP_LEFT, "\u250c", "+")     \
+    X(TOP_RIGHT, "\u2510", "+")    \
+    X(BOTTOM_LEFT, "\u2514", "+")  \
+    X(BOTTOM_RIGHT, "\u2518", "+") \
+    X(APPROX, "\u2248", "~")       \
+    X(DOTS, "\u2026", "_")         \
+    X(TIMES, "\u00d7", "x")        \
+    X(PLUSMINUS, "\u00b1", "~")    \
+    X(CHECK, "\u2713", "+")        \
+    X(CROSS_OUT, "\u00d7", "x")    \
+    X(DELTA, "\u0394", "d")        \
+    X(SEPARATOR, "\u203a", ">")    \
+    X(DOT, "\u00b7", ".")          \
+    X(FULL, "\u2588", "#")         \
+    X(SHADE, "\u2591", ".")        \
+    X(HATCH, "\u2592", "=")
+
+enum ui_sym {
+#define UI_SYM_ENUM(id, utf8, ascii) UI_SYM_##id,
+    UI_SYM_LIST(UI_SYM_ENUM)
+#undef UI_SYM_ENUM
+        UI_SYM_COUNT
+};
+const char *ui_sym(enum ui_glyphs g, enum ui_sym s);
 
 bool ui_canvas_init(struct ui_canvas *c, int w, int h); /* false: out of memory */
 void ui_canvas_release(struct ui_canvas *c);
@@ -40,6 +80,10 @@ void ui_put_right(struct ui_canvas *c, int x, int y, int w, enum ui_style_id sty
 void ui_fill(struct ui_canvas *c, struct ui_rect r, enum ui_style_id style, const char *glyph);
 /* Change only the style of cells (selection bars). */
 void ui_restyle(struct ui_canvas *c, struct ui_rect r, enum ui_style_id style);
+/* Frame around r with an optional title (NULL = none); the inside is cleared with UI_STYLE_POPUP. */
+void ui_box(struct ui_canvas *c, struct ui_rect r, enum ui_glyphs g, enum ui_style_id style,
+            const char *title);
+void ui_hline(struct ui_canvas *c, int x, int y, int w, enum ui_glyphs g);
 /* Width in cells of a UTF-8 text as ui_put would draw it. */
 int ui_text_width(const char *text);
 

@@ -2,37 +2,39 @@
 #ifndef UI_STYLE_H
 #define UI_STYLE_H
 
+#include <stdbool.h>
+
 /* Columns: enumerator, what it is for. */
-#define UI_STYLE_LIST(X)                                                                           \
-    X(NORMAL, "text")                                                                              \
-    X(DIM, "secondary text, empty tracks")                                                         \
-    X(BOLD, "emphasis")                                                                            \
-    X(TITLE, "breadcrumb, screen titles")                                                          \
-    X(HEADER, "column headers")                                                                    \
-    X(FRAME, "rules and borders")                                                                  \
-    X(SELECTED, "the row under the cursor")                                                        \
-    X(MARKED, "marked rows")                                                                       \
-    X(KEY, "a key in a hint")                                                                      \
-    X(HINT, "text of a hint")                                                                      \
-    X(KEPT, "histogram mass inside the threshold")                                                 \
-    X(CLIPPED, "histogram mass beyond the threshold")                                              \
-    X(HANDLE, "the threshold you hold")                                                            \
-    X(LEVEL, "quantization levels")                                                                \
-    X(MAGNET, "calibrators' choices on the axis")                                                  \
-    X(CURVE, "error valley, other curves")                                                         \
-    X(BAR, "bars of the ladder, sizes")                                                            \
-    X(VALUE, "a figure that changes as you drag")                                                  \
-    X(MEASURED, "a measured figure")                                                               \
-    X(PREDICTED, "an approximated, predicted or stale figure")                                     \
-    X(GOOD, "better")                                                                              \
-    X(BAD, "worse, errors")                                                                        \
-    X(WARN, "warnings, reasons")                                                                   \
-    X(SIDE_A, "recipe A")                                                                          \
-    X(SIDE_B, "recipe B")                                                                          \
-    X(PROMPT, "the prompt line")                                                                   \
-    X(POPUP, "popups: which-key, help, explain")                                                   \
-    X(TOAST, "short notices")                                                                      \
-    X(CHANGED, "a figure that changed within the last second")                                     \
+#define UI_STYLE_LIST(X)                                       \
+    X(NORMAL, "text")                                          \
+    X(DIM, "secondary text, empty tracks")                     \
+    X(BOLD, "emphasis")                                        \
+    X(TITLE, "breadcrumb, screen titles")                      \
+    X(HEADER, "column headers")                                \
+    X(FRAME, "rules and borders")                              \
+    X(SELECTED, "the row under the cursor")                    \
+    X(MARKED, "marked rows")                                   \
+    X(KEY, "a key in a hint")                                  \
+    X(HINT, "text of a hint")                                  \
+    X(KEPT, "histogram mass inside the threshold")             \
+    X(CLIPPED, "histogram mass beyond the threshold")          \
+    X(HANDLE, "the threshold you hold")                        \
+    X(LEVEL, "quantization levels")                            \
+    X(MAGNET, "calibrators' choices on the axis")              \
+    X(CURVE, "error valley, other curves")                     \
+    X(BAR, "bars of the ladder, sizes")                        \
+    X(VALUE, "a figure that changes as you drag")              \
+    X(MEASURED, "a measured figure")                           \
+    X(PREDICTED, "an approximated, predicted or stale figure") \
+    X(GOOD, "better")                                          \
+    X(BAD, "worse, errors")                                    \
+    X(WARN, "warnings, reasons")                               \
+    X(SIDE_A, "recipe A")                                      \
+    X(SIDE_B, "recipe B")                                      \
+    X(PROMPT, "the prompt line")                               \
+    X(POPUP, "popups: which-key, help, explain")               \
+    X(TOAST, "short notices")                                  \
+    X(CHANGED, "a figure that changed within the last second") \
     X(DISABLED, "greyed rows and commands")
 
 enum ui_style_id {
@@ -41,5 +43,30 @@ enum ui_style_id {
 #undef UI_STYLE_ENUM
         UI_STYLE_COUNT
 };
+
+/* Attributes of a style. Colours are 0xRRGGBB, or -1 for the terminal's default. */
+enum { UI_ATTR_BOLD = 1, UI_ATTR_DIM = 2, UI_ATTR_REVERSE = 4, UI_ATTR_UNDERLINE = 8 };
+struct ui_look {
+    int fg, bg;
+    unsigned attrs;
+    unsigned mono; /* attributes when there is no colour */
+};
+
+struct ui_theme {
+    char name[24];
+    struct ui_look look[UI_STYLE_COUNT];
+    int back, text; /* ground of pictures (SVG): background and default text */
+};
+
+/* Load assets/themes/NAME.conf ("NAME = #rrggbb on #rrggbb bold | mono: reverse"); the built-in mono
+ * theme when NULL or "mono", or when the file is missing. False when it was missing or had wrong lines
+ * (logged with file and line; the rest of the file counts). */
+bool ui_theme_load(struct ui_theme *theme, const char *name);
+/* Name of the style ("KEPT") and back; -1 when unknown. */
+const char *ui_style_name(enum ui_style_id id);
+int ui_style_find(const char *name);
+/* Nearest of the 256-colour cube and greys, and of the 16 colours. */
+int ui_colour_256(int rgb);
+int ui_colour_16(int rgb);
 
 #endif

@@ -1,0 +1,22 @@
+/* Entry points of the interactive program and of its headless twin. */
+#ifndef UI_UI_H
+#define UI_UI_H
+
+#include "cli.h"
+#include "style.h"
+
+/* The explorer on a terminal; args->positional[0] is the model, or none for the chooser.
+ * Returns the exit code. Without a terminal on stdout: exit code 2 naming `render`. */
+int ui_run(const struct ui_args *args);
+
+/* `render` and `play` without a terminal: open the model, replay args->play (a command log), settle
+ * the background work, draw one screen.
+ *   args->screen "model" by default; args->size "100x30" by default; args->theme, glyphs, color
+ *   args->output "-" or NULL: stdout; the ending picks text (.txt), ANSI (.ansi) or SVG (.svg)
+ * Returns the exit code; reports errors. */
+int ui_render(const struct ui_args *args);
+/* Replay args->play (or positional[1]) headless with all its `dump` lines; or on the terminal when
+ * stdout is one, at args->speed. */
+int ui_play(const struct ui_args *args);
+
+#endif
