@@ -150,6 +150,27 @@ bool qx_session_metrics(struct qx_session *s, int64_t item, struct qx_metrics *o
 /* Ask for the exact element-wise metrics of an item's current setting (latest wins). */
 void qx_session_want_exact(struct qx_session *s, int64_t item);
 
+/* What the calibrators would choose for an item and what theory allows, at its current setting's
+ * bits, symmetry and granularity. Computed in the background (KL and Lloyd-Max take milliseconds),
+ * kept for the last few settings. */
+enum { QX_ADVICE_CALIBS = 12 };
+struct qx_advice {
+    int n; /* choices known so far; grows until is_complete */
+    struct qx_advice_choice {
+        const struct qx_calibrator *calib;
+        double param;
+        struct qx_range range; /* as in struct qx_setting */
+        double mse;
+    } choice[QX_ADVICE_CALIBS]; /* in the calibrators' order, manual left out */
+    double ladder_db[9]; /* [bits] SQNR when the setting's own calibrator chooses at that width, 2..8;
+                            NaN while unknown, and for a manual range */
+    double best_db[9];   /* [bits] best SQNR of any codebook of 2^bits levels; NaN while unknown */
+    bool is_complete;
+};
+/* False while nothing is known (no histogram yet, FLOAT format); asking queues the work, newest first.
+ * qx_session_poll says QX_NEWS_METRICS when more is known. O(1), no allocation. */
+bool qx_session_advice(struct qx_session *s, int64_t item, struct qx_advice *out);
+
 /* Totals over the recipe. */
 struct qx_totals {
     uint64_t bytes, bytes_fp32; /* of all float tensors, other tensors at their stored size */
