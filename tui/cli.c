@@ -167,3 +167,33 @@ int ui_json_print(struct qx_jw *w)
     }
     return UI_EXIT_OK;
 }
+
+char *ui_safe_text(const char *text, char *buf, size_t cap)
+{
+    size_t at = 0;
+    const unsigned char *p = (const unsigned char *)text;
+    while (*p && at + 5 < cap) {
+        size_t n = *p < 0x80                 ? 1
+                   : *p >= 0xc2 && *p < 0xe0 ? 2
+                   : *p >= 0xe0 && *p < 0xf0 ? 3
+                   : *p >= 0xf0 && *p < 0xf5 ? 4
+                                             : 0;
+        bool ok = n == 1 ? *p >= 0x20 && *p != 0x7f : n > 1;
+        for (size_t i = 1; ok && i < n; i++) {
+            ok = (p[i] & 0xc0) == 0x80;
+        }
+        if (ok && n == 2 && p[0] == 0xc2 && p[1] < 0xa0) {
+            ok = false; /* C1 controls */
+        }
+        if (ok) {
+            memcpy(buf + at, p, n);
+            at += n;
+            p += n;
+        } else {
+            buf[at++] = '?';
+            p++;
+        }
+    }
+    buf[at] = 0;
+    return buf;
+}

@@ -120,6 +120,9 @@ struct qx_jw *ui_json_begin(const struct ui_args *args, const char *verb);
 /* Finishes, prints to stdout. Returns UI_EXIT_OK or UI_EXIT_FAILED (stdout closed, no memory). */
 int ui_json_print(struct qx_jw *w);
 
+/* Text safe to print: control characters and invalid UTF-8 of `text` become '?'. Returns buf. */
+char *ui_safe_text(const char *text, char *buf, size_t cap);
+
 /* ---- paths ---- */
 /* Folder of assets / samples: beside the source tree when run from a build folder, else installed.
  * NULL when absent. Static strings. */

@@ -263,6 +263,9 @@ enum qx_status qx_session_run_metrics(struct qx_session *s, int64_t item, struct
                                       struct qx_metrics *out, struct qx_error *err);
 enum qx_status qx_session_run_stats(struct qx_session *s, int64_t item, struct qx_ctl *ctl,
                                     struct qx_stats *out, struct qx_error *err);
+/* Exact histogram of the item at granularity tensor, symmetric. Unref it. */
+enum qx_status qx_session_run_hist(struct qx_session *s, int64_t item, struct qx_ctl *ctl,
+                                   struct qx_hist **out, struct qx_error *err);
 enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_options *options,
                                    struct qx_ctl *ctl, struct qx_eval_result **out,
                                    struct qx_error *err);

@@ -1,0 +1,181 @@
+/* qexplore eval: the measured accuracy of a recipe, paired with FP32 on the same rows. */
+#include "verb.h"
+
+#include <math.h>
+#include <stdio.h>
+
+struct measured {
+    struct qx_eval_result *fp32, *recipe; /* recipe == NULL: nothing is quantized */
+    struct qx_eval_pair pair;
+};
+
+static const struct qx_eval_result *shown(const struct measured *m)
+{
+    return m->recipe ? m->recipe : m->fp32;
+}
+
+static enum qx_status measure(const struct ui_args *args, struct qx_session *s, struct measured *m,
+                              struct qx_error *err)
+{
+    struct qx_eval_options options = {.max_samples = args->max_samples, .seed = args->seed};
+    enum qx_status status = qx_session_run_eval(s, &options, ui_batch_ctl(), &m->fp32, err);
+    if (status != QX_OK || !ui_has_recipe(args)) {
+        return status;
+    }
+    if (!ui_apply_recipe(args, s, err)) {
+        return err->status;
+    }
+    status = qx_session_run_resolve(s, ui_batch_ctl(), err);
+    if (status == QX_OK) {
+        status = qx_session_run_eval(s, &options, ui_batch_ctl(), &m->recipe, err);
+    }
+    return status == QX_OK ? qx_eval_compare(m->fp32, m->recipe, &m->pair, err) : status;
+}
+
+static void num(struct qx_jw *w, const char *key, double value)
+{
+    qx_jw_key(w, key);
+    qx_jw_num(w, value);
+}
+
+static void whole(struct qx_jw *w, const char *key, int64_t value)
+{
+    qx_jw_key(w, key);
+    qx_jw_int(w, value);
+}
+
+static void metrics_json(struct qx_jw *w, const struct measured *m)
+{
+    const struct qx_eval_result *r = shown(m);
+    qx_jw_key(w, "metrics");
+    qx_jw_object(w);
+    num(w, "accuracy", r->accuracy);
+    whole(w, "n", r->n);
+    whole(w, "correct", r->correct);
+    qx_jw_key(w, "ci95");
+    qx_jw_array(w);
+    qx_jw_num(w, r->ci_lo);
+    qx_jw_num(w, r->ci_hi);
+    qx_jw_end(w);
+    num(w, "macro_f1", r->macro_f1);
+    if (m->recipe) {
+        num(w, "agreement", m->pair.agreement);
+        num(w, "same_top", m->pair.agreement);
+        whole(w, "flips", m->pair.flips);
+        whole(w, "lost", m->pair.lost);
+        whole(w, "gained", m->pair.gained);
+        num(w, "delta", m->pair.delta);
+        num(w, "mcnemar_p", m->pair.mcnemar_p);
+        num(w, "accuracy_fp32", m->fp32->accuracy);
+    }
+    qx_jw_end(w);
+}
+
+static int eval_json(const struct ui_args *args, struct qx_session *s, const struct measured *m)
+{
+    struct qx_jw *w = ui_json_begin(args, "eval");
+    metrics_json(w, m);
+    qx_jw_key(w, "engine");
+    qx_jw_str(w, "simulated");
+    qx_jw_key(w, "data");
+    qx_jw_object(w);
+    qx_jw_key(w, "path");
+    qx_jw_str(w, qx_dataset_path(qx_session_data(s)));
+    whole(w, "n", qx_dataset_n(qx_session_data(s)));
+    qx_jw_key(w, "hash");
+    qx_jw_str(w, qx_dataset_hash(qx_session_data(s)));
+    qx_jw_end(w);
+    qx_jw_key(w, "recipe_hash");
+    qx_jw_str(w, qx_session_recipe_hash(s));
+    num(w, "time_s", shown(m)->time_s);
+    return ui_json_print(w);
+}
+
+static void eval_print(const struct measured *m)
+{
+    const struct qx_eval_result *r = shown(m);
+    printf("accuracy %.2f %% (%lld of %lld right), 95 %% interval %.2f to %.2f, macro F1 %.4f, "
+           "simulated, %.2f s\n",
+           100 * r->accuracy, (long long)r->correct, (long long)r->n, 100 * r->ci_lo,
+           100 * r->ci_hi, r->macro_f1, r->time_s);
+    if (m->recipe) {
+        printf("against FP32 %.2f %%: %+.2f points, %lld rows lost, %lld gained, agreement %.2f "
+               "%%, McNemar p %.3g\n",
+               100 * m->fp32->accuracy, 100 * m->pair.delta, (long long)m->pair.lost,
+               (long long)m->pair.gained, 100 * m->pair.agreement, m->pair.mcnemar_p);
+    }
+}
+
+/* The gates speak after the result is printed. */
+static int gate(const struct ui_args *args, const struct measured *m)
+{
+    double accuracy = shown(m)->accuracy;
+    double drop = m->fp32->accuracy - accuracy;
+    if (!isnan(args->fail_under) && accuracy < args->fail_under) {
+        fprintf(stderr, "qexplore eval: accuracy %.4f is under --fail-under %g\n", accuracy,
+                args->fail_under);
+        return UI_EXIT_GATE;
+    }
+    if (!isnan(args->max_drop) && drop > args->max_drop) {
+        fprintf(stderr, "qexplore eval: %.4f of accuracy lost, more than --max-drop %g\n", drop,
+                args->max_drop);
+        return UI_EXIT_GATE;
+    }
+    return UI_EXIT_OK;
+}
+
+static int eval_report(const struct ui_args *args, struct qx_session *s)
+{
+    struct qx_error err = {.status = QX_EUNSUPPORTED, .offset = -1};
+    const char *missing = !qx_session_net(s)    ? qx_session_net_reason(s)
+                          : !qx_session_data(s) ? qx_session_data_reason(s)
+                                                : NULL;
+    if (missing) {
+        snprintf(err.text, sizeof err.text, "cannot measure: %s", missing);
+        err.status = qx_session_net(s) ? QX_EDATA : QX_EUNSUPPORTED;
+        return ui_report(args, &err);
+    }
+    struct measured m = {0};
+    ui_progress_begin(args, "eval");
+    enum qx_status status = measure(args, s, &m, &err);
+    ui_progress_end();
+    int code;
+    if (status != QX_OK) {
+        code = ui_report(args, &err);
+    } else {
+        code = args->json ? eval_json(args, s, &m) : (eval_print(&m), UI_EXIT_OK);
+        code = code ? code : gate(args, &m);
+    }
+    qx_eval_result_free(m.fp32);
+    qx_eval_result_free(m.recipe);
+    return code;
+}
+
+static int eval_run(const struct ui_args *args)
+{
+    if (args->predict || args->measure) {
+        struct qx_error err = {.status = QX_EUNSUPPORTED, .offset = -1};
+        snprintf(err.text, sizeof err.text,
+                 "--%s: this version measures and does not predict; leave it out",
+                 args->predict ? "predict" : "measure");
+        return ui_report(args, &err);
+    }
+    int code;
+    struct qx_session *s = ui_open_batch(args, &code);
+    if (s) {
+        code = eval_report(args, s);
+        qx_session_close(&s);
+    }
+    return code;
+}
+
+const struct ui_verb ui_verb_eval = {
+    .name = "eval",
+    .usage = "FOLDER [--bits N ...] [--data F] [--max-samples N] [--fail-under X] [--json]",
+    .help = "Measure the accuracy of a model folder, as it is or quantized.",
+    .example = "qexplore eval samples/fashion-cnn --bits 4 --max-drop 0.01",
+    .groups = UI_FLAGS_COMMON | UI_FLAGS_RECIPE | UI_FLAGS_SESSION | UI_FLAGS_EVAL,
+    .min_positional = 1,
+    .max_positional = 1,
+    .run = eval_run,
+};
