@@ -13,11 +13,11 @@
 enum qx_status qx_fs_read(const char *path, size_t max_bytes, char **out, size_t *len,
                           struct qx_error *err);
 /* Write through a temporary file in the same folder, fsync, rename. On failure the old file stands
- * and the temporary is gone. QX_EIO (read-only folder, disk full: said so in the text). */
+ * and the temporary is gone. QX_ENOSPC (disk or quota full), QX_EIO (read-only folder and the rest). */
 enum qx_status qx_fs_write_atomic(const char *path, const void *data, size_t len,
                                   struct qx_error *err);
-/* The same for streamed output: begin, fwrite to the returned FILE (a FILE*, declared void* here to
- * keep stdio out of headers), then commit or abort. */
+/* The same for streamed output: begin, any number of writes, then commit or abort. An existing path
+ * that is a device or pipe is written directly. */
 struct qx_fs_out;
 enum qx_status qx_fs_out_begin(const char *path, struct qx_fs_out **out, struct qx_error *err);
 enum qx_status qx_fs_out_write(struct qx_fs_out *o, const void *data, size_t len,

@@ -1,0 +1,203 @@
+#include "base/pool.h"
+#include "base/error.h"
+#include "base/mem.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { WORKER_NICE = 5, STACK_BYTES = 1 << 20 };
+
+struct worker {
+    struct qx_pool *pool;
+    pthread_t thread;
+    int index;
+};
+
+struct qx_pool {
+    pthread_mutex_t turn; /* held by the loop that runs */
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t start, done;
+    uint64_t generation; /* counts loops */
+    bool is_open;        /* workers may still join the current loop */
+    bool is_ending;
+    int n_active; /* workers inside the current loop */
+    qx_pool_fn *fn;
+    void *arg;
+    int64_t n;
+    atomic_int_least64_t next;
+    int n_threads;
+    struct worker workers[];
+};
+
+struct starter {
+    void *(*fn)(void *);
+    void *arg;
+    char name[16];
+};
+
+static void *thread_main(void *p)
+{
+    struct starter s = *(struct starter *)p;
+    qx_mem_free(p);
+    pthread_setname_np(pthread_self(), s.name);
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WORKER_NICE); /* Linux: this thread only */
+    return s.fn(s.arg);
+}
+
+enum qx_status qx_thread_start(const char *name, void *(*fn)(void *), void *arg, void *pthread_out,
+                               struct qx_error *err)
+{
+    struct starter *s = qx_mem_zalloc(sizeof *s);
+    if (!s) {
+        return qx_fail_nomem(err, sizeof *s);
+    }
+    s->fn = fn;
+    s->arg = arg;
+    snprintf(s->name, sizeof s->name, "%s", name);
+    sigset_t all, old;
+    sigfillset(&all);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGSEGV);
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 8 * (size_t)STACK_BYTES);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* the child inherits it from its first instruction */
+    int rc = pthread_create(pthread_out, &attr, thread_main, s);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (rc != 0) {
+        qx_mem_free(s);
+        return qx_fail(err, QX_ENOMEM, "cannot start thread '%s': %s; try --threads 1", name,
+                       strerror(rc));
+    }
+    return QX_OK;
+}
+
+/* Hands out items until none is left. */
+static void work(struct qx_pool *pool, int worker)
+{
+    for (;;) {
+        int64_t i = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
+        if (i >= pool->n) {
+            return;
+        }
+        pool->fn(pool->arg, i, worker);
+    }
+}
+
+static void *worker_main(void *p)
+{
+    struct worker *w = p;
+    struct qx_pool *pool = w->pool;
+    uint64_t seen = 0;
+    pthread_mutex_lock(&pool->lock);
+    for (;;) {
+        while (!pool->is_ending && (pool->generation == seen || !pool->is_open)) {
+            pthread_cond_wait(&pool->start, &pool->lock);
+        }
+        if (pool->is_ending) {
+            break;
+        }
+        seen = pool->generation;
+        pool->n_active++;
+        pthread_mutex_unlock(&pool->lock);
+        work(pool, w->index);
+        pthread_mutex_lock(&pool->lock);
+        if (--pool->n_active == 0) {
+            pthread_cond_signal(&pool->done);
+        }
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+enum qx_status qx_pool_new(int n_threads, struct qx_pool **out, struct qx_error *err)
+{
+    if (n_threads < 1 || n_threads > 1024) {
+        return qx_fail(err, QX_ERANGE, "%d threads asked for: use 1 to 1024", n_threads);
+    }
+    size_t bytes = sizeof(struct qx_pool) + (size_t)n_threads * sizeof(struct worker);
+    struct qx_pool *pool = qx_mem_zalloc(bytes);
+    if (!pool) {
+        return qx_fail_nomem(err, bytes);
+    }
+    pthread_mutex_init(&pool->turn, NULL);
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->start, NULL);
+    pthread_cond_init(&pool->done, NULL);
+    pool->n_threads = 1;
+    for (int i = 1; i < n_threads; i++) {
+        struct worker *w = &pool->workers[i];
+        char name[16];
+        w->pool = pool;
+        w->index = i;
+        snprintf(name, sizeof name, "qx-pool-%d", i);
+        enum qx_status st = qx_thread_start(name, worker_main, w, &w->thread, err);
+        if (st != QX_OK) {
+            qx_pool_free(pool);
+            return st;
+        }
+        pool->n_threads = i + 1;
+    }
+    *out = pool;
+    return QX_OK;
+}
+
+void qx_pool_free(struct qx_pool *pool)
+{
+    if (!pool) {
+        return;
+    }
+    pthread_mutex_lock(&pool->lock);
+    pool->is_ending = true;
+    pthread_cond_broadcast(&pool->start);
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 1; i < pool->n_threads; i++) {
+        pthread_join(pool->workers[i].thread, NULL);
+    }
+    pthread_cond_destroy(&pool->done);
+    pthread_cond_destroy(&pool->start);
+    pthread_mutex_destroy(&pool->lock);
+    pthread_mutex_destroy(&pool->turn);
+    qx_mem_free(pool);
+}
+
+int qx_pool_threads(const struct qx_pool *pool)
+{
+    return pool ? pool->n_threads : 1;
+}
+
+void qx_pool_for(struct qx_pool *pool, int64_t n, qx_pool_fn *fn, void *arg)
+{
+    if (!pool || pool->n_threads == 1 || n <= 1) {
+        for (int64_t i = 0; i < n; i++) {
+            fn(arg, i, 0);
+        }
+        return;
+    }
+    pthread_mutex_lock(&pool->turn);
+    pthread_mutex_lock(&pool->lock);
+    pool->fn = fn;
+    pool->arg = arg;
+    pool->n = n;
+    atomic_store(&pool->next, 0);
+    pool->generation++;
+    pool->is_open = true;
+    pthread_cond_broadcast(&pool->start);
+    pthread_mutex_unlock(&pool->lock);
+    work(pool, 0);
+    pthread_mutex_lock(&pool->lock);
+    pool->is_open = false; /* workers that have not woken yet find nothing to do */
+    while (pool->n_active > 0) {
+        pthread_cond_wait(&pool->done, &pool->lock);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    pthread_mutex_unlock(&pool->turn);
+}
