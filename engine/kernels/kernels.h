@@ -1,0 +1,200 @@
+/* The kernel ladder: every hot loop of the engine, once per instruction set, behind one table.
+ *
+ * Rules for all kernels: no allocation, no globals, any thread; inputs may be unaligned (const void *
+ * where the element type would promise alignment); outputs are written only in [0, n). n may be 0.
+ * Integer results are the same on every rung; float results too unless the comment says otherwise.
+ * None of them depends on how the caller splits the work when the comment names the block size. */
+#ifndef QXK_KERNELS_H
+#define QXK_KERNELS_H
+
+#include "qx/cpu.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- statistics ---- */
+
+/* Elements per call for results that do not depend on the thread count: callers cut a tensor into
+ * blocks of this size, and merge the blocks in order. */
+#define QXK_STATS_BLOCK 65536
+
+/* Over finite elements, but for the counts. min = +inf and max = -inf while n_finite = 0; min and max
+ * of zeros of both signs may be either zero. */
+struct qxk_stats {
+    double sum, sumsq; /* bit-exact on every rung: 16 interleaved double sums, added pairwise */
+    float min, max;
+    float absmax; /* 0 when nothing is finite */
+    int64_t n_finite, n_zero, n_nan, n_posinf, n_neginf;
+};
+
+/* Overwrites *out. */
+typedef void qxk_stats_f32_fn(const void *x, size_t n, struct qxk_stats *out);
+typedef void qxk_stats_u16_fn(const void *x, size_t n, struct qxk_stats *out);
+
+/* a += b, in this order. Start from qxk_stats_zero(). */
+void qxk_stats_merge(struct qxk_stats *a, const struct qxk_stats *b);
+struct qxk_stats qxk_stats_zero(void);
+
+/* ---- half-key histogram ---- */
+
+/* The bin of x is the FP16 pattern, rounded toward zero, of y = x * 2^k:
+ *   index  0x0000..0x7BFF positive, 0x8000..0xFBFF negative; +-0 in 0x0000; magnitudes of 65536 and
+ *          above in the last bin of their sign; the patterns of infinity and NaN stay empty.
+ *          0x8000 holds negative values of magnitude below 2^-24.
+ *   edge   the half at that pattern: the end of the bin nearest to zero
+ *   width  w = 2^(max(e,1) - 25), e the exponent field of the pattern (64 KiB: qxk_half_edge, _width)
+ * Within a bin a value is an integer offset o = floor((|y| - edge) * 8192 / w), exact (no bits lost)
+ * for float32 whose half is normal. So all sums are integers: they do not depend on the order.
+ *   mean of |y| = edge + w/8192 * s1/n;  n*s2 == s1*s1 means that all values of the bin are equal
+ *   moments relative to the centre (o = 4096): d1 = s1 - 4096 n, d2 = s2 - 8192 s1 + 4096^2 n,
+ *   in units of w/8192 and its square. */
+#define QXK_HALF_BINS 65536
+#define QXK_LIN_BINS  2048
+
+struct qxk_halfbin {
+    uint64_t n, s1, s2; /* count, sum of offsets, sum of squared offsets */
+};
+
+/* Accumulated histogram, 1.5 MiB. Zero-initialise; adding two is adding their members. */
+struct qxk_hist {
+    struct qxk_halfbin half[QXK_HALF_BINS];
+    uint64_t lin[QXK_LIN_BINS];
+    uint64_t n_nonfinite; /* elements skipped */
+};
+
+/* Working set of one worker, 1.1 MiB, 64-byte aligned (qx_mem_aligned), zero before first use.
+ * Private to the kernels but for its size. */
+struct qxk_hist_work {
+    struct {
+        uint64_t n_s1; /* n << 40 | s1 */
+        uint64_t s2;
+    } half[QXK_HALF_BINS];
+    uint32_t lin[2][QXK_LIN_BINS];
+    uint64_t n_pending; /* elements since the last flush */
+};
+
+/* Elements a work may take between two flushes. */
+#define QXK_HIST_MAX ((size_t)1 << 24)
+
+/* Adds n elements: half-key bins of x * scale (scale = 2^k, k in -126..127) and linear bins of |x|,
+ * index min((int)(|x| * lin_scale), QXK_LIN_BINS - 1) in float32 (lin_scale = QXK_LIN_BINS / absmax,
+ * finite). work->n_pending + n <= QXK_HIST_MAX. */
+typedef void qxk_hist_f32_fn(struct qxk_hist_work *work, const void *x, size_t n, float scale,
+                             float lin_scale);
+/* Adds the work into acc and zeroes it. */
+void qxk_hist_flush(struct qxk_hist_work *work, struct qxk_hist *acc);
+
+/* Edge and width of a half-key bin in units of y (see above), pattern with sign; edge is signed. */
+float qxk_half_edge(uint32_t index);
+float qxk_half_width(uint32_t index);
+
+/* Counts of all 65,536 patterns of a 16-bit type, raw (-0, infinities and NaN in their own place):
+ * values are implied, so moments and linear bins follow exactly from the counts. */
+struct qxk_hist_u16_work {
+    uint32_t n[2][QXK_HALF_BINS];
+};
+typedef void qxk_hist_u16_fn(struct qxk_hist_u16_work *work, const void *x, size_t n);
+/* Adds to acc[QXK_HALF_BINS] and zeroes the work. At most 2^32 - 1 elements between flushes. */
+void qxk_hist_u16_flush(struct qxk_hist_u16_work *work, uint64_t *acc);
+
+/* Normalised histogram (ux.md 4.3): a row of one channel or group is scaled by inv_a = 1/a_c; the bin
+ * of u = x * inv_a * scale carries weights a^2 (error energies), a (absolute errors) and 1 (clip
+ * counts). Offsets o as above; sums in double, so the order of rows matters: give each fixed tile of
+ * rows to one worker, and merge tiles in order. Non-finite elements skipped. */
+struct qxk_wbin {
+    double n, a0, a1, a2, m0, m1; /* sum 1, a^2, a^2 o, a^2 o^2, a, a o */
+    double pad[2];                /* one cache line per bin */
+};
+typedef void qxk_hist_weighted_fn(struct qxk_wbin *bins /* [QXK_HALF_BINS], 64-byte aligned */,
+                                  const void *x, size_t n, float inv_a, float scale, double a);
+
+/* ---- conversions (bit-exact on every rung) ---- */
+
+typedef void qxk_to_f32_fn(const void *x, size_t n, float *out);
+typedef void qxk_from_f32_fn(const float *x, size_t n, void *out); /* round to nearest even */
+
+/* ---- affine quantization ---- */
+
+/* float32 throughout: q = clamp(rint(x / scale) + zero, qmin, qmax), ties to even, and
+ * x^ = (q - zero) * scale. scale > 0 finite; zero, qmin, qmax integers of magnitude < 2^23. */
+struct qxk_affine {
+    float scale, zero, qmin, qmax;
+};
+
+/* out[i] = x^ of x[i]; in place allowed. Non-finite give 0; their number is returned. */
+typedef int64_t qxk_fakequant_fn(const float *x, size_t n, const struct qxk_affine *q, float *out);
+/* Codes instead of values: int8 when qmin < 0, else uint8 (the low byte of q). Non-finite give the
+ * code of 0. */
+typedef int64_t qxk_quantize_fn(const float *x, size_t n, const struct qxk_affine *q, void *out);
+
+/* Sums over pairs (x, y) with x finite; e = y - x in double. Sums: 8 interleaved doubles, added
+ * pairwise: bit-exact on every rung. Split into QXK_STATS_BLOCK for thread-independent results. */
+struct qxk_error {
+    double sse, sae, se;   /* sum e^2, |e|, e */
+    double sxx, sxy, syy;  /* sums of products */
+    double max_abs;        /* largest |e| */
+    int64_t n;             /* finite pairs */
+    int64_t n_low, n_high; /* codes below qmin, above qmax before clamping (0 for error_f32) */
+    int64_t n_nonfinite;
+};
+
+/* Overwrite *out. error_f32 compares two arrays; error_affine compares x with its own x^, unstored. */
+typedef void qxk_error_f32_fn(const float *x, const float *y, size_t n, struct qxk_error *out);
+typedef void qxk_error_affine_fn(const float *x, size_t n, const struct qxk_affine *q,
+                                 struct qxk_error *out);
+void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b; start from zero */
+
+/* ---- the table ---- */
+
+/* One row per operation: member name and function type. */
+#define QXK_OPS(X)                         \
+    X(stats_f32, qxk_stats_f32_fn)         \
+    X(stats_f16, qxk_stats_u16_fn)         \
+    X(stats_bf16, qxk_stats_u16_fn)        \
+    X(hist_f32, qxk_hist_f32_fn)           \
+    X(hist_u16, qxk_hist_u16_fn)           \
+    X(hist_weighted, qxk_hist_weighted_fn) \
+    X(f16_to_f32, qxk_to_f32_fn)           \
+    X(bf16_to_f32, qxk_to_f32_fn)          \
+    X(f8e4m3_to_f32, qxk_to_f32_fn)        \
+    X(f8e5m2_to_f32, qxk_to_f32_fn)        \
+    X(f32_to_f16, qxk_from_f32_fn)         \
+    X(f32_to_bf16, qxk_from_f32_fn)        \
+    X(fakequant, qxk_fakequant_fn)         \
+    X(quantize, qxk_quantize_fn)           \
+    X(error_f32, qxk_error_f32_fn)         \
+    X(error_affine, qxk_error_affine_fn)
+
+enum qxk_op {
+#define QXK_OP_ENUM(name, type) QXK_OP_##name,
+    QXK_OPS(QXK_OP_ENUM)
+#undef QXK_OP_ENUM
+        QXK_OP_COUNT
+};
+
+struct qxk_table {
+#define QXK_OP_MEMBER(name, type) type *name;
+    QXK_OPS(QXK_OP_MEMBER)
+#undef QXK_OP_MEMBER
+    enum qx_isa isa[QXK_OP_COUNT]; /* rung each member comes from, for reports */
+};
+
+/* The table of the rung in use (qx_cpu_get()->isa). Never NULL. Any thread. */
+const struct qxk_table *qxk_get(void);
+/* The best of each operation up to `isa`, whether or not this CPU can run it (checkkern asks first). */
+const struct qxk_table *qxk_get_isa(enum qx_isa isa);
+const char *qxk_op_name(enum qxk_op op); /* "stats_f32" */
+
+/* ---- BLAS (one thread; call from several threads at will) ---- */
+
+/* Row-major C[m,n] = alpha op(A)[m,k] op(B)[k,n] + beta C. trans_x: X is stored transposed. ld: elements
+ * between rows as stored. beta 0 overwrites C without reading it. One row or column goes through
+ * gemv (memory speed; gemm is 10x slower there). Float32: equal to a reference within rounding. */
+void qxk_sgemm(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+               const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+               int64_t ldc);
+/* y[m] = alpha op(A) x + beta y; A stored rows x cols row-major. */
+void qxk_sgemv(int trans, int64_t rows, int64_t cols, float alpha, const float *a, int64_t lda,
+               const float *x, float beta, float *y);
+
+#endif
