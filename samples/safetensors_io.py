@@ -14,7 +14,8 @@ DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16,
           "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
           "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8,
           "BOOL": np.bool_}
-NAMES = {np.dtype(t): name for name, t in DTYPES.items()}
+BF16 = np.dtype([("bf16", "<u2")])  # numpy has no such type: a record holds the code
+NAMES = {BF16: "BF16", **{np.dtype(t): name for name, t in DTYPES.items()}}
 
 
 def write_bytes(path, *parts):
@@ -31,6 +32,12 @@ def write_json(path, value):
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
+def bf16(a):
+    """The BF16 code of each float32 value, rounded to nearest, ties to even (finite values)."""
+    word = np.asarray(a, np.float32).view(np.uint32)
+    return ((word + 0x7FFF + (word >> 16 & 1)) >> 16).astype(np.uint16).view(BF16)
+
+
 def save(path, tensors, metadata=None):
     """Writes {name: array}; metadata is an object of strings ("format": "pt" is added)."""
     arrays = {name: np.asarray(a) for name, a in tensors.items()}
@@ -44,12 +51,12 @@ def save(path, tensors, metadata=None):
         at += a.nbytes
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    data = [arrays[name].astype(arrays[name].dtype.newbyteorder("<")).tobytes() for name in order]
+    data = [a.astype(a.dtype.newbyteorder("<")).tobytes() for a in map(arrays.get, order)]
     write_bytes(path, struct.pack("<Q", len(text)), text, *data)
 
 
 def load(path):
-    """Returns ({name: array}, metadata)."""
+    """Returns ({name: array}, metadata); BF16 is widened to float32."""
     with open(path, "rb") as f:
         raw = f.read()
     size = struct.unpack_from("<Q", raw)[0]
@@ -58,6 +65,10 @@ def load(path):
     tensors = {}
     for name, t in header.items():
         begin, end = (8 + size + offset for offset in t["data_offsets"])
-        a = np.frombuffer(raw[begin:end], dtype=np.dtype(DTYPES[t["dtype"]]).newbyteorder("<"))
-        tensors[name] = a.reshape(t["shape"]).astype(DTYPES[t["dtype"]])
+        if t["dtype"] == "BF16":
+            a = (np.frombuffer(raw[begin:end], "<u2").astype(np.uint32) << 16).view(np.float32)
+        else:
+            dtype = np.dtype(DTYPES[t["dtype"]])
+            a = np.frombuffer(raw[begin:end], dtype.newbyteorder("<")).astype(dtype)
+        tensors[name] = a.reshape(t["shape"])
     return tensors, metadata
