@@ -1,0 +1,99 @@
+#include "widget_ladder.h"
+
+#include "widget_plot.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { W_BITS = 4, W_DB = 6, W_EXTRA = 8, W_BAR_MIN = 6 };
+
+static bool any_known(const struct ui_ladder *l, bool best)
+{
+    for (int i = 0; i < l->n; i++) {
+        if (!isnan(best ? l->rows[i].best_db : l->rows[i].theory_db)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_db(struct ui_canvas *c, int x, int y, int w, enum ui_style_id style, double db,
+                   enum ui_glyphs glyphs)
+{
+    char text[32];
+    if (isnan(db)) {
+        snprintf(text, sizeof text, "%s", glyphs == UI_GLYPHS_ASCII ? ".." : "…");
+        style = UI_STYLE_PREDICTED;
+    } else if (isinf(db)) {
+        snprintf(text, sizeof text, "exact");
+    } else {
+        snprintf(text, sizeof text, "%.1f", db);
+    }
+    ui_put_right(c, x, y, w, style, text);
+}
+
+static void draw_row(struct ui_canvas *c, struct ui_rect r, int y, const struct ui_ladder_row *row,
+                     bool is_current, double top, bool theory, bool best, enum ui_glyphs glyphs)
+{
+    enum ui_style_id style = is_current ? UI_STYLE_VALUE : UI_STYLE_NORMAL;
+    if (is_current) {
+        ui_put(c, r.x, y, 1, UI_STYLE_HANDLE, glyphs == UI_GLYPHS_ASCII ? ">" : "▸");
+    }
+    ui_printf(c, r.x + 1, y, 1, is_current ? UI_STYLE_BOLD : style, "%d", row->bits);
+    put_db(c, r.x + W_BITS - 1, y, W_DB, style, row->db, glyphs);
+    int right = r.x + r.w;
+    if (best) {
+        right -= W_EXTRA;
+        if (!isnan(row->best_db)) {
+            put_db(c, right, y, W_EXTRA, UI_STYLE_DIM, row->best_db, glyphs);
+        }
+    }
+    if (theory) {
+        right -= W_EXTRA;
+        if (!isnan(row->theory_db)) {
+            put_db(c, right, y, W_EXTRA, UI_STYLE_DIM, row->theory_db, glyphs);
+        }
+    }
+    int x = r.x + W_BITS + W_DB;
+    double share = isnan(row->db) || !(top > 0) ? 0 : isinf(row->db) ? 1 : row->db / top;
+    ui_bar(c, x, y, right - x, share, is_current ? UI_STYLE_VALUE : UI_STYLE_BAR,
+           is_current ? UI_STYLE_VALUE : UI_STYLE_BAR, glyphs);
+}
+
+void ui_ladder_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_ladder *l,
+                    enum ui_glyphs glyphs)
+{
+    int base = W_BITS + W_DB + W_BAR_MIN;
+    bool theory = r.w >= base + W_EXTRA && any_known(l, false);
+    bool best = r.w >= base + (theory ? 2 : 1) * W_EXTRA && any_known(l, true);
+    double top = 0;
+    for (int i = 0; i < l->n; i++) {
+        double db = l->rows[i].db;
+        top = isfinite(db) && db > top ? db : top;
+    }
+    int y = r.y;
+    if (r.h > l->n) {
+        ui_put(c, r.x + 1, y, r.w, UI_STYLE_HEADER, "bits");
+        ui_put_right(c, r.x + W_BITS - 1, y, W_DB, UI_STYLE_HEADER, "dB");
+        if (best) {
+            ui_put_right(c, r.x + r.w - W_EXTRA, y, W_EXTRA, UI_STYLE_HEADER, "best");
+        }
+        if (theory) {
+            int x = r.x + r.w - (best ? 2 : 1) * W_EXTRA;
+            ui_put_right(c, x, y, W_EXTRA, UI_STYLE_HEADER, "theory");
+        }
+        y++;
+    }
+    for (int i = 0; i < l->n && y < r.y + r.h; i++, y++) {
+        draw_row(c, r, y, &l->rows[i], l->rows[i].bits == l->current, top, theory, best, glyphs);
+    }
+}
+
+int ui_ladder_hit(struct ui_rect r, const struct ui_ladder *l, int x, int y)
+{
+    if (x < r.x || x >= r.x + r.w) {
+        return 0;
+    }
+    int row = y - r.y - (r.h > l->n ? 1 : 0);
+    return row >= 0 && row < l->n && y < r.y + r.h ? l->rows[row].bits : 0;
+}
