@@ -1,0 +1,78 @@
+/* Least Kullback-Leibler divergence, as TensorRT defines it (Migacz, GTC 2017).
+ *
+ * On the 2,048 bins of |u|: P = the first i bins with the clipped mass added to the last of them; Q =
+ * the same bins without it, their mass per code level spread evenly over the level's non-empty bins.
+ * The mismatch of the last bin is what penalises clipping. i runs from the number of levels,
+ * 2^(bits-1); ties take the largest. */
+#include <math.h>
+
+#include "quant/calib.h"
+
+struct prefix {
+    double mass[QX_HIST_LIN + 1], used[QX_HIST_LIN + 1], mlog[QX_HIST_LIN + 1];
+};
+
+static double xlogx(double x)
+{
+    return x > 0.0 ? x * log(x) : 0.0;
+}
+
+/* Divergence of i bins over n_levels, from prefix sums: sum P log P - sum P log Q, O(levels). */
+static double divergence(const struct prefix *pre, const double *bins, int i, int n_levels)
+{
+    double total = pre->mass[QX_HIST_LIN], kept = pre->mass[i], out = total - kept;
+    double last = bins[i - 1], kl;
+
+    if (!(kept > 0.0) || (last == 0.0 && out > 0.0)) {
+        return INFINITY;
+    }
+    kl = pre->mlog[i] - xlogx(last) + xlogx(last + out);
+    for (int level = 0; level < n_levels; level++) {
+        /* Bin j belongs to level floor(j n_levels / i). */
+        int from = (level * i + n_levels - 1) / n_levels;
+        int to = ((level + 1) * i + n_levels - 1) / n_levels;
+        double m = pre->mass[to] - pre->mass[from], used = pre->used[to] - pre->used[from];
+
+        if (m > 0.0) {
+            kl -= (level == n_levels - 1 ? m + out : m) * log(m / used);
+        }
+    }
+    return kl / total - log(total) + log(kept);
+}
+
+static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *scheme,
+                            double param, struct qx_range *out, struct qx_error *err)
+{
+    double top, least = INFINITY;
+    const double *bins = qx_hist_linear(hist, &top);
+    int n_levels = 1 << (scheme->bits - 1), best = QX_HIST_LIN;
+    struct prefix pre;
+
+    (void)param;
+    (void)err;
+    pre.mass[0] = pre.used[0] = pre.mlog[0] = 0.0;
+    for (int j = 0; j < QX_HIST_LIN; j++) {
+        pre.mass[j + 1] = pre.mass[j] + bins[j];
+        pre.used[j + 1] = pre.used[j] + (bins[j] > 0.0);
+        pre.mlog[j + 1] = pre.mlog[j] + xlogx(bins[j]);
+    }
+    for (int i = n_levels; i <= QX_HIST_LIN; i++) {
+        double kl = divergence(&pre, bins, i, n_levels);
+
+        if (kl <= least) {
+            least = kl;
+            best = i;
+        }
+    }
+    *out = qx_range_cut(hist, scheme, top * best / QX_HIST_LIN);
+    return QX_OK;
+}
+
+const struct qx_calibrator qx_calib_kl = {
+    .name = "kl",
+    .title = "KL",
+    .help = "The threshold that keeps most information, as TensorRT's entropy calibrator sees it.",
+    .key = 'k',
+    .mark = 'K',
+    .range = range,
+};

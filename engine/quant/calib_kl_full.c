@@ -1,0 +1,88 @@
+/* Kullback-Leibler divergence over the full support.
+ *
+ * Comparing only the kept bins and giving Q the clipped mass too would make the finest grid always
+ * win. Here P is all 2,048 bins of |u|; Q is the mass of each code (the top code's with what is
+ * clipped) spread evenly over the code's cell, and 1e-6 in every bin beyond the threshold. */
+#include <math.h>
+
+#include "quant/calib.h"
+
+#define OUTSIDE 1e-6
+
+/* Mass below position p (in bins), a bin's mass being even within it. */
+static double mass_below(const double *pre, double p)
+{
+    int j = (int)p;
+
+    return j >= QX_HIST_LIN ? pre[QX_HIST_LIN] : pre[j] + (p - j) * (pre[j + 1] - pre[j]);
+}
+
+/* Spread each code's mass over its cell: q[0 .. i-1], for the threshold at bin i. */
+static void cells_spread(const double *pre, int i, int q_max, double *q)
+{
+    double s = (double)i / q_max;
+
+    for (int j = 0; j < i; j++) {
+        q[j] = 0.0;
+    }
+    for (int code = 0; code <= q_max; code++) {
+        double from = code == 0 ? 0.0 : (code - 0.5) * s;
+        double to = code == q_max ? (double)i : (code + 0.5) * s;
+        double end = code == q_max ? pre[QX_HIST_LIN] : mass_below(pre, to);
+        double density = (end - mass_below(pre, from)) / (to - from);
+
+        for (int j = (int)from; j < i && j < to; j++) {
+            q[j] += density * (fmin(to, j + 1.0) - fmax(from, j));
+        }
+    }
+}
+
+/* Sum of P log(P / Q), both normalised; total = mass of P. */
+static double divergence(const double *bins, const double *pre, int i, int q_max, double *q)
+{
+    double total = pre[QX_HIST_LIN], sum_q = 1.0 + OUTSIDE * (QX_HIST_LIN - i), kl = 0.0;
+
+    cells_spread(pre, i, q_max, q);
+    for (int j = 0; j < QX_HIST_LIN; j++) {
+        double p = bins[j] / total;
+
+        if (p > 0.0) {
+            kl += p * log(p * sum_q / (j < i ? q[j] / total : OUTSIDE));
+        }
+    }
+    return kl;
+}
+
+static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *scheme,
+                            double param, struct qx_range *out, struct qx_error *err)
+{
+    double top, least = INFINITY, pre[QX_HIST_LIN + 1], q[QX_HIST_LIN];
+    const double *bins = qx_hist_linear(hist, &top);
+    int n_levels = 1 << (scheme->bits - 1), best = QX_HIST_LIN;
+
+    (void)param;
+    (void)err;
+    pre[0] = 0.0;
+    for (int j = 0; j < QX_HIST_LIN; j++) {
+        pre[j + 1] = pre[j] + bins[j];
+    }
+    for (int i = n_levels; i <= QX_HIST_LIN; i++) {
+        double kl = divergence(bins, pre, i, n_levels - 1, q);
+
+        if (kl <= least) {
+            least = kl;
+            best = i;
+        }
+    }
+    *out = qx_range_cut(hist, scheme, top * best / QX_HIST_LIN);
+    return QX_OK;
+}
+
+const struct qx_calibrator qx_calib_kl_full = {
+    .name = "kl-full",
+    .title = "KL full",
+    .help = "Divergence over the full range, clipped values included: the sound form of KL.",
+    .key = 'f',
+    .mark = 'F',
+    .range = range,
+};

@@ -1,0 +1,101 @@
+/* Histogram of x - x^, for display. */
+#include <math.h>
+
+#include "quant/grid.h"
+#include "quant/scheme.h"
+
+struct cells {
+    double limit;
+    int n;
+    double *out;
+};
+
+/* n values whose residuals are uniform on [a, b]; what lies outside the cells is not drawn. */
+static void cells_add(const struct cells *c, double n, double a, double b)
+{
+    double scale = c->n / (2.0 * c->limit);
+    double pa = (a + c->limit) * scale, pb = (b + c->limit) * scale;
+    int first = (int)fmax(floor(pa), 0.0), last = (int)fmin(floor(pb), c->n - 1.0);
+
+    if (pb < 0.0 || pa > c->n) {
+        return;
+    }
+    if (pb - pa < 1e-9) {
+        int i = (int)fmin(fmax(floor(pa), 0.0), c->n - 1.0);
+
+        c->out[i] += n;
+        return;
+    }
+    for (int i = first; i <= last; i++) {
+        c->out[i] += n * (fmin(pb, i + 1.0) - fmax(pa, i)) / (pb - pa);
+    }
+}
+
+static double level_of(const struct qx_grid *g, double x)
+{
+    float k = rintf((float)x / g->s32);
+
+    return qx_grid_level(g, k < (float)g->kmin ? g->kmin : k > (float)g->kmax ? g->kmax : (int)k);
+}
+
+/* One bin: its box meets one level, or two neighbours with the cut between them. A box across more
+ * levels (bins are narrow, so: none that matters) goes by its ends. */
+static void bin_add(const struct cells *c, double n, double a, double b, double ya, double yb)
+{
+    double cut = 0.5 * (ya + yb);
+
+    if (ya == yb || !(a < cut && cut < b)) {
+        cells_add(c, n, a - ya, b - ya);
+        return;
+    }
+    cells_add(c, n * (cut - a) / (b - a), a - ya, cut - ya);
+    cells_add(c, n * (b - cut) / (b - a), cut - yb, b - yb);
+}
+
+static void part_add(const struct cells *c, const struct qx_grid_part *part)
+{
+    const struct qx_hist_table *t = part->table;
+
+    for (int i = 0; i < t->n_lines; i++) {
+        const struct qx_hist_line *l = &t->lines[i];
+        double r = (double)l->radius, a = l->mean - r, b = l->mean + r;
+
+        bin_add(c, l[1].n0 - l->n0, a, b, level_of(&part->grid, a), level_of(&part->grid, b));
+    }
+}
+
+static void float_add(const struct cells *c, const struct qx_hist_table *t,
+                      const struct qx_format *format)
+{
+    for (int i = 0; i < t->n_lines; i++) {
+        const struct qx_hist_line *l = &t->lines[i];
+        double r = (double)l->radius, a = l->mean - r, b = l->mean + r;
+
+        bin_add(c, l[1].n0 - l->n0, a, b, (double)format->round((float)a),
+                (double)format->round((float)b));
+    }
+}
+
+void qx_metric_residual(const struct qx_hist *hist, const struct qx_setting *s, double limit,
+                        int n_cells, double *out)
+{
+    struct cells cells = {limit, n_cells, out};
+    int n_parts;
+
+    for (int i = 0; i < n_cells; i++) {
+        out[i] = 0.0;
+    }
+    if (!(limit > 0.0)) {
+        return;
+    }
+    if (s->format->kind == QX_FORMAT_FLOAT) {
+        float_add(&cells, &qx_hist_tables(hist)->main, s->format);
+        return;
+    }
+    n_parts = qx_grid_n_parts(hist, s);
+    for (int i = 0; i < n_parts; i++) {
+        struct qx_grid_part part = qx_grid_part(hist, s, i);
+
+        part_add(&cells, &part);
+    }
+}

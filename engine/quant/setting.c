@@ -1,0 +1,193 @@
+/* One layer's setting: defaults, text, checks, size. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "qx/quant.h"
+
+struct qx_setting qx_setting_fp32(void)
+{
+    struct qx_setting s = qx_setting_int(8);
+
+    s.format = qx_format_find("fp32");
+    return s;
+}
+
+struct qx_setting qx_setting_int(int bits)
+{
+    struct qx_setting s = {0};
+
+    s.format = qx_format_find("int");
+    s.bits = bits;
+    s.sym = true;
+    s.gran = QX_GRAN_CHANNEL;
+    s.group = 128;
+    s.scale = QX_SCALE_F32;
+    s.calib = qx_calib_find("mse");
+    return s;
+}
+
+bool qx_setting_equal(const struct qx_setting *a, const struct qx_setting *b)
+{
+    if (a->format != b->format) {
+        return false;
+    }
+    if (a->format->kind == QX_FORMAT_FLOAT) {
+        return true;
+    }
+    if (a->bits != b->bits || a->sym != b->sym || a->gran != b->gran || a->scale != b->scale ||
+        a->calib != b->calib || a->has_range != b->has_range) {
+        return false;
+    }
+    if (a->gran == QX_GRAN_GROUP && a->group != b->group) {
+        return false;
+    }
+    if (a->calib->takes_param && a->param != b->param) {
+        return false;
+    }
+    return !a->has_range || (a->range.lo == b->range.lo && a->range.hi == b->range.hi);
+}
+
+bool qx_setting_is_fp32(const struct qx_setting *s)
+{
+    return s->format == qx_format_find("fp32");
+}
+
+/* The calibrator as qx_calib_parse reads it: "mse", "percentile:99.9", "manual:0.7". */
+static void calib_text(const struct qx_setting *s, char *buf, size_t cap)
+{
+    if (s->calib->takes_param) {
+        snprintf(buf, cap, "%s:%.6g", s->calib->name, s->param);
+    } else if (s->calib != qx_calib_find("manual") || !s->has_range) {
+        snprintf(buf, cap, "%s", s->calib->name);
+    } else if (s->range.lo == -s->range.hi) {
+        snprintf(buf, cap, "%s:%.6g", s->calib->name, s->range.hi);
+    } else {
+        snprintf(buf, cap, "%s:%.6g,%.6g", s->calib->name, s->range.lo, s->range.hi);
+    }
+}
+
+char *qx_setting_text(const struct qx_setting *s, char *buf, size_t cap)
+{
+    char gran[32] = "tensor", calib[64];
+
+    if (s->format->kind == QX_FORMAT_FLOAT) {
+        snprintf(buf, cap, "%s", s->format->title);
+        return buf;
+    }
+    if (s->gran == QX_GRAN_CHANNEL) {
+        snprintf(gran, sizeof(gran), "channel");
+    } else if (s->gran == QX_GRAN_GROUP) {
+        snprintf(gran, sizeof(gran), "group:%lld", (long long)s->group);
+    }
+    calib_text(s, calib, sizeof(calib));
+    snprintf(buf, cap, "%s%d %s %s %s", s->format->title, s->bits, s->sym ? "sym" : "asym", gran,
+             calib);
+    return buf;
+}
+
+struct qx_hist_spec qx_setting_spec(const struct qx_setting *s, struct qx_channels channels)
+{
+    struct qx_hist_spec spec = {.gran = QX_GRAN_TENSOR, .sym = true, .channels = channels};
+
+    if (s->format->kind == QX_FORMAT_AFFINE && s->gran != QX_GRAN_TENSOR) {
+        spec.gran = s->gran;
+        spec.sym = s->sym;
+        spec.group = s->gran == QX_GRAN_GROUP ? s->group : 0;
+    }
+    return spec;
+}
+
+static enum qx_status range_check(const struct qx_setting *s, struct qx_error *err)
+{
+    double lo = s->range.lo, hi = s->range.hi;
+
+    if (!(lo <= 0.0 && hi >= 0.0 && hi - lo <= 2 * 3.4e38)) {
+        return qx_fail(err, QX_ERANGE,
+                       "the clipping range %g to %g does not contain 0; give a low end of at most 0 "
+                       "and a high end of at least 0",
+                       lo, hi);
+    }
+    if (s->gran != QX_GRAN_TENSOR && !(hi > 0.0 && hi <= 1.0 && lo == -hi)) {
+        return qx_fail(err, QX_ERANGE,
+                       "with a scale per channel or group the threshold is a ratio of each one's own "
+                       "range, above 0 and at most 1, but it is %g",
+                       hi);
+    }
+    return QX_OK;
+}
+
+enum qx_status qx_setting_check(const struct qx_setting *s, struct qx_error *err)
+{
+    if (!s->format) {
+        return qx_fail(err, QX_ERANGE, "the setting names no number format; choose fp32 or int");
+    }
+    if (s->format->kind == QX_FORMAT_FLOAT) {
+        return QX_OK;
+    }
+    if (s->bits < s->format->min_bits || s->bits > s->format->max_bits) {
+        return qx_fail(err, QX_ERANGE, "%s takes %d to %d bits, not %d", s->format->title,
+                       s->format->min_bits, s->format->max_bits, s->bits);
+    }
+    if (s->gran != QX_GRAN_TENSOR && s->gran != QX_GRAN_CHANNEL && s->gran != QX_GRAN_GROUP) {
+        return qx_fail(err, QX_ERANGE, "the granularity is neither tensor, channel nor group");
+    }
+    if (s->gran == QX_GRAN_GROUP && s->group < 1) {
+        return qx_fail(err, QX_ERANGE, "a group needs at least 1 value, not %lld; use 32, 64 or 128",
+                       (long long)s->group);
+    }
+    if (s->scale != QX_SCALE_F32 && s->scale != QX_SCALE_F16) {
+        return qx_fail(err, QX_ERANGE, "the scale is stored as f32 or f16, nothing else");
+    }
+    if (!s->calib) {
+        return qx_fail(err, QX_ERANGE, "the setting names no calibrator; choose mse or minmax");
+    }
+    if (s->calib->takes_param && !(s->param > 0.0 && s->param <= 100.0)) {
+        return qx_fail(err, QX_ERANGE, "%s takes a number above 0 and at most 100, not %g",
+                       s->calib->name, s->param);
+    }
+    return s->has_range ? range_check(s, err) : QX_OK;
+}
+
+enum qx_status qx_setting_resolve(struct qx_setting *s, const struct qx_hist *hist,
+                                  struct qx_error *err)
+{
+    struct qx_scheme scheme = {s->bits, s->sym};
+    struct qx_range range;
+    enum qx_status st = qx_setting_check(s, err);
+
+    if (st != QX_OK || s->format->kind == QX_FORMAT_FLOAT || s->has_range) {
+        return st;
+    }
+    st = qx_calib_range(hist, &scheme, s->calib, s->param, &range, err);
+    if (st == QX_OK) {
+        s->range = range;
+        s->has_range = true;
+    }
+    return st;
+}
+
+uint64_t qx_setting_bytes(const struct qx_setting *s, int64_t n, int64_t n_units)
+{
+    uint64_t values = (uint64_t)n, units = (uint64_t)n_units, bytes;
+
+    if (s->format->kind == QX_FORMAT_FLOAT) {
+        return values * (uint64_t)s->format->max_bits / 8;
+    }
+    bytes = (values * (uint64_t)s->bits + 7) / 8;
+    bytes += units * (s->scale == QX_SCALE_F16 ? 2 : 4);
+    return s->sym ? bytes : bytes + (units * (uint64_t)s->bits + 7) / 8;
+}
+
+int64_t qx_setting_units(const struct qx_setting *s, struct qx_channels channels)
+{
+    int64_t per_channel = channels.outer * channels.inner;
+
+    if (s->format->kind == QX_FORMAT_FLOAT || s->gran == QX_GRAN_TENSOR) {
+        return 1;
+    }
+    if (s->gran == QX_GRAN_CHANNEL) {
+        return channels.count;
+    }
+    return channels.count * ((per_channel + s->group - 1) / s->group);
+}
