@@ -77,10 +77,11 @@ static enum qx_status manual_read(const char *text, struct qx_range *range, stru
         r.lo = -r.hi;
     }
     if (!p || *p != '\0' || !(r.lo <= 0.0 && r.hi >= 0.0 && r.lo < r.hi)) {
-        return qx_fail(err, QX_ERANGE,
-                       "'manual:%s' is no threshold; write manual:0.13 or manual:-0.1,0.2 (a low end "
-                       "of at most 0, a high end of at least 0)",
-                       text ? text : "");
+        return qx_fail(
+            err, QX_ERANGE,
+            "'manual:%s' is no threshold; write manual:0.13 or manual:-0.1,0.2 (a low end "
+            "of at most 0, a high end of at least 0)",
+            text ? text : "");
     }
     *range = r;
     return QX_OK;
@@ -136,8 +137,8 @@ enum qx_status qx_calib_parse(const char *text, const struct qx_calibrator **out
 }
 
 enum qx_status qx_calib_range(const struct qx_hist *hist, const struct qx_scheme *scheme,
-                              const struct qx_calibrator *calib, double param,
-                              struct qx_range *out, struct qx_error *err)
+                              const struct qx_calibrator *calib, double param, struct qx_range *out,
+                              struct qx_error *err)
 {
     if (qx_hist_stats(hist)->n < 1) {
         return qx_fail(err, QX_EDATA,

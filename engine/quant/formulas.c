@@ -7,7 +7,7 @@
 /* A histogram splits bins, so a code may hold a fraction of a value: below COUNT_NOISE it is rounding
  * noise of prefix differences, from COUNT_USED on the code counts as used. */
 #define COUNT_NOISE 1e-6
-#define COUNT_USED 0.5
+#define COUNT_USED  0.5
 
 void qx_error_sums_add(struct qx_error_sums *dst, const struct qx_error_sums *src)
 {

@@ -137,8 +137,8 @@ ALWAYS_INLINE void grid_sums(const struct qx_grid_part *part, int want, struct q
             cell = sums_below(table, g->lo, TIE_ABOVE, 0, 1.0f, is_split);
             clip_sums(cell, g->lo, qx_grid_level(g, g->kmin), &out->clipped_low, out);
             cell = sums_below(table, g->hi, TIE_BELOW, 0, 1.0f, is_split);
-            clip_sums(sums_minus(total, cell), g->hi, qx_grid_level(g, g->kmax),
-                      &out->clipped_high, out);
+            clip_sums(sums_minus(total, cell), g->hi, qx_grid_level(g, g->kmax), &out->clipped_high,
+                      out);
         }
     }
 }
@@ -186,11 +186,11 @@ static enum qx_status setting_match(const struct qx_hist *hist, const struct qx_
     struct qx_hist_spec need = qx_setting_spec(s, have->channels);
 
     if (s->format->kind == QX_FORMAT_AFFINE && !s->has_range) {
-        return qx_fail(err, QX_EDATA,
-                       "the setting has no clipping range yet; let its calibrator choose one first");
+        return qx_fail(
+            err, QX_EDATA,
+            "the setting has no clipping range yet; let its calibrator choose one first");
     }
-    if (have->gran != need.gran ||
-        (need.gran != QX_GRAN_TENSOR && (have->sym != need.sym)) ||
+    if (have->gran != need.gran || (need.gran != QX_GRAN_TENSOR && (have->sym != need.sym)) ||
         (need.gran == QX_GRAN_GROUP && have->group != need.group)) {
         return qx_fail(err, QX_EBUG,
                        "the histogram was built for another granularity or symmetry than the "

@@ -6,13 +6,14 @@
 
 #include "qx/quant.h"
 
-/* Offset code k = q - z of x: rint(x / s), ties to even, clamped to the codes. */
+/* Offset code k = q - z of a finite x: clamp(rint(x / s) + z) - z, ties to even. Never -0. */
 static inline float qx_offset_code(const struct qx_qparams *p, float x)
 {
-    float k = rintf(x / p->scale);
-    float lo = (float)(p->qmin - p->zero), hi = (float)(p->qmax - p->zero);
+    float zero = (float)p->zero, lo = (float)p->qmin, hi = (float)p->qmax;
+    float q = rintf(x / p->scale) + zero;
 
-    return k < lo ? lo : k > hi ? hi : k;
+    q = q < lo ? lo : q > hi ? hi : q;
+    return q - zero;
 }
 
 /* Codes of a setting: 2^bits for asymmetric, one less for symmetric. */

@@ -103,16 +103,18 @@ static enum qx_status range_check(const struct qx_setting *s, struct qx_error *e
     double lo = s->range.lo, hi = s->range.hi;
 
     if (!(lo <= 0.0 && hi >= 0.0 && hi - lo <= 2 * 3.4e38)) {
-        return qx_fail(err, QX_ERANGE,
-                       "the clipping range %g to %g does not contain 0; give a low end of at most 0 "
-                       "and a high end of at least 0",
-                       lo, hi);
+        return qx_fail(
+            err, QX_ERANGE,
+            "the clipping range %g to %g does not contain 0; give a low end of at most 0 "
+            "and a high end of at least 0",
+            lo, hi);
     }
     if (s->gran != QX_GRAN_TENSOR && !(hi > 0.0 && hi <= 1.0 && lo == -hi)) {
-        return qx_fail(err, QX_ERANGE,
-                       "with a scale per channel or group the threshold is a ratio of each one's own "
-                       "range, above 0 and at most 1, but it is %g",
-                       hi);
+        return qx_fail(
+            err, QX_ERANGE,
+            "with a scale per channel or group the threshold is a ratio of each one's own "
+            "range, above 0 and at most 1, but it is %g",
+            hi);
     }
     return QX_OK;
 }
@@ -133,7 +135,8 @@ enum qx_status qx_setting_check(const struct qx_setting *s, struct qx_error *err
         return qx_fail(err, QX_ERANGE, "the granularity is neither tensor, channel nor group");
     }
     if (s->gran == QX_GRAN_GROUP && s->group < 1) {
-        return qx_fail(err, QX_ERANGE, "a group needs at least 1 value, not %lld; use 32, 64 or 128",
+        return qx_fail(err, QX_ERANGE,
+                       "a group needs at least 1 value, not %lld; use 32, 64 or 128",
                        (long long)s->group);
     }
     if (s->scale != QX_SCALE_F32 && s->scale != QX_SCALE_F16) {

@@ -1,0 +1,78 @@
+/* Quantize-dequantize a whole tensor. */
+#include <math.h>
+#include <stdatomic.h>
+
+#include "base/mem.h"
+#include "quant/scheme.h"
+#include "quant/walk.h"
+
+struct fakequant {
+    const struct qx_setting *setting;
+    const struct qx_unit *units; /* NULL for FLOAT formats */
+    float *out;
+    int16_t *codes;
+    atomic_int_least64_t n_nonfinite;
+};
+
+static void affine_run(void *arg, const struct qx_run *run)
+{
+    struct fakequant *f = arg;
+    const struct qx_qparams *q = &f->units[run->unit].q;
+    float *out = f->out + run->first;
+    int64_t bad = 0;
+
+    for (int64_t i = 0; i < run->n; i++) {
+        bool is_bad = !isfinite(run->x[i]);
+        float k = is_bad ? 0.0f : qx_offset_code(q, run->x[i]);
+
+        bad += is_bad;
+        out[i] = k * q->scale;
+        if (f->codes) {
+            f->codes[run->first + i] = (int16_t)((int)k + q->zero);
+        }
+    }
+    if (bad > 0) {
+        atomic_fetch_add(&f->n_nonfinite, bad);
+    }
+}
+
+static void float_run(void *arg, const struct qx_run *run)
+{
+    struct fakequant *f = arg;
+    float *out = f->out + run->first;
+    int64_t bad = 0;
+
+    for (int64_t i = 0; i < run->n; i++) {
+        bool is_bad = !isfinite(run->x[i]);
+
+        bad += is_bad;
+        out[i] = is_bad ? 0.0f : f->setting->format->round(run->x[i]);
+    }
+    if (bad > 0) {
+        atomic_fetch_add(&f->n_nonfinite, bad);
+    }
+}
+
+enum qx_status qx_fakequant(const struct qx_tensor *t, struct qx_channels channels,
+                            const struct qx_setting *s, struct qx_pool *pool, struct qx_ctl *ctl,
+                            float *out, int16_t *codes, int64_t *n_nonfinite, struct qx_error *err)
+{
+    struct qx_walk walk = qx_walk_of(t, channels, s);
+    struct fakequant f = {.setting = s, .out = out, .codes = codes};
+    struct qx_unit *units = NULL;
+    enum qx_status st = qx_setting_ready(s, err);
+
+    atomic_init(&f.n_nonfinite, 0);
+    if (st == QX_OK && s->format->kind == QX_FORMAT_AFFINE) {
+        st = qx_units_resolve(&walk, s, pool, ctl, &units, err);
+    }
+    if (st == QX_OK) {
+        f.units = units;
+        st = qx_walk_run(&walk, pool, ctl, units ? affine_run : float_run, &f, err);
+    }
+    if (st == QX_OK && n_nonfinite) {
+        *n_nonfinite = atomic_load(&f.n_nonfinite);
+    }
+    qx_mem_free(units);
+    return st;
+}
