@@ -42,7 +42,7 @@ struct qxk_stats qxk_stats_zero(void);
  *          above in the last bin of their sign; the patterns of infinity and NaN stay empty.
  *          0x8000 holds negative values of magnitude below 2^-24.
  *   edge   the half at that pattern: the end of the bin nearest to zero
- *   width  w = 2^(max(e,1) - 25), e the exponent field of the pattern (64 KiB: qxk_half_edge, _width)
+ *   width  w = 2^(max(e,1) - 25), e the exponent field of the pattern (see qxk_half_width)
  * Within a bin a value is an integer offset o = floor((|y| - edge) * 8192 / w), exact (no bits lost)
  * for float32 whose half is normal. So all sums are integers: they do not depend on the order.
  *   mean of |y| = edge + w/8192 * s1/n;  n*s2 == s1*s1 means that all values of the bin are equal
@@ -70,7 +70,8 @@ struct qxk_hist_work {
         uint64_t s2;
     } half[QXK_HALF_BINS];
     uint32_t lin[2][QXK_LIN_BINS];
-    uint64_t n_pending; /* elements since the last flush */
+    uint64_t n_nonfinite;
+    uint64_t n_pending; /* elements since the last flush, kept by the kernel */
 };
 
 /* Elements a work may take between two flushes. */
@@ -123,11 +124,11 @@ struct qxk_affine {
 
 /* out[i] = x^ of x[i]; in place allowed. Non-finite give 0; their number is returned. */
 typedef int64_t qxk_fakequant_fn(const float *x, size_t n, const struct qxk_affine *q, float *out);
-/* Codes instead of values: int8 when qmin < 0, else uint8 (the low byte of q). Non-finite give the
- * code of 0. */
+/* Codes instead of values: int8 when qmin < 0, else uint8 (the low byte of q), with
+ * -128 <= qmin, qmax <= 255. Non-finite give the code of 0; their number is returned. */
 typedef int64_t qxk_quantize_fn(const float *x, size_t n, const struct qxk_affine *q, void *out);
 
-/* Sums over pairs (x, y) with x finite; e = y - x in double. Sums: 8 interleaved doubles, added
+/* Sums over pairs (x, y), both finite; e = y - x in double. Sums: 8 interleaved doubles, added
  * pairwise: bit-exact on every rung. Split into QXK_STATS_BLOCK for thread-independent results. */
 struct qxk_error {
     double sse, sae, se;   /* sum e^2, |e|, e */
