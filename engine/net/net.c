@@ -1,0 +1,89 @@
+/* What others see of a network. */
+#include "graph.h"
+
+#include "base/mem.h"
+
+#include <stddef.h>
+
+void qx_net_close(struct qx_net **net)
+{
+    if (!net || !*net) {
+        return;
+    }
+    qx_names_release(&(*net)->value_names);
+    qx_names_release(&(*net)->node_names);
+    qx_mem_free((*net)->values);
+    qx_mem_free((*net)->nodes);
+    qx_arena_release(&(*net)->arena);
+    qx_mem_free(*net);
+    *net = NULL;
+}
+
+const char *qx_net_name(const struct qx_net *net)
+{
+    return net->name;
+}
+
+const char *qx_net_arch(const struct qx_net *net)
+{
+    return net->arch;
+}
+
+const char *qx_net_task(const struct qx_net *net)
+{
+    return net->task;
+}
+
+int qx_net_n_layers(const struct qx_net *net)
+{
+    return net->n_layers;
+}
+
+const struct qx_layer *qx_net_layer(const struct qx_net *net, int i)
+{
+    return i >= 0 && i < net->n_layers ? &net->layers[i] : NULL;
+}
+
+static bool is_tensor(const struct qx_net *net, int64_t tensor)
+{
+    return tensor >= 0 && tensor < qx_model_n_tensors(net->model);
+}
+
+int qx_net_layer_of_tensor(const struct qx_net *net, int64_t tensor)
+{
+    return is_tensor(net, tensor) ? net->layer_of_tensor[tensor] : -1;
+}
+
+bool qx_net_uses_tensor(const struct qx_net *net, int64_t tensor)
+{
+    return is_tensor(net, tensor) && net->value_of_tensor[tensor] >= 0;
+}
+
+int qx_net_n_classes(const struct qx_net *net)
+{
+    return net->n_classes;
+}
+
+const char *qx_net_class_name(const struct qx_net *net, int c)
+{
+    return c >= 0 && c < net->n_classes ? net->class_names[c] : "?";
+}
+
+int64_t qx_net_sample_size(const struct qx_net *net)
+{
+    return qx_shape_numel(&net->input->shape, 1);
+}
+
+bool qx_net_input_is_ids(const struct qx_net *net)
+{
+    return net->input->is_ids;
+}
+
+int64_t qx_net_macs(const struct qx_net *net)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < net->n_nodes; i++) {
+        sum += net->nodes[i]->macs;
+    }
+    return sum;
+}

@@ -1,0 +1,415 @@
+/* Conv, 1-D and 2-D. Three ways: one channel per group directly; 1x1 windows straight on the planes;
+ * everything else by im2col. The last two are matrix products [out, k] x [k, places]. */
+#include "window.h"
+
+#include "base/error.h"
+#include "kernels/kernels.h"
+
+#include <string.h>
+
+enum { GROUP = QX_WIN_N, N_ATTRS };
+
+/* Columns of the unrolled input: at most this many floats at once (they stay in the cache) ... */
+#define COLUMN_FLOATS (INT64_C(1) << 18)
+/* ... and small planes of several samples are joined until the product is this wide. */
+#define JOIN_PLACES 192
+/* Places that the direct way computes at a time. */
+#define BLOCK 32
+
+static const struct qx_attr_spec attrs[N_ATTRS] = {
+    QX_WINDOW_ATTRS(false, QX_WIN_MAX), [GROUP] = {.name = "group",
+                                                   .type = QX_ATTR_INT,
+                                                   .fallback = 1,
+                                                   .min = 1,
+                                                   .max = 1 << 30}};
+
+static int weight_axis(const struct qx_node *node)
+{
+    (void)node;
+    return 0;
+}
+
+/* All that the run needs, from fixed or per-row shapes. */
+struct conv {
+    struct qx_window w;
+    int64_t group, oc;   /* output channels of all groups */
+    int64_t icg, ocg, k; /* of one group; k = icg * kh * kw */
+    int64_t places;      /* oh * ow */
+};
+
+static enum qx_status conv_of(const struct qx_node *node, const struct qx_shape *x, struct conv *c,
+                              struct qx_error *err)
+{
+    const struct qx_shape *weight = &node->in[1]->shape;
+    enum qx_status st = qx_window_of(node, x, &weight->dim[2], &c->w, err);
+    if (st == QX_OK) {
+        c->group = node->attr[GROUP].i;
+        c->oc = weight->dim[0];
+        c->icg = weight->dim[1];
+        c->ocg = c->oc / c->group;
+        c->k = c->icg * c->w.kh * c->w.kw;
+        c->places = c->w.oh * c->w.ow;
+    }
+    return st;
+}
+
+static bool is_direct(const struct conv *c)
+{
+    return c->icg == 1 && c->group > 1;
+}
+
+static bool is_pointwise(const struct conv *c)
+{
+    const struct qx_window *w = &c->w;
+    return w->kh * w->kw == 1 && w->sh * w->sw == 1 && w->oh == w->h && w->ow == w->w &&
+           w->top + w->left == 0;
+}
+
+/* Samples joined in one product. */
+static int64_t n_joined(const struct conv *c, int64_t n)
+{
+    const int64_t want = (JOIN_PLACES + c->places - 1) / c->places;
+    const int64_t room = COLUMN_FLOATS / (c->k * c->places);
+    const int64_t s = want < room ? want : room;
+    return s < 1 ? 1 : s < n ? s : n;
+}
+
+/* Output lines unrolled at once, for planes that are not joined. */
+static int64_t n_lines(const struct conv *c)
+{
+    const int64_t lines = COLUMN_FLOATS / (c->k * c->w.ow);
+    return lines < 1 ? 1 : lines < c->w.oh ? lines : c->w.oh;
+}
+
+/* ---- shape ---- */
+
+static enum qx_status check_weight(const struct qx_node *node, const struct qx_shape *x,
+                                   struct qx_error *err)
+{
+    const struct qx_value *weight = node->in[1];
+    const int64_t group = node->attr[GROUP].i;
+    const struct qx_shape *s = &weight->shape;
+    char a[QX_SHAPE_TEXT], b[QX_SHAPE_TEXT];
+    if (s->rank != x->rank || s->batch >= 0) {
+        return qx_fail(err, QX_EFORMAT, "weight '%s' is %s; rank %d is needed for the input %s",
+                       weight->name, qx_shape_text(s, a), x->rank, qx_shape_text(x, b));
+    }
+    if (s->dim[0] % group != 0 || x->dim[1] % group != 0 || s->dim[1] != x->dim[1] / group) {
+        return qx_fail(err, QX_EFORMAT,
+                       "weight '%s' %s does not fit %lld input channels in %lld groups",
+                       weight->name, qx_shape_text(s, a), (long long)x->dim[1], (long long)group);
+    }
+    const struct qx_attr *kernel = &node->attr[QX_WIN_KERNEL];
+    for (int i = 0; kernel->is_given && i < kernel->n && i + 2 < s->rank; i++) {
+        if (kernel->ints[i] != s->dim[i + 2]) {
+            return qx_fail(err, QX_EFORMAT, "kernel_shape does not agree with the weight '%s' %s",
+                           weight->name, qx_shape_text(s, a));
+        }
+    }
+    return QX_OK;
+}
+
+static enum qx_status check_bias(const struct qx_node *node, struct qx_error *err)
+{
+    if (node->n_in < 3 || !node->in[2]) {
+        return QX_OK;
+    }
+    const struct qx_shape *s = &node->in[2]->shape;
+    if (s->rank == 1 && s->batch < 0 && s->dim[0] == node->in[1]->shape.dim[0]) {
+        return QX_OK;
+    }
+    char text[QX_SHAPE_TEXT];
+    return qx_fail(err, QX_EFORMAT, "bias '%s' is %s; %lld values are needed", node->in[2]->name,
+                   qx_shape_text(s, text), (long long)node->in[1]->shape.dim[0]);
+}
+
+static enum qx_status conv_shape(const struct qx_infer *g, struct qx_error *err)
+{
+    struct qx_node *node = g->node;
+    const struct qx_shape *x = &node->in[0]->shape;
+    struct conv c;
+    enum qx_status st = qx_op_rank(node, 0, 3, 4, err);
+    if (st == QX_OK && x->batch > 0) {
+        st = qx_shape_keep_batch(x, x->batch, "convolution", err);
+    }
+    if (st == QX_OK) {
+        st = check_weight(node, x, err);
+    }
+    if (st == QX_OK) {
+        st = check_bias(node, err);
+    }
+    if (st == QX_OK) {
+        st = conv_of(node, x, &c, err);
+    }
+    if (st != QX_OK) {
+        return st;
+    }
+    node->out->shape = qx_window_shape(&c.w, x, c.oc);
+    st = qx_shape_check(&node->out->shape, err);
+    if (st == QX_OK && c.k > COLUMN_FLOATS) {
+        st = qx_fail(err, QX_EUNSUPPORTED, "a window of %lld values is more than %lld",
+                     (long long)c.k, (long long)COLUMN_FLOATS);
+    }
+    if (st == QX_OK) {
+        node->macs = qx_shape_numel(&node->out->shape, 1) * c.k;
+    }
+    return st;
+}
+
+/* ---- directly, one input channel per group ---- */
+
+/* The padded plane, as wide as the window needs; a block read past its end must stay inside. */
+static int64_t padded_floats(const struct qx_window *w)
+{
+    return (w->h + w->top + w->bottom) * (w->w + w->left + w->right) + BLOCK;
+}
+
+static void pad_plane(const struct qx_window *w, const float *x, float *to)
+{
+    const int64_t width = w->w + w->left + w->right;
+    memset(to, 0, (size_t)padded_floats(w) * sizeof *to);
+    for (int64_t i = 0; i < w->h; i++) {
+        memcpy(to + (i + w->top) * width + w->left, x + i * w->w, (size_t)w->w * sizeof *to);
+    }
+}
+
+/* BLOCK places that follow each other in the padded plane (stride 1): the compiler keeps them in
+ * registers. */
+static void direct_block(const struct qx_window *w, const float *x, const float *weight, float bias,
+                         float *out)
+{
+    const int64_t width = w->w + w->left + w->right;
+    float acc[BLOCK];
+    for (int j = 0; j < BLOCK; j++) {
+        acc[j] = bias;
+    }
+    for (int64_t a = 0; a < w->kh; a++) {
+        for (int64_t b = 0; b < w->kw; b++) {
+            const float v = *weight++;
+            const float *from = x + a * w->dh * width + b * w->dw;
+            for (int j = 0; j < BLOCK; j++) {
+                acc[j] += v * from[j];
+            }
+        }
+    }
+    memcpy(out, acc, sizeof acc);
+}
+
+/* Stride 1: whole runs of the padded plane, of which the places between two lines are dropped. */
+static void direct_dense(const struct qx_window *w, const float *x, const float *weight, float bias,
+                         float *out)
+{
+    const int64_t width = w->w + w->left + w->right;
+    const int64_t last = (w->oh - 1) * width + w->ow; /* one past the last place */
+    float block[BLOCK];
+    int64_t line = 0, col = 0; /* of the block's first place */
+    for (int64_t at = 0; at < last; at += BLOCK) {
+        direct_block(w, x + at, weight, bias, block);
+        for (int64_t j = 0; j < BLOCK;) {
+            if (col < w->ow) {
+                int64_t n = w->ow - col < BLOCK - j ? w->ow - col : BLOCK - j;
+                if (line < w->oh) {
+                    memcpy(out + line * w->ow + col, block + j, (size_t)n * sizeof *out);
+                }
+                j += n;
+                col += n;
+            } else {
+                int64_t n = width - col < BLOCK - j ? width - col : BLOCK - j;
+                j += n;
+                col += n;
+            }
+            if (col == width) {
+                col = 0;
+                line++;
+            }
+        }
+    }
+}
+
+static void direct_strided(const struct qx_window *w, const float *x, const float *weight,
+                           float bias, float *out)
+{
+    const int64_t width = w->w + w->left + w->right;
+    for (int64_t i = 0; i < w->oh; i++) {
+        for (int64_t j = 0; j < w->ow; j++) {
+            const float *from = x + i * w->sh * width + j * w->sw;
+            float acc = bias;
+            for (int64_t a = 0; a < w->kh; a++) {
+                for (int64_t b = 0; b < w->kw; b++) {
+                    acc += weight[a * w->kw + b] * from[a * w->dh * width + b * w->dw];
+                }
+            }
+            *out++ = acc;
+        }
+    }
+}
+
+static void conv_direct(const struct qx_run *r, const struct conv *c, const float *bias)
+{
+    const struct qx_window *w = &c->w;
+    const bool is_dense = w->sh == 1 && w->sw == 1;
+    for (int64_t i = 0; i < w->n * c->group; i++) {
+        const int64_t g = i % c->group;
+        pad_plane(w, r->in[0] + i * w->h * w->w, r->scratch);
+        for (int64_t o = g * c->ocg; o < (g + 1) * c->ocg; o++) {
+            const float *weight = r->in[1] + o * c->k;
+            float *out = r->out + (i / c->group * c->oc + o) * c->places;
+            (is_dense ? direct_dense : direct_strided)(w, r->scratch, weight, bias ? bias[o] : 0.0f,
+                                                       out);
+        }
+    }
+}
+
+/* ---- by im2col ---- */
+
+/* One line of columns: out[j] = x[j * stride + shift] where that lies inside, else 0. */
+static void unroll_line(const float *x, int64_t len, int64_t stride, int64_t shift, int64_t n,
+                        float *out)
+{
+    int64_t a = shift < 0 ? (-shift + stride - 1) / stride : 0;
+    int64_t b = len <= shift ? 0 : (len - shift + stride - 1) / stride;
+    a = a < n ? a : n;
+    b = b < a ? a : b < n ? b : n;
+    memset(out, 0, (size_t)a * sizeof *out);
+    if (stride == 1) {
+        memcpy(out + a, x + a + shift, (size_t)(b - a) * sizeof *out);
+    } else {
+        for (int64_t j = a; j < b; j++) {
+            out[j] = x[j * stride + shift];
+        }
+    }
+    memset(out + b, 0, (size_t)(n - b) * sizeof *out);
+}
+
+/* Output lines first .. first+lines-1 of one sample and group as columns [k, ld]. */
+static void unroll(const struct conv *c, const float *x, int64_t first, int64_t lines, float *out,
+                   int64_t ld)
+{
+    const struct qx_window *w = &c->w;
+    for (int64_t i = 0; i < c->icg; i++) {
+        for (int64_t a = 0; a < w->kh; a++) {
+            for (int64_t b = 0; b < w->kw; b++, out += ld) {
+                for (int64_t l = 0; l < lines; l++) {
+                    const int64_t h = (first + l) * w->sh - w->top + a * w->dh;
+                    const bool is_inside = h >= 0 && h < w->h;
+                    /* A line of length 0 is all padding. */
+                    unroll_line(is_inside ? x + (i * w->h + h) * w->w : x, is_inside ? w->w : 0,
+                                w->sw, b * w->dw - w->left, w->ow, out + l * w->ow);
+                }
+            }
+        }
+    }
+}
+
+static void fill_bias(const struct conv *c, const float *bias, float *out)
+{
+    for (int64_t o = 0; o < c->ocg; o++) {
+        for (int64_t j = 0; j < c->places; j++) {
+            out[o * c->places + j] = bias[o];
+        }
+    }
+}
+
+/* One sample and group; `bias` of the group or NULL. */
+static void conv_single(const struct conv *c, const float *x, const float *weight,
+                        const float *bias, float *columns, float *out)
+{
+    if (bias) {
+        fill_bias(c, bias, out);
+    }
+    const float beta = bias ? 1.0f : 0.0f;
+    if (is_pointwise(c)) {
+        qxk_sgemm(0, 0, c->ocg, c->places, c->k, 1.0f, weight, c->k, x, c->places, beta, out,
+                  c->places);
+        return;
+    }
+    const int64_t step = n_lines(c);
+    for (int64_t first = 0; first < c->w.oh; first += step) {
+        const int64_t lines = step < c->w.oh - first ? step : c->w.oh - first;
+        const int64_t n = lines * c->w.ow;
+        unroll(c, x, first, lines, columns, n);
+        qxk_sgemm(0, 0, c->ocg, n, c->k, 1.0f, weight, c->k, columns, n, beta,
+                  out + first * c->w.ow, c->places);
+    }
+}
+
+/* `n` samples of one group side by side: columns [k, n * places], product [ocg, n * places]. */
+static void conv_joined(const struct conv *c, int64_t n, const float *x, const float *weight,
+                        const float *bias, float *columns, float *out)
+{
+    const int64_t ld = n * c->places, in_step = c->w.c * c->w.h * c->w.w;
+    float *product = columns + c->k * ld;
+    for (int64_t s = 0; s < n; s++) {
+        unroll(c, x + s * in_step, 0, c->w.oh, columns + s * c->places, ld);
+    }
+    qxk_sgemm(0, 0, c->ocg, ld, c->k, 1.0f, weight, c->k, columns, ld, 0.0f, product, ld);
+    for (int64_t s = 0; s < n; s++) {
+        for (int64_t o = 0; o < c->ocg; o++) {
+            const float *from = product + o * ld + s * c->places;
+            float *to = out + (s * c->oc + o) * c->places;
+            const float v = bias ? bias[o] : 0.0f;
+            for (int64_t j = 0; j < c->places; j++) {
+                to[j] = from[j] + v;
+            }
+        }
+    }
+}
+
+static int64_t conv_scratch(const struct qx_node *node, int64_t rows)
+{
+    struct conv c;
+    const struct qx_shape x = qx_shape_at(&node->in[0]->shape, rows);
+    if (conv_of(node, &x, &c, NULL) != QX_OK) {
+        return 0;
+    }
+    if (is_direct(&c)) {
+        return padded_floats(&c.w);
+    }
+    const int64_t n = n_joined(&c, c.w.n);
+    if (n > 1) {
+        return (c.k + c.ocg) * n * c.places;
+    }
+    return is_pointwise(&c) ? 0 : c.k * n_lines(&c) * c.w.ow;
+}
+
+static enum qx_status conv(const struct qx_run *r, struct qx_error *err)
+{
+    struct conv c;
+    enum qx_status st = conv_of(r->node, &r->in_shape[0], &c, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    const float *bias = r->node->n_in > 2 ? r->in[2] : NULL;
+    if (is_direct(&c)) {
+        conv_direct(r, &c, bias);
+        return QX_OK;
+    }
+    const int64_t step = n_joined(&c, c.w.n), plane = c.w.h * c.w.w;
+    for (int64_t b = 0; b < c.w.n; b += step) {
+        const int64_t n = step < c.w.n - b ? step : c.w.n - b;
+        for (int64_t g = 0; g < c.group; g++) {
+            const float *x = r->in[0] + (b * c.w.c + g * c.icg) * plane;
+            const float *weight = r->in[1] + g * c.ocg * c.k;
+            const float *group_bias = bias ? bias + g * c.ocg : NULL;
+            float *out = r->out + (b * c.oc + g * c.ocg) * c.places;
+            if (step > 1) {
+                conv_joined(&c, n, x, weight, group_bias, r->scratch, out);
+            } else {
+                conv_single(&c, x, weight, group_bias, r->scratch, out);
+            }
+        }
+    }
+    return QX_OK;
+}
+
+const struct qx_op qx_op_conv = {.name = "Conv",
+                                 .min_in = 2,
+                                 .max_in = 3,
+                                 .attrs = attrs,
+                                 .n_attrs = N_ATTRS,
+                                 .weight = 1,
+                                 .role = QX_ROLE_LINEAR,
+                                 .weight_axis = weight_axis,
+                                 .shape = conv_shape,
+                                 .scratch = conv_scratch,
+                                 .forward = conv};

@@ -1,0 +1,149 @@
+/* LayerNormalization and RMSNormalization: the axes from `axis` on are normalized together. */
+#include "op.h"
+
+#include "base/error.h"
+
+#include <math.h>
+
+enum { AXIS, EPSILON, STASH_TYPE, N_ATTRS };
+
+static const struct qx_attr_spec attrs[N_ATTRS] = {
+    [AXIS] = {.name = "axis", .type = QX_ATTR_INT, .fallback = -1, .min = -8, .max = 7},
+    [EPSILON] = {.name = "epsilon", .type = QX_ATTR_FLOAT, .fallback = 1e-5},
+    [STASH_TYPE] = {.name = "stash_type", .type = QX_ATTR_INT, .fallback = 1, .min = 1, .max = 1}};
+
+/* The normalized part of x as a shape of its own. */
+static struct qx_shape part_of(const struct qx_shape *x, int axis)
+{
+    struct qx_shape part = {.rank = x->rank - axis, .batch = -1};
+    for (int i = axis; i < x->rank; i++) {
+        part.dim[i - axis] = x->dim[i];
+    }
+    return part;
+}
+
+static enum qx_status norm_shape(const struct qx_infer *g, struct qx_error *err)
+{
+    const struct qx_node *node = g->node;
+    const struct qx_shape *x = &node->in[0]->shape;
+    int axis;
+    enum qx_status st = qx_shape_axis(x, node->attr[AXIS].i, &axis, err);
+    if (st == QX_OK && x->batch >= axis) {
+        st = qx_shape_keep_batch(x, x->batch, "normalizing", err);
+    }
+    if (st != QX_OK) {
+        return st;
+    }
+    const struct qx_shape part = part_of(x, axis);
+    for (int i = 1; i < node->n_in; i++) {
+        if (node->in[i] && !qx_shape_fits(&node->in[i]->shape, &part)) {
+            char a[QX_SHAPE_TEXT], b[QX_SHAPE_TEXT];
+            return qx_fail(err, QX_EFORMAT, "input '%s' %s does not fit the normalized axes %s",
+                           node->in[i]->name, qx_shape_text(&node->in[i]->shape, a),
+                           qx_shape_text(&part, b));
+        }
+    }
+    return qx_op_same_shape(g, err);
+}
+
+/* Scale and bias, spread over the normalized part. */
+static int64_t norm_scratch(const struct qx_node *node, int64_t rows)
+{
+    (void)rows;
+    int axis = 0;
+    const struct qx_shape *x = &node->in[0]->shape;
+    (void)qx_shape_axis(x, node->attr[AXIS].i, &axis, NULL);
+    return 2 * qx_shape_span(x, axis, x->rank);
+}
+
+static void spread(const float *from, const struct qx_shape *s, const struct qx_shape *part,
+                   float *to)
+{
+    int64_t stride[QX_SHAPE_RANK];
+    struct qx_walk w;
+    qx_shape_strides(s, part, stride);
+    qx_walk_init(&w, part->rank, part->dim, stride, NULL);
+    const int64_t n = w.dim[w.rank - 1], step = w.stride[0][w.rank - 1];
+    do {
+        for (int64_t i = 0; i < n; i++) {
+            *to++ = from[w.at[0] + i * step];
+        }
+    } while (qx_walk_next(&w));
+}
+
+static double mean_of(const float *x, int64_t n)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)x[i];
+    }
+    return sum / (double)n;
+}
+
+static double mean_square(const float *x, int64_t n, double centre)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += ((double)x[i] - centre) * ((double)x[i] - centre);
+    }
+    return sum / (double)n;
+}
+
+static enum qx_status normalize(const struct qx_run *r, bool is_centred, struct qx_error *err)
+{
+    int axis = 0;
+    const struct qx_shape *x = &r->in_shape[0];
+    enum qx_status st = qx_shape_axis(x, r->node->attr[AXIS].i, &axis, err);
+    const struct qx_shape part = part_of(x, axis);
+    const int64_t n = qx_shape_numel(&part, 1), outer = qx_shape_span(x, 0, axis);
+    const bool has_bias = r->node->n_in > 2 && r->in[2];
+    float *scale = r->scratch, *bias = r->scratch + n;
+    spread(r->in[1], &r->in_shape[1], &part, scale);
+    for (int64_t i = 0; i < n; i++) {
+        bias[i] = 0.0f;
+    }
+    if (has_bias) {
+        spread(r->in[2], &r->in_shape[2], &part, bias);
+    }
+    for (int64_t o = 0; o < outer; o++) {
+        const float *from = r->in[0] + o * n;
+        const double centre = is_centred ? mean_of(from, n) : 0.0;
+        const double var = mean_square(from, n, centre);
+        const float m = (float)centre, inv = (float)(1.0 / sqrt(var + r->node->attr[EPSILON].f));
+        for (int64_t i = 0; i < n; i++) {
+            r->out[o * n + i] = (from[i] - m) * inv * scale[i] + bias[i];
+        }
+    }
+    return st;
+}
+
+static enum qx_status layer_normalization(const struct qx_run *r, struct qx_error *err)
+{
+    return normalize(r, true, err);
+}
+
+static enum qx_status rms_normalization(const struct qx_run *r, struct qx_error *err)
+{
+    return normalize(r, false, err);
+}
+
+const struct qx_op qx_op_layer_normalization = {.name = "LayerNormalization",
+                                                .min_in = 2,
+                                                .max_in = 3,
+                                                .attrs = attrs,
+                                                .n_attrs = N_ATTRS,
+                                                .is_inplace = true,
+                                                .weight = -1,
+                                                .shape = norm_shape,
+                                                .scratch = norm_scratch,
+                                                .forward = layer_normalization};
+const struct qx_op qx_op_rms_normalization = {.name = "RMSNormalization",
+                                              .min_in = 2,
+                                              .max_in = 2,
+                                              .attrs = attrs,
+                                              .n_attrs = N_ATTRS,
+                                              .is_inplace = true,
+                                              .weight = -1,
+                                              .shape = norm_shape,
+                                              .scratch = norm_scratch,
+                                              .forward = rms_normalization};

@@ -1,0 +1,100 @@
+/* Element-wise functions of one input. */
+#include "op.h"
+
+#include <math.h>
+
+#define ROW(id, op_name, fn)                                    \
+    const struct qx_op qx_op_##id = {.name = op_name,           \
+                                     .min_in = 1,               \
+                                     .max_in = 1,               \
+                                     .is_inplace = true,        \
+                                     .weight = -1,              \
+                                     .shape = qx_op_same_shape, \
+                                     .forward = fn}
+
+static int64_t size_of(const struct qx_run *r)
+{
+    return qx_shape_numel(&r->out_shape, 1);
+}
+
+/* The comparisons of Relu and LeakyRelu let a NaN through, so that it shows in the logits. */
+static enum qx_status relu(const struct qx_run *r, struct qx_error *err)
+{
+    (void)err;
+    const float *x = r->in[0];
+    for (int64_t i = 0, n = size_of(r); i < n; i++) {
+        r->out[i] = x[i] < 0.0f ? 0.0f : x[i];
+    }
+    return QX_OK;
+}
+ROW(relu, "Relu", relu);
+
+static enum qx_status sigmoid(const struct qx_run *r, struct qx_error *err)
+{
+    (void)err;
+    for (int64_t i = 0, n = size_of(r); i < n; i++) {
+        r->out[i] = 1.0f / (1.0f + expf(-r->in[0][i]));
+    }
+    return QX_OK;
+}
+ROW(sigmoid, "Sigmoid", sigmoid);
+
+static enum qx_status hyperbolic_tangent(const struct qx_run *r, struct qx_error *err)
+{
+    (void)err;
+    for (int64_t i = 0, n = size_of(r); i < n; i++) {
+        r->out[i] = tanhf(r->in[0][i]);
+    }
+    return QX_OK;
+}
+ROW(tanh, "Tanh", hyperbolic_tangent);
+
+static const struct qx_attr_spec leaky_attrs[] = {
+    {.name = "alpha", .type = QX_ATTR_FLOAT, .fallback = 0.01}};
+
+static enum qx_status leaky_relu(const struct qx_run *r, struct qx_error *err)
+{
+    (void)err;
+    const float alpha = (float)r->node->attr[0].f;
+    const float *x = r->in[0];
+    for (int64_t i = 0, n = size_of(r); i < n; i++) {
+        r->out[i] = x[i] < 0.0f ? alpha * x[i] : x[i];
+    }
+    return QX_OK;
+}
+
+const struct qx_op qx_op_leaky_relu = {.name = "LeakyRelu",
+                                       .min_in = 1,
+                                       .max_in = 1,
+                                       .attrs = leaky_attrs,
+                                       .n_attrs = 1,
+                                       .is_inplace = true,
+                                       .weight = -1,
+                                       .shape = qx_op_same_shape,
+                                       .forward = leaky_relu};
+
+static const struct qx_attr_spec gelu_attrs[] = {
+    {.name = "approximate", .type = QX_ATTR_CHOICE, .choices = "none tanh"}};
+
+static enum qx_status gelu(const struct qx_run *r, struct qx_error *err)
+{
+    (void)err;
+    const bool is_tanh = r->node->attr[0].i == 1;
+    const float root_half = 0.70710678118654752f, root_2_pi = 0.79788456080286536f;
+    for (int64_t i = 0, n = size_of(r); i < n; i++) {
+        float x = r->in[0][i];
+        float y = is_tanh ? tanhf(root_2_pi * (x + 0.044715f * x * x * x)) : erff(x * root_half);
+        r->out[i] = 0.5f * x * (1.0f + y);
+    }
+    return QX_OK;
+}
+
+const struct qx_op qx_op_gelu = {.name = "Gelu",
+                                 .min_in = 1,
+                                 .max_in = 1,
+                                 .attrs = gelu_attrs,
+                                 .n_attrs = 1,
+                                 .is_inplace = true,
+                                 .weight = -1,
+                                 .shape = qx_op_same_shape,
+                                 .forward = gelu};

@@ -1,0 +1,68 @@
+/* Shapes whose batch axis grows with the number of rows, and numpy's broadcasting over them. */
+#ifndef QX_NET_SHAPE_H
+#define QX_NET_SHAPE_H
+
+#include "qx/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define QX_SHAPE_RANK 8
+/* Bound of one axis (BLAS takes int) and of one value for one row. */
+#define QX_SHAPE_DIM_MAX   INT64_C(2147483647)
+#define QX_SHAPE_NUMEL_MAX (INT64_C(1) << 28)
+
+/* With n rows the axis `batch` is dim[batch] * n long, the others dim[i]; batch = -1: no axis grows.
+ * Row r owns the indices r * dim[batch] .. (r + 1) * dim[batch] - 1 of that axis. */
+struct qx_shape {
+    int rank;
+    int batch;
+    int64_t dim[QX_SHAPE_RANK];
+};
+
+/* Values for n rows. Only for checked shapes. */
+int64_t qx_shape_numel(const struct qx_shape *s, int64_t n);
+/* The shape with n rows put in: all axes fixed, batch = -1. */
+struct qx_shape qx_shape_at(const struct qx_shape *s, int64_t n);
+/* Product of the axes first .. last-1 without the batch. */
+int64_t qx_shape_span(const struct qx_shape *s, int first, int last);
+bool qx_shape_equal(const struct qx_shape *a, const struct qx_shape *b);
+/* "[N, 3, 28, 28]"; buf holds QX_SHAPE_TEXT bytes. */
+#define QX_SHAPE_TEXT 128
+const char *qx_shape_text(const struct qx_shape *s, char *buf);
+
+/* Every axis 1 .. QX_SHAPE_DIM_MAX and at most QX_SHAPE_NUMEL_MAX values a row. QX_ERANGE. */
+enum qx_status qx_shape_check(const struct qx_shape *s, struct qx_error *err);
+/* *out = axis counted from the front. QX_EFORMAT when outside -rank .. rank-1. */
+enum qx_status qx_shape_axis(const struct qx_shape *s, int64_t axis, int *out,
+                             struct qx_error *err);
+/* QX_EUNSUPPORTED when `axis` is the batch: an operation along it would mix rows. */
+enum qx_status qx_shape_keep_batch(const struct qx_shape *s, int axis, const char *what,
+                                   struct qx_error *err);
+/* numpy broadcasting of the leading `rank_*` axes (all: s->rank). QX_EFORMAT. */
+enum qx_status qx_shape_broadcast(const struct qx_shape *a, int rank_a, const struct qx_shape *b,
+                                  int rank_b, struct qx_shape *out, struct qx_error *err);
+/* Do the values of `s` broadcast to `to` without changing it? */
+bool qx_shape_fits(const struct qx_shape *s, const struct qx_shape *to);
+
+/* ---- walking, on fixed shapes ---- */
+
+/* Strides of `s` seen as `to`: 0 along broadcast axes. */
+void qx_shape_strides(const struct qx_shape *s, const struct qx_shape *to, int64_t *stride);
+
+/* A walk over an index space for up to two arrays, axes that can be one are merged. */
+struct qx_walk {
+    int rank;
+    int64_t dim[QX_SHAPE_RANK];
+    int64_t stride[2][QX_SHAPE_RANK];
+    int64_t index[QX_SHAPE_RANK];
+    int64_t at[2]; /* offsets of the current index */
+};
+/* All axes but the innermost are walked by qx_walk_next; the innermost is the caller's inner loop:
+ * w->dim[w->rank - 1] steps of w->stride[k][w->rank - 1]. rank is at least 1. */
+void qx_walk_init(struct qx_walk *w, int rank, const int64_t *dim, const int64_t *stride_a,
+                  const int64_t *stride_b);
+bool qx_walk_next(struct qx_walk *w);
+
+#endif

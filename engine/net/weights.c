@@ -1,0 +1,118 @@
+/* The float32 weights of one forward pass: the stored values in place where the file holds aligned
+ * float32, widened or quantized copies otherwise. */
+#include "weights.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+
+/* Not worth a copy: float32 that lies aligned in the mapping. */
+static bool is_in_place(const struct qx_tensor *t)
+{
+    return t->dtype == QX_DTYPE_F32 && (uintptr_t)t->data % sizeof(float) == 0;
+}
+
+static enum qx_status widen(const struct qx_tensor *t, float **out, struct qx_error *err)
+{
+    float *p = qx_mem_aligned((size_t)t->numel * sizeof *p);
+    if (!p) {
+        return qx_fail_nomem(err, (size_t)t->numel * sizeof *p);
+    }
+    enum qx_status st = qx_tensor_read(t, 0, t->numel, p, err);
+    if (st != QX_OK) {
+        qx_mem_free(p);
+        return st;
+    }
+    *out = p;
+    return QX_OK;
+}
+
+/* The stored values of an initializer. */
+static enum qx_status load(struct qx_weights *w, const struct qx_value *v, struct qx_error *err)
+{
+    const struct qx_tensor *t = qx_model_tensor(w->net->model, v->tensor);
+    struct qx_weight *weight = &w->values[v->index];
+    if (is_in_place(t)) {
+        weight->stored = (const float *)(const void *)t->data;
+    } else {
+        enum qx_status st = widen(t, &weight->widened, err);
+        if (st != QX_OK) {
+            return st;
+        }
+        weight->stored = weight->widened;
+    }
+    weight->data = weight->stored;
+    return QX_OK;
+}
+
+enum qx_status qx_weights_new(const struct qx_net *net, struct qx_weights **out,
+                              struct qx_error *err)
+{
+    struct qx_weights *w = qx_mem_zalloc(sizeof *w);
+    if (!w) {
+        return qx_fail_nomem(err, sizeof *w);
+    }
+    w->net = net;
+    w->values = qx_mem_zalloc((size_t)net->n_values * sizeof *w->values);
+    enum qx_status st =
+        w->values ? QX_OK : qx_fail_nomem(err, (size_t)net->n_values * sizeof *w->values);
+    for (int i = 0; st == QX_OK && i < net->n_values; i++) {
+        if (net->values[i]->tensor >= 0) {
+            st = load(w, net->values[i], err);
+        }
+        w->values[i].setting = qx_setting_fp32();
+    }
+    if (st != QX_OK) {
+        qx_weights_free(w);
+        return st;
+    }
+    *out = w;
+    return QX_OK;
+}
+
+void qx_weights_free(struct qx_weights *w)
+{
+    if (!w) {
+        return;
+    }
+    for (int i = 0; w->values && i < w->net->n_values; i++) {
+        qx_mem_free(w->values[i].widened);
+        qx_mem_free(w->values[i].changed);
+    }
+    qx_mem_free(w->values);
+    qx_mem_free(w);
+}
+
+enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_setting *s,
+                                struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    const struct qx_layer *layer = qx_net_layer(w->net, i);
+    if (!layer) {
+        return qx_fail(err, QX_ERANGE, "there is no layer %d", i);
+    }
+    const struct qx_tensor *t = qx_model_tensor(w->net->model, layer->tensor);
+    struct qx_weight *weight = &w->values[w->net->value_of_tensor[layer->tensor]];
+    if (qx_setting_equal(&weight->setting, s)) {
+        return QX_OK;
+    }
+    if (qx_setting_is_fp32(s)) {
+        weight->data = weight->stored;
+        weight->setting = *s;
+        return QX_OK;
+    }
+    if (!weight->changed) {
+        weight->changed = qx_mem_aligned((size_t)t->numel * sizeof *weight->changed);
+        if (!weight->changed) {
+            return qx_fail_nomem(err, (size_t)t->numel * sizeof *weight->changed);
+        }
+    }
+    /* A cancelled pass leaves the copy torn: until it is whole, the layer is at its stored values. */
+    weight->data = weight->stored;
+    weight->setting = qx_setting_fp32();
+    enum qx_status st =
+        qx_fakequant(t, layer->channels, s, pool, ctl, weight->changed, NULL, NULL, err);
+    if (st == QX_OK) {
+        weight->data = weight->changed;
+        weight->setting = *s;
+    }
+    return st;
+}

@@ -1,0 +1,19 @@
+#ifndef QX_NET_WEIGHTS_H
+#define QX_NET_WEIGHTS_H
+
+#include "net/graph.h"
+
+/* One initializer. */
+struct qx_weight {
+    const float *data;         /* what the forward pass reads: stored or changed */
+    const float *stored;       /* in the mapping, or widened */
+    float *widened, *changed;  /* owned, NULL until needed */
+    struct qx_setting setting; /* of data */
+};
+
+struct qx_weights {
+    const struct qx_net *net;
+    struct qx_weight *values; /* [net->n_values]; unused for computed values */
+};
+
+#endif
