@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+"""The command line's contract: flags, JSON keys, figures of known models, errors and exit codes.
+
+usage: test_cli.py QEXPLORE SOURCE_ROOT          (standard library only)
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM, ROOT = sys.argv[1], sys.argv[2]
+FASHION = os.path.join(ROOT, "samples/fashion-cnn")
+FIVE = os.path.join(ROOT, "samples/five-weights/model.safetensors")
+TMP = tempfile.mkdtemp(prefix="qx-cli-")
+ENV = dict(os.environ, HOME=TMP, XDG_CACHE_HOME=TMP + "/cache", XDG_STATE_HOME=TMP + "/state",
+           LC_ALL="C.UTF-8", TERM="xterm-256color")
+ENV.pop("NO_COLOR", None)
+
+
+def run(*args, env=None):
+    done = subprocess.run([PROGRAM, *args], capture_output=True, text=True, env=env or ENV,
+                          stdin=subprocess.DEVNULL, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+def answer(*args):
+    code, out, err = run(*args, "--json")
+    assert code == 0, (args, code, err)
+    return json.loads(out)
+
+
+class Info(unittest.TestCase):
+    def test_header_only(self):
+        a = answer("info", FIVE)
+        self.assertEqual(a["schema"], "qexplore.info/1")
+        self.assertEqual(set(a["program"]), {"version", "cpu", "isa", "threads"})
+        self.assertEqual(a["model"]["format"], "safetensors")
+        self.assertEqual(a["model"]["params"], 5)
+        t = a["tensors"][0]
+        self.assertEqual((t["name"], t["shape"], t["dtype"], t["bytes"]),
+                         ("five.weight", [1, 5], "F32", 20))
+        self.assertIsNone(t["stats"])
+
+    def test_stats(self):
+        st = answer("info", FIVE, "--stats")["tensors"][0]["stats"]
+        self.assertEqual((st["min"], st["max"], st["absmax"], st["zeros"], st["nan"], st["inf"]),
+                         (-2, 8, 8, 1, 0, 0))
+        self.assertAlmostEqual(st["mean"], 1.2, 12)
+        self.assertAlmostEqual(st["std"], 3.5440090293338699, 9)
+        self.assertEqual(st["p999"], 8)
+
+    def test_layers_glob(self):
+        names = [t["name"] for t in answer("info", FASHION, "--layers", "head*")["tensors"]]
+        self.assertEqual(names, ["head.bias", "head.weight"])
+
+    def test_text(self):
+        code, out, _ = run("info", FASHION)
+        self.assertEqual(code, 0)
+        self.assertIn("head.weight", out)
+
+
+class Quantize(unittest.TestCase):
+    def five(self, *flags):
+        return answer("quantize", FIVE, "--bits", "8", "--gran", "tensor", *flags)["layers"][0]
+
+    def test_worked_example(self):  # ux.md 4.5
+        a = self.five("--method", "minmax")
+        self.assertAlmostEqual(a["mse"], 7.4404e-5, 8)
+        self.assertAlmostEqual(a["sqnr_db"], 52.75, 1)
+        self.assertEqual((a["basis"], a["bits"], a["gran"], a["sym"]), ("exact", 8, "tensor", True))
+        b = self.five("--method", "manual:3")
+        self.assertAlmostEqual(b["mse"], 5.0, 3)
+        self.assertAlmostEqual(b["mae"], 1.005, 2)
+        self.assertAlmostEqual(b["cosine"], 0.926, 3)
+        self.assertEqual((b["clipped_low"], b["clipped_high"]), (0, 1))
+        self.assertEqual((b["lo"], b["hi"]), (-3, 3))
+        c = self.five("--method", "mse")
+        self.assertTrue(7.99 <= c["hi"] <= 8.0, c["hi"])
+        self.assertTrue(6.8e-5 <= c["mse"] <= 7.5e-5, c["mse"])
+
+    def test_keys(self):
+        a = answer("quantize", FASHION, "--bits", "4", "--layers", "head.weight")
+        want = {"name", "shape", "bits", "format", "gran", "sym", "method", "lo", "hi", "scale_min",
+                "scale_max", "clipped_low", "clipped_high", "mse", "mae", "sqnr_db", "cosine",
+                "mse_clip", "mse_round", "bits_per_weight", "bytes", "basis"}
+        self.assertEqual(want - set(a["layers"][0]), set())
+        self.assertEqual({"bytes", "bytes_fp32", "bits_per_weight"} - set(a["totals"]), set())
+        self.assertEqual([r["name"] for r in a["layers"]], ["head.weight"])
+
+    def test_scope_and_keep(self):
+        a = answer("quantize", FASHION, "--bits", "4", "--keep", "stem*=fp16", "--keep", "head=fp32")
+        by_name = {r["name"]: r for r in a["layers"]}
+        self.assertEqual(by_name["stem.conv.weight"]["format"], "fp16")
+        self.assertNotIn("head.weight", by_name)
+        self.assertNotIn("dense.bias", by_name)
+        self.assertEqual(by_name["dense.weight"]["gran"], "channel")
+        self.assertEqual(by_name["dense.weight"]["method"], "mse")
+
+    def test_written_folder_is_the_simulated_model(self):
+        out = os.path.join(TMP, "int4")
+        recipe = os.path.join(TMP, "int4.json")
+        flags = ("--bits", "4", "--gran", "group:32", "--method", "minmax")
+        answer("quantize", FASHION, *flags, "-o", out, "--save-recipe", recipe)
+        direct = answer("eval", FASHION, *flags)["metrics"]["correct"]
+        self.assertEqual(answer("eval", out)["metrics"]["correct"], direct)
+        by_recipe = answer("eval", FASHION, "--recipe", recipe)
+        self.assertEqual(by_recipe["metrics"]["correct"], direct)
+        saved = json.load(open(recipe))
+        self.assertEqual(saved["schema"], "qexplore.recipe/1")
+        layer = saved["layers"]["dense.weight"]
+        self.assertEqual((layer["format"], layer["bits"], layer["gran"], layer["sym"], layer["scale"],
+                          layer["method"], layer["act"]),
+                         ("int", 4, "group:32", True, "f16", "minmax", None))
+
+    def test_needs_a_recipe(self):
+        code, out, err = run("quantize", FIVE)
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("--bits", err)
+
+
+class Eval(unittest.TestCase):
+    reference = json.load(open(FASHION + "/reference.json"))["sets"]["eval.safetensors"]
+
+    def test_fp32(self):
+        a = answer("eval", FASHION)
+        m = a["metrics"]
+        self.assertLessEqual(abs(m["correct"] - self.reference["fp32"]["correct"]), 2)
+        self.assertEqual(m["n"], 2000)
+        self.assertAlmostEqual(m["accuracy"], m["correct"] / 2000, 12)
+        self.assertTrue(m["ci95"][0] < m["accuracy"] < m["ci95"][1])
+        self.assertEqual(a["engine"], "simulated")
+        self.assertEqual(a["data"]["n"], 2000)
+
+    def test_reference_figures(self):
+        for gran, bits in (("channel", "8"), ("channel", "4"), ("tensor", "4"), ("group:32", "4")):
+            m = answer("eval", FASHION, "--bits", bits, "--gran", gran, "--method", "minmax",
+                       "--scale", "f32")["metrics"]
+            want = self.reference["rtn_sym_linear"] if "rtn_sym_linear" in self.reference \
+                else self.reference["rtn_sym_all"]
+            self.assertLessEqual(abs(m["correct"] - want[gran][bits]["correct"]), 2, (gran, bits))
+
+    def test_gates(self):
+        code, out, err = run("eval", FASHION, "--bits", "2", "--method", "minmax", "--max-drop",
+                             "0.01", "--json")
+        self.assertEqual(code, 5)
+        self.assertLess(json.loads(out)["metrics"]["accuracy"], 0.6)
+        self.assertIn("--max-drop", err)
+        self.assertEqual(run("eval", FASHION, "--fail-under", "0.99")[0], 5)
+        self.assertEqual(run("eval", FASHION, "--fail-under", "0.90")[0], 0)
+
+    def test_drawn_rows(self):
+        a = answer("eval", FASHION, "--max-samples", "300", "--seed", "7")["metrics"]
+        b = answer("eval", FASHION, "--max-samples", "300", "--seed", "7")["metrics"]
+        self.assertEqual(a["n"], 300)
+        self.assertEqual(a["correct"], b["correct"])
+
+    def test_threads_do_not_matter(self):
+        a = answer("eval", FASHION, "--bits", "3", "--threads", "1")["metrics"]
+        b = answer("eval", FASHION, "--bits", "3", "--threads", "3")["metrics"]
+        self.assertEqual(a["correct"], b["correct"])
+
+    def test_comma_locale(self):
+        env = dict(ENV, LC_ALL="de_DE.UTF-8", LC_NUMERIC="de_DE.UTF-8")
+        code, out, _ = run("quantize", FIVE, "--bits", "8", "--gran", "tensor", "--method",
+                           "manual:0.5", "--json", env=env)
+        self.assertEqual(code, 0)
+        self.assertEqual(json.loads(out)["layers"][0]["hi"], 0.5)
+
+
+class Errors(unittest.TestCase):
+    def expect(self, code, *args, text=""):
+        got, out, err = run(*args)
+        self.assertEqual((got, out), (code, ""), (args, got, out, err))
+        self.assertIn(text, err)
+        self.assertEqual(err.count("\n"), 1, err)
+        return err
+
+    def test_usage(self):
+        self.expect(2, "eval", FASHION, "--bist", "4", text="did you mean --bits")
+        self.expect(2, "eval", FASHION, "--bits", "9", text="--bits")
+        self.expect(2, "eval", FASHION, "--bits", "4", "--sym", "--asym", text="exclude")
+        self.expect(2, "quantize", FIVE, "--bits", "4", "--gran", "grup:32", text="group")
+        self.expect(2, "quantize", FIVE, "--bits", "4", "--method", "mean", text="mean")
+        self.expect(2, "quantize", FIVE, "--bits", "4", "--layers", "nope*", text="nope*")
+        self.expect(2, "eval", text="argument is missing")
+
+    def test_unsupported(self):
+        self.expect(4, "eval", FIVE, text="cannot measure")
+        self.expect(4, "eval", FASHION, "--act-bits", "8", text="activations")
+        self.expect(4, "eval", FASHION, "--engine", "integer", text="integer")
+
+    def test_input(self):
+        missing = os.path.join(TMP, "missing.safetensors")
+        self.expect(3, "info", missing, text="missing.safetensors")
+        broken = os.path.join(TMP, "broken.safetensors")
+        with open(broken, "wb") as f:
+            f.write((50).to_bytes(8, "little") + b'{"a":')
+        code, out, err = run("info", broken, "--json")
+        self.assertEqual((code, out), (3, ""))
+        e = json.loads(err)
+        self.assertEqual((e["schema"], e["code"]), ("qexplore.error/1", 3))
+        self.assertTrue(e["where"]["file"].endswith("broken.safetensors"))
+
+    def test_recipe_names(self):
+        recipe = os.path.join(TMP, "typo.json")
+        with open(recipe, "w") as f:
+            json.dump({"schema": "qexplore.recipe/1",
+                       "layers": {"hed.weight": {"format": "int", "bits": 4}}}, f)
+        self.expect(3, "eval", FASHION, "--recipe", recipe, text="head.weight")
+
+    def test_output_refused(self):
+        plain = os.path.join(TMP, "plain")
+        open(plain, "w").close()
+        code, out, _ = run("quantize", FIVE, "--bits", "4", "-o", plain, "--json")
+        self.assertNotEqual(code, 0)
+        self.assertEqual(out, "")
+
+    def test_explorer_without_terminal(self):
+        code, out, err = run(FASHION)
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("render", err)
+
+
+class Program(unittest.TestCase):
+    def test_version_and_help(self):
+        code, out, _ = run("--version")
+        self.assertEqual(code, 0)
+        self.assertIn("qexplore", out)
+        for verb in ("info", "quantize", "eval", "render", "play", "doctor", "completions"):
+            code, out, _ = run(verb, "--help")
+            self.assertEqual(code, 0, verb)
+            self.assertIn("usage: qexplore " + verb, out)
+
+    def test_doctor(self):
+        a = answer("doctor")
+        self.assertIn(a["cpu"]["used"], ("ref", "avx2", "avxvnni", "avx512vnni"))
+
+    def test_completions_parse(self):
+        for shell in ("bash", "zsh", "fish"):
+            code, out, _ = run("completions", shell)
+            self.assertEqual(code, 0)
+            self.assertIn("quantize", out)
+            if shutil.which(shell):
+                check = [shell, "-n"] if shell != "fish" else ["fish", "--no-execute"]
+                done = subprocess.run(check, input=out, capture_output=True, text=True, env=ENV)
+                self.assertEqual((done.returncode, done.stderr), (0, ""), shell)
+        self.assertEqual(run("completions", "tcsh")[0], 2)
+
+    def test_render(self):
+        for screen in ("model", "layer"):
+            code, out, err = run("render", FASHION, "--screen", screen, "--size", "80x24")
+            self.assertEqual(code, 0, err)
+            lines = out.rstrip("\n").split("\n")
+            self.assertLessEqual(len(lines), 24)
+            self.assertTrue(all(len(line) <= 80 for line in lines))
+        svg = os.path.join(TMP, "layer.svg")
+        self.assertEqual(run("render", FASHION, "--screen", "layer", "-o", svg)[0], 0)
+        self.assertTrue(open(svg).read().startswith("<"))
+
+
+if __name__ == "__main__":
+    try:
+        result = unittest.main(argv=["test_cli.py", *sys.argv[3:]], exit=False).result
+    finally:
+        shutil.rmtree(TMP)
+    sys.exit(not result.wasSuccessful())
