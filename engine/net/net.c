@@ -74,6 +74,12 @@ int64_t qx_net_sample_size(const struct qx_net *net)
     return qx_shape_numel(&net->input->shape, 1);
 }
 
+int qx_net_input_shape(const struct qx_net *net, const int64_t **dim)
+{
+    *dim = net->input->shape.dim + 1;
+    return net->input->shape.rank - 1;
+}
+
 bool qx_net_input_is_ids(const struct qx_net *net)
 {
     return net->input->is_ids;

@@ -16,7 +16,8 @@ enum qx_status qx_dataset_open(const char *path, const struct qx_net *net, struc
 void qx_dataset_close(struct qx_dataset **data);
 int64_t qx_dataset_n(const struct qx_dataset *data);
 const char *qx_dataset_path(const struct qx_dataset *data);
-const char *qx_dataset_hash(const struct qx_dataset *data); /* 16 hex digits, of the file */
+/* 16 hex digits, of header and values (of tensors beyond 64 MiB: 64 samples of 1 MiB). */
+const char *qx_dataset_hash(const struct qx_dataset *data);
 int qx_dataset_label(const struct qx_dataset *data, int64_t row); /* -1 without labels */
 /* Real values of rows first .. first+n-1 into x [n, sample_size]. */
 enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int64_t n, float *x,
@@ -34,13 +35,14 @@ struct qx_eval_result {
     int64_t n, correct;
     double accuracy;         /* 0..1 */
     double ci_lo, ci_hi;     /* Wilson interval at 95 % */
-    double macro_f1;         /* mean over the classes that occur */
+    double macro_f1;         /* mean over the classes that occur as label or as prediction */
     double time_s;
     int64_t *rows;           /* [n] row numbers in the data set */
-    int32_t *predicted;      /* [n] class of the largest logit, lowest index on a tie */
+    int32_t *predicted;      /* [n] class of the largest logit, lowest index on a tie; NaN loses */
     float *margin;           /* [n] logit of the label minus the largest other logit */
     int32_t *label;          /* [n] */
 };
+/* options NULL = all rows. Progress in rows. QX_EDATA without labels; what qx_net_forward returns. */
 enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *data,
                            const struct qx_weights *w, const struct qx_eval_options *options,
                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_eval_result **out,

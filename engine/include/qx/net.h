@@ -49,17 +49,20 @@ bool qx_net_uses_tensor(const struct qx_net *net, int64_t tensor);
 int qx_net_n_classes(const struct qx_net *net);
 const char *qx_net_class_name(const struct qx_net *net, int c); /* never NULL: "7" when unnamed */
 int64_t qx_net_sample_size(const struct qx_net *net);           /* input values per row */
+/* Axes of one row, without the batch: *dim [returned rank], borrowed. */
+int qx_net_input_shape(const struct qx_net *net, const int64_t **dim);
 bool qx_net_input_is_ids(const struct qx_net *net);             /* I64 graph input */
 int64_t qx_net_macs(const struct qx_net *net);                  /* per sample */
 
 /* float32 weights a forward pass uses: stored values, or replacements for single layers. */
 struct qx_weights;
-/* All layers start at their stored values (widened from F16/BF16 when first needed). */
+/* All layers start at their stored values (F32 is read in place, F16, BF16 and F64 are widened here).
+ * The net must outlive them. Memory: copies of what is not aligned F32, and of every changed layer. */
 enum qx_status qx_weights_new(const struct qx_net *net, struct qx_weights **out,
                               struct qx_error *err);
 void qx_weights_free(struct qx_weights *w);
 /* Make layer i the fake-quantized form of `s` (range resolved). Nothing is done when it already is.
- * One thread at a time. */
+ * After a failure or cancellation the layer is at its stored values. One thread at a time. */
 struct qx_pool;
 enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_setting *s,
                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
