@@ -1,0 +1,206 @@
+/* Accuracy of a network on labelled rows. */
+#include "qx/eval.h"
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/rng.h"
+
+#include <math.h>
+
+/* Input values read at once: rows are run in chunks of about this size. */
+#define CHUNK_FLOATS (INT64_C(1) << 22)
+#define CHUNK_ROWS   4096
+
+void qx_wilson(int64_t correct, int64_t n, double *lo, double *hi)
+{
+    if (n <= 0) {
+        *lo = 0.0;
+        *hi = 1.0;
+        return;
+    }
+    const double z = 1.96, p = (double)correct / (double)n, zz = z * z / (double)n;
+    const double centre = (p + zz / 2.0) / (1.0 + zz);
+    const double half = z * sqrt(p * (1.0 - p) / (double)n + zz / (4.0 * (double)n)) / (1.0 + zz);
+    *lo = centre - half < 0.0 || correct == 0 ? 0.0 : centre - half;
+    *hi = centre + half > 1.0 || correct == n ? 1.0 : centre + half;
+}
+
+/* k of n rows, each set of k equally likely, in row order (Knuth, TAOCP 2, algorithm 3.4.2 S). */
+static void draw_rows(int64_t n, int64_t k, uint64_t seed, int64_t *rows)
+{
+    struct qx_rng rng;
+    qx_rng_init(&rng, seed);
+    for (int64_t row = 0, taken = 0; taken < k; row++) {
+        if (k == n || qx_rng_below(&rng, (uint64_t)(n - row)) < (uint64_t)(k - taken)) {
+            rows[taken++] = row;
+        }
+    }
+}
+
+/* Class of the largest logit, the lowest on a tie; NaN is never the largest. */
+static int32_t class_of(const float *logits, int n_classes)
+{
+    int32_t best = 0;
+    for (int32_t c = 1; c < n_classes; c++) {
+        best = logits[c] > logits[best] || (isnan(logits[best]) && !isnan(logits[c])) ? c : best;
+    }
+    return best;
+}
+
+/* Logit of the label minus the largest other one. */
+static float margin_of(const float *logits, int n_classes, int32_t label)
+{
+    float other = -INFINITY;
+    for (int32_t c = 0; c < n_classes; c++) {
+        other = c != label && logits[c] > other ? logits[c] : other;
+    }
+    return logits[label] - other;
+}
+
+/* F1 of each class that occurs as label or as prediction, averaged; 0/0 counts as 0. */
+static enum qx_status macro_f1(const struct qx_eval_result *r, int n_classes, double *out,
+                               struct qx_error *err)
+{
+    int64_t *count = qx_mem_zalloc((size_t)n_classes * 3 * sizeof *count);
+    if (!count) {
+        return qx_fail_nomem(err, (size_t)n_classes * 3 * sizeof *count);
+    }
+    int64_t *hits = count, *labels = count + n_classes, *predictions = count + 2 * n_classes;
+    for (int64_t i = 0; i < r->n; i++) {
+        hits[r->label[i]] += r->label[i] == r->predicted[i];
+        labels[r->label[i]]++;
+        predictions[r->predicted[i]]++;
+    }
+    double sum = 0.0;
+    int n = 0;
+    for (int c = 0; c < n_classes; c++) {
+        const int64_t both = labels[c] + predictions[c];
+        sum += both > 0 ? 2.0 * (double)hits[c] / (double)both : 0.0;
+        n += both > 0;
+    }
+    qx_mem_free(count);
+    *out = n ? sum / n : 0.0;
+    return QX_OK;
+}
+
+static enum qx_status result_new(int64_t n, struct qx_eval_result **out, struct qx_error *err)
+{
+    struct qx_eval_result *r = qx_mem_zalloc(sizeof *r);
+    if (!r) {
+        return qx_fail_nomem(err, sizeof *r);
+    }
+    r->n = n;
+    r->rows = qx_mem_array((size_t)n, sizeof *r->rows);
+    r->predicted = qx_mem_array((size_t)n, sizeof *r->predicted);
+    r->margin = qx_mem_array((size_t)n, sizeof *r->margin);
+    r->label = qx_mem_array((size_t)n, sizeof *r->label);
+    if (!r->rows || !r->predicted || !r->margin || !r->label) {
+        qx_eval_result_free(r);
+        return qx_fail_nomem(err, (size_t)n * sizeof *r->rows);
+    }
+    *out = r;
+    return QX_OK;
+}
+
+void qx_eval_result_free(struct qx_eval_result *r)
+{
+    if (r) {
+        qx_mem_free(r->rows);
+        qx_mem_free(r->predicted);
+        qx_mem_free(r->margin);
+        qx_mem_free(r->label);
+        qx_mem_free(r);
+    }
+}
+
+/* The chosen rows first .. first+n-1 into x: neighbours in one read. */
+static enum qx_status read_rows(const struct qx_dataset *data, const struct qx_eval_result *r,
+                                int64_t first, int64_t n, int64_t sample, float *x,
+                                struct qx_error *err)
+{
+    enum qx_status st = QX_OK;
+    for (int64_t i = 0; st == QX_OK && i < n;) {
+        int64_t run = 1;
+        while (i + run < n && r->rows[first + i + run] == r->rows[first + i] + run) {
+            run++;
+        }
+        st = qx_dataset_read(data, r->rows[first + i], run, x + i * sample, err);
+        i += run;
+    }
+    return st;
+}
+
+static void score_rows(const struct qx_dataset *data, struct qx_eval_result *r, int64_t first,
+                       int64_t n, const float *logits, int n_classes)
+{
+    for (int64_t i = first; i < first + n; i++) {
+        const float *row = logits + (i - first) * n_classes;
+        r->label[i] = qx_dataset_label(data, r->rows[i]);
+        r->predicted[i] = class_of(row, n_classes);
+        r->margin[i] = margin_of(row, n_classes, r->label[i]);
+        r->correct += r->predicted[i] == r->label[i];
+    }
+}
+
+/* Run all chosen rows, chunk by chunk. */
+static enum qx_status run_all(const struct qx_net *net, const struct qx_dataset *data,
+                              const struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
+                              struct qx_eval_result *r, struct qx_error *err)
+{
+    const int64_t sample = qx_net_sample_size(net);
+    const int n_classes = qx_net_n_classes(net);
+    int64_t chunk = CHUNK_FLOATS / sample / 64 * 64;
+    chunk = chunk < 64 ? 64 : chunk > CHUNK_ROWS ? CHUNK_ROWS : chunk;
+    chunk = chunk > r->n ? r->n : chunk;
+    float *x = qx_mem_array((size_t)chunk, (size_t)sample * sizeof *x);
+    float *logits = qx_mem_array((size_t)chunk, (size_t)n_classes * sizeof *logits);
+    enum qx_status st =
+        x && logits ? QX_OK : qx_fail_nomem(err, (size_t)(chunk * sample) * sizeof *x);
+    for (int64_t first = 0; st == QX_OK && first < r->n; first += chunk) {
+        const int64_t n = chunk < r->n - first ? chunk : r->n - first;
+        st = read_rows(data, r, first, n, sample, x, err);
+        if (st == QX_OK) {
+            st = qx_net_forward(net, w, x, n, logits, pool, ctl, err);
+        }
+        if (st == QX_OK) {
+            score_rows(data, r, first, n, logits, n_classes);
+        }
+    }
+    qx_mem_free(x);
+    qx_mem_free(logits);
+    return st;
+}
+
+enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *data,
+                           const struct qx_weights *w, const struct qx_eval_options *options,
+                           struct qx_pool *pool, struct qx_ctl *ctl, struct qx_eval_result **out,
+                           struct qx_error *err)
+{
+    const double start = qx_clock_s();
+    const int64_t all = qx_dataset_n(data), most = options ? options->max_samples : 0;
+    struct qx_eval_result *r = NULL;
+    if (qx_dataset_label(data, 0) < 0) {
+        return qx_fail(err, QX_EDATA, "%s has no 'labels', so there is no accuracy to measure",
+                       qx_dataset_path(data));
+    }
+    enum qx_status st = result_new(most > 0 && most < all ? most : all, &r, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    draw_rows(all, r->n, options ? options->seed : 0, r->rows);
+    qx_ctl_total(ctl, r->n);
+    st = run_all(net, data, w, pool, ctl, r, err);
+    if (st == QX_OK) {
+        st = macro_f1(r, qx_net_n_classes(net), &r->macro_f1, err);
+    }
+    if (st != QX_OK) {
+        qx_eval_result_free(r);
+        return st;
+    }
+    r->accuracy = (double)r->correct / (double)r->n;
+    qx_wilson(r->correct, r->n, &r->ci_lo, &r->ci_hi);
+    r->time_s = qx_clock_s() - start;
+    *out = r;
+    return QX_OK;
+}

@@ -1,0 +1,52 @@
+/* Two measurements of the same rows. */
+#include "qx/eval.h"
+
+#include "base/error.h"
+
+#include <math.h>
+#include <string.h>
+
+static double log_choose(int64_t n, int64_t k)
+{
+    int sign; /* the plain lgamma writes a global */
+    return lgamma_r((double)n + 1.0, &sign) - lgamma_r((double)k + 1.0, &sign) -
+           lgamma_r((double)(n - k) + 1.0, &sign);
+}
+
+/* Exact two-sided test of `few` against `many` under a fair coin: twice the smaller tail. */
+static double mcnemar(int64_t few, int64_t many)
+{
+    const int64_t n = few + many;
+    if (few == many) {
+        return 1.0;
+    }
+    double tail = 0.0;
+    for (int64_t k = 0; k <= few; k++) {
+        tail += exp(log_choose(n, k) - (double)n * 0.69314718055994530942);
+    }
+    return 2.0 * tail < 1.0 ? 2.0 * tail : 1.0;
+}
+
+enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_eval_result *b,
+                               struct qx_eval_pair *out, struct qx_error *err)
+{
+    if (a->n != b->n || memcmp(a->rows, b->rows, (size_t)a->n * sizeof *a->rows) != 0 ||
+        memcmp(a->label, b->label, (size_t)a->n * sizeof *a->label) != 0) {
+        return qx_fail(err, QX_EDATA,
+                       "the two measurements are over different rows; measure both on the same");
+    }
+    struct qx_eval_pair p = {.n = a->n};
+    for (int64_t i = 0; i < a->n; i++) {
+        const bool right_a = a->predicted[i] == a->label[i];
+        const bool right_b = b->predicted[i] == b->label[i];
+        p.flips += a->predicted[i] != b->predicted[i];
+        p.lost += right_a && !right_b;
+        p.gained += !right_a && right_b;
+    }
+    const double n = a->n > 0 ? (double)a->n : 1.0;
+    p.agreement = 1.0 - (double)p.flips / n;
+    p.delta = b->accuracy - a->accuracy;
+    p.mcnemar_p = p.lost < p.gained ? mcnemar(p.lost, p.gained) : mcnemar(p.gained, p.lost);
+    *out = p;
+    return QX_OK;
+}

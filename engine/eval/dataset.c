@@ -1,0 +1,256 @@
+/* Labelled rows of a data file (model-folder.md section 4, classification). */
+#include "qx/eval.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LABEL_BLOCK 4096
+/* Files up to this size are hashed whole, larger ones by header, size and this many samples. */
+#define HASH_WHOLE_BYTES  (UINT64_C(64) << 20)
+#define HASH_SAMPLES      64
+#define HASH_SAMPLE_BYTES (UINT64_C(1) << 20)
+
+struct qx_dataset {
+    struct qx_model *model;
+    const struct qx_tensor *x;
+    int64_t n, sample_size;
+    bool is_scaled;
+    double scale, offset; /* real value = (stored - offset) * scale */
+    int32_t *labels;      /* [n], NULL without labels */
+    char hash[17];
+};
+
+/* "[9500, 1, 28, 28]", cut when it does not fit. */
+static const char *shape_text(int rank, const int64_t *dim, char *buf, size_t cap)
+{
+    size_t len = (size_t)snprintf(buf, cap, "[");
+    for (int i = 0; i < rank && len + 24 < cap; i++) {
+        len += (size_t)snprintf(buf + len, cap - len, "%s%lld", i ? ", " : "", (long long)dim[i]);
+    }
+    snprintf(buf + len, cap - len, "]");
+    return buf;
+}
+
+static enum qx_status check_shape(const struct qx_tensor *x, const struct qx_net *net,
+                                  const char *path, struct qx_error *err)
+{
+    const int64_t *dim;
+    const int rank = qx_net_input_shape(net, &dim);
+    char have[128], want[128];
+    if (x->rank != rank + 1 || memcmp(x->shape + 1, dim, (size_t)rank * sizeof *dim) != 0) {
+        return qx_fail_at(err, QX_EDATA, path, x->name, -1,
+                          "%s: 'x' is %s; the network takes rows of %s", path,
+                          shape_text(x->rank, x->shape, have, sizeof have),
+                          shape_text(rank, dim, want, sizeof want));
+    }
+    if (x->shape[0] < 1) {
+        return qx_fail_at(err, QX_EDATA, path, x->name, -1, "%s: 'x' holds no rows", path);
+    }
+    return QX_OK;
+}
+
+static enum qx_status check_dtype(const struct qx_tensor *x, const struct qx_net *net,
+                                  const char *path, struct qx_error *err)
+{
+    const struct qx_dtype_info *info = qx_dtype_get(x->dtype);
+    if (!info->is_readable || x->reason) {
+        return qx_fail_at(err, QX_EUNSUPPORTED, path, x->name, -1,
+                          "%s: the values of 'x' (%s) cannot be read", path, info->name);
+    }
+    if (qx_net_input_is_ids(net) && info->is_float) {
+        return qx_fail_at(err, QX_EDATA, path, x->name, -1,
+                          "%s: 'x' holds %s values; the network takes whole-number ids", path,
+                          info->name);
+    }
+    return QX_OK;
+}
+
+/* One decimal number of the metadata; *out stays when the key is absent. */
+static enum qx_status read_number(const struct qx_dataset *d, const char *key, const char *path,
+                                  double *out, bool *is_given, struct qx_error *err)
+{
+    const char *text = qx_model_metadata(d->model, key);
+    if (!text) {
+        return QX_OK;
+    }
+    char *end = NULL;
+    const double v = strtod(text, &end);
+    if (end == text || *end != '\0' || !isfinite(v)) {
+        return qx_fail_at(err, QX_EFORMAT, path, NULL, -1,
+                          "%s: the metadata '%s' is '%.40s', which is no number", path, key, text);
+    }
+    *out = v;
+    *is_given = true;
+    return QX_OK;
+}
+
+static enum qx_status find_x(struct qx_dataset *d, const struct qx_net *net, const char *path,
+                             struct qx_error *err)
+{
+    const int64_t i = qx_model_find(d->model, "x");
+    if (i < 0) {
+        return qx_fail_at(err, QX_EDATA, path, NULL, -1,
+                          "%s: there is no tensor 'x' with the inputs of the network", path);
+    }
+    d->x = qx_model_tensor(d->model, i);
+    enum qx_status st = check_shape(d->x, net, path, err);
+    if (st == QX_OK) {
+        st = check_dtype(d->x, net, path, err);
+    }
+    if (st != QX_OK) {
+        return st;
+    }
+    d->n = d->x->shape[0];
+    d->sample_size = qx_net_sample_size(net);
+    d->scale = 1.0;
+    if (qx_net_input_is_ids(net)) {
+        return QX_OK;
+    }
+    st = read_number(d, "x.scale", path, &d->scale, &d->is_scaled, err);
+    return st == QX_OK ? read_number(d, "x.offset", path, &d->offset, &d->is_scaled, err) : st;
+}
+
+/* Labels of a block of rows, checked against the classes. */
+static enum qx_status read_labels(struct qx_dataset *d, const struct qx_tensor *t, int n_classes,
+                                  const char *path, struct qx_error *err)
+{
+    float block[LABEL_BLOCK];
+    for (int64_t first = 0; first < d->n; first += LABEL_BLOCK) {
+        const int64_t n = d->n - first < LABEL_BLOCK ? d->n - first : LABEL_BLOCK;
+        enum qx_status st = qx_tensor_read(t, first, n, block, err);
+        if (st != QX_OK) {
+            return st;
+        }
+        for (int64_t i = 0; i < n; i++) {
+            if (!(block[i] >= 0.0f && block[i] < (float)n_classes)) {
+                return qx_fail_at(err, QX_EDATA, path, t->name, -1,
+                                  "%s: row %lld has the label %.9g; the network has %d classes",
+                                  path, (long long)(first + i), (double)block[i], n_classes);
+            }
+            d->labels[first + i] = (int32_t)block[i];
+        }
+    }
+    return QX_OK;
+}
+
+static enum qx_status find_labels(struct qx_dataset *d, const struct qx_net *net, const char *path,
+                                  struct qx_error *err)
+{
+    const int64_t i = qx_model_find(d->model, "labels");
+    if (i < 0) {
+        return QX_OK;
+    }
+    const struct qx_tensor *t = qx_model_tensor(d->model, i);
+    const struct qx_dtype_info *info = qx_dtype_get(t->dtype);
+    if (t->rank != 1 || t->shape[0] != d->n || info->is_float || !info->is_readable) {
+        char have[128];
+        return qx_fail_at(err, QX_EDATA, path, t->name, -1,
+                          "%s: 'labels' is %s %s; %lld whole numbers are needed, one for each row",
+                          path, info->name, shape_text(t->rank, t->shape, have, sizeof have),
+                          (long long)d->n);
+    }
+    d->labels = qx_mem_array((size_t)d->n, sizeof *d->labels);
+    if (!d->labels) {
+        return qx_fail_nomem(err, (size_t)d->n * sizeof *d->labels);
+    }
+    return read_labels(d, t, qx_net_n_classes(net), path, err);
+}
+
+/* Header, then the values: whole, or by evenly spaced samples. */
+static void hash_file(struct qx_dataset *d)
+{
+    const char *id = qx_model_id(d->model);
+    uint64_t h = qx_hash64(id, strlen(id), 0);
+    for (int64_t i = 0; i < qx_model_n_tensors(d->model); i++) {
+        const struct qx_tensor *t = qx_model_tensor(d->model, i);
+        if (t->bytes <= HASH_WHOLE_BYTES) {
+            h = qx_hash64(t->data, t->bytes, h);
+            continue;
+        }
+        const uint64_t step = (t->bytes - HASH_SAMPLE_BYTES) / (HASH_SAMPLES - 1);
+        for (uint64_t k = 0; k < HASH_SAMPLES; k++) {
+            h = qx_hash64(t->data + k * step, HASH_SAMPLE_BYTES, h);
+        }
+    }
+    snprintf(d->hash, sizeof d->hash, "%016llx", (unsigned long long)h);
+}
+
+enum qx_status qx_dataset_open(const char *path, const struct qx_net *net, struct qx_dataset **out,
+                               struct qx_error *err)
+{
+    struct qx_dataset *d = qx_mem_zalloc(sizeof *d);
+    if (!d) {
+        return qx_fail_nomem(err, sizeof *d);
+    }
+    enum qx_status st = qx_model_open(path, &d->model, err);
+    if (st == QX_OK) {
+        st = find_x(d, net, path, err);
+    }
+    if (st == QX_OK) {
+        st = find_labels(d, net, path, err);
+    }
+    if (st != QX_OK) {
+        qx_dataset_close(&d);
+        return st;
+    }
+    hash_file(d);
+    *out = d;
+    return QX_OK;
+}
+
+void qx_dataset_close(struct qx_dataset **data)
+{
+    if (!data || !*data) {
+        return;
+    }
+    qx_model_close(&(*data)->model);
+    qx_mem_free((*data)->labels);
+    qx_mem_free(*data);
+    *data = NULL;
+}
+
+int64_t qx_dataset_n(const struct qx_dataset *data)
+{
+    return data->n;
+}
+
+const char *qx_dataset_path(const struct qx_dataset *data)
+{
+    return qx_model_path(data->model);
+}
+
+const char *qx_dataset_hash(const struct qx_dataset *data)
+{
+    return data->hash;
+}
+
+int qx_dataset_label(const struct qx_dataset *data, int64_t row)
+{
+    return data->labels && row >= 0 && row < data->n ? data->labels[row] : -1;
+}
+
+enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int64_t n, float *x,
+                               struct qx_error *err)
+{
+    if (first < 0 || n < 0 || first > data->n - n) {
+        return qx_fail(err, QX_ERANGE, "rows %lld to %lld of %lld were asked for", (long long)first,
+                       (long long)(first + n), (long long)data->n);
+    }
+    const int64_t size = n * data->sample_size;
+    enum qx_status st = qx_tensor_read(data->x, first * data->sample_size, size, x, err);
+    if (st == QX_OK && qx_model_torn(data->model, data->x)) {
+        st = qx_fail_at(err, QX_EIO, qx_dataset_path(data), "x", -1,
+                        "%s was cut short while it was read; restore the file and open it again",
+                        qx_dataset_path(data));
+    }
+    for (int64_t i = 0; st == QX_OK && data->is_scaled && i < size; i++) {
+        x[i] = (float)(((double)x[i] - data->offset) * data->scale);
+    }
+    return st;
+}
