@@ -425,6 +425,21 @@ def transformer(g):
     return g.head(g.node("ReduceMax", x, axes=[1], keepdims=0), 16)
 
 
+@case([5, 8])
+def batch_second(g):
+    """Attention as torch exports it: batch and heads share a dimension that is not the first."""
+    x = g.node("Transpose", "x", perm=[1, 0, 2])
+    x = g.node("MatMul", x, g.normal(8, 24, name="qkv.weight", scale=0.5), name="qkv")
+    parts = [g.node("Gather", x, g.tensor(np.arange(i, i + 8)), axis=2) for i in (0, 8, 16)]
+    q, k, v = (g.node("Transpose", g.node("Reshape", part, g.shape(5, -1, 4)), perm=perm)
+               for part, perm in zip(parts, ([1, 0, 2], [1, 2, 0], [1, 0, 2])))
+    x = g.node("MatMul", g.node("Softmax", g.node("MatMul", q, k), axis=-1), v)
+    x = g.node("Reshape", g.node("Transpose", x, perm=[1, 0, 2]), g.shape(-1, 8))
+    x = g.node("Gemm", x, g.normal(8, 8, name="out.weight"), name="out", transB=1)
+    x = g.node("Transpose", g.node("Reshape", x, g.shape(5, -1, 8)), perm=[1, 0, 2])
+    return g.head(g.node("ReduceMean", x, axes=[1], keepdims=0), 8)
+
+
 def stored_rows(rng, shape, store, rows, ids):
     """The array x of eval.safetensors."""
     if ids:
