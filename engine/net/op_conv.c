@@ -65,6 +65,11 @@ static bool is_pointwise(const struct conv *c)
            w->top + w->left == 0;
 }
 
+static int64_t padded_width(const struct qx_window *w)
+{
+    return w->w + w->left + w->right;
+}
+
 /* Samples joined in one product. */
 static int64_t n_joined(const struct conv *c, int64_t n)
 {
@@ -161,12 +166,12 @@ static enum qx_status conv_shape(const struct qx_infer *g, struct qx_error *err)
 /* The padded plane, as wide as the window needs; a block read past its end must stay inside. */
 static int64_t padded_floats(const struct qx_window *w)
 {
-    return (w->h + w->top + w->bottom) * (w->w + w->left + w->right) + BLOCK;
+    return (w->h + w->top + w->bottom) * padded_width(w) + BLOCK;
 }
 
 static void pad_plane(const struct qx_window *w, const float *x, float *to)
 {
-    const int64_t width = w->w + w->left + w->right;
+    const int64_t width = padded_width(w);
     memset(to, 0, (size_t)padded_floats(w) * sizeof *to);
     for (int64_t i = 0; i < w->h; i++) {
         memcpy(to + (i + w->top) * width + w->left, x + i * w->w, (size_t)w->w * sizeof *to);
@@ -178,7 +183,7 @@ static void pad_plane(const struct qx_window *w, const float *x, float *to)
 static void direct_block(const struct qx_window *w, const float *x, const float *weight, float bias,
                          float *out)
 {
-    const int64_t width = w->w + w->left + w->right;
+    const int64_t width = padded_width(w);
     float acc[BLOCK];
     for (int j = 0; j < BLOCK; j++) {
         acc[j] = bias;
@@ -199,7 +204,7 @@ static void direct_block(const struct qx_window *w, const float *x, const float 
 static void direct_dense(const struct qx_window *w, const float *x, const float *weight, float bias,
                          float *out)
 {
-    const int64_t width = w->w + w->left + w->right;
+    const int64_t width = padded_width(w);
     const int64_t last = (w->oh - 1) * width + w->ow; /* one past the last place */
     float block[BLOCK];
     int64_t line = 0, col = 0; /* of the block's first place */
@@ -229,7 +234,7 @@ static void direct_dense(const struct qx_window *w, const float *x, const float 
 static void direct_strided(const struct qx_window *w, const float *x, const float *weight,
                            float bias, float *out)
 {
-    const int64_t width = w->w + w->left + w->right;
+    const int64_t width = padded_width(w);
     for (int64_t i = 0; i < w->oh; i++) {
         for (int64_t j = 0; j < w->ow; j++) {
             const float *from = x + i * w->sh * width + j * w->sw;
@@ -262,43 +267,78 @@ static void conv_direct(const struct qx_run *r, const struct conv *c, const floa
 
 /* ---- by im2col ---- */
 
-/* One line of columns: out[j] = x[j * stride + shift] where that lies inside, else 0. */
-static void unroll_line(const float *x, int64_t len, int64_t stride, int64_t shift, int64_t n,
-                        float *out)
+/* Input lines under `lines` output lines. */
+static int64_t lines_under(const struct qx_window *w, int64_t lines)
 {
-    int64_t a = shift < 0 ? (-shift + stride - 1) / stride : 0;
-    int64_t b = len <= shift ? 0 : (len - shift + stride - 1) / stride;
-    a = a < n ? a : n;
-    b = b < a ? a : b < n ? b : n;
-    memset(out, 0, (size_t)a * sizeof *out);
-    if (stride == 1) {
-        memcpy(out + a, x + a + shift, (size_t)(b - a) * sizeof *out);
-    } else {
-        for (int64_t j = a; j < b; j++) {
-            out[j] = x[j * stride + shift];
-        }
-    }
-    memset(out + b, 0, (size_t)(n - b) * sizeof *out);
+    return (lines - 1) * w->sh + (w->kh - 1) * w->dh + 1;
 }
 
-/* Output lines first .. first+lines-1 of one sample and group as columns [k, ld]. */
-static void unroll(const struct conv *c, const float *x, int64_t first, int64_t lines, float *out,
-                   int64_t ld)
+/* Copies of a line are made in steps of COPY floats: they read and write a little beyond its end. */
+#define COPY 4
+
+/* The input of `n` samples of one group under the output lines first .. first+lines-1, with its zero
+ * padding: [n, icg, lines_under, padded_width]. */
+static void pad_input(const struct conv *c, const float *x, int64_t n, int64_t first, int64_t lines,
+                      float *out)
 {
     const struct qx_window *w = &c->w;
+    const int64_t under = lines_under(w, lines), width = padded_width(w);
+    memset(out, 0, (size_t)(n * c->icg * under * width + COPY) * sizeof *out);
+    for (int64_t p = 0; p < n * c->icg; p++, out += under * width) {
+        const float *plane = x + (p / c->icg * w->c + p % c->icg) * w->h * w->w;
+        for (int64_t i = 0; i < under; i++) {
+            const int64_t h = first * w->sh - w->top + i;
+            if (h >= 0 && h < w->h) {
+                memcpy(out + i * width + w->left, plane + h * w->w, (size_t)w->w * sizeof *out);
+            }
+        }
+    }
+}
+
+/* `lines` lines of one column: from[l * sh * width + j * sw]. What a line writes beyond its end is
+ * written again by the next one. */
+static void unroll_plane(const struct qx_window *w, const float *from, int64_t lines, float *out)
+{
+    const int64_t step = w->sh * padded_width(w), n = w->ow;
+    for (int64_t l = 0; l < lines; l++, from += step, out += n) {
+        if (w->sw == 1) {
+            for (int64_t j = 0; j < n; j += COPY) {
+                memcpy(out + j, from + j, COPY * sizeof *out);
+            }
+        } else {
+            for (int64_t j = 0; j < n; j++) {
+                out[j] = from[j * w->sw];
+            }
+        }
+    }
+}
+
+/* The padded input as columns [k, n * lines * ow] (and COPY floats more), rows in order. */
+static void unroll(const struct conv *c, const float *padded, int64_t n, int64_t lines, float *out)
+{
+    const struct qx_window *w = &c->w;
+    const int64_t width = padded_width(w), plane = lines_under(w, lines) * width;
     for (int64_t i = 0; i < c->icg; i++) {
         for (int64_t a = 0; a < w->kh; a++) {
-            for (int64_t b = 0; b < w->kw; b++, out += ld) {
-                for (int64_t l = 0; l < lines; l++) {
-                    const int64_t h = (first + l) * w->sh - w->top + a * w->dh;
-                    const bool is_inside = h >= 0 && h < w->h;
-                    /* A line of length 0 is all padding. */
-                    unroll_line(is_inside ? x + (i * w->h + h) * w->w : x, is_inside ? w->w : 0,
-                                w->sw, b * w->dw - w->left, w->ow, out + l * w->ow);
+            for (int64_t b = 0; b < w->kw; b++) {
+                const float *from = padded + i * plane + a * w->dh * width + b * w->dw;
+                for (int64_t s = 0; s < n; s++, out += lines * w->ow) {
+                    unroll_plane(w, from + s * c->icg * plane, lines, out);
                 }
             }
         }
     }
+}
+
+/* Floats of the columns and, behind them, of the padded input. */
+static int64_t column_floats(const struct conv *c, int64_t n, int64_t lines)
+{
+    return c->k * n * lines * c->w.ow + COPY;
+}
+
+static int64_t input_floats(const struct conv *c, int64_t n, int64_t lines)
+{
+    return n * c->icg * lines_under(&c->w, lines) * padded_width(&c->w) + COPY;
 }
 
 static void fill_bias(const struct conv *c, const float *bias, float *out)
@@ -324,10 +364,12 @@ static void conv_single(const struct conv *c, const float *x, const float *weigh
         return;
     }
     const int64_t step = n_lines(c);
+    float *padded = columns + column_floats(c, 1, step);
     for (int64_t first = 0; first < c->w.oh; first += step) {
         const int64_t lines = step < c->w.oh - first ? step : c->w.oh - first;
         const int64_t n = lines * c->w.ow;
-        unroll(c, x, first, lines, columns, n);
+        pad_input(c, x, 1, first, lines, padded);
+        unroll(c, padded, 1, lines, columns);
         qxk_sgemm(0, 0, c->ocg, n, c->k, 1.0f, weight, c->k, columns, n, beta,
                   out + first * c->w.ow, c->places);
     }
@@ -337,11 +379,11 @@ static void conv_single(const struct conv *c, const float *x, const float *weigh
 static void conv_joined(const struct conv *c, int64_t n, const float *x, const float *weight,
                         const float *bias, float *columns, float *out)
 {
-    const int64_t ld = n * c->places, in_step = c->w.c * c->w.h * c->w.w;
-    float *product = columns + c->k * ld;
-    for (int64_t s = 0; s < n; s++) {
-        unroll(c, x + s * in_step, 0, c->w.oh, columns + s * c->places, ld);
-    }
+    const int64_t ld = n * c->places;
+    float *padded = columns + column_floats(c, n, c->w.oh);
+    float *product = padded + input_floats(c, n, c->w.oh);
+    pad_input(c, x, n, 0, c->w.oh, padded);
+    unroll(c, padded, n, c->w.oh, columns);
     qxk_sgemm(0, 0, c->ocg, ld, c->k, 1.0f, weight, c->k, columns, ld, 0.0f, product, ld);
     for (int64_t s = 0; s < n; s++) {
         for (int64_t o = 0; o < c->ocg; o++) {
@@ -367,9 +409,10 @@ static int64_t conv_scratch(const struct qx_node *node, int64_t rows)
     }
     const int64_t n = n_joined(&c, c.w.n);
     if (n > 1) {
-        return (c.k + c.ocg) * n * c.places;
+        return column_floats(&c, n, c.w.oh) + input_floats(&c, n, c.w.oh) + c.ocg * n * c.places;
     }
-    return is_pointwise(&c) ? 0 : c.k * n_lines(&c) * c.w.ow;
+    return is_pointwise(&c) ? 0
+                            : column_floats(&c, 1, n_lines(&c)) + input_floats(&c, 1, n_lines(&c));
 }
 
 static enum qx_status conv(const struct qx_run *r, struct qx_error *err)
