@@ -1,0 +1,114 @@
+/* The dtype table and conversion of stored elements to float32. */
+#include "qx/tensor.h"
+#include "base/error.h"
+#include "base/fp16.h"
+
+#include <string.h>
+
+enum dtype_class { NONE, FLOAT, INT, WIDE };
+
+#define IS_FLOAT(name, cls) ((cls) == FLOAT || QX_DTYPE_##name == QX_DTYPE_F64)
+
+static const struct qx_dtype_info dtypes[QX_DTYPE_COUNT] = {
+#define QX_DTYPE_ROW(name, bits, cls) \
+    {#name, bits, (cls) != NONE, IS_FLOAT(name, cls), (cls) == FLOAT || (cls) == INT},
+    QX_DTYPE_LIST(QX_DTYPE_ROW)
+#undef QX_DTYPE_ROW
+};
+
+const struct qx_dtype_info *qx_dtype_get(enum qx_dtype dtype)
+{
+    return &dtypes[dtype];
+}
+
+bool qx_dtype_find(const char *name, enum qx_dtype *out)
+{
+    for (int i = 0; i < QX_DTYPE_COUNT; i++) {
+        if (strcmp(dtypes[i].name, name) == 0) {
+            *out = (enum qx_dtype)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One loop per dtype whose elements load as `type` and widen by `expr` of v. Files may be misaligned
+ * by any amount, hence memcpy. */
+#define READ_LOOP(fn, type, expr)                          \
+    static void fn(const uint8_t *p, size_t n, float *out) \
+    {                                                      \
+        for (size_t i = 0; i < n; i++) {                   \
+            type v;                                        \
+            memcpy(&v, p + i * sizeof v, sizeof v);        \
+            out[i] = (expr);                               \
+        }                                                  \
+    }
+
+READ_LOOP(read_bool, uint8_t, v ? 1.0f : 0.0f)
+READ_LOOP(read_u8, uint8_t, (float)v)
+READ_LOOP(read_i8, int8_t, (float)v)
+READ_LOOP(read_f8_e5m2, uint8_t, qx_f8e5m2_to_f32(v))
+READ_LOOP(read_f8_e4m3, uint8_t, qx_f8e4m3_to_f32(v))
+READ_LOOP(read_i16, int16_t, (float)v)
+READ_LOOP(read_u16, uint16_t, (float)v)
+READ_LOOP(read_f16, uint16_t, qx_f16_to_f32(v))
+READ_LOOP(read_bf16, uint16_t, qx_bf16_to_f32(v))
+READ_LOOP(read_i32, int32_t, (float)v)
+READ_LOOP(read_u32, uint32_t, (float)v)
+READ_LOOP(read_f64, double, (float)v)
+READ_LOOP(read_i64, int64_t, (float)v)
+READ_LOOP(read_u64, uint64_t, (float)v)
+
+static void read_f32(const uint8_t *p, size_t n, float *out)
+{
+    memcpy(out, p, n * sizeof *out);
+}
+
+typedef void read_fn(const uint8_t *p, size_t n, float *out);
+
+static read_fn *const readers[QX_DTYPE_COUNT] = {
+    [QX_DTYPE_BOOL] = read_bool,       [QX_DTYPE_U8] = read_u8,
+    [QX_DTYPE_I8] = read_i8,           [QX_DTYPE_F8_E5M2] = read_f8_e5m2,
+    [QX_DTYPE_F8_E4M3] = read_f8_e4m3, [QX_DTYPE_I16] = read_i16,
+    [QX_DTYPE_U16] = read_u16,         [QX_DTYPE_F16] = read_f16,
+    [QX_DTYPE_BF16] = read_bf16,       [QX_DTYPE_I32] = read_i32,
+    [QX_DTYPE_U32] = read_u32,         [QX_DTYPE_F32] = read_f32,
+    [QX_DTYPE_F64] = read_f64,         [QX_DTYPE_I64] = read_i64,
+    [QX_DTYPE_U64] = read_u64,
+};
+
+enum qx_status qx_tensor_read(const struct qx_tensor *t, int64_t first, int64_t n, float *out,
+                              struct qx_error *err)
+{
+    read_fn *read = readers[t->dtype];
+    if (!read) {
+        return qx_fail_at(err, QX_EUNSUPPORTED, NULL, t->name, -1,
+                          "cannot read the values of '%.150s': dtype %s is not decoded", t->name,
+                          dtypes[t->dtype].name);
+    }
+    if (first < 0 || n < 0 || first > t->numel || n > t->numel - first) {
+        return qx_fail_at(err, QX_ERANGE, NULL, t->name, -1,
+                          "cannot read elements %lld to %lld of '%.150s': it has %lld",
+                          (long long)first, (long long)first + (long long)n, t->name,
+                          (long long)t->numel);
+    }
+    if (n > 0) {
+        read(t->data + (size_t)first * (size_t)(dtypes[t->dtype].bits / 8), (size_t)n, out);
+    }
+    return QX_OK;
+}
+
+struct qx_channels qx_channels_of(const struct qx_tensor *t, int axis)
+{
+    struct qx_channels c = {1, 1, 1};
+    for (int i = 0; i < t->rank; i++) {
+        if (i < axis) {
+            c.outer *= t->shape[i];
+        } else if (i == axis) {
+            c.count = t->shape[i];
+        } else {
+            c.inner *= t->shape[i];
+        }
+    }
+    return c;
+}
