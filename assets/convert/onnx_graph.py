@@ -147,7 +147,7 @@ def window(node, x, kernel):
     """Makes pads explicit and ceil_mode superfluous; returns the spatial sizes after it."""
     attrs, rank = node.attrs, x.ndim - 2
     if rank not in (1, 2):
-        node.refuse(f"its input has {x.ndim} dimensions; only one or two spatial ones have a place.")
+        node.refuse(f"its input has {x.ndim} dimensions; only 3 or 4 have a place.")
     strides = attrs.get("strides", [1] * rank)
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, attrs.get("dilations", [1] * rank))]
     mode = attrs.pop("auto_pad", "NOTSET")
@@ -161,7 +161,7 @@ def window(node, x, kernel):
     if min(room) < 0:
         node.refuse(f"its window is larger than its input of shape {list(x.shape)}.")
     if attrs.pop("ceil_mode", 0) and any(n % s for n, s in zip(room, strides)):
-        node.refuse("ceil_mode = 1 changes its output size, and a model folder has no place for it.")
+        node.refuse("ceil_mode = 1 changes its output size; a model folder has no place for it.")
     return [n // s + 1 for n, s in zip(room, strides)]
 
 

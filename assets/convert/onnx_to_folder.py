@@ -46,9 +46,13 @@ def read(path):
     return model
 
 
-def build(model, name, output=None):
-    """Returns graph.json without class names, the number of classes, and the tensors."""
+def build(model, name, output=None, traced_batch=None):
+    """Returns graph.json without class names, the number of classes, and the tensors.
+
+    traced_batch is a batch size that the exporter may have left in shapes as a number.
+    """
     source = onnx_graph.Source(model, output)
+    source.fixed_batch = source.fixed_batch or traced_batch
     nodes, result, classes, tensors = onnx_rewrite.convert(source)
     graph = {"schema": "qexplore.graph/1", "name": name, "task": "classification",
              "inputs": [{"name": source.input[0], "dtype": source.dtype,

@@ -24,6 +24,7 @@ import io
 import os
 import pickle
 import sys
+import warnings
 
 try:
     import torch
@@ -37,6 +38,7 @@ from modelfolder import UNSUPPORTED, Refused, note  # noqa: E402
 
 CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "module")
 OPSET = 17  # the newest of Debian's torch 1.13, and the one of graph.json
+TRACED_BATCH = 13  # a size that no other dimension is likely to have
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16",
           torch.bfloat16: "BF16", torch.int64: "I64", torch.int32: "I32", torch.int16: "I16",
           torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}
@@ -144,10 +146,25 @@ def fill(module, tensors):
         raise Refused(f"The checkpoint does not fit the module: {' '.join(lines)}") from error
 
 
+def count_padding(module):
+    """Writes padding "same" and "valid" as numbers, which the exporter asks for."""
+    for m in module.modules():
+        if isinstance(m, (torch.nn.Conv1d, torch.nn.Conv2d)) and isinstance(m.padding, str):
+            total = [d * (k - 1) if m.padding == "same" else 0
+                     for k, d in zip(m.kernel_size, m.dilation)]
+            if any(n % 2 for n in total):
+                raise Refused("Padding 'same' with an even kernel has no symmetric form; pad "
+                              "before the convolution instead.", UNSUPPORTED)
+            m.padding = tuple(n // 2 for n in total)
+
+
 def export(module, shape, ids):
     """The module as an ONNX model, with its weights under their own names."""
     import onnx
-    x = torch.zeros([2, *shape], dtype=torch.int64 if ids else torch.float32)
+    x = torch.zeros([TRACED_BATCH, *shape], dtype=torch.int64 if ids else torch.float32)
+    count_padding(module)
+    # Tracing warns where a size becomes a number; the converter's walks find those.
+    warnings.simplefilter("ignore", torch.jit.TracerWarning)
     file = io.BytesIO()
     # Weights that want gradients keep torch from its fused transformer layer, which has no export.
     module = module.eval().float().requires_grad_(True)
@@ -170,7 +187,8 @@ def write_folder(args, tensors):
     module = make_module(args.module)
     fill(module, tensors)
     name = args.name or args.module.rpartition(":")[2]
-    graph, classes, weights = onnx_to_folder.build(export(module, args.input, args.ids), name)
+    graph, classes, weights = onnx_to_folder.build(export(module, args.input, args.ids), name,
+                                                   traced_batch=TRACED_BATCH)
     graph["labels"] = modelfolder.read_labels(args.labels, classes)
     evaluation = modelfolder.read_eval(args.eval, graph) if args.eval else None
     source = ", ".join(os.path.basename(path) for path in args.checkpoint)

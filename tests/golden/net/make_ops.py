@@ -500,7 +500,8 @@ def write_case(seed, function, shape, dtype, store, rows, ids, metadata, label_t
         "quantized_tensors": {"linear": list(linear), "embedding": list(tables)}})
     write_rounded(path("reference_quant.safetensors"), graph, weights, values[:16], linear, tables)
     safetensors_io.write_bytes(path("NOTICE.md"), (
-        f"# {name}\nRandom numbers written by tests/golden/net/make_ops.py. Apache-2.0.\n").encode())
+        f"# {name}\nRandom numbers written by tests/golden/net/make_ops.py. Apache-2.0.\n")
+        .encode())
 
 
 def write_rounded(path, graph, weights, values, linear, tables):
