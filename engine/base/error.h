@@ -13,8 +13,7 @@ enum qx_status qx_fail(struct qx_error *err, enum qx_status status, const char *
     QX_PRINTF(3, 4);
 /* As qx_fail, with the place; file and tensor may be NULL, offset -1 for none. */
 enum qx_status qx_fail_at(struct qx_error *err, enum qx_status status, const char *file,
-                          const char *tensor, int64_t offset, const char *fmt, ...)
-    QX_PRINTF(6, 7);
+                          const char *tensor, int64_t offset, const char *fmt, ...) QX_PRINTF(6, 7);
 /* Put "context: " in front of the text already there. */
 void qx_error_context(struct qx_error *err, const char *fmt, ...) QX_PRINTF(2, 3);
 /* QX_ENOMEM with the number of bytes asked for. */

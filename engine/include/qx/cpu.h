@@ -10,12 +10,12 @@
 enum qx_isa { QX_ISA_REF, QX_ISA_AVX2, QX_ISA_AVXVNNI, QX_ISA_AVX512VNNI, QX_ISA_COUNT };
 
 struct qx_cpu {
-    char name[64];     /* brand string, "unknown" when the CPU does not tell */
-    char uarch[24];    /* "zen4", "unknown", ... (for vetoes and reports) */
+    char name[64];  /* brand string, "unknown" when the CPU does not tell */
+    char uarch[24]; /* "zen4", "unknown", ... (for vetoes and reports) */
     bool avx2, fma, f16c, avxvnni, avx512, avx512vnni, avx512vbmi; /* usable (OS saves the state) */
-    int n_cores;       /* usable by this process */
-    enum qx_isa best;  /* highest rung this CPU can run among those compiled in */
-    enum qx_isa isa;   /* rung in use: best, or lower by QX_CPU or qx_cpu_limit */
+    int n_cores;                                                   /* usable by this process */
+    enum qx_isa best; /* highest rung this CPU can run among those compiled in */
+    enum qx_isa isa;  /* rung in use: best, or lower by QX_CPU or qx_cpu_limit */
 };
 
 /* Detected once, on first call; reads the environment variable QX_CPU (ref, avx2, avxvnni,

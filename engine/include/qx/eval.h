@@ -33,14 +33,14 @@ struct qx_eval_options {
 /* Owned; free with qx_eval_result_free. Immutable once made. */
 struct qx_eval_result {
     int64_t n, correct;
-    double accuracy;         /* 0..1 */
-    double ci_lo, ci_hi;     /* Wilson interval at 95 % */
-    double macro_f1;         /* mean over the classes that occur as label or as prediction */
+    double accuracy;     /* 0..1 */
+    double ci_lo, ci_hi; /* Wilson interval at 95 % */
+    double macro_f1;     /* mean over the classes that occur as label or as prediction */
     double time_s;
-    int64_t *rows;           /* [n] row numbers in the data set */
-    int32_t *predicted;      /* [n] class of the largest logit, lowest index on a tie; NaN loses */
-    float *margin;           /* [n] logit of the label minus the largest other logit */
-    int32_t *label;          /* [n] */
+    int64_t *rows;      /* [n] row numbers in the data set */
+    int32_t *predicted; /* [n] class of the largest logit, lowest index on a tie; NaN loses */
+    float *margin;      /* [n] logit of the label minus the largest other logit */
+    int32_t *label;     /* [n] */
 };
 /* options NULL = all rows. Progress in rows. QX_EDATA without labels; what qx_net_forward returns. */
 enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *data,
@@ -52,12 +52,12 @@ void qx_eval_result_free(struct qx_eval_result *r); /* NULL allowed */
 /* Two measurements of the same rows. */
 struct qx_eval_pair {
     int64_t n;
-    int64_t flips;      /* rows whose predicted class differs */
-    int64_t lost;       /* right in a, wrong in b */
-    int64_t gained;     /* wrong in a, right in b */
-    double agreement;   /* 1 - flips / n */
-    double delta;       /* accuracy of b minus accuracy of a */
-    double mcnemar_p;   /* exact two-sided binomial test of lost against gained (McNemar 1947) */
+    int64_t flips;    /* rows whose predicted class differs */
+    int64_t lost;     /* right in a, wrong in b */
+    int64_t gained;   /* wrong in a, right in b */
+    double agreement; /* 1 - flips / n */
+    double delta;     /* accuracy of b minus accuracy of a */
+    double mcnemar_p; /* exact two-sided binomial test of lost against gained (McNemar 1947) */
 };
 /* QX_EDATA when the rows differ. */
 enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_eval_result *b,

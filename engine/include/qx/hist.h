@@ -21,18 +21,18 @@ enum { QX_HIST_BINS = 65536, QX_HIST_LIN = 2048 };
 
 /* Exact statistics of all stored values (first pass). NaN when there is no finite value. */
 struct qx_stats {
-    int64_t n;        /* finite values */
+    int64_t n; /* finite values */
     int64_t n_nan, n_inf, n_zero;
-    int64_t first_nonfinite; /* element index, -1 when none */
+    int64_t first_nonfinite;            /* element index, -1 when none */
     double min, max, absmax, mean, std; /* std: population */
-    double p999;      /* nearest rank of |x| at 99.9 % (from the histogram) */
-    bool is_exact;    /* every element was read (else sampled) */
+    double p999;                        /* nearest rank of |x| at 99.9 % (from the histogram) */
+    bool is_exact;                      /* every element was read (else sampled) */
 };
 
 /* How the values are laid out for one histogram. */
 struct qx_hist_spec {
     enum qx_gran gran;
-    int64_t group;   /* group size for QX_GRAN_GROUP */
+    int64_t group; /* group size for QX_GRAN_GROUP */
     bool sym;
     struct qx_channels channels;
 };
@@ -46,8 +46,8 @@ struct qx_units {
 struct qx_hist; /* immutable after build; shared by reference count */
 
 /* Build from a tensor. n_sample = 0 reads everything (two streaming passes, exact, badge plain or,
- * for F32 data, ≈ with a bound of 1e-6 relative); n_sample > 0 reads about that many values in runs
- * of 1,024 contiguous ones (badge …; stats are of the sample).
+ * for F32 data, within 1e-6 relative); n_sample > 0 reads about that many values in runs
+ * of 1,024 contiguous ones (badge "sampling"; stats are of the sample).
  *   pool  NULL = serial; the result does not depend on the number of threads
  * QX_EUNSUPPORTED (dtype), QX_ECANCELLED, QX_ENOMEM. An empty tensor or one without finite values
  * gives a valid histogram with n = 0. Cost: about 1 (16-bit) to 4 (f32) ns per element per core. */

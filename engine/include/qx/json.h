@@ -53,7 +53,7 @@ struct qx_jw;
 struct qx_jw *qx_jw_new(bool pretty); /* NULL when out of memory; all calls accept NULL */
 void qx_jw_object(struct qx_jw *w);   /* begin; as a value, or after qx_jw_key inside an object */
 void qx_jw_array(struct qx_jw *w);
-void qx_jw_end(struct qx_jw *w);      /* end the innermost object or array */
+void qx_jw_end(struct qx_jw *w); /* end the innermost object or array */
 void qx_jw_key(struct qx_jw *w, const char *key);
 void qx_jw_str(struct qx_jw *w, const char *s); /* NULL writes null; invalid UTF-8 is replaced */
 void qx_jw_num(struct qx_jw *w, double v);
@@ -61,7 +61,8 @@ void qx_jw_float(struct qx_jw *w, float v);
 void qx_jw_int(struct qx_jw *w, int64_t v);
 void qx_jw_bool(struct qx_jw *w, bool v);
 void qx_jw_null(struct qx_jw *w);
-char *qx_jw_take(struct qx_jw *w, size_t *len); /* finish and free w; text ends with a newline; free() it with qx_free_text */
+/* Finish and free w. The text ends with a newline; free it with qx_free_text. */
+char *qx_jw_take(struct qx_jw *w, size_t *len);
 void qx_jw_free(struct qx_jw *w);
 void qx_free_text(char *text);
 

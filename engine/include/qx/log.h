@@ -8,8 +8,8 @@
 enum qx_log_level { QX_LOG_DEBUG, QX_LOG_INFO, QX_LOG_WARN, QX_LOG_ERROR };
 
 struct qx_log_entry {
-    int64_t seq;       /* 0, 1, 2 ... since program start */
-    int64_t time_ms;   /* Unix time */
+    int64_t seq;     /* 0, 1, 2 ... since program start */
+    int64_t time_ms; /* Unix time */
     enum qx_log_level level;
     char text[400];
 };

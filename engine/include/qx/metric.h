@@ -8,22 +8,22 @@
 /* How a figure is known; every shown figure carries one. */
 enum qx_basis {
     QX_BASIS_EXACT,     /* every element, or lossless histogram: shown plain */
-    QX_BASIS_HISTOGRAM, /* bounded approximation: ≈ */
-    QX_BASIS_SAMPLED,   /* from a sample, or still building: … */
+    QX_BASIS_HISTOGRAM, /* bounded approximation */
+    QX_BASIS_SAMPLED,   /* from a sample, or still building */
     QX_BASIS_UNKNOWN    /* ? */
 };
 const char *qx_basis_name(enum qx_basis basis); /* "exact", "histogram", "sampled", "unknown" */
 
 struct qx_metrics {
-    int64_t n;                   /* finite values */
+    int64_t n; /* finite values */
     int64_t n_nonfinite;
     double clipped_low, clipped_high; /* counts of values beyond lo, hi */
     double mse, mae;
-    double sqnr_db;              /* 10 log10(sum x^2 / sum err^2); NaN when the error is zero */
-    double cosine;               /* NaN when either vector is zero */
-    double mse_clip, mse_round;  /* mean (C-x)^2 and mean (Q-C)^2, C = clamp(x, lo, hi) */
-    double bias;                 /* mean(x^ - x) */
-    double entropy_bits;         /* of the codes; NaN for FLOAT formats */
+    double sqnr_db;             /* 10 log10(sum x^2 / sum err^2); NaN when the error is zero */
+    double cosine;              /* NaN when either vector is zero */
+    double mse_clip, mse_round; /* mean (C-x)^2 and mean (Q-C)^2, C = clamp(x, lo, hi) */
+    double bias;                /* mean(x^ - x) */
+    double entropy_bits;        /* of the codes; NaN for FLOAT formats */
     int levels_used, levels;
     double sum_sq;               /* sum x^2 */
     double scale_min, scale_max; /* over the units that hold a non-zero value; NaN for FLOAT */
@@ -43,8 +43,8 @@ double qx_metric_hist_mse(const struct qx_hist *hist, const struct qx_setting *s
 /* Element-wise over the whole tensor (background). */
 struct qx_pool;
 enum qx_status qx_metric_exact(const struct qx_tensor *t, struct qx_channels channels,
-                               const struct qx_setting *s, struct qx_pool *pool,
-                               struct qx_ctl *ctl, struct qx_metrics *out, struct qx_error *err);
+                               const struct qx_setting *s, struct qx_pool *pool, struct qx_ctl *ctl,
+                               struct qx_metrics *out, struct qx_error *err);
 
 /* Theory beside the bit ladder. */
 /* 6.02 b + c for this histogram at this setting's clipping: the uniform-noise SQNR in dB. */

@@ -35,8 +35,8 @@ const char *qx_model_id(const struct qx_model *model);     /* 16 hex digits: has
 const char *qx_model_metadata(const struct qx_model *model, const char *key); /* or NULL */
 int qx_model_n_files(const struct qx_model *model);
 const char *qx_model_file(const struct qx_model *model, int file);
-uint64_t qx_model_bytes(const struct qx_model *model);  /* sum of tensor bytes */
-int64_t qx_model_params(const struct qx_model *model);  /* elements of float tensors */
+uint64_t qx_model_bytes(const struct qx_model *model);   /* sum of tensor bytes */
+int64_t qx_model_params(const struct qx_model *model);   /* elements of float tensors */
 const char *qx_model_note(const struct qx_model *model); /* NULL, or a remark ("adapter: ...") */
 
 /* A file changed on disk since it was mapped / was torn while read (then its tensors' values are not

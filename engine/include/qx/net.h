@@ -24,7 +24,7 @@ struct qx_layer {
     enum qx_role role; /* LINEAR or EMBEDDING */
     int axis;          /* output-channel axis (model-folder.md section 5) */
     struct qx_channels channels;
-    int64_t macs;      /* multiply-adds per sample, 0 for embeddings */
+    int64_t macs; /* multiply-adds per sample, 0 for embeddings */
 };
 
 struct qx_net;
@@ -51,8 +51,8 @@ const char *qx_net_class_name(const struct qx_net *net, int c); /* never NULL: "
 int64_t qx_net_sample_size(const struct qx_net *net);           /* input values per row */
 /* Axes of one row, without the batch: *dim [returned rank], borrowed. */
 int qx_net_input_shape(const struct qx_net *net, const int64_t **dim);
-bool qx_net_input_is_ids(const struct qx_net *net);             /* I64 graph input */
-int64_t qx_net_macs(const struct qx_net *net);                  /* per sample */
+bool qx_net_input_is_ids(const struct qx_net *net); /* I64 graph input */
+int64_t qx_net_macs(const struct qx_net *net);      /* per sample */
 
 /* float32 weights a forward pass uses: stored values, or replacements for single layers. */
 struct qx_weights;

@@ -1,4 +1,4 @@
-/* The quantizer: formats, calibrators, one layer's setting, fake quantization.
+/* The quantizer: calibrators, one layer's setting, fake quantization.
  *
  * q = clamp(rint(x / s) + z, qmin, qmax), x^ = (q - z) s, float32 throughout, ties to even
  * (Jacob et al., arXiv 1712.05877, eq. 1; rounding before the zero point, as ONNX QuantizeLinear).
@@ -8,6 +8,7 @@
 #ifndef QX_QUANT_H
 #define QX_QUANT_H
 
+#include "qx/format.h"
 #include "qx/hist.h"
 #include "qx/job.h"
 #include "qx/status.h"
@@ -15,26 +16,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-
-/* ---- number formats: one row each (format/format_table.c) ---- */
-
-enum qx_format_kind { QX_FORMAT_FLOAT, QX_FORMAT_AFFINE };
-
-struct qx_format {
-    const char *name;  /* in recipes and flags: "fp32", "fp16", "bf16", "int" */
-    const char *title; /* on screen: "FP16" */
-    const char *help;  /* one sentence */
-    char key;          /* after `.` on the Layer screen; 0 = none */
-    enum qx_format_kind kind;
-    int min_bits, max_bits;    /* AFFINE: 2..8; FLOAT: both its width */
-    double tolerance;          /* FLOAT: worst relative error of a normal value (round-trip test) */
-    float max;                 /* FLOAT: largest finite value; beyond it round saturates */
-    float (*round)(float x);   /* FLOAT: nearest representable value of a finite x, ties to even;
-                                  else NULL */
-};
-int qx_format_count(void);
-const struct qx_format *qx_format_at(int i);
-const struct qx_format *qx_format_find(const char *name); /* NULL when unknown */
 
 /* ---- calibrators: one row each (quant/calib_table.c) ---- */
 
@@ -53,13 +34,13 @@ struct qx_calibrator {
     const char *name;  /* "minmax", "percentile", "mse", "mae", "kl", "kl-full", "manual" */
     const char *title; /* "min-max" */
     const char *help;
-    char key;          /* after `c`: m p s a k f; manual: 0 */
-    char mark;         /* magnet letter on the threshold axis: X P M A K F */
-    bool takes_param;  /* percentile: 0 < param <= 100, default 99.99 */
+    char key;         /* after `c`: m p s a k f; manual: 0 */
+    char mark;        /* magnet letter on the threshold axis: X P M A K F */
+    bool takes_param; /* percentile: 0 < param <= 100, default 99.99 */
     double param_default;
     /* hist->n > 0. Pure. */
-    enum qx_status (*range)(const struct qx_hist *hist, const struct qx_scheme *scheme, double param,
-                            struct qx_range *out, struct qx_error *err);
+    enum qx_status (*range)(const struct qx_hist *hist, const struct qx_scheme *scheme,
+                            double param, struct qx_range *out, struct qx_error *err);
 };
 int qx_calib_count(void);
 const struct qx_calibrator *qx_calib_at(int i);
@@ -70,8 +51,8 @@ enum qx_status qx_calib_parse(const char *text, const struct qx_calibrator **out
                               struct qx_range *range, bool *has_range, struct qx_error *err);
 /* Choose the range: calls the row. QX_EDATA when the histogram has no finite value. */
 enum qx_status qx_calib_range(const struct qx_hist *hist, const struct qx_scheme *scheme,
-                              const struct qx_calibrator *calib, double param,
-                              struct qx_range *out, struct qx_error *err);
+                              const struct qx_calibrator *calib, double param, struct qx_range *out,
+                              struct qx_error *err);
 
 /* ---- one layer's setting ---- */
 
@@ -81,15 +62,15 @@ enum qx_scale_type { QX_SCALE_F32, QX_SCALE_F16 };
  * affine kind only. */
 struct qx_setting {
     const struct qx_format *format;
-    int bits;               /* 2..8 */
+    int bits; /* 2..8 */
     bool sym;
     enum qx_gran gran;
-    int64_t group;          /* 32, 64, 128, or any > 0 */
+    int64_t group; /* 32, 64, 128, or any > 0 */
     enum qx_scale_type scale;
     const struct qx_calibrator *calib;
-    double param;           /* of the calibrator */
-    bool has_range;         /* range below is set: by hand, or resolved by the calibrator */
-    struct qx_range range;  /* as struct qx_range says */
+    double param;          /* of the calibrator */
+    bool has_range;        /* range below is set: by hand, or resolved by the calibrator */
+    struct qx_range range; /* as struct qx_range says */
 };
 struct qx_setting qx_setting_fp32(void);
 /* int, symmetric, channel, mse, no range yet; scale f32 (f16 for groups). */

@@ -4,6 +4,7 @@
 
 #include "qx/cpu.h"
 #include "qx/eval.h"
+#include "qx/format.h"
 #include "qx/hist.h"
 #include "qx/job.h"
 #include "qx/json.h"

@@ -68,9 +68,9 @@ struct qx_item {
     const char *alias;            /* node name, or the tensor's name without ".weight" */
     enum qx_role role;            /* from the graph; without one, guessed from shape and name */
     struct qx_channels channels;
-    bool can_quantize;            /* float dtype, readable, not empty */
-    const char *reason;           /* why not, one sentence; "" otherwise */
-    bool has_influence;           /* used by the network (true without a network) */
+    bool can_quantize;  /* float dtype, readable, not empty */
+    const char *reason; /* why not, one sentence; "" otherwise */
+    bool has_influence; /* used by the network (true without a network) */
 };
 int64_t qx_session_n_items(const struct qx_session *s);
 const struct qx_item *qx_session_item(const struct qx_session *s, int64_t i);
@@ -84,9 +84,9 @@ enum qx_origin { QX_ORIGIN_MANUAL, QX_ORIGIN_METHOD, QX_ORIGIN_IMPORT, QX_ORIGIN
 /* A partial setting: only the named fields are taken from value. */
 enum qx_patch_field {
     QX_PATCH_FORMAT = 1,
-    QX_PATCH_BITS = 2,  /* also makes the format int when it was a FLOAT one */
+    QX_PATCH_BITS = 2, /* also makes the format int when it was a FLOAT one */
     QX_PATCH_SYM = 4,
-    QX_PATCH_GRAN = 8,  /* gran and group */
+    QX_PATCH_GRAN = 8, /* gran and group */
     QX_PATCH_SCALE = 16,
     QX_PATCH_CALIB = 32, /* calib and param; the range is chosen anew (manual: kept) */
     QX_PATCH_RANGE = 64, /* range by hand: calib becomes manual */
@@ -129,16 +129,16 @@ enum qx_status qx_session_save_recipe(struct qx_session *s, const char *path, st
 void qx_session_snapshot(struct qx_session *s); /* A = a copy of the current recipe (B) */
 bool qx_session_has_snapshot(const struct qx_session *s);
 const struct qx_setting *qx_session_setting_a(const struct qx_session *s, int64_t item);
-void qx_session_flip(struct qx_session *s);     /* swap A and B; undoable */
+void qx_session_flip(struct qx_session *s); /* swap A and B; undoable */
 enum qx_status qx_session_take_from_a(struct qx_session *s, int64_t item, struct qx_error *err);
 
 /* ---- figures ---- */
 
 enum qx_hist_state {
-    QX_HIST_WAITING,  /* none yet; queued */
-    QX_HIST_SAMPLED,  /* from a sample; the exact one is coming */
+    QX_HIST_WAITING, /* none yet; queued */
+    QX_HIST_SAMPLED, /* from a sample; the exact one is coming */
     QX_HIST_READY,
-    QX_HIST_FAILED    /* see the log; or values cannot be shown */
+    QX_HIST_FAILED /* see the log; or values cannot be shown */
 };
 /* Histogram for an item under a setting's granularity and symmetry. Queues the build when missing
  * (the newest request is served first). NULL while WAITING or FAILED. */
@@ -162,9 +162,10 @@ struct qx_advice {
         struct qx_range range; /* as in struct qx_setting */
         double mse;
     } choice[QX_ADVICE_CALIBS]; /* in the calibrators' order, manual left out */
-    double ladder_db[9]; /* [bits] SQNR when the setting's own calibrator chooses at that width, 2..8;
-                            NaN while unknown, and for a manual range */
-    double best_db[9];   /* [bits] best SQNR of any codebook of 2^bits levels; NaN while unknown */
+    /* [bits] SQNR when the setting's own calibrator chooses at that width, 2..8; NaN while unknown,
+     * and for a manual range */
+    double ladder_db[9];
+    double best_db[9]; /* [bits] best SQNR of any codebook of 2^bits levels; NaN while unknown */
     bool is_complete;
 };
 /* False while nothing is known (no histogram yet, FLOAT format); asking queues the work, newest first.
@@ -185,19 +186,19 @@ enum qx_gauge_state {
     QX_GAUGE_WAITING,  /* edited; measurement waits for the hand to rest, or for `e` */
     QX_GAUGE_RUNNING,
     QX_GAUGE_MEASURED,
-    QX_GAUGE_FAILED    /* reason */
+    QX_GAUGE_FAILED /* reason */
 };
 struct qx_gauge {
     enum qx_gauge_state state;
     char reason[256];
-    int64_t n;                  /* rows */
-    int64_t fp32_correct;       /* -1 while unknown */
-    int64_t correct;            /* of the last measured recipe; -1 while unknown */
-    struct qx_eval_pair pair;   /* FP32 against the last measured recipe, when both are known */
-    int edits_since;            /* edits since that measurement: > 0 means stale */
-    double progress;            /* 0..1 while BASELINE or RUNNING */
-    double eval_time_s;         /* of the last full measurement */
-    uint64_t revision;          /* recipe revision that was measured */
+    int64_t n;                /* rows */
+    int64_t fp32_correct;     /* -1 while unknown */
+    int64_t correct;          /* of the last measured recipe; -1 while unknown */
+    struct qx_eval_pair pair; /* FP32 against the last measured recipe, when both are known */
+    int edits_since;          /* edits since that measurement: > 0 means stale */
+    double progress;          /* 0..1 while BASELINE or RUNNING */
+    double eval_time_s;       /* of the last full measurement */
+    uint64_t revision;        /* recipe revision that was measured */
 };
 void qx_session_gauge(const struct qx_session *s, struct qx_gauge *out);
 /* Measure now (also when auto-measure is off). */
@@ -254,7 +255,8 @@ void qx_session_settle(struct qx_session *s, int max_ms);
 
 /* Which items a scope, a --layers glob (NULL = all) names. out[n_items] true for those. */
 enum qx_scope { QX_SCOPE_LINEAR, QX_SCOPE_ALL };
-void qx_session_select(const struct qx_session *s, enum qx_scope scope, const char *glob, bool *out);
+void qx_session_select(const struct qx_session *s, enum qx_scope scope, const char *glob,
+                       bool *out);
 /* Resolve every range of the recipe that is still open. */
 enum qx_status qx_session_run_resolve(struct qx_session *s, struct qx_ctl *ctl,
                                       struct qx_error *err);

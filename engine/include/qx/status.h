@@ -5,17 +5,17 @@
 #include <stdint.h>
 
 /* One row per status: enumerator, short meaning. */
-#define QX_STATUS_LIST(X)                                                                          \
-    X(OK, "success")                                                                               \
-    X(ENOMEM, "out of memory")                                                                     \
-    X(EIO, "the operating system refused a file operation")                                        \
-    X(ENOSPC, "no space left on the device")                                                       \
-    X(EFORMAT, "the file breaks a rule of its format")                                             \
-    X(EDATA, "the data cannot serve this purpose")                                                 \
-    X(ENAME, "unknown name")                                                                       \
-    X(ERANGE, "a value lies outside its range")                                                    \
-    X(EUNSUPPORTED, "valid, but not supported here")                                               \
-    X(ECANCELLED, "cancelled by the user")                                                         \
+#define QX_STATUS_LIST(X)                                   \
+    X(OK, "success")                                        \
+    X(ENOMEM, "out of memory")                              \
+    X(EIO, "the operating system refused a file operation") \
+    X(ENOSPC, "no space left on the device")                \
+    X(EFORMAT, "the file breaks a rule of its format")      \
+    X(EDATA, "the data cannot serve this purpose")          \
+    X(ENAME, "unknown name")                                \
+    X(ERANGE, "a value lies outside its range")             \
+    X(EUNSUPPORTED, "valid, but not supported here")        \
+    X(ECANCELLED, "cancelled by the user")                  \
     X(EBUG, "a defect in qexplore")
 
 enum qx_status {

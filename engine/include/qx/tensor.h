@@ -9,30 +9,30 @@
 #include <stdint.h>
 
 /* Every dtype of safetensors, in its alignment order. Columns: enumerator and file name, bits, class:
- * FLOAT (values shown exactly in float32, quantizable), WIDE (goes through float32: badge ≈),
+ * FLOAT (values shown exactly in float32, quantizable), WIDE (goes through float32: badge "approx."),
  * INT (small integers, exact), NONE (listed only). */
-#define QX_DTYPE_LIST(X)                                                                           \
-    X(BOOL, 8, INT)                                                                                \
-    X(F4, 4, NONE)                                                                                 \
-    X(F6_E2M3, 6, NONE)                                                                            \
-    X(F6_E3M2, 6, NONE)                                                                            \
-    X(U8, 8, INT)                                                                                  \
-    X(I8, 8, INT)                                                                                  \
-    X(F8_E5M2, 8, FLOAT)                                                                           \
-    X(F8_E4M3, 8, FLOAT)                                                                           \
-    X(F8_E8M0, 8, NONE)                                                                            \
-    X(F8_E4M3FNUZ, 8, NONE)                                                                        \
-    X(F8_E5M2FNUZ, 8, NONE)                                                                        \
-    X(I16, 16, INT)                                                                                \
-    X(U16, 16, INT)                                                                                \
-    X(F16, 16, FLOAT)                                                                              \
-    X(BF16, 16, FLOAT)                                                                             \
-    X(I32, 32, WIDE)                                                                               \
-    X(U32, 32, WIDE)                                                                               \
-    X(F32, 32, FLOAT)                                                                              \
-    X(C64, 64, NONE)                                                                               \
-    X(F64, 64, WIDE)                                                                               \
-    X(I64, 64, WIDE)                                                                               \
+#define QX_DTYPE_LIST(X)    \
+    X(BOOL, 8, INT)         \
+    X(F4, 4, NONE)          \
+    X(F6_E2M3, 6, NONE)     \
+    X(F6_E3M2, 6, NONE)     \
+    X(U8, 8, INT)           \
+    X(I8, 8, INT)           \
+    X(F8_E5M2, 8, FLOAT)    \
+    X(F8_E4M3, 8, FLOAT)    \
+    X(F8_E8M0, 8, NONE)     \
+    X(F8_E4M3FNUZ, 8, NONE) \
+    X(F8_E5M2FNUZ, 8, NONE) \
+    X(I16, 16, INT)         \
+    X(U16, 16, INT)         \
+    X(F16, 16, FLOAT)       \
+    X(BF16, 16, FLOAT)      \
+    X(I32, 32, WIDE)        \
+    X(U32, 32, WIDE)        \
+    X(F32, 32, FLOAT)       \
+    X(C64, 64, NONE)        \
+    X(F64, 64, WIDE)        \
+    X(I64, 64, WIDE)        \
     X(U64, 64, WIDE)
 
 enum qx_dtype {
@@ -57,14 +57,14 @@ bool qx_dtype_find(const char *name, enum qx_dtype *out);
 struct qx_tensor {
     const char *name;
     enum qx_dtype dtype;
-    int rank;               /* 0 = scalar; no upper bound but the file's */
-    const int64_t *shape;   /* [rank] */
-    int64_t numel;          /* product of shape, 1 for rank 0 */
-    const uint8_t *data;    /* unaligned; NULL when bytes is 0 */
+    int rank;             /* 0 = scalar; no upper bound but the file's */
+    const int64_t *shape; /* [rank] */
+    int64_t numel;        /* product of shape, 1 for rank 0 */
+    const uint8_t *data;  /* unaligned; NULL when bytes is 0 */
     uint64_t bytes;
-    uint64_t offset;        /* of data in its file */
-    int file;               /* index for qx_model_file */
-    const char *reason;     /* NULL, or why its values cannot be shown (one sentence) */
+    uint64_t offset;    /* of data in its file */
+    int file;           /* index for qx_model_file */
+    const char *reason; /* NULL, or why its values cannot be shown (one sentence) */
 };
 
 /* Elements first .. first+n-1 in storage order as float32 (F64 and 64-bit integers are rounded).
