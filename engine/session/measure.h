@@ -1,0 +1,57 @@
+/* The measured accuracy: of FP32, of the recipe after each rest of the hand, of snapshot A. Latest
+ * wins; nothing is measured twice. */
+#ifndef QX_SESSION_MEASURE_H
+#define QX_SESSION_MEASURE_H
+
+#include "session/lane.h"
+
+enum { QX_RESULTS_KEPT = 32 };
+
+struct qx_measure {
+    struct qx_result_slot {
+        uint64_t key; /* qx_measure_key */
+        struct qx_eval_result *result;
+        uint64_t used;
+    } slot[QX_RESULTS_KEPT];
+    uint64_t clock;
+    uint64_t key_fp32, key_b, key_a;             /* of what they are now */
+    struct qx_task *task_fp32, *task_b, *task_a; /* out with the queue lane; NULL = none */
+    uint64_t task_b_key, task_a_key;
+    uint64_t refused_key; /* cancelled by the user: not started again by itself */
+    uint64_t failed_key, failed_fp32;
+    char reason[256];
+
+    bool *is_layer; /* [items] the network's layers: what a key speaks of */
+    pthread_mutex_t weights_lock;
+    struct qx_weights *weights; /* made by the first measurement; under weights_lock */
+
+    bool is_auto, is_wanted; /* is_wanted: the next pass measures whatever is_auto says */
+    uint64_t last_key;       /* of the last measured recipe; 0 = none */
+    uint64_t last_revision;
+    int64_t last_moves;
+    struct qx_eval_pair pair; /* FP32 against that */
+    bool has_pair;
+    double eval_time_s;
+};
+
+enum qx_status qx_measure_init(struct qx_session *s, struct qx_error *err);
+void qx_measure_release(struct qx_session *s); /* after the lanes have stopped */
+/* The recipe (B) or snapshot A changed. */
+void qx_measure_touched(struct qx_session *s);
+void qx_measure_a_touched(struct qx_session *s);
+/* Start what is due. */
+void qx_measure_work(struct qx_session *s, double now_s);
+/* Seconds until something is due; negative = nothing. */
+double qx_measure_due(const struct qx_session *s, double now_s);
+bool qx_measure_can(const struct qx_session *s);
+/* Retry or user's cancel of a measurement. */
+void qx_measure_retry(struct qx_session *s, enum qx_which which);
+void qx_measure_cancelled(struct qx_session *s, const struct qx_task *t);
+/* Measure under these settings of the network's layers, in the calling thread. */
+enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *setting,
+                              const struct qx_eval_options *options, struct qx_ctl *ctl,
+                              struct qx_eval_result **out, struct qx_error *err);
+/* Stored result with this key; NULL when there is none. */
+const struct qx_eval_result *qx_measure_find(struct qx_measure *m, uint64_t key);
+
+#endif

@@ -1,0 +1,289 @@
+#include "session/recipe.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#include <math.h>
+#include <string.h>
+
+enum qx_status qx_recipe_init(struct qx_recipe *r, int64_t n, struct qx_error *err)
+{
+    *r = (struct qx_recipe){.n = n};
+    r->set = qx_mem_array((size_t)n + 1, sizeof *r->set);
+    r->origin = qx_mem_array((size_t)n + 1, sizeof *r->origin);
+    if (!r->set || !r->origin) {
+        qx_recipe_release(r);
+        return qx_fail_nomem(err, ((size_t)n + 1) * sizeof *r->set);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        r->set[i] = qx_setting_fp32();
+        r->origin[i] = QX_ORIGIN_MANUAL;
+    }
+    return QX_OK;
+}
+
+void qx_recipe_release(struct qx_recipe *r)
+{
+    qx_mem_free(r->set);
+    qx_mem_free(r->origin);
+    qx_mem_free(r->notes);
+    *r = (struct qx_recipe){0};
+}
+
+void qx_recipe_copy(struct qx_recipe *dst, const struct qx_recipe *src)
+{
+    memcpy(dst->set, src->set, (size_t)src->n * sizeof *src->set);
+    memcpy(dst->origin, src->origin, (size_t)src->n * sizeof *src->origin);
+}
+
+static uint64_t hash_str(uint64_t h, const char *s)
+{
+    return qx_hash64(s, strlen(s) + 1, h);
+}
+
+static uint64_t hash_setting(uint64_t h, const struct qx_setting *s)
+{
+    h = hash_str(h, s->format->name);
+    if (s->format->kind == QX_FORMAT_FLOAT) {
+        return h;
+    }
+    int64_t whole[5] = {s->bits, s->sym, s->gran, s->gran == QX_GRAN_GROUP ? s->group : 0,
+                        s->scale};
+    h = qx_hash64(whole, sizeof whole, h);
+    if (s->has_range) {
+        double range[2] = {s->range.lo + 0.0, s->range.hi + 0.0}; /* -0 and +0 are one */
+        return qx_hash64(range, sizeof range, h);
+    }
+    h = hash_str(h, s->calib->name);
+    return qx_hash64(&s->param, sizeof s->param, h);
+}
+
+uint64_t qx_recipe_hash(const struct qx_recipe *r, const struct qx_items *items, const bool *of)
+{
+    uint64_t h = 0x51e8;
+    for (int64_t i = 0; i < r->n; i++) {
+        if ((!of || of[i]) && !qx_setting_is_fp32(&r->set[i])) {
+            h = hash_str(h, items->v[i].tensor->name);
+            h = hash_setting(h, &r->set[i]);
+        }
+    }
+    return h;
+}
+
+bool qx_setting_is_manual(const struct qx_setting *s)
+{
+    return s->calib && strcmp(s->calib->name, "manual") == 0;
+}
+
+bool qx_setting_open(const struct qx_setting *s)
+{
+    return s->format->kind == QX_FORMAT_AFFINE && !s->has_range;
+}
+
+bool qx_setting_resolves_to(const struct qx_setting *a, const struct qx_setting *b)
+{
+    if (qx_setting_open(a) && b->has_range) {
+        struct qx_setting open = *b;
+        open.has_range = false;
+        open.range = a->range;
+        return qx_setting_equal(a, &open);
+    }
+    return qx_setting_equal(a, b);
+}
+
+/* ---- patches ---- */
+
+static bool is_float(const struct qx_setting *s)
+{
+    return s->format->kind == QX_FORMAT_FLOAT;
+}
+
+/* Does the patch itself say "integers"? */
+static bool makes_affine(const struct qx_patch *p)
+{
+    return p->fields & QX_PATCH_FORMAT ? p->value.format->kind == QX_FORMAT_AFFINE
+                                       : (p->fields & QX_PATCH_BITS) != 0;
+}
+
+bool qx_patch_needs_bits(const struct qx_patch *patch, const struct qx_setting *now)
+{
+    return is_float(now) && !(patch->fields & (QX_PATCH_FORMAT | QX_PATCH_BITS));
+}
+
+static bool takes_range(const struct qx_patch *p)
+{
+    if (!(p->fields & QX_PATCH_RANGE)) {
+        return false;
+    }
+    return p->value.has_range || !(p->fields & QX_PATCH_CALIB);
+}
+
+static enum qx_scale_type default_scale(enum qx_gran gran)
+{
+    return gran == QX_GRAN_GROUP ? QX_SCALE_F16 : QX_SCALE_F32;
+}
+
+static void apply_fields(const struct qx_patch *p, struct qx_setting *s)
+{
+    const struct qx_setting *v = &p->value;
+    if (p->fields & QX_PATCH_FORMAT) {
+        s->format = v->format;
+    }
+    if (p->fields & QX_PATCH_BITS) {
+        s->bits = v->bits;
+    }
+    if (p->fields & QX_PATCH_SYM) {
+        s->sym = v->sym;
+    }
+    if (p->fields & QX_PATCH_GRAN) {
+        if ((s->gran == QX_GRAN_GROUP) != (v->gran == QX_GRAN_GROUP)) {
+            s->scale = default_scale(v->gran);
+        }
+        s->gran = v->gran;
+        s->group = v->gran == QX_GRAN_GROUP ? v->group : s->group;
+    }
+    if (p->fields & QX_PATCH_SCALE) {
+        s->scale = v->scale;
+    }
+    if (p->fields & QX_PATCH_CALIB) {
+        s->calib = v->calib;
+        s->param = v->param;
+    }
+}
+
+static double ratio_of(double part, double whole)
+{
+    return whole != 0 ? part / whole : 0;
+}
+
+/* A threshold by hand keeps its place when granularity or symmetry change. */
+static enum qx_status carry_range(const struct qx_setting *from, const struct qx_bounds *b,
+                                  const char *name, struct qx_setting *to, struct qx_error *err)
+{
+    bool was_tensor = from->gran == QX_GRAN_TENSOR, is_tensor = to->gran == QX_GRAN_TENSOR;
+    struct qx_range r = from->range;
+    if (was_tensor != is_tensor) {
+        if (!b || !b->is_known) {
+            return qx_fail_at(err, QX_EDATA, NULL, name, -1,
+                              "the values of '%s' are still being read: try again in a moment",
+                              name);
+        }
+        if (is_tensor) {
+            double t = r.hi * b->absmax;
+            r = to->sym ? (struct qx_range){-t, t}
+                        : (struct qx_range){r.hi * fmin(b->min, 0), r.hi * fmax(b->max, 0)};
+        } else {
+            double ratio =
+                from->sym ? ratio_of(r.hi, b->absmax)
+                          : fmax(ratio_of(r.lo, fmin(b->min, 0)), ratio_of(r.hi, fmax(b->max, 0)));
+            ratio = ratio > 0 && ratio < 1 ? ratio : 1;
+            r = (struct qx_range){-ratio, ratio};
+        }
+    } else if (is_tensor && to->sym && !from->sym) {
+        double t = fmax(fabs(r.lo), fabs(r.hi));
+        r = (struct qx_range){-t, t};
+    }
+    to->range = r;
+    to->has_range = true;
+    return QX_OK;
+}
+
+/* The range of a patch, in the form that struct qx_range asks for. */
+static enum qx_status hand_range(struct qx_setting *s, struct qx_range r, const char *name,
+                                 struct qx_error *err)
+{
+    if (!isfinite(r.lo) || !isfinite(r.hi)) {
+        return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
+                          "the range of '%s' must be two finite numbers", name);
+    }
+    if (s->gran != QX_GRAN_TENSOR) {
+        if (!(r.hi > 0 && r.hi <= 1)) {
+            return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
+                              "the clip ratio %g of '%s' must lie above 0 and not above 1: it is a "
+                              "share of every channel's own range",
+                              r.hi, name);
+        }
+        r.lo = -r.hi;
+    } else if (s->sym) {
+        double t = fmax(fabs(r.lo), fabs(r.hi));
+        if (!(t > 0)) {
+            return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
+                              "the threshold of '%s' must be above 0", name);
+        }
+        r = (struct qx_range){-t, t};
+    } else {
+        r = (struct qx_range){fmin(r.lo, 0), fmax(r.hi, 0)};
+        if (!(r.lo < r.hi)) {
+            return qx_fail_at(err, QX_ERANGE, NULL, name, -1, "the range of '%s' must not be empty",
+                              name);
+        }
+    }
+    s->range = r;
+    s->has_range = true;
+    return QX_OK;
+}
+
+static enum qx_status choose_range(const struct qx_patch *p, const struct qx_setting *base,
+                                   const struct qx_bounds *bounds, const char *name,
+                                   struct qx_setting *s, struct qx_error *err)
+{
+    if (takes_range(p)) {
+        if (!(p->fields & QX_PATCH_CALIB)) {
+            s->calib = qx_calib_find("manual");
+            s->param = s->calib->param_default;
+        }
+        return hand_range(s, p->value.range, name, err);
+    }
+    bool is_manual = qx_setting_is_manual(s);
+    bool reshaped = s->sym != base->sym || s->gran != base->gran;
+    if (is_manual) {
+        if (!base->has_range) {
+            return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
+                              "'%s' has no range yet that could be kept by hand: give one, such as "
+                              "manual:0.1",
+                              name);
+        }
+        return reshaped ? carry_range(base, bounds, name, s, err) : QX_OK;
+    }
+    bool regrouped = s->gran == QX_GRAN_GROUP && s->group != base->group;
+    if ((p->fields & QX_PATCH_CALIB) || reshaped || regrouped || s->bits != base->bits) {
+        s->has_range = false;
+        s->range = (struct qx_range){0, 0};
+    }
+    return QX_OK;
+}
+
+enum qx_status qx_patch_apply(const struct qx_patch *patch, const struct qx_setting *now,
+                              const struct qx_bounds *bounds, const char *name,
+                              struct qx_setting *out, struct qx_error *err)
+{
+    if (qx_patch_needs_bits(patch, now)) {
+        return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
+                          "'%s' is %s, which has no range: give it 2 to 8 bits first", name,
+                          now->format->title);
+    }
+    struct qx_setting base = *now;
+    if (makes_affine(patch)) {
+        if (is_float(now)) {
+            base = qx_setting_int(patch->fields & QX_PATCH_BITS ? patch->value.bits : 8);
+        }
+    } else if (patch->fields & QX_PATCH_FORMAT) {
+        *out = qx_setting_fp32();
+        out->format = patch->value.format;
+        return QX_OK;
+    }
+    struct qx_setting s = base;
+    apply_fields(patch, &s);
+    enum qx_status status = qx_setting_check(&s, NULL);
+    if (status != QX_OK) {
+        status = qx_setting_check(&s, err);
+        qx_error_context(err, "%s", name);
+        return status;
+    }
+    status = choose_range(patch, &base, bounds, name, &s, err);
+    if (status == QX_OK) {
+        *out = s;
+    }
+    return status;
+}

@@ -1,0 +1,442 @@
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/str.h"
+#include "qx/cpu.h"
+#include "session/session_impl.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static const double file_check_every_s = 2;
+
+/* ---- opening ---- */
+
+static enum qx_status net_open(struct qx_session *s, struct qx_error *err)
+{
+    struct qx_error why;
+    enum qx_status status = qx_net_open(s->model, &s->net, &why);
+    if (status == QX_OK) {
+        return QX_OK;
+    }
+    if (status == QX_ENOMEM) {
+        *err = why;
+        return status;
+    }
+    qx_str_copy(s->net_reason, sizeof s->net_reason, why.text);
+    qx_str_copy(s->data_reason, sizeof s->data_reason, why.text);
+    if (status != QX_EUNSUPPORTED) {
+        qx_log(QX_LOG_ERROR, "%s", why.text);
+    }
+    return QX_OK;
+}
+
+/* Data the host names must open; the folder's own may be missing or wrong. */
+static enum qx_status data_open(struct qx_session *s, const char *named, struct qx_error *err)
+{
+    struct qx_error why;
+    if (!s->net) {
+        return QX_OK;
+    }
+    if (named) {
+        return qx_dataset_open(named, s->net, &s->data, err);
+    }
+    char *path = qx_fs_join(qx_model_folder(s->model), "eval.safetensors");
+    if (!path) {
+        return qx_fail_nomem(err, 1);
+    }
+    enum qx_status status = QX_OK;
+    if (!qx_fs_exists(path)) {
+        qx_fail(&why, QX_EDATA,
+                "There is no eval.safetensors beside the model: name labelled data with --data "
+                "FILE to see accuracy.");
+    } else {
+        status = qx_dataset_open(path, s->net, &s->data, &why);
+    }
+    qx_mem_free(path);
+    if (status == QX_ENOMEM) {
+        *err = why;
+        return status;
+    }
+    if (!s->data) {
+        qx_str_copy(s->data_reason, sizeof s->data_reason, why.text);
+    }
+    return QX_OK;
+}
+
+static uint64_t default_budget(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (uint64_t)pages / 4 * (uint64_t)page : (uint64_t)1 << 30;
+}
+
+static enum qx_status tables_make(struct qx_session *s, const struct qx_session_options *o,
+                                  struct qx_error *err)
+{
+    int64_t n = s->items.n;
+    enum qx_status status = qx_recipe_init(&s->now, n, err);
+    if (status == QX_OK) {
+        status = qx_recipe_init(&s->a, n, err);
+    }
+    if (status == QX_OK) {
+        status = qx_cache_init(&s->cache, n, o->mem_bytes ? o->mem_bytes : default_budget(),
+                               o->cache_dir, err);
+    }
+    if (status == QX_OK) {
+        status = qx_measure_init(s, err);
+    }
+    s->pending.item = qx_mem_array((size_t)n + 1, sizeof *s->pending.item);
+    s->pending.state = qx_mem_zalloc((size_t)n + 1);
+    if (status == QX_OK && (!s->pending.item || !s->pending.state)) {
+        status = qx_fail_nomem(err, ((size_t)n + 1) * sizeof *s->pending.item);
+    }
+    if (status == QX_OK) {
+        qx_sums_of(s, &s->now, &s->sums);
+    }
+    return status;
+}
+
+static enum qx_status parts_open(struct qx_session *s, const char *path,
+                                 const struct qx_session_options *o, struct qx_error *err)
+{
+    enum qx_status status = qx_model_open(path, &s->model, err);
+    if (status == QX_OK) {
+        s->file_hash = qx_cache_file_hash(s->model);
+        s->threads = o->threads > 0 ? o->threads : qx_cpu_get()->n_cores;
+        status = qx_pool_new(s->threads, &s->pool, err);
+    }
+    if (status == QX_OK) {
+        status = net_open(s, err);
+    }
+    if (status == QX_OK) {
+        status = data_open(s, o->data_path, err);
+    }
+    if (status == QX_OK) {
+        status = qx_items_build(&s->items, s->model, s->net, err);
+    }
+    if (status == QX_OK) {
+        status = tables_make(s, o, err);
+    }
+    if (status == QX_OK && !s->is_batch) {
+        status = qx_lane_start(&s->preview, "qx-preview", false, &s->bell, err);
+    }
+    if (status == QX_OK && !s->is_batch) {
+        status = qx_lane_start(&s->queue, "qx-queue", true, &s->bell, err);
+    }
+    if (status == QX_OK) {
+        status = qx_autosave_open(s, o, err);
+    }
+    return status;
+}
+
+enum qx_status qx_session_open(const char *path, const struct qx_session_options *options,
+                               struct qx_session **out, struct qx_error *err)
+{
+    struct qx_error why; /* err may be NULL */
+    struct qx_session *s = qx_mem_zalloc(sizeof *s);
+    if (!s) {
+        return qx_fail_nomem(err, sizeof *s);
+    }
+    s->is_batch = options->batch;
+    s->exact.wanted = -1;
+    s->save.lock_fd = s->log.fd = -1;
+    qx_bell_init(&s->bell, options->wake, options->wake_arg);
+    pthread_mutex_init(&s->measure.weights_lock, NULL);
+    enum qx_status status = parts_open(s, path, options, &why);
+    if (status != QX_OK) {
+        if (err) {
+            *err = why;
+        }
+        s->save.is_read_only = true; /* nothing was edited: nothing to save */
+        qx_session_close(&s);
+        return status;
+    }
+    s->file_check_s = qx_clock_s() + file_check_every_s;
+    s->last_edit_s = 0;
+    qx_measure_touched(s);
+    qx_measure_work(s, qx_clock_s());
+    *out = s;
+    return QX_OK;
+}
+
+void qx_session_close(struct qx_session **session)
+{
+    struct qx_session *s = session ? *session : NULL;
+    if (!s) {
+        return;
+    }
+    qx_lane_stop(&s->preview);
+    qx_lane_stop(&s->queue);
+    qx_autosave_close(s);
+    qx_measure_release(s);
+    qx_cache_release(&s->cache);
+    qx_undo_release(&s->undo);
+    qx_recipe_release(&s->now);
+    qx_recipe_release(&s->a);
+    qx_mem_free(s->pending.item);
+    qx_mem_free(s->pending.state);
+    qx_items_release(&s->items);
+    qx_dataset_close(&s->data);
+    qx_net_close(&s->net);
+    qx_pool_free(s->pool);
+    qx_model_close(&s->model);
+    pthread_mutex_destroy(&s->measure.weights_lock);
+    qx_bell_release(&s->bell);
+    qx_mem_free(s);
+    *session = NULL;
+}
+
+/* ---- what it holds ---- */
+
+const struct qx_model *qx_session_model(const struct qx_session *s)
+{
+    return s->model;
+}
+
+const struct qx_net *qx_session_net(const struct qx_session *s)
+{
+    return s->net;
+}
+
+const struct qx_dataset *qx_session_data(const struct qx_session *s)
+{
+    return s->data;
+}
+
+const char *qx_session_net_reason(const struct qx_session *s)
+{
+    return s->net_reason;
+}
+
+const char *qx_session_data_reason(const struct qx_session *s)
+{
+    return s->data_reason;
+}
+
+int qx_session_threads(const struct qx_session *s)
+{
+    return s->threads;
+}
+
+int64_t qx_session_n_items(const struct qx_session *s)
+{
+    return s->items.n;
+}
+
+const struct qx_item *qx_session_item(const struct qx_session *s, int64_t i)
+{
+    return &s->items.v[i];
+}
+
+int64_t qx_session_find(const struct qx_session *s, const char *name, struct qx_error *err)
+{
+    return qx_items_find(&s->items, name, err);
+}
+
+/* ---- figures ---- */
+
+const struct qx_hist *qx_session_hist(struct qx_session *s, int64_t item,
+                                      const struct qx_setting *setting, enum qx_hist_state *state)
+{
+    const struct qx_item *it = &s->items.v[item];
+    *state = QX_HIST_FAILED;
+    if (it->tensor->reason || !qx_dtype_get(it->tensor->dtype)->is_readable) {
+        return NULL;
+    }
+    struct qx_hist_spec spec = qx_setting_spec(setting, it->channels);
+    const struct qx_cache_entry *e = qx_cache_want(s, item, &spec);
+    *state = e ? e->state : QX_HIST_WAITING;
+    return e ? e->hist : NULL;
+}
+
+bool qx_session_metrics(struct qx_session *s, int64_t item, struct qx_metrics *out)
+{
+    const struct qx_setting *setting = &s->now.set[item];
+    enum qx_hist_state state;
+    if (qx_setting_open(setting)) {
+        return false;
+    }
+    const struct qx_metrics *exact = qx_exact_find(&s->exact, item, setting);
+    if (exact) {
+        *out = *exact;
+        return true;
+    }
+    const struct qx_hist *hist = qx_session_hist(s, item, setting, &state);
+    if (!hist || qx_metric_hist(hist, setting, out, NULL) != QX_OK) {
+        return false;
+    }
+    if (state == QX_HIST_SAMPLED) {
+        out->basis = QX_BASIS_SAMPLED;
+    }
+    return true;
+}
+
+void qx_session_want_exact(struct qx_session *s, int64_t item)
+{
+    if (s->items.v[item].can_quantize) {
+        s->exact.wanted = item;
+        qx_exact_work(s);
+    }
+}
+
+/* ---- jobs ---- */
+
+int qx_session_n_jobs(const struct qx_session *s)
+{
+    return s->jobs.n;
+}
+
+bool qx_session_job(const struct qx_session *s, int i, struct qx_job_info *out)
+{
+    if (i < 0 || i >= s->jobs.n) {
+        return false;
+    }
+    qx_job_look(&s->jobs.v[i], out);
+    return true;
+}
+
+void qx_session_cancel(struct qx_session *s, int id)
+{
+    struct qx_job *job = qx_jobs_find(&s->jobs, id);
+    if (job && job->task) {
+        if (job->kind == QX_JOB_EVAL) {
+            qx_measure_cancelled(s, job->task);
+        }
+        qx_task_cancel(job->task);
+    }
+}
+
+bool qx_session_cancel_top(struct qx_session *s)
+{
+    for (int i = 0; i < s->jobs.n; i++) {
+        if (s->jobs.v[i].task) {
+            qx_session_cancel(s, s->jobs.v[i].info.id);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool qx_session_retry(struct qx_session *s, int id)
+{
+    const struct qx_job *job = qx_jobs_find(&s->jobs, id);
+    if (!job || job->task) {
+        return false;
+    }
+    if (job->kind == QX_JOB_EVAL) {
+        qx_measure_retry(s, job->which);
+    } else if (job->kind == QX_JOB_HIST) {
+        struct qx_hist_spec spec = qx_setting_spec(&job->setting, s->items.v[job->item].channels);
+        qx_cache_retry(s, job->item, &spec);
+    } else {
+        qx_session_want_exact(s, job->item);
+    }
+    return true;
+}
+
+void qx_session_clear_jobs(struct qx_session *s)
+{
+    qx_jobs_clear(&s->jobs);
+}
+
+/* ---- turning the wheel ---- */
+
+static void lane_collect(struct qx_session *s, struct qx_lane *lane)
+{
+    struct qx_task *t = qx_lane_take(lane);
+    while (t) {
+        struct qx_task *next = t->next;
+        t->done(s, t);
+        t->drop(t);
+        t = next;
+    }
+}
+
+static void file_check(struct qx_session *s, double now_s)
+{
+    if (now_s < s->file_check_s) {
+        return;
+    }
+    s->file_check_s = now_s + file_check_every_s;
+    if (!s->file_changed && qx_model_changed(s->model)) {
+        s->file_changed = true;
+        s->news |= QX_NEWS_FILE;
+        qx_log(QX_LOG_WARN, "%s changed on disk: what is shown is of the file as it was opened",
+               qx_model_path(s->model));
+    }
+}
+
+unsigned qx_session_poll(struct qx_session *s)
+{
+    if (!s->is_batch) {
+        double now_s = qx_clock_s();
+        lane_collect(s, &s->preview);
+        lane_collect(s, &s->queue);
+        qx_pending_work(s, 0.002);
+        qx_exact_work(s);
+        qx_measure_work(s, now_s);
+        qx_autosave_work(s, now_s);
+        file_check(s, now_s);
+    }
+    qx_cache_evict(&s->cache);
+    if (qx_jobs_any_live(&s->jobs)) {
+        s->news |= QX_NEWS_JOBS | QX_NEWS_GAUGE; /* progress */
+    }
+    unsigned news = s->news;
+    s->news = 0;
+    return news;
+}
+
+static bool save_waits(const struct qx_session *s)
+{
+    return s->save.is_dirty && s->save.recipe_path && !s->save.is_read_only;
+}
+
+int qx_session_timeout_ms(const struct qx_session *s)
+{
+    enum { PROGRESS_MS = 100, PENDING_MS = 5 };
+    if (s->is_batch) {
+        return -1;
+    }
+    double now_s = qx_clock_s(), left = s->file_check_s - now_s;
+    double due = qx_measure_due(s, now_s);
+    left = due >= 0 && due < left ? due : left;
+    if (save_waits(s) && s->save.due_s - now_s < left) {
+        left = s->save.due_s - now_s;
+    }
+    int ms = left > 0 ? (int)(left * 1000) + 1 : 0;
+    if (qx_jobs_any_live(&s->jobs) && ms > PROGRESS_MS) {
+        ms = PROGRESS_MS;
+    }
+    return qx_pending_open(s) && ms > PENDING_MS ? PENDING_MS : ms;
+}
+
+bool qx_session_idle(const struct qx_session *s)
+{
+    if (s->is_batch) {
+        return true;
+    }
+    return s->preview.n_out == 0 && s->queue.n_out == 0 && !qx_pending_open(s) &&
+           s->exact.wanted < 0 && qx_measure_due(s, qx_clock_s()) < 0 &&
+           (!save_waits(s) || s->save.has_failed);
+}
+
+void qx_session_settle(struct qx_session *s, int max_ms)
+{
+    double end = qx_clock_s() + max_ms / 1000.0;
+    for (;;) {
+        unsigned news = qx_session_poll(s);
+        double left = end - qx_clock_s();
+        s->news |= news; /* the host has not heard it */
+        if (qx_session_idle(s) || left <= 0) {
+            return;
+        }
+        int ms = qx_session_timeout_ms(s);
+        ms = ms < 0 || ms > left * 1000 ? (int)(left * 1000) + 1 : ms;
+        if (ms > 0) {
+            qx_bell_wait(&s->bell, ms);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+/* What is inside a session. One lock order: none; the host thread owns everything here but the tasks
+ * that its lanes hold. */
+#ifndef QX_SESSION_IMPL_H
+#define QX_SESSION_IMPL_H
+
+#include "qx/session.h"
+#include "session/advice.h"
+#include "session/cache.h"
+#include "session/edit_log.h"
+#include "session/exact.h"
+#include "session/items.h"
+#include "session/jobs.h"
+#include "session/lane.h"
+#include "session/measure.h"
+#include "session/recipe.h"
+#include "session/undo.h"
+
+struct qx_pool;
+
+/* Sums behind qx_session_totals, kept up to date change by change. */
+struct qx_sums {
+    uint64_t float_bytes, other_bytes, float_fp32_bytes;
+    int64_t n_float, n_quantized, n_quantizable;
+};
+
+/* Items whose calibrator has still to choose (OPEN), or chose from a sample only (PROVISIONAL). */
+enum { QX_PENDING_NONE, QX_PENDING_OPEN, QX_PENDING_PROVISIONAL };
+struct qx_pending {
+    int64_t *item;  /* [n] */
+    uint8_t *state; /* [items] */
+    int64_t n;
+};
+
+/* Where the recipe is kept. */
+struct qx_autosave {
+    char *recipe_path, *log_path; /* NULL = not kept */
+    int lock_fd;                  /* -1 = not held */
+    bool is_read_only, is_dirty, has_failed;
+    double due_s;
+    struct qx_task *task; /* a write that is out with the preview lane */
+};
+
+struct qx_session {
+    struct qx_model *model;
+    struct qx_net *net;
+    struct qx_dataset *data;
+    struct qx_pool *pool;
+    char net_reason[512], data_reason[512];
+    char *state_dir; /* of this model; NULL = nothing saved */
+    int threads;
+    bool is_batch;
+    uint64_t file_hash; /* of the model files' identities: key of caches */
+
+    struct qx_items items;
+    struct qx_recipe now, a;
+    bool has_a;
+    struct qx_sums sums, sums_a;
+    struct qx_undo undo;
+    struct qx_edit_log log;
+    struct qx_pending pending;
+    struct qx_autosave save;
+    uint64_t revision;
+    int64_t n_moves; /* steps done, undone and redone since open */
+    double last_edit_s;
+    int n_resumed;
+    char hash_text[17], edit_text[192];
+
+    struct qx_bell bell;
+    struct qx_lane preview, queue;
+    struct qx_jobs jobs;
+    struct qx_cache cache;
+    struct qx_exact exact;
+    struct qx_advisor advisor;
+    struct qx_measure measure;
+    unsigned news;
+    double file_check_s;
+    bool file_changed;
+};
+
+/* ---- edit.c ---- */
+/* Put a setting into the recipe: sums and pending follow. */
+void qx_item_set(struct qx_session *s, int64_t item, const struct qx_setting *set, uint8_t origin);
+/* The recipe changed: revision, autosave, measurement. */
+void qx_recipe_touched(struct qx_session *s, bool is_move);
+/* Make the recipe equal to `want` as one undo step; no step when nothing differs. */
+enum qx_status qx_recipe_replace(struct qx_session *s, const struct qx_recipe *want,
+                                 enum qx_step_kind kind, struct qx_error *err);
+/* Apply a step's changes forward (redo, replay) or backward (undo). */
+void qx_step_apply(struct qx_session *s, const struct qx_step *step, bool forward);
+/* What a flip step does to snapshot A. */
+void qx_flip_follow(struct qx_session *s, const struct qx_step *step, bool forward);
+void qx_sums_of(const struct qx_session *s, const struct qx_recipe *r, struct qx_sums *out);
+/* Let calibrators choose where histograms are there, for at most about budget_s; ask for missing
+ * histograms. */
+void qx_pending_work(struct qx_session *s, double budget_s);
+/* The calibrator of an open item chooses from a histogram (of a sample, unless is_final). */
+void qx_pending_resolve(struct qx_session *s, int64_t item, const struct qx_hist *hist,
+                        bool is_final);
+bool qx_pending_open(const struct qx_session *s);
+
+/* ---- autosave.c ---- */
+/* Find the places, take the lock, resume recipe and undo steps. Places that cannot be written are
+ * logged, not errors; a recipe named by the host that cannot be read is one. */
+enum qx_status qx_autosave_open(struct qx_session *s, const struct qx_session_options *o,
+                                struct qx_error *err);
+/* Write when due; `now_s` past everything (INFINITY) writes at once, in this thread. */
+void qx_autosave_work(struct qx_session *s, double now_s);
+void qx_autosave_close(struct qx_session *s);
+
+#endif
