@@ -1,0 +1,269 @@
+/* The left side of the Layer screen: title, histogram, valley, magnets; residual and channels. */
+#include "layer.h"
+
+#include "figure.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *gran_words(const struct qx_setting *s, char *buf, size_t cap)
+{
+    if (s->gran == QX_GRAN_GROUP) {
+        snprintf(buf, cap, "group %lld", (long long)s->group);
+        return buf;
+    }
+    return s->gran == QX_GRAN_CHANNEL ? "channel" : "tensor";
+}
+
+static void setting_words(const struct layer_frame *f, char *buf, size_t cap)
+{
+    const struct qx_setting *s = f->setting;
+    const char *dot = f->app->glyphs == UI_GLYPHS_ASCII ? "," : " ·";
+    char gran[32];
+    if (!f->is_affine) {
+        snprintf(buf, cap, "%s", s->format->title);
+        return;
+    }
+    snprintf(buf, cap, "INT%d %s %s%s %s", s->bits, s->sym ? "sym" : "asym",
+             gran_words(s, gran, sizeof(gran)), dot, s->calib ? s->calib->title : "by hand");
+}
+
+void layer_draw_title(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
+{
+    enum ui_glyphs g = f->app->glyphs;
+    char shape[64], count[40], left[200], setting[64], threshold[80];
+    const struct qx_tensor *t = f->item->tensor;
+    ui_fmt_shape(shape, sizeof(shape), t, g);
+    ui_fmt_count(count, sizeof(count), t->numel);
+    snprintf(left, sizeof(left), "%s  %s  %s values", shape, qx_dtype_get(t->dtype)->name, count);
+    setting_words(f, setting, sizeof(setting));
+    layer_threshold_text(f, threshold, sizeof(threshold));
+    int used = ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, left) + 3;
+    int w_setting = ui_text_width(setting), w_threshold = ui_text_width(threshold);
+    int x = r.x + r.w - w_threshold;
+    if (x > r.x + used && f->is_affine) {
+        ui_put(c, x, r.y, w_threshold, UI_STYLE_HANDLE, threshold);
+        x -= 3;
+    } else {
+        x = r.x + r.w;
+    }
+    if (x - w_setting >= r.x + used) {
+        ui_put(c, x - w_setting, r.y, w_setting, UI_STYLE_BOLD, setting);
+    }
+}
+
+/* "M mse 0.104 · P percentile 0.140": as many as fit. */
+static void draw_legend(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
+{
+    enum ui_glyphs g = f->app->glyphs;
+    int x = r.x;
+    char value[UI_FIG];
+    double here = f->app->handle == 1 && f->state->hist.has_lo ? f->setting->range.lo
+                                                                : f->setting->range.hi;
+    x += ui_put(c, x, r.y, r.w, UI_STYLE_HANDLE, g == UI_GLYPHS_ASCII ? "^ " : "▲ ");
+    x += ui_printf(c, x, r.y, r.x + r.w - x, UI_STYLE_VALUE, "you %s", ui_fig_real(value, here, 3));
+    for (int i = 0; f->has_advice && i < f->advice.n; i++) {
+        const struct qx_advice_choice *choice = &f->advice.choice[i];
+        char text[64];
+        double at = here < 0 ? choice->range.lo : choice->range.hi;
+        snprintf(text, sizeof(text), " %s %s", choice->calib->title, ui_fig_real(value, at, 3));
+        int w = ui_text_width(text) + 1;
+        if (x + 2 + w > r.x + r.w) {
+            break;
+        }
+        x += 2;
+        x += ui_printf(c, x, r.y, 1, UI_STYLE_MAGNET, "%c", choice->calib->mark);
+        x += ui_put(c, x, r.y, w, UI_STYLE_DIM, text);
+    }
+    if (f->is_affine && (!f->has_advice || !f->advice.is_complete)) {
+        const char *more = g == UI_GLYPHS_ASCII ? "  .." : "  …";
+        if (x + 3 <= r.x + r.w) {
+            ui_put(c, x, r.y, 4, UI_STYLE_PREDICTED, more);
+        }
+    }
+}
+
+static void draw_message(struct ui_canvas *c, struct ui_rect r, char lines[4][160], int n)
+{
+    int y = r.y + (r.h - n - 1) / 2;
+    for (int i = 0; i < n; i++) {
+        int w = ui_text_width(lines[i]);
+        int x = w < r.w ? r.x + (r.w - w) / 2 : r.x;
+        ui_put(c, x, y + i + (i > 0), r.w, i == 0 ? UI_STYLE_BOLD : UI_STYLE_DIM, lines[i]);
+    }
+}
+
+static int valley_rows(const struct layer_frame *f, int h)
+{
+    if (!f->is_affine || !f->setting->has_range || h < 10) {
+        return 0;
+    }
+    int rows = h / 4;
+    return rows < 3 ? 3 : rows > 11 ? 11 : rows;
+}
+
+/* Sampling and non-finite values are said in the plot's free corner. */
+static void draw_notes(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
+{
+    char note[160] = "";
+    if (f->hist_state == QX_HIST_SAMPLED) {
+        snprintf(note, sizeof(note), "%s from a sample",
+                 f->app->glyphs == UI_GLYPHS_ASCII ? ".." : "…");
+    } else if (f->stats->n_nan + f->stats->n_inf > 0) {
+        snprintf(note, sizeof(note), "%lld NaN, %lld infinite left out; first at %lld",
+                 (long long)f->stats->n_nan, (long long)f->stats->n_inf,
+                 (long long)f->stats->first_nonfinite);
+    } else if (qx_model_torn(qx_session_model(f->app->session), f->item->tensor)) {
+        snprintf(note, sizeof(note), "the file was cut short while open: zeros stand in");
+    }
+    ui_put(c, r.x, r.y + 1, r.w, UI_STYLE_WARN, note);
+}
+
+void layer_draw_plots(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
+{
+    struct ui_layer *s = f->state;
+    char lines[4][160];
+    int n = layer_message(f, lines);
+    s->hist_rect.w = s->valley_rect.w = 0;
+    if (n > 0) {
+        draw_message(c, r, lines, n);
+        return;
+    }
+    bool legend = f->is_affine && f->setting->has_range && r.h >= 8;
+    int valley = valley_rows(f, r.h);
+    bool residual = valley > 0 && r.w < 84 && f->app->show_error;
+    int gap = valley > 0 && r.h >= 18 ? 1 : 0;
+    s->hist_rect = (struct ui_rect){r.x, r.y, r.w, r.h - legend - valley - gap};
+    layer_update_plots(f, r.w);
+    ui_hist_draw(c, s->hist_rect, &s->hist, f->app->glyphs);
+    draw_notes(f, c, s->hist_rect);
+    struct ui_rect below = {r.x, r.y + s->hist_rect.h + gap, r.w, valley};
+    if (residual) {
+        layer_draw_residual(f, c, below);
+    } else if (valley > 0) {
+        struct ui_valley v = {s->axis,  s->mse,      s->hist.n,   f->t_lo,
+                              f->t_hi,  s->magnets,  s->n_magnets};
+        s->valley_rect = below;
+        ui_valley_draw(c, below, &v, f->app->glyphs);
+        ui_put(c, r.x, below.y + valley - 1, r.w, UI_STYLE_DIM, "error by T");
+        ui_valley_draw(c, below, &v, f->app->glyphs);
+    }
+    if (legend) {
+        draw_legend(f, c, (struct ui_rect){r.x, r.y + r.h - 1, r.w, 1});
+    }
+}
+
+/* ---- residual, or error by value ---- */
+
+static double step_of(const struct layer_frame *f)
+{
+    int levels = f->setting->sym ? (1 << f->setting->bits) - 2 : (1 << f->setting->bits) - 1;
+    return (f->setting->range.hi - f->setting->range.lo) / levels;
+}
+
+static void residual_heights(struct layer_frame *f, double *v, int n, double limit)
+{
+    double top = 0;
+    qx_metric_residual(f->hist, f->setting, limit, n, v);
+    for (int i = 0; i < n; i++) {
+        top = v[i] > top ? v[i] : top;
+    }
+    for (int i = 0; i < n; i++) {
+        v[i] = top > 0 ? v[i] / top : 0;
+    }
+}
+
+/* Squared error that the values of each column cause, from the counts as drawn. */
+static void error_heights(struct layer_frame *f, double *v, int n)
+{
+    const struct ui_layer *s = f->state;
+    double top = 0, step = step_of(f);
+    for (int i = 0; i < n; i++) {
+        int column = (int)((int64_t)i * s->hist.n / n);
+        double x = s->axis.lo + (s->axis.hi - s->axis.lo) * (column + 0.5) / s->hist.n;
+        double clamped = fmin(fmax(x, f->t_lo), f->t_hi);
+        double outside = x - clamped;
+        v[i] = s->counts[column] * (outside * outside + step * step / 12);
+        top = v[i] > top ? v[i] : top;
+    }
+    for (int i = 0; i < n; i++) {
+        v[i] = top > 0 ? v[i] / top : 0;
+    }
+}
+
+void layer_draw_residual(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
+{
+    if (r.h < 3 || r.w < 12 || !f->hist || !f->setting->has_range || !f->is_affine) {
+        return;
+    }
+    double v[UI_PLOT_COLUMNS];
+    int n = 2 * r.w < UI_PLOT_COLUMNS ? 2 * r.w : UI_PLOT_COLUMNS;
+    double step = step_of(f);
+    bool by_value = f->app->show_error && f->app->w >= 120;
+    if (by_value) {
+        error_heights(f, v, n);
+    } else {
+        residual_heights(f, v, n, step);
+    }
+    ui_plot_bars(c, (struct ui_rect){r.x, r.y, r.w, r.h - 1}, v, n, NULL, f->app->glyphs);
+    char a[UI_FIG], b[UI_FIG];
+    int y = r.y + r.h - 1;
+    ui_put(c, r.x, y, r.w, UI_STYLE_DIM,
+           ui_fig_signed(a, by_value ? f->state->axis.lo : -step, 2));
+    ui_put_right(c, r.x, y, r.w, UI_STYLE_DIM,
+                 ui_fig_signed(b, by_value ? f->state->axis.hi : step, 2));
+    const char *title = by_value ? "squared error by value"
+                        : f->app->glyphs == UI_GLYPHS_ASCII ? "residual x - x^" : "residual x − x̂";
+    int w = by_value ? ui_text_width(title) : 14;
+    ui_put(c, r.x + (r.w - w) / 2, y, r.w, UI_STYLE_DIM, by_value ? title : "residual, 2 steps");
+}
+
+/* ---- channels ---- */
+
+static void put_outliers(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
+{
+    const struct ui_layer *s = f->state;
+    char line[160];
+    if (s->strip.n_outliers == 0) {
+        char count[40];
+        ui_fmt_count(count, sizeof(count), s->strip.n_channels);
+        snprintf(line, sizeof(line), "%s channels, none above twice the median", count);
+    } else {
+        int at = snprintf(line, sizeof(line), "channel");
+        for (int k = 0; k < s->strip.n_outliers && k < 3 && at < 120; k++) {
+            at += snprintf(line + at, sizeof(line) - (size_t)at, "%s %lld (%.1f%s)", k ? "," : "",
+                           (long long)s->strip.outlier[k], s->strip.ratio[k],
+                           f->app->glyphs == UI_GLYPHS_ASCII ? "x" : "×");
+        }
+        snprintf(line + at, sizeof(line) - (size_t)at, " the median");
+    }
+    ui_put(c, r.x, r.y, r.w, s->strip.n_outliers ? UI_STYLE_WARN : UI_STYLE_DIM, line);
+}
+
+void layer_draw_channels(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
+{
+    const struct qx_units *u;
+    if (r.h < 2 || !layer_update_strip(f, &u)) {
+        ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM,
+               f->item->channels.count < 2 ? "one channel only" : "reading the channels");
+        return;
+    }
+    double v[UI_PLOT_COLUMNS];
+    int n = 2 * r.w < UI_PLOT_COLUMNS ? 2 * r.w : UI_PLOT_COLUMNS;
+    int used = u->n < n ? (int)u->n : n;
+    int wide = n / used; /* few channels get wide bars */
+    for (int i = 0; i < n; i++) {
+        int64_t bar = wide > 1 ? i / wide : i;
+        int64_t first = wide > 1 ? bar : (int64_t)i * u->n / n;
+        int64_t last = wide > 1 ? bar + 1 : (int64_t)(i + 1) * u->n / n;
+        double largest = 0;
+        for (int64_t k = first; k < last && k < u->n; k++) {
+            largest = u->absmax[k] > largest ? u->absmax[k] : largest;
+        }
+        bool is_gap = wide >= 3 && i % wide == wide - 1;
+        v[i] = is_gap || f->state->strip.top <= 0 ? 0 : largest / f->state->strip.top;
+    }
+    ui_plot_bars(c, (struct ui_rect){r.x, r.y, r.w, r.h - 1}, v, n, NULL, f->app->glyphs);
+    put_outliers(f, c, (struct ui_rect){r.x, r.y + r.h - 1, r.w, 1});
+}
