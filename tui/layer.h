@@ -14,7 +14,7 @@ enum { UI_LADDER_ROWS = 6 };
 /* What a cached plot was made from. */
 struct layer_key {
     const struct qx_hist *hist;
-    int64_t n;       /* values behind it: a sample and the whole tensor may share an address */
+    int64_t n; /* values behind it: a sample and the whole tensor may share an address */
     int64_t item;
     struct qx_setting setting;
     struct ui_axis axis;
@@ -49,7 +49,7 @@ struct ui_layer {
         double median, top;
         int n_outliers;
     } strip;
-    double drag_at; /* exact position while a drag rounds to cells */
+    double drag_at;                         /* exact position while a drag rounds to cells */
     uint64_t seen_revision, asked_revision; /* of the exact figures */
     int64_t seen_item, asked_item;
 };

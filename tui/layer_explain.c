@@ -75,7 +75,8 @@ static void explain_bits(const struct layer_frame *f, struct ui_explain *out)
     ui_fmt_bytes(fp32, sizeof(fp32), 4.0 * (double)f->item->tensor->numel);
     ui_fmt_count(count, sizeof(count), f->item->tensor->numel);
     ui_explain_add(out, "stored: codes of %d bits%s", f->setting->bits,
-                   f->setting->sym ? " and a scale per unit" : ", a scale and a zero point per unit");
+                   f->setting->sym ? " and a scale per unit"
+                                   : ", a scale and a zero point per unit");
     ui_explain_add(out, "units: %lld; a scale takes %d bits",
                    (long long)qx_setting_units(f->setting, f->item->channels),
                    f->setting->scale == QX_SCALE_F16 ? 16 : 32);
@@ -110,7 +111,8 @@ static void explain_accuracy(const struct layer_frame *f, struct ui_explain *out
     ui_explain_add(out, "A change this large or larger by chance: p = %.2g (McNemar).",
                    g->pair.mcnemar_p);
     if (g->edits_since > 0) {
-        ui_explain_add(out, "Measured %d edit%s ago.", g->edits_since, g->edits_since > 1 ? "s" : "");
+        ui_explain_add(out, "Measured %d edit%s ago.", g->edits_since,
+                       g->edits_since > 1 ? "s" : "");
     }
 }
 
@@ -156,7 +158,8 @@ static void explain_scale(const struct layer_frame *f, struct ui_explain *out)
     }
     ui_explain_add(out, " ");
     ui_explain_add(out, "levels used: %d of %d", m->levels_used, m->levels);
-    ui_explain_add(out, "entropy of the codes: %.3f bits of the %d stored", m->entropy_bits, s->bits);
+    ui_explain_add(out, "entropy of the codes: %.3f bits of the %d stored", m->entropy_bits,
+                   s->bits);
 }
 
 static void explain_theory(const struct layer_frame *f, struct ui_explain *out)
@@ -189,9 +192,9 @@ static void explain_cosine(const struct layer_frame *f, struct ui_explain *out)
 bool layer_explain(struct ui_app *app, void *state, int n, struct ui_explain *out)
 {
     typedef void explain_fn(const struct layer_frame *, struct ui_explain *);
-    static explain_fn *const affine[] = {explain_sqnr, explain_clipped, explain_bits,
-                                         explain_accuracy, explain_mse, explain_scale,
-                                         explain_theory, explain_cosine};
+    static explain_fn *const affine[] = {explain_sqnr,     explain_clipped, explain_bits,
+                                         explain_accuracy, explain_mse,     explain_scale,
+                                         explain_theory,   explain_cosine};
     static explain_fn *const plain[] = {explain_accuracy, explain_sqnr, explain_mse};
     struct layer_frame f;
     if (!layer_frame_init(&f, app, state)) {

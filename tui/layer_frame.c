@@ -350,7 +350,8 @@ static void find_outliers(struct ui_layer *s, const struct qx_units *u)
             }
         }
         s->strip.outlier[k] = best;
-        s->strip.ratio[k] = best >= 0 && s->strip.median > 0 ? u->absmax[best] / s->strip.median : 0;
+        s->strip.ratio[k] =
+            best >= 0 && s->strip.median > 0 ? u->absmax[best] / s->strip.median : 0;
         s->strip.n_outliers += s->strip.ratio[k] > 2;
     }
 }
@@ -405,8 +406,8 @@ static int message_values(const struct layer_frame *f, char lines[4][160])
     const struct qx_stats *st = f->stats;
     char count[40], value[40];
     if (st->n == 0) {
-        snprintf(lines[0], 160, "%s", f->item->tensor->numel == 0 ? "an empty tensor"
-                                                                  : "no finite value");
+        snprintf(lines[0], 160, "%s",
+                 f->item->tensor->numel == 0 ? "an empty tensor" : "no finite value");
         snprintf(lines[1], 160, "%lld NaN, %lld infinite", (long long)st->n_nan,
                  (long long)st->n_inf);
         snprintf(lines[2], 160, "There is nothing to quantize.");

@@ -27,8 +27,8 @@ enum figure {
 };
 
 static const char *const figure_name[FIG_COUNT] = {
-    "clipped", "SQNR", "bits/weight", "size",   "accuracy", "MSE",
-    "clipping", "rounding", "MAE",     "cosine", "entropy",  "levels used",
+    "clipped",  "SQNR",     "bits/weight", "size",   "accuracy", "MSE",
+    "clipping", "rounding", "MAE",         "cosine", "entropy",  "levels used",
 };
 
 /* One figure of m as text; *better: sign that an improvement has (0: neither way is better). */
@@ -172,9 +172,9 @@ static bool other_setting(const struct layer_frame *f, struct qx_metrics *out, c
     }
     struct qx_setting minmax = *f->setting;
     double t = f->in_units ? 1 : f->stats->absmax;
-    minmax.range = f->setting->sym || f->in_units ? (struct qx_range){-t, t}
-                                                  : (struct qx_range){fmin(f->stats->min, 0),
-                                                                      fmax(f->stats->max, 0)};
+    minmax.range = f->setting->sym || f->in_units
+                       ? (struct qx_range){-t, t}
+                       : (struct qx_range){fmin(f->stats->min, 0), fmax(f->stats->max, 0)};
     minmax.has_range = true;
     *name = "min-max";
     return layer_metrics_of(f, &minmax, out);
@@ -227,8 +227,8 @@ static void draw_theory(struct layer_frame *f, struct ui_canvas *c, struct ui_re
     double theory = qx_metric_theory_db(f->hist, f->setting);
     double c_db = theory - 6.02 * f->setting->bits;
     bool ascii = f->app->glyphs == UI_GLYPHS_ASCII;
-    snprintf(line[0], sizeof(line[0]), "theory 6.02 b %s %.1f dB", c_db < 0 ? (ascii ? "-" : "−") : "+",
-             fabs(c_db));
+    snprintf(line[0], sizeof(line[0]), "theory 6.02 b %s %.1f dB",
+             c_db < 0 ? (ascii ? "-" : "−") : "+", fabs(c_db));
     if (!isfinite(theory)) {
         line[0][0] = '\0';
     }
@@ -254,7 +254,8 @@ static void draw_ladder(struct layer_frame *f, struct ui_canvas *c, struct ui_re
     s->ladder_rect = r;
     if (!f->is_affine) {
         ui_put(c, r.x, r.y, r.w, UI_STYLE_HEADER, "bits");
-        ui_printf(c, r.x, r.y + 1, r.w, UI_STYLE_DIM, "%s has no levels to", f->setting->format->title);
+        ui_printf(c, r.x, r.y + 1, r.w, UI_STYLE_DIM, "%s has no levels to",
+                  f->setting->format->title);
         ui_put(c, r.x, r.y + 2, r.w, UI_STYLE_DIM, "choose: 2 to 8 gives");
         ui_put(c, r.x, r.y + 3, r.w, UI_STYLE_DIM, "it that many bits.");
         s->ladder_rect.w = 0;
@@ -279,8 +280,15 @@ static void draw_history(struct layer_frame *f, struct ui_canvas *c, struct ui_r
 
 /* ---- the stack ---- */
 
-enum block { BLOCK_FIGURES, BLOCK_LADDER, BLOCK_THEORY, BLOCK_RESIDUAL, BLOCK_CHANNELS,
-             BLOCK_HISTORY, BLOCK_COUNT };
+enum block {
+    BLOCK_FIGURES,
+    BLOCK_LADDER,
+    BLOCK_THEORY,
+    BLOCK_RESIDUAL,
+    BLOCK_CHANNELS,
+    BLOCK_HISTORY,
+    BLOCK_COUNT
+};
 
 void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
 {

@@ -59,8 +59,8 @@ static void draw_legend(struct layer_frame *f, struct ui_canvas *c, struct ui_re
     enum ui_glyphs g = f->app->glyphs;
     int x = r.x;
     char value[UI_FIG];
-    double here = f->app->handle == 1 && f->state->hist.has_lo ? f->setting->range.lo
-                                                                : f->setting->range.hi;
+    double here =
+        f->app->handle == 1 && f->state->hist.has_lo ? f->setting->range.lo : f->setting->range.hi;
     x += ui_put(c, x, r.y, r.w, UI_STYLE_HANDLE, g == UI_GLYPHS_ASCII ? "^ " : "▲ ");
     x += ui_printf(c, x, r.y, r.x + r.w - x, UI_STYLE_VALUE, "you %s", ui_fig_real(value, here, 3));
     for (int i = 0; f->has_advice && i < f->advice.n; i++) {
@@ -142,8 +142,8 @@ void layer_draw_plots(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     if (residual) {
         layer_draw_residual(f, c, below);
     } else if (valley > 0) {
-        struct ui_valley v = {s->axis,  s->mse,      s->hist.n,   f->t_lo,
-                              f->t_hi,  s->magnets,  s->n_magnets};
+        struct ui_valley v = {s->axis, s->mse,     s->hist.n,   f->t_lo,
+                              f->t_hi, s->magnets, s->n_magnets};
         s->valley_rect = below;
         ui_valley_draw(c, below, &v, f->app->glyphs);
         ui_put(c, r.x, below.y + valley - 1, r.w, UI_STYLE_DIM, "error by T");
@@ -209,12 +209,12 @@ void layer_draw_residual(struct layer_frame *f, struct ui_canvas *c, struct ui_r
     ui_plot_bars(c, (struct ui_rect){r.x, r.y, r.w, r.h - 1}, v, n, NULL, f->app->glyphs);
     char a[UI_FIG], b[UI_FIG];
     int y = r.y + r.h - 1;
-    ui_put(c, r.x, y, r.w, UI_STYLE_DIM,
-           ui_fig_signed(a, by_value ? f->state->axis.lo : -step, 2));
+    ui_put(c, r.x, y, r.w, UI_STYLE_DIM, ui_fig_signed(a, by_value ? f->state->axis.lo : -step, 2));
     ui_put_right(c, r.x, y, r.w, UI_STYLE_DIM,
                  ui_fig_signed(b, by_value ? f->state->axis.hi : step, 2));
-    const char *title = by_value ? "squared error by value"
-                        : f->app->glyphs == UI_GLYPHS_ASCII ? "residual x - x^" : "residual x − x̂";
+    const char *title = by_value                            ? "squared error by value"
+                        : f->app->glyphs == UI_GLYPHS_ASCII ? "residual x - x^"
+                                                            : "residual x − x̂";
     int w = by_value ? ui_text_width(title) : 14;
     ui_put(c, r.x + (r.w - w) / 2, y, r.w, UI_STYLE_DIM, by_value ? title : "residual, 2 steps");
 }

@@ -88,8 +88,9 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
         if (loss < 0.05) {
             snprintf(buf, cap, "no threshold has less squared error than this one");
         } else {
-            snprintf(buf, cap, "%.1f dB above the least squared error, which is at %s (O goes there)",
-                     loss, ui_fig_real(t, best->range.hi, 3));
+            snprintf(buf, cap,
+                     "%.1f dB above the least squared error, which is at %s (O goes there)", loss,
+                     ui_fig_real(t, best->range.hi, 3));
         }
     }
 }
@@ -119,7 +120,8 @@ const struct ui_view ui_view_layer = {
     .help = "What does this threshold do to this tensor and to the model?",
     .key = 'l',
     .fkey = 3,
-    .hints = "threshold bits snap optimum calib gran-next sym zoom log-counts residual undo explain",
+    .hints =
+        "threshold bits snap optimum calib gran-next sym zoom log-counts residual undo explain",
     .state_size = sizeof(struct ui_layer),
     .draw = draw,
     .status = status,

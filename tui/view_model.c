@@ -27,16 +27,11 @@ enum column {
 enum { W_SPARK = 11, FOOTER = 3, CACHE_ROWS = 256 };
 
 static const struct ui_column columns[COL_COUNT] = {
-    [COL_MARK] = {"", 1, 0, 0, false},
-    [COL_NAME] = {"tensor", 22, 46, 0, false},
-    [COL_SHAPE] = {"shape", 11, 20, 6, false},
-    [COL_FORMAT] = {"format", 6, 0, 0, false},
-    [COL_GRAN] = {"scale", 7, 9, 3, false},
-    [COL_CALIB] = {"threshold", 10, 0, 8, false},
-    [COL_SIZE] = {"size", 8, 0, 1, true},
-    [COL_SQNR] = {"SQNR dB", 7, 8, 0, true},
-    [COL_CLIPPED] = {"clipped", 8, 0, 7, true},
-    [COL_SPARK] = {"values", W_SPARK, 0, 2, false},
+    [COL_MARK] = {"", 1, 0, 0, false},          [COL_NAME] = {"tensor", 22, 46, 0, false},
+    [COL_SHAPE] = {"shape", 11, 20, 6, false},  [COL_FORMAT] = {"format", 6, 0, 0, false},
+    [COL_GRAN] = {"scale", 7, 9, 3, false},     [COL_CALIB] = {"threshold", 10, 0, 8, false},
+    [COL_SIZE] = {"size", 8, 0, 1, true},       [COL_SQNR] = {"SQNR dB", 7, 8, 0, true},
+    [COL_CLIPPED] = {"clipped", 8, 0, 7, true}, [COL_SPARK] = {"values", W_SPARK, 0, 2, false},
     [COL_NOTES] = {"notes", 12, 60, 5, false},
 };
 
@@ -138,8 +133,8 @@ static void notes_text(const struct ui_app *app, const struct qx_item *item,
         snprintf(out->text, sizeof(out->text), "all zeros");
     } else if (st && st->n >= 1000 && st->absmax > 3 * st->p999) {
         out->style = UI_STYLE_WARN;
-        snprintf(out->text, sizeof(out->text), "outliers: max %.1f%s p99.9",
-                 st->absmax / st->p999, app->glyphs == UI_GLYPHS_ASCII ? "x" : "×");
+        snprintf(out->text, sizeof(out->text), "outliers: max %.1f%s p99.9", st->absmax / st->p999,
+                 app->glyphs == UI_GLYPHS_ASCII ? "x" : "×");
     }
 }
 
@@ -214,9 +209,9 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
     switch ((enum column)column) {
     case COL_MARK:
         snprintf(out->text, sizeof(out->text), "%s",
-                 app->marked[index]    ? ui_sym(app->glyphs, UI_SYM_MARK)
-                 : at == app->row      ? ui_sym(app->glyphs, UI_SYM_CURSOR)
-                                       : "");
+                 app->marked[index] ? ui_sym(app->glyphs, UI_SYM_MARK)
+                 : at == app->row   ? ui_sym(app->glyphs, UI_SYM_CURSOR)
+                                    : "");
         out->style = app->marked[index] ? UI_STYLE_MARKED : UI_STYLE_HANDLE;
         break;
     case COL_NAME:
@@ -280,7 +275,9 @@ static void draw_size(struct ui_app *app, struct ui_canvas *c, struct ui_rect r)
     int x = r.x + 10 + w_bar + 2;
     x += ui_put(c, x, r.y, r.x + r.w - x, UI_STYLE_VALUE, now);
     snprintf(text, sizeof(text), " of %s as FP32 (%s%.1f %%)", fp32,
-             share <= 1 && app->glyphs != UI_GLYPHS_ASCII ? "−" : share <= 1 ? "-" : "+",
+             share <= 1 && app->glyphs != UI_GLYPHS_ASCII ? "−"
+             : share <= 1                                 ? "-"
+                                                          : "+",
              fabs(1 - share) * 100);
     x += ui_put(c, x, r.y, r.x + r.w - x, UI_STYLE_DIM, text);
     snprintf(text, sizeof(text), "%.2f bits/weight", t.bits_per_weight);
@@ -418,7 +415,8 @@ static void explain_totals(struct ui_app *app, struct ui_explain *out)
     ui_explain_add(out, "%s now, %s with every float tensor as FP32.",
                    (ui_fmt_bytes(a, sizeof(a), (double)t.bytes), a),
                    (ui_fmt_bytes(b, sizeof(b), (double)t.bytes_fp32), b));
-    ui_explain_add(out, "%.3f bits per weight: codes, scales and zero points over all float values.",
+    ui_explain_add(out,
+                   "%.3f bits per weight: codes, scales and zero points over all float values.",
                    t.bits_per_weight);
     ui_explain_add(out, "%lld of %lld tensors that can be quantized are.", (long long)t.n_quantized,
                    (long long)t.n_quantizable);
@@ -454,7 +452,8 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
         char db[UI_FIG];
         snprintf(out->title, sizeof(out->title), "%.70s", item->tensor->name);
         if (!row || !row->has_metrics) {
-            ui_explain_add(out, "%s", item->reason[0] ? item->reason : "Its values are being read.");
+            ui_explain_add(out, "%s",
+                           item->reason[0] ? item->reason : "Its values are being read.");
             return true;
         }
         ui_explain_add(out, "SQNR = 10 log10( sum x^2 / sum (x - q(x))^2 )");
