@@ -47,13 +47,13 @@ struct ui_prompt {
 };
 
 struct ui_app {
-    struct qx_session *session;  /* NULL only on the `open` screen */
-    struct qx_found_list *found; /* what the `open` screen lists */
-    const char *want_model;      /* the run loop opens this next; NULL = nothing */
-    int w, h;                    /* size of the screen */
-    enum ui_glyphs glyphs;
-    bool animate; /* flashes and spinners allowed */
-    bool mouse;   /* mouse reports are on */
+    struct qx_session *session;         /* NULL only on the `open` screen */
+    struct qx_found_list *found;        /* what the `open` screen lists */
+    const char *want_model;             /* the run loop opens this next; NULL = nothing */
+    int w, h;                           /* size of the screen */
+    enum ui_glyphs glyphs, most_glyphs; /* in use; what the terminal can show */
+    bool animate;                       /* flashes and spinners allowed */
+    bool mouse;                         /* mouse reports are on */
     char theme[24];
     int64_t now_ms; /* monotonic, set once per input batch; 0 when headless */
 
@@ -102,7 +102,8 @@ struct ui_app {
     char reason[256]; /* of ui_command_disabled */
 
     struct ui_keymap keymap;
-    FILE *record; /* command log being written; NULL = none */
+    FILE *record;      /* command log being written; NULL = none */
+    int64_t record_ms; /* time of the last record */
     uint64_t n_commands;
     const char *model_arg; /* as the user named it */
 };

@@ -1,0 +1,307 @@
+/* Commands on the program itself: screens' switches, files, help, jobs. */
+#include "commands.h"
+#include "out.h"
+#include "popup.h"
+#include "prompt.h"
+#include "view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool cmd_quit(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    app->quit = true;
+    return true;
+}
+
+bool cmd_palette(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    ui_prompt_ask(app, UI_CMD_PALETTE);
+    return true;
+}
+
+bool cmd_options(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    ui_prompt_ask(app, UI_CMD_PALETTE);
+    app->prompt.scope = ui_view_at(app->view)->id;
+    return true;
+}
+
+bool cmd_help(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    return cmd_go(app, "help");
+}
+
+bool cmd_explain(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    static struct ui_explain e;
+    int next = app->explain + 1;
+    if (ui_explain_get(app, next, &e)) {
+        app->explain = next;
+        return true;
+    }
+    if (next == 0) {
+        return ui_refuse(app, "there is no number to explain on this screen");
+    }
+    app->explain = -1;
+    return true;
+}
+
+/* A word for the shell: quoted when it holds more than plain characters. */
+static void add_word(char *out, size_t cap, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_./:,-+=%@";
+    size_t n = strlen(out);
+    bool quote = word[0] == 0 || word[strspn(word, plain)] != 0;
+    n += (size_t)snprintf(out + n, cap - n, "%s%s", n ? " " : "", quote ? "'" : "");
+    for (; *word && n + 6 < cap; word++) {
+        if (quote && *word == '\'') {
+            n += (size_t)snprintf(out + n, cap - n, "'\\''");
+        } else {
+            out[n++] = *word;
+            out[n] = 0;
+        }
+    }
+    if (quote) {
+        snprintf(out + n, cap - n, "'");
+    }
+}
+
+static void add_flag(char *out, size_t cap, const char *flag, const char *value)
+{
+    add_word(out, cap, flag);
+    if (value) {
+        add_word(out, cap, value);
+    }
+}
+
+/* --method of a setting: the calibrator, or its range by hand. */
+static void add_method(char *out, size_t cap, const struct qx_setting *s)
+{
+    char text[96];
+    bool by_hand = strcmp(s->calib->name, "manual") == 0;
+    if (by_hand && (s->sym || s->gran != QX_GRAN_TENSOR)) {
+        snprintf(text, sizeof(text), "manual:%.9g", s->range.hi);
+    } else if (by_hand) {
+        snprintf(text, sizeof(text), "manual:%.9g,%.9g", s->range.lo, s->range.hi);
+    } else if (s->calib->takes_param) {
+        snprintf(text, sizeof(text), "%s:%.9g", s->calib->name, s->param);
+    } else {
+        snprintf(text, sizeof(text), "%s", s->calib->name);
+    }
+    add_flag(out, cap, "--method", text);
+}
+
+/* The same layer with the same setting, on the command line. */
+static void reproduce_layer(struct ui_app *app, char *out, size_t cap)
+{
+    const struct qx_setting *s = ui_setting(app);
+    char text[48];
+    add_flag(out, cap, "--layers", ui_item(app)->tensor->name);
+    if (s->format->kind == QX_FORMAT_FLOAT) {
+        add_flag(out, cap, "--format", s->format->name);
+        return;
+    }
+    snprintf(text, sizeof(text), "%d", s->bits);
+    add_flag(out, cap, "--bits", text);
+    if (s->gran == QX_GRAN_GROUP) {
+        snprintf(text, sizeof(text), "group:%lld", (long long)s->group);
+    } else {
+        snprintf(text, sizeof(text), "%s", s->gran == QX_GRAN_TENSOR ? "tensor" : "channel");
+    }
+    add_flag(out, cap, "--gran", text);
+    add_flag(out, cap, s->sym ? "--sym" : "--asym", NULL);
+    add_method(out, cap, s);
+}
+
+bool cmd_reproduce(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    char *out = app->copy;
+    size_t cap = sizeof(app->copy);
+    const char *view = ui_view_at(app->view)->id;
+    out[0] = 0;
+    add_word(out, cap, "qexplore");
+    if (!app->session) {
+        ui_toast(app, UI_TOAST_INFO, "%s", out);
+        return true;
+    }
+    bool layer = strcmp(view, "layer") == 0 && ui_item(app) && ui_item(app)->can_quantize;
+    const char *recipe = qx_session_recipe_path(app->session);
+    bool can_eval = qx_session_net(app->session) && qx_session_data(app->session);
+    add_word(out, cap, layer ? "quantize" : can_eval ? "eval" : "quantize");
+    add_word(out, cap,
+             app->model_arg ? app->model_arg : qx_model_path(qx_session_model(app->session)));
+    if (layer) {
+        reproduce_layer(app, out, cap);
+    } else if (recipe[0] && qx_session_n_edits(app->session) > 0) {
+        add_flag(out, cap, "--recipe", recipe);
+    }
+    ui_toast(app, UI_TOAST_INFO, "%.300s", out);
+    return true;
+}
+
+bool cmd_log_counts(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    app->log_counts = !app->log_counts;
+    ui_toast(app, UI_TOAST_INFO, app->log_counts ? "logarithmic counts" : "linear counts");
+    return true;
+}
+
+bool cmd_zoom(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    app->zoom = !app->zoom;
+    return true;
+}
+
+bool cmd_residual(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    app->show_error = !app->show_error;
+    return true;
+}
+
+bool cmd_diff_only(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    app->diff_only = !app->diff_only;
+    return true;
+}
+
+bool cmd_measure(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    qx_session_measure(app->session);
+    return true;
+}
+
+bool cmd_auto_measure(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    bool on = !qx_session_auto_measure(app->session);
+    qx_session_set_auto_measure(app->session, on);
+    ui_toast(app, UI_TOAST_INFO, on ? "measures when the hand rests" : "measures on e only");
+    return true;
+}
+
+bool cmd_cancel(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    if (!qx_session_cancel_top(app->session)) {
+        return ui_refuse(app, "no job is running");
+    }
+    ui_toast(app, UI_TOAST_INFO, "job cancelled");
+    return true;
+}
+
+bool cmd_clear_jobs(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    qx_session_clear_jobs(app->session);
+    return true;
+}
+
+bool cmd_save(struct ui_app *app, const char *arg)
+{
+    struct qx_error err;
+    if (qx_session_save_recipe(app->session, arg, &err) != QX_OK) {
+        return ui_refuse(app, "%s", err.text);
+    }
+    ui_toast(app, UI_TOAST_GOOD, "recipe saved as %s", arg);
+    return true;
+}
+
+bool cmd_load(struct ui_app *app, const char *arg)
+{
+    struct qx_error err;
+    if (qx_session_load_recipe(app->session, arg, &err) != QX_OK) {
+        return ui_refuse(app, "%s", err.text);
+    }
+    ui_toast(app, UI_TOAST_GOOD, "recipe loaded from %s, u undoes it", arg);
+    return true;
+}
+
+bool cmd_write(struct ui_app *app, const char *arg)
+{
+    struct qx_error err;
+    if (qx_session_run_write(app->session, arg, NULL, &err) != QX_OK) {
+        return ui_refuse(app, "%s", err.text);
+    }
+    ui_toast(app, UI_TOAST_GOOD, "model folder written: %s", arg);
+    return true;
+}
+
+bool cmd_theme(struct ui_app *app, const char *arg)
+{
+    struct ui_theme theme;
+    if (!ui_theme_load(&theme, arg)) {
+        return ui_refuse(app, "no theme '%s': dark, light, mono, contrast", arg);
+    }
+    snprintf(app->theme, sizeof(app->theme), "%s", arg);
+    app->redraw = true;
+    return true;
+}
+
+bool cmd_glyphs(struct ui_app *app, const char *arg)
+{
+    static const char *const name[] = {"ascii", "block", "braille"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(arg, name[i]) == 0) {
+            if (i > (int)app->most_glyphs) {
+                return ui_refuse(app, "this terminal's locale has no UTF-8: ascii only");
+            }
+            app->glyphs = (enum ui_glyphs)i;
+            return true;
+        }
+    }
+    return ui_refuse(app, "glyphs are braille, block or ascii, not '%s'", arg);
+}
+
+bool cmd_reload(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    app->reload = true;
+    return true;
+}
+
+bool cmd_dump(struct ui_app *app, const char *arg)
+{
+    struct ui_canvas c;
+    struct ui_theme theme;
+    ui_theme_load(&theme, app->theme);
+    if (!ui_canvas_init(&c, app->w, app->h)) {
+        return ui_refuse(app, "no memory to draw the screen");
+    }
+    ui_draw(app, &c);
+    bool written = ui_out_file(arg, &c, &theme, UI_COLOUR_TRUE, ui_view_at(app->view)->title);
+    int why = errno;
+    ui_canvas_release(&c);
+    if (!written) {
+        return ui_refuse(app, "cannot write '%s': %s", arg, strerror(why));
+    }
+    ui_toast(app, UI_TOAST_GOOD, "screen written to %s", arg);
+    return true;
+}
+
+bool cmd_redraw(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    app->redraw = true;
+    return true;
+}
+
+bool cmd_suspend(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    app->suspend = true;
+    return true;
+}

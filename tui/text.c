@@ -1,0 +1,155 @@
+/* Words for figures. */
+#include "app.h"
+
+#include <math.h>
+#include <string.h>
+
+char *ui_fmt_bytes(char *buf, size_t cap, double bytes)
+{
+    static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+    int u = 0;
+    while (bytes >= 999.5 && u < 5) {
+        bytes /= 1000;
+        u++;
+    }
+    int digits = u == 0 || bytes >= 99.95 ? 0 : bytes >= 9.995 ? 1 : 2;
+    snprintf(buf, cap, "%.*f %s", digits, bytes, unit[u]);
+    return buf;
+}
+
+char *ui_fmt_count(char *buf, size_t cap, int64_t n)
+{
+    char digits[32];
+    int len = snprintf(digits, sizeof(digits), "%lld", (long long)n);
+    size_t used = 0;
+    for (int i = 0; i < len && used + 2 < cap; i++) {
+        bool comma = i > 0 && digits[i - 1] != '-' && (len - i) % 3 == 0;
+        if (comma) {
+            buf[used++] = ',';
+        }
+        buf[used++] = digits[i];
+    }
+    buf[used] = 0;
+    return buf;
+}
+
+char *ui_fmt_shape(char *buf, size_t cap, const struct qx_tensor *t, enum ui_glyphs g)
+{
+    size_t used = 0;
+    buf[0] = 0;
+    for (int i = 0; i < t->rank && used < cap; i++) {
+        used += (size_t)snprintf(buf + used, cap - used, "%s%lld", i ? ui_sym(g, UI_SYM_TIMES) : "",
+                                 (long long)t->shape[i]);
+    }
+    if (t->rank == 0) {
+        snprintf(buf, cap, "scalar");
+    }
+    return buf;
+}
+
+char *ui_fmt_value(char *buf, size_t cap, double v)
+{
+    if (isnan(v)) {
+        snprintf(buf, cap, "?");
+    } else {
+        snprintf(buf, cap, v != 0 && (fabs(v) < 1e-4 || fabs(v) >= 1e6) ? "%.3e" : "%.4g", v);
+    }
+    return buf;
+}
+
+char *ui_fmt_percent(char *buf, size_t cap, double fraction)
+{
+    double p = 100 * fraction;
+    snprintf(buf, cap, "%.*f %%", p == 0 || p >= 10 ? 1 : p >= 1 ? 2 : 3, p);
+    return buf;
+}
+
+const char *ui_mark(enum qx_basis basis, enum ui_glyphs g)
+{
+    switch (basis) {
+    case QX_BASIS_HISTOGRAM:
+        return ui_sym(g, UI_SYM_APPROX);
+    case QX_BASIS_SAMPLED:
+        return ui_sym(g, UI_SYM_DOTS);
+    case QX_BASIS_UNKNOWN:
+        return "?";
+    default:
+        return "";
+    }
+}
+
+/* "91.3 %, 1826 of 2000 right". */
+static void fmt_absolute(char *buf, size_t cap, const char *what, int64_t correct, int64_t n,
+                         bool brief)
+{
+    double percent = n ? 100.0 * (double)correct / (double)n : 0;
+    if (brief) {
+        snprintf(buf, cap, "%s %.1f %%", what, percent);
+    } else {
+        snprintf(buf, cap, "%s %.1f %%, %lld of %lld right", what, percent, (long long)correct,
+                 (long long)n);
+    }
+}
+
+/* The paired change against FP32, which is what an edit can move. */
+static void fmt_change(char *buf, size_t cap, const struct qx_gauge *g, bool brief)
+{
+    double points = 100 * g->pair.delta;
+    char change[32];
+    snprintf(change, sizeof(change), fabs(points) < 0.005 ? "0.0 pt" : "%+.1f pt", points);
+    if (fabs(points) >= 0.005 && fabs(points) < 0.05) {
+        snprintf(change, sizeof(change), "%+.2f pt", points);
+    }
+    if (brief) {
+        snprintf(buf, cap, "%s", change);
+    } else {
+        snprintf(buf, cap, "%s, %lld of %lld right", change, (long long)g->correct,
+                 (long long)g->n);
+    }
+}
+
+char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *style, bool brief)
+{
+    struct qx_gauge g;
+    *style = UI_STYLE_DIM;
+    buf[0] = 0;
+    if (!app->session) {
+        return buf;
+    }
+    qx_session_gauge(app->session, &g);
+    char figure[96] = "";
+    bool fresh = g.edits_since == 0;
+    if (g.correct >= 0 && g.pair.n > 0) {
+        fmt_change(figure, sizeof(figure), &g, brief || !fresh);
+        *style = fresh ? UI_STYLE_MEASURED : UI_STYLE_PREDICTED;
+    } else if (g.fp32_correct >= 0) {
+        fmt_absolute(figure, sizeof(figure), "FP32", g.fp32_correct, g.n, brief);
+        *style = UI_STYLE_MEASURED;
+    }
+    switch (g.state) {
+    case QX_GAUGE_NONE:
+        snprintf(buf, cap, brief ? "no accuracy" : "no accuracy (i: why)");
+        break;
+    case QX_GAUGE_BASELINE:
+        snprintf(buf, cap, "measuring FP32 %.0f %%", 100 * g.progress);
+        break;
+    case QX_GAUGE_FAILED:
+        *style = UI_STYLE_BAD;
+        snprintf(buf, cap, brief ? "not measured" : "not measured (i: why)");
+        break;
+    case QX_GAUGE_RUNNING:
+        snprintf(buf, cap, "%s%s%s %.0f %%", figure, figure[0] ? ", " : "",
+                 brief ? "meas." : "measuring", 100 * g.progress);
+        break;
+    case QX_GAUGE_WAITING:
+    case QX_GAUGE_MEASURED:
+        if (fresh || brief) {
+            snprintf(buf, cap, "%s%s", figure, fresh ? "" : " stale");
+        } else {
+            snprintf(buf, cap, "%s, %d edit%s ago", figure, g.edits_since,
+                     g.edits_since == 1 ? "" : "s");
+        }
+        break;
+    }
+    return buf;
+}
