@@ -1,0 +1,119 @@
+/* Every change of the app from outside passes through here: keys, mouse, news of the session. */
+#include "app.h"
+#include "commands.h"
+#include "prompt.h"
+#include "view.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HELD_MS = 120, HELD_MOST = 5 };
+
+/* A held key moves the threshold faster: +1% becomes +2% .. +5%. */
+static void nudge(struct ui_app *app, const struct ui_binding *b)
+{
+    int key = b->keys[0];
+    bool held =
+        key == app->repeat_key && app->now_ms - app->repeat_ms < HELD_MS && app->now_ms != 0;
+    app->repeat_n = held ? app->repeat_n + 1 : 0;
+    app->repeat_key = key;
+    app->repeat_ms = app->now_ms;
+    int times = 1 + app->repeat_n / 8;
+    times = times > HELD_MOST ? HELD_MOST : times;
+    ui_dof(app, b->cmd, "%+g%%", times * strtod(b->arg, NULL));
+}
+
+static void run_binding(struct ui_app *app, const struct ui_binding *b)
+{
+    if (b->cmd == UI_CMD_NUDGE) {
+        nudge(app, b);
+    } else {
+        app->repeat_key = 0;
+        ui_do(app, b->cmd, b->arg);
+    }
+}
+
+static bool pending_key(struct ui_app *app, int key)
+{
+    if (app->n_pending > 0 && key == UI_KEY_ESC) {
+        app->n_pending = 0;
+        return true;
+    }
+    bool longer;
+    app->pending[app->n_pending++] = key;
+    const struct ui_binding *b = ui_keymap_find(&app->keymap, ui_view_at(app->view)->id,
+                                                app->pending, app->n_pending, &longer);
+    if (b || !longer || app->n_pending == UI_KEYS_MAX) {
+        int n = app->n_pending;
+        app->n_pending = 0;
+        if (b) {
+            run_binding(app, b);
+        } else if (key != UI_KEY_OTHER) {
+            char text[24];
+            ui_refuse(app, "%s does nothing here; ? lists what works",
+                      n > 1 ? "this sequence" : ui_key_text(key, text, sizeof(text)));
+        }
+    }
+    return true;
+}
+
+bool ui_key(struct ui_app *app, int key)
+{
+    if (key == UI_KEY_NONE || key == UI_KEY_OTHER) {
+        return false;
+    }
+    if (app->prompt.active) {
+        ui_prompt_key(app, key);
+        return true;
+    }
+    return pending_key(app, key);
+}
+
+bool ui_mouse_event(struct ui_app *app, const struct ui_mouse *m)
+{
+    const struct ui_view *view = ui_view_at(app->view);
+    struct ui_rect r = {0, 1, app->w, app->h - 3};
+    if (app->w < UI_MIN_W || app->h < UI_MIN_H) {
+        return false;
+    }
+    if (app->prompt.active || app->n_pending > 0) {
+        if (m->kind == UI_MOUSE_PRESS) {
+            app->prompt.active = false;
+            app->n_pending = 0;
+        }
+        return true;
+    }
+    if (app->explain >= 0 && m->kind == UI_MOUSE_PRESS) {
+        app->explain = -1;
+        return true;
+    }
+    bool inside = m->y >= r.y && m->y < r.y + r.h;
+    bool used = false;
+    if (view->mouse && (inside || app->drag.active)) {
+        used = view->mouse(app, app->state[app->view], m, r);
+    }
+    if (m->kind == UI_MOUSE_RELEASE && app->drag.active) {
+        ui_do(app, UI_CMD_RELEASE, "");
+        app->drag.active = false;
+    }
+    if (!used && m->kind == UI_MOUSE_WHEEL && inside) {
+        ui_do(app, m->wheel < 0 ? UI_CMD_UP : UI_CMD_DOWN, "3");
+        used = true;
+    }
+    return used;
+}
+
+void ui_news(struct ui_app *app, unsigned news)
+{
+    if (!app->session) {
+        return;
+    }
+    if (news & QX_NEWS_FILE) {
+        app->file_changed = qx_model_changed(qx_session_model(app->session));
+    }
+    bool by_error = app->sort == UI_SORT_SQNR || app->sort == UI_SORT_ERROR;
+    if ((news & (QX_NEWS_HIST | QX_NEWS_METRICS)) && by_error && !app->drag.active) {
+        ui_rows_update(app);
+    }
+}
