@@ -172,8 +172,11 @@ static void label_end(struct ui_canvas *c, struct ui_rect r, const struct ui_his
         if (put_label(c, r, y, right ? r.w - ui_text_width(text) : 0, false, UI_STYLE_WARN, text)) {
             return;
         }
-        snprintf(text, sizeof text, right ? "%s %s" : "%2$s %1$s", there,
-                 right ? (ascii ? ">" : "▶") : (ascii ? "<" : "◀"));
+        if (right) {
+            snprintf(text, sizeof text, "%s %s", there, ascii ? ">" : "▶");
+        } else {
+            snprintf(text, sizeof text, "%s %s", ascii ? "<" : "◀", there);
+        }
         if (put_label(c, r, y, right ? r.w - ui_text_width(text) : 0, false, UI_STYLE_WARN, text)) {
             return;
         }

@@ -1,0 +1,387 @@
+#include "loop.h"
+
+#include "commands.h"
+#include "prompt.h"
+#include "view.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PROGRESS_MS = 100, INTERRUPT_MS = 1000, FIRST_REPLY_MS = 20 };
+
+int64_t ui_now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* ---- signals ---- */
+
+static void on_fatal(int sig, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (sig == SIGBUS && qx_map_fault(info->si_addr)) {
+        return; /* the model's file shrank: zeros are read and the tensor is flagged */
+    }
+    ui_term_emergency();
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+void ui_loop_guard(void)
+{
+    static char stack[16384];
+    stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    sigaltstack(&alternate, NULL);
+    struct sigaction sa = {.sa_sigaction = on_fatal,
+                           .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    static const int fatal[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL};
+    for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
+        sigaction(fatal[i], &sa, NULL);
+    }
+}
+
+static sigset_t loop_signals(void)
+{
+    static const int mine[] = {SIGWINCH, SIGTSTP, SIGCONT, SIGTERM, SIGHUP, SIGINT};
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof(mine) / sizeof(mine[0]); i++) {
+        sigaddset(&set, mine[i]);
+    }
+    return set;
+}
+
+bool ui_loop_prepare(struct ui_loop *l)
+{
+    memset(l, 0, sizeof(*l));
+    sigset_t set = loop_signals();
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    l->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return l->signals >= 0 && pipe2(l->wake, O_NONBLOCK | O_CLOEXEC) == 0;
+}
+
+void ui_loop_wake(void *arg)
+{
+    struct ui_loop *l = arg;
+    ssize_t ignored = write(l->wake[1], "w", 1); /* a full pipe wakes just as well */
+    (void)ignored;
+}
+
+static void suspend(struct ui_loop *l)
+{
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTSTP);
+    l->term->leave(l->term);
+    signal(SIGTSTP, SIG_DFL);
+    raise(SIGTSTP);
+    sigprocmask(SIG_UNBLOCK, &stop, NULL); /* stops here, until SIGCONT */
+    sigprocmask(SIG_BLOCK, &stop, NULL);
+    l->term->enter(l->term);
+    l->app->suspend = false;
+    l->app->redraw = true;
+    ui_app_resize(l->app, l->term->w, l->term->h);
+}
+
+/* Ctrl-C stops the topmost job; twice within a second it ends the program. */
+static void interrupt(struct ui_loop *l)
+{
+    struct ui_app *app = l->app;
+    int64_t now = ui_now_ms();
+    if (l->interrupt_ms && now - l->interrupt_ms < INTERRUPT_MS) {
+        app->quit = true;
+        app->exit_code = 128 + SIGINT;
+        return;
+    }
+    l->interrupt_ms = now;
+    app->prompt.active = false;
+    app->n_pending = 0;
+    if (app->session && qx_session_cancel_top(app->session)) {
+        ui_toast(app, UI_TOAST_INFO, "job cancelled; Ctrl-C again quits");
+    } else {
+        ui_toast(app, UI_TOAST_INFO, "Ctrl-C again quits; q quits too");
+    }
+}
+
+static bool take_signals(struct ui_loop *l)
+{
+    struct signalfd_siginfo info;
+    bool any = false;
+    while (l->signals >= 0 && read(l->signals, &info, sizeof(info)) == sizeof(info)) {
+        any = true;
+        switch ((int)info.ssi_signo) {
+        case SIGWINCH:
+            l->term->resize(l->term);
+            ui_app_resize(l->app, l->term->w, l->term->h);
+            break;
+        case SIGTSTP:
+            l->app->suspend = true;
+            break;
+        case SIGCONT:
+            l->app->redraw = true;
+            break;
+        case SIGINT:
+            interrupt(l);
+            break;
+        default:
+            l->app->quit = true;
+            l->app->exit_code = 128 + (int)info.ssi_signo;
+        }
+    }
+    return any;
+}
+
+/* ---- themes ---- */
+
+static bool is_light(int rgb)
+{
+    int brightness = 299 * (rgb >> 16) + 587 * (rgb >> 8 & 255) + 114 * (rgb & 255);
+    return rgb >= 0 && brightness > 127500;
+}
+
+static void follow_background(struct ui_loop *l)
+{
+    if (l->auto_theme) {
+        snprintf(l->app->theme, sizeof(l->app->theme), "%s",
+                 is_light(l->term->background) ? "light" : "dark");
+    }
+}
+
+static void apply_theme(struct ui_loop *l)
+{
+    if (strcmp(l->theme.name, l->app->theme) == 0) {
+        return;
+    }
+    ui_theme_load(&l->theme, l->app->theme);
+    snprintf(l->theme.name, sizeof(l->theme.name), "%s", l->app->theme);
+    l->term->theme(l->term, &l->theme);
+    l->app->redraw = true;
+}
+
+/* ---- input ---- */
+
+static void dispatch(struct ui_loop *l, const struct ui_event *e)
+{
+    switch (e->kind) {
+    case UI_EVENT_KEY:
+        ui_key(l->app, e->key);
+        break;
+    case UI_EVENT_MOUSE:
+        ui_mouse_event(l->app, &e->mouse);
+        break;
+    case UI_EVENT_PASTE:
+        if (l->app->prompt.active) {
+            ui_prompt_text(l->app, e->text);
+        }
+        break;
+    case UI_EVENT_BACKGROUND:
+        l->term->background = e->rgb;
+        follow_background(l);
+        break;
+    case UI_EVENT_NONE:
+        break;
+    }
+}
+
+static bool is_drag(const struct ui_event *e)
+{
+    return e->kind == UI_EVENT_MOUSE && e->mouse.kind == UI_MOUSE_DRAG;
+}
+
+/* All that came, in order; of drags in a row only the last counts. */
+static bool take_input(struct ui_loop *l, int64_t now)
+{
+    static struct ui_event e, held; /* UI thread only */
+    bool any = false, holding = false;
+    if (!l->term->read(l->term, now)) {
+        l->app->quit = true; /* the terminal is gone */
+        l->app->exit_code = 128 + SIGHUP;
+        return true;
+    }
+    while (l->term->next(l->term, now, &e)) {
+        any = true;
+        if (holding && !is_drag(&e)) {
+            dispatch(l, &held);
+        }
+        holding = is_drag(&e);
+        if (holding) {
+            held = e;
+        } else {
+            dispatch(l, &e);
+        }
+    }
+    if (holding) {
+        dispatch(l, &held);
+    }
+    return any;
+}
+
+/* ---- session ---- */
+
+static void open_model(struct ui_loop *l, const char *path)
+{
+    struct qx_session *s;
+    struct qx_error err;
+    struct ui_app *app = l->app;
+    if (qx_session_open(path, &l->options, &s, &err) != QX_OK) {
+        ui_toast(app, UI_TOAST_BAD, "%s", err.text);
+        return;
+    }
+    ui_app_set_session(app, s);
+    app->model_arg = NULL;
+}
+
+/* The old session is closed first: its recipe is saved and its lock given back. */
+static void reload(struct ui_loop *l)
+{
+    char path[4096];
+    struct ui_app *app = l->app;
+    snprintf(path, sizeof(path), "%s", qx_model_path(qx_session_model(app->session)));
+    int64_t cursor = app->cursor;
+    ui_app_set_session(app, NULL);
+    open_model(l, path);
+    if (app->session) {
+        app->cursor = cursor < app->n_items ? cursor : app->cursor;
+        ui_rows_update(app);
+        ui_toast(app, UI_TOAST_GOOD, "opened anew, %d edits resumed",
+                 qx_session_resumed(app->session));
+    }
+}
+
+static bool take_news(struct ui_loop *l)
+{
+    char bytes[64];
+    while (read(l->wake[0], bytes, sizeof(bytes)) > 0) {
+    }
+    if (!l->app->session) {
+        return false;
+    }
+    unsigned news = qx_session_poll(l->app->session);
+    l->news |= news;
+    ui_news(l->app, news);
+    return news != 0;
+}
+
+static void follow_wishes(struct ui_loop *l)
+{
+    struct ui_app *app = l->app;
+    if (app->want_model) {
+        const char *path = app->want_model;
+        app->want_model = NULL;
+        open_model(l, path);
+    }
+    if (app->reload) {
+        app->reload = false;
+        if (app->session) {
+            reload(l);
+        }
+    }
+    if (app->copy[0]) {
+        l->term->copy(l->term, app->copy);
+        app->copy[0] = 0;
+    }
+    if (app->suspend) {
+        suspend(l);
+    }
+}
+
+static void draw(struct ui_loop *l)
+{
+    struct ui_app *app = l->app;
+    if (l->canvas.w != app->w || l->canvas.h != app->h) {
+        ui_canvas_release(&l->canvas);
+        if (!ui_canvas_init(&l->canvas, app->w, app->h)) {
+            return;
+        }
+    }
+    apply_theme(l);
+    bool all = app->redraw;
+    app->redraw = false;
+    ui_draw(app, &l->canvas);
+    l->term->blit(l->term, &l->canvas, all);
+    l->last_draw_ms = app->now_ms;
+    l->news = 0;
+}
+
+static int sooner(int a, int b)
+{
+    return a < 0 ? b : b < 0 ? a : a < b ? a : b;
+}
+
+static int wait_ms(struct ui_loop *l, int max_wait_ms, int64_t now)
+{
+    int wait = sooner(max_wait_ms, l->term->timeout_ms(l->term, now));
+    if (l->app->session) {
+        wait = sooner(wait, qx_session_timeout_ms(l->app->session));
+    }
+    if (l->news) {
+        int64_t due = l->last_draw_ms + PROGRESS_MS - now;
+        wait = sooner(wait, due > 0 ? (int)due : 0);
+    }
+    l->app->now_ms = now;
+    return sooner(wait, ui_timeout_ms(l->app));
+}
+
+bool ui_loop_turn(struct ui_loop *l, int max_wait_ms)
+{
+    struct ui_app *app = l->app;
+    struct pollfd fds[3] = {{.fd = l->term->fd, .events = POLLIN},
+                            {.fd = l->wake[0], .events = POLLIN},
+                            {.fd = l->signals, .events = POLLIN}};
+    int64_t before = ui_now_ms();
+    bool toast = ui_timeout_ms(app) >= 0;
+    poll(fds, 3, wait_ms(l, max_wait_ms, before));
+    app->now_ms = ui_now_ms();
+    bool dirty = take_signals(l);
+    dirty |= take_input(l, app->now_ms);
+    take_news(l);
+    follow_wishes(l);
+    dirty |= app->redraw || (toast && ui_timeout_ms(app) < 0);
+    dirty |= l->news != 0 && app->now_ms - l->last_draw_ms >= PROGRESS_MS;
+    if (app->quit) {
+        return false;
+    }
+    if (dirty) {
+        draw(l);
+    }
+    return true;
+}
+
+bool ui_loop_begin(struct ui_loop *l, struct ui_app *app, struct ui_term *term, const char *theme)
+{
+    l->app = app;
+    l->term = term;
+    l->auto_theme = theme == NULL;
+    app->now_ms = ui_now_ms();
+    app->most_glyphs = term->glyphs;
+    app->glyphs = app->glyphs < term->glyphs ? app->glyphs : term->glyphs;
+    if (theme) {
+        snprintf(app->theme, sizeof(app->theme), "%s", theme);
+    }
+    follow_background(l);
+    struct pollfd reply = {.fd = term->fd, .events = POLLIN};
+    if (l->auto_theme && term->colour != UI_COLOUR_NONE && term->fd >= 0) {
+        poll(&reply, 1, FIRST_REPLY_MS); /* most terminals tell their background within 1 ms */
+        take_input(l, app->now_ms);
+    }
+    draw(l);
+    return l->canvas.cells != NULL;
+}
+
+void ui_loop_end(struct ui_loop *l)
+{
+    if (l->term) {
+        l->term->close(l->term);
+        l->term = NULL;
+    }
+    ui_canvas_release(&l->canvas);
+}

@@ -1,0 +1,37 @@
+/* qexplore: a verb, or the explorer. */
+#include "ui.h"
+#include "verb.h"
+
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+
+int main(int argc, char **argv)
+{
+    setlocale(LC_CTYPE, "C.UTF-8"); /* numbers stay in the C locale */
+    if (argc > 1 && argv[1][0] != '-') {
+        const struct ui_verb *verb = ui_verb_find(argv[1]);
+        if (verb) {
+            return ui_verb_main(verb, argc - 1, argv + 1);
+        }
+    }
+    struct ui_args args;
+    unsigned groups = UI_FLAGS_COMMON | UI_FLAGS_SESSION | UI_FLAGS_SCREEN | UI_FLAGS_EXPLORE;
+    int code = ui_args_parse(&args, NULL, groups, argc - 1, argv + 1);
+    if (code != UI_EXIT_OK) {
+        return code;
+    }
+    if (args.version) {
+        printf("qexplore %s (%s, %s)\n", QX_VERSION, qx_cpu_get()->name,
+               qx_isa_name(qx_cpu_get()->isa));
+        return UI_EXIT_OK;
+    }
+    if (args.help || args.short_help) {
+        ui_print_help(args.help);
+        return UI_EXIT_OK;
+    }
+    if (args.n_positional > 1) {
+        return ui_usage_error(&args, "one model at a time, not '%s' too", args.positional[1]);
+    }
+    return ui_run(&args);
+}
