@@ -37,6 +37,16 @@ static double ratio_asym(const struct qx_hist *hist, double share)
     return high;
 }
 
+/* When more values are zero than the percentile clips, the threshold is the smallest other value: a
+ * range of nothing but zero has no grid. */
+static double smallest_nonzero(const struct qx_hist *hist)
+{
+    const struct qx_stats *st = qx_hist_stats(hist);
+    double n = (double)st->n;
+
+    return st->n_zero < st->n ? qx_hist_quantile_abs(hist, ((double)st->n_zero + 1.0) / n) : 0.0;
+}
+
 static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *scheme,
                             double param, struct qx_range *out, struct qx_error *err)
 {
@@ -47,7 +57,9 @@ static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *
     if (p >= 1.0) {
         *out = qx_range_at(hist, scheme, 1.0);
     } else if (scheme->sym) {
-        *out = qx_range_cut(hist, scheme, qx_hist_quantile_abs(hist, p));
+        double t = qx_hist_quantile_abs(hist, p);
+
+        *out = qx_range_cut(hist, scheme, t > 0.0 ? t : smallest_nonzero(hist));
     } else if (qx_hist_spec(hist)->gran != QX_GRAN_TENSOR) {
         double r = ratio_asym(hist, 1.0 - p);
 
@@ -55,6 +67,9 @@ static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *
     } else {
         out->lo = fmin(fmax(qx_hist_quantile(hist, cut), st->min), 0.0);
         out->hi = fmax(fmin(qx_hist_quantile(hist, 1.0 - cut), st->max), 0.0);
+        if (out->lo == out->hi) {
+            *out = qx_range_cut(hist, scheme, smallest_nonzero(hist));
+        }
     }
     return QX_OK;
 }

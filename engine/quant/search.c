@@ -42,7 +42,7 @@ struct qx_range qx_range_cut(const struct qx_hist *hist, const struct qx_scheme 
 
     if (qx_hist_spec(hist)->gran != QX_GRAN_TENSOR) {
         double top = scheme->sym ? 1.0 : qx_hist_quantile_abs(hist, 1.0);
-        double r = top > 0.0 ? fmin(t / top, 1.0) : 1.0;
+        double r = top > 0.0 && t > 0.0 ? fmin(t / top, 1.0) : 1.0; /* all zero: clip nothing */
 
         return (struct qx_range){-r, r};
     }
