@@ -40,8 +40,9 @@ def check_text(findings, path):
             findings.add(where, "trailing space")
         if is_ascii_folder and not line.isascii():
             findings.add(where, "a character that is not ASCII")
-        if b"\xe2\x80\x94" in line or b"\xe2\x80\x93" in line:
-            findings.add(where, "a long dash")
+    for number, line in enumerate(sources.code(path, keep_comments=True).split("\n"), 1):
+        if re.search("[\u2013\u2014]", line):  # inside strings it may be a glyph of the screen
+            findings.add(f"{path}:{number}", "a long dash")
     n_lines = data.count(b"\n")
     if path.endswith((".c", ".h")) and n_lines > MAX_LINES:
         findings.add(path, f"{n_lines} lines: at most {MAX_LINES}")

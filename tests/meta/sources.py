@@ -34,13 +34,13 @@ COMMENT_OR_STRING = re.compile(
     r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
 
 
-def code(path):
+def code(path, keep_comments=False):
     """The file without comments and the insides of strings; line numbers stay."""
     def blank(m):
         text = m.group()
-        if text.startswith(("/*", "//")):
-            return re.sub(r"[^\n]", " ", text)
-        return text[0] + text[-1]
+        if not text.startswith(("/*", "//")):
+            return text[0] + text[-1]
+        return text if keep_comments else re.sub(r"[^\n]", " ", text)
     return COMMENT_OR_STRING.sub(blank, read(path).decode("utf-8", "replace"))
 
 
