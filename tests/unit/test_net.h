@@ -1,0 +1,9 @@
+#ifndef TEST_NET_H
+#define TEST_NET_H
+
+/* Each runs its file's tests and returns how many failed. */
+int test_net_golden(void);
+int test_net_graph(void);
+int test_net_forward(void);
+
+#endif
