@@ -67,7 +67,7 @@ static enum qx_status read_shape(const struct qx_jval *list, struct qx_shape *ou
     if (strcmp(qx_jstr(qx_jfirst(list), ""), "N") != 0) {
         return qx_fail(err, QX_EFORMAT, "the first axis of \"shape\" must be \"N\", the batch");
     }
-    *out = (struct qx_shape){.rank = (int)n, .batch = 0, .dim = {1}};
+    *out = (struct qx_shape){.rank = (int)n, .batch = 0, .lead = 1, .dim = {1}};
     int i = 1;
     for (const struct qx_jval *v = qx_jnext(qx_jfirst(list)); v; v = qx_jnext(v), i++) {
         if (!qx_jint(v, &out->dim[i])) {

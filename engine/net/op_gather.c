@@ -37,15 +37,21 @@ static enum qx_status gather_shape(const struct qx_infer *g, struct qx_error *er
     int k = 0;
     for (int i = 0; i < axis; i++, k++) {
         out.dim[k] = t->dim[i];
-        out.batch = i == t->batch ? k : out.batch;
+        if (i == t->batch) {
+            qx_shape_grow(&out, k, t);
+        }
     }
     for (int i = 0; i < ids->rank; i++, k++) {
         out.dim[k] = ids->dim[i];
-        out.batch = i == ids->batch ? k : out.batch;
+        if (i == ids->batch) {
+            qx_shape_grow(&out, k, ids);
+        }
     }
     for (int i = axis + 1; i < t->rank; i++, k++) {
         out.dim[k] = t->dim[i];
-        out.batch = i == t->batch ? k : out.batch;
+        if (i == t->batch) {
+            qx_shape_grow(&out, k, t);
+        }
     }
     g->node->out->shape = out;
     return QX_OK;
@@ -60,7 +66,7 @@ static int64_t row_of(const struct qx_run *r, int64_t i)
     }
     const int64_t inner = qx_shape_span(ids, ids->batch + 1, ids->rank);
     const int64_t grown = ids->dim[ids->batch] * r->rows;
-    return r->first_row + i / inner % grown / ids->dim[ids->batch];
+    return r->first_row + qx_shape_row(ids, i / inner % grown, r->rows);
 }
 
 static enum qx_status fail_id(const struct qx_run *r, int64_t i, int64_t n, struct qx_error *err)

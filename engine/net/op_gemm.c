@@ -52,7 +52,11 @@ static enum qx_status gemm_shape(const struct qx_infer *g, struct qx_error *err)
     if (a->batch >= 0 && b->batch >= 0) {
         return qx_fail(err, QX_EUNSUPPORTED, "both operands grow with the batch; use MatMul");
     }
-    out.batch = a->batch >= 0 ? 0 : b->batch >= 0 ? 1 : -1;
+    if (a->batch >= 0) {
+        qx_shape_grow(&out, 0, a);
+    } else if (b->batch >= 0) {
+        qx_shape_grow(&out, 1, b);
+    }
     if (node->n_in > 2 && node->in[2] && !qx_shape_fits(&node->in[2]->shape, &out)) {
         char tc[QX_SHAPE_TEXT], to[QX_SHAPE_TEXT];
         return qx_fail(err, QX_EFORMAT, "'%s' %s does not broadcast to %s", node->in[2]->name,

@@ -18,7 +18,9 @@ static struct qx_shape as_matrix(const struct qx_shape *s, bool is_left)
     }
     struct qx_shape m = {.rank = 2, .batch = -1, .dim = {1, 1}};
     m.dim[is_left] = s->dim[0];
-    m.batch = s->batch == 0 ? (int)is_left : -1;
+    if (s->batch == 0) {
+        qx_shape_grow(&m, is_left, s);
+    }
     return m;
 }
 
@@ -54,7 +56,11 @@ static enum qx_status product_shape(const struct qx_node *node, const struct qx_
     if (grows > 1) {
         return fail_shapes(node, QX_EUNSUPPORTED, ": their batch axes are not the same axis", err);
     }
-    out->batch = a->batch == ra ? n : b->batch == rb + 1 ? n + 1 : out->batch;
+    if (a->batch == ra) {
+        qx_shape_grow(out, n, a);
+    } else if (b->batch == rb + 1) {
+        qx_shape_grow(out, n + 1, b);
+    }
     out->dim[n] = a->dim[ra];
     out->dim[n + 1] = b->dim[rb + 1];
     out->rank = n + 2;

@@ -51,7 +51,9 @@ static enum qx_status set_shape(const struct qx_node *node, const bool *is_reduc
             }
         }
         if (!is_reduced[i] || keeps) {
-            out.batch = i == x->batch ? out.rank : out.batch;
+            if (i == x->batch) {
+                qx_shape_grow(&out, out.rank, x);
+            }
             out.dim[out.rank++] = is_reduced[i] ? 1 : x->dim[i];
         }
     }

@@ -33,7 +33,9 @@ static enum qx_status transpose_shape(const struct qx_infer *g, struct qx_error 
     enum qx_status st = read_perm(g->node, x->rank, perm, err);
     for (int i = 0; st == QX_OK && i < x->rank; i++) {
         out.dim[i] = x->dim[perm[i]];
-        out.batch = perm[i] == x->batch ? i : out.batch;
+        if (perm[i] == x->batch) {
+            qx_shape_grow(&out, i, x);
+        }
     }
     g->node->out->shape = out;
     return st;

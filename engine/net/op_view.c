@@ -7,12 +7,16 @@
 #include <string.h>
 
 /* Put the batch of x into `out`, whose axes hold the same number of values a row: axis `axis` is the
- * one that grows. Rows stay whole only when as many values lie before the batch axis as before. */
+ * one that grows. As many values must lie before the batch as did, those that its axis leads with
+ * included; else rows would be torn apart. */
 static enum qx_status set_batch(const struct qx_shape *x, struct qx_shape *out, int axis,
                                 struct qx_error *err)
 {
+    const int64_t before = qx_shape_span(x, 0, x->batch) * x->lead;
+    const int64_t span = qx_shape_span(out, 0, axis);
     out->batch = axis;
-    if (qx_shape_span(x, 0, x->batch) == qx_shape_span(out, 0, axis)) {
+    out->lead = before / span;
+    if (before % span == 0 && out->dim[axis] % out->lead == 0) {
         return QX_OK;
     }
     char from[QX_SHAPE_TEXT], to[QX_SHAPE_TEXT];

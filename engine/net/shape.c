@@ -29,9 +29,20 @@ struct qx_shape qx_shape_at(const struct qx_shape *s, int64_t n)
     return r;
 }
 
+int64_t qx_shape_row(const struct qx_shape *s, int64_t i, int64_t n)
+{
+    return i / (s->dim[s->batch] / s->lead) % n;
+}
+
+void qx_shape_grow(struct qx_shape *s, int axis, const struct qx_shape *from)
+{
+    s->batch = axis;
+    s->lead = from->lead;
+}
+
 bool qx_shape_equal(const struct qx_shape *a, const struct qx_shape *b)
 {
-    return a->rank == b->rank && a->batch == b->batch &&
+    return a->rank == b->rank && a->batch == b->batch && (a->batch < 0 || a->lead == b->lead) &&
            memcmp(a->dim, b->dim, (size_t)a->rank * sizeof a->dim[0]) == 0;
 }
 
@@ -110,14 +121,18 @@ enum qx_status qx_shape_broadcast(const struct qx_shape *a, int rank_a, const st
     for (int i = 0; i < r.rank; i++) {
         int ia = i - (r.rank - rank_a), ib = i - (r.rank - rank_b);
         bool grows_a = ia >= 0 && ia == a->batch, grows_b = ib >= 0 && ib == b->batch;
-        bool second_batch = (grows_a || grows_b) && r.batch >= 0;
-        if (second_batch || !axis_join(ia < 0 ? 1 : a->dim[ia], grows_a, ib < 0 ? 1 : b->dim[ib],
-                                       grows_b, &r.dim[i])) {
+        bool is_second = (grows_a || grows_b) && r.batch >= 0;
+        bool is_other_order = grows_a && grows_b && a->lead != b->lead;
+        if (is_second || is_other_order ||
+            !axis_join(ia < 0 ? 1 : a->dim[ia], grows_a, ib < 0 ? 1 : b->dim[ib], grows_b,
+                       &r.dim[i])) {
             char ta[QX_SHAPE_TEXT], tb[QX_SHAPE_TEXT];
             return qx_fail(err, QX_EFORMAT, "shapes %s and %s do not broadcast",
                            qx_shape_text(a, ta), qx_shape_text(b, tb));
         }
-        r.batch = grows_a || grows_b ? i : r.batch;
+        if (grows_a || grows_b) {
+            qx_shape_grow(&r, i, grows_a ? a : b);
+        }
     }
     *out = r;
     return QX_OK;

@@ -14,10 +14,12 @@
 #define QX_SHAPE_NUMEL_MAX (INT64_C(1) << 28)
 
 /* With n rows the axis `batch` is dim[batch] * n long, the others dim[i]; batch = -1: no axis grows.
- * Row r owns the indices r * dim[batch] .. (r + 1) * dim[batch] - 1 of that axis. */
+ * That axis counts [lead, n, dim[batch] / lead], flattened: lead is 1 but where a Reshape joined the
+ * batch with an axis before it. */
 struct qx_shape {
     int rank;
     int batch;
+    int64_t lead; /* of no meaning without a batch */
     int64_t dim[QX_SHAPE_RANK];
 };
 
@@ -27,6 +29,10 @@ int64_t qx_shape_numel(const struct qx_shape *s, int64_t n);
 struct qx_shape qx_shape_at(const struct qx_shape *s, int64_t n);
 /* Product of the axes first .. last-1 without the batch. */
 int64_t qx_shape_span(const struct qx_shape *s, int first, int last);
+/* Row that index i of the batch axis belongs to, of n. */
+int64_t qx_shape_row(const struct qx_shape *s, int64_t i, int64_t n);
+/* `axis` of s is the one that grows, as in `from`. */
+void qx_shape_grow(struct qx_shape *s, int axis, const struct qx_shape *from);
 bool qx_shape_equal(const struct qx_shape *a, const struct qx_shape *b);
 /* "[N, 3, 28, 28]"; buf holds QX_SHAPE_TEXT bytes. */
 #define QX_SHAPE_TEXT 128

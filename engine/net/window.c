@@ -61,7 +61,8 @@ enum qx_status qx_window_of(const struct qx_node *node, const struct qx_shape *x
 struct qx_shape qx_window_shape(const struct qx_window *w, const struct qx_shape *x,
                                 int64_t channels)
 {
-    struct qx_shape out = {.rank = x->rank, .batch = x->batch, .dim = {x->dim[0], channels}};
+    struct qx_shape out = {
+        .rank = x->rank, .batch = x->batch, .lead = x->lead, .dim = {x->dim[0], channels}};
     if (x->rank == 4) {
         out.dim[2] = w->oh;
     }
