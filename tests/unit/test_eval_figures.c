@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/pool.h"
 #include "net_fixture.h"
+#include "qx/json.h"
 #include "test_eval.h"
 
 #include <math.h>

@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "net/graph.h"
 #include "net_fixture.h"
+#include "qx/json.h"
 #include "test_net.h"
 
 #include <math.h>
