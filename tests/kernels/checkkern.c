@@ -139,11 +139,19 @@ struct buffers {
     unsigned char *out_ref;
 };
 
-static bool canary_intact(const struct guard *g, const unsigned char *out, size_t n)
+/* The 64 bytes on both sides of [out, out + n), as far as they lie inside the guards. */
+static void canary_range(const struct guard *g, unsigned char *out, size_t n, unsigned char **lo,
+                         unsigned char **hi)
 {
-    const unsigned char *end = g->start + g->bytes;
-    const unsigned char *lo = out - g->start > 64 ? out - 64 : g->start;
-    const unsigned char *hi = end - (out + n) > 64 ? out + n + 64 : end;
+    unsigned char *end = g->start + g->bytes;
+    *lo = out - g->start > 64 ? out - 64 : g->start;
+    *hi = end - (out + n) > 64 ? out + n + 64 : end;
+}
+
+static bool canary_intact(const struct guard *g, unsigned char *out, size_t n)
+{
+    unsigned char *lo, *hi;
+    canary_range(g, out, n, &lo, &hi);
     for (const unsigned char *p = lo; p < hi; p++) {
         if ((p < out || p >= out + n) && *p != CANARY) {
             return false;
@@ -165,12 +173,9 @@ static bool check_case(const struct op_row *row, const struct options *o, struct
     char why[200] = "";
     fill_input(rng, fill, row->kind, x, n);
     fill_input(rng, fill, row->kind, y, n);
-    memset(out - 64 < b->out.start ? b->out.start : out - 64, CANARY, 64);
-    memset(out, CANARY, n * row->out_bytes);
-    if (!at_end || n * row->out_bytes + 128 < b->out.bytes) {
-        unsigned char *end = b->out.start + b->out.bytes, *tail = out + n * row->out_bytes;
-        memset(tail, CANARY, end - tail < 64 ? (size_t)(end - tail) : 64);
-    }
+    unsigned char *lo, *hi;
+    canary_range(&b->out, out, n * row->out_bytes, &lo, &hi);
+    memset(lo, CANARY, (size_t)(hi - lo));
     struct kcall call = {x, y, out, b->out_ref, n, rng};
     bool ok = false;
     if (sigsetjmp(crash_point, 1) == 0) {
