@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -92,6 +93,48 @@ static void failed_write_leaves_the_old_file(void **state)
     assert_int_equal(qx_fs_write_atomic("absent/b", "x", 1, &err), QX_EIO);
     assert_int_equal(qx_fs_write_atomic(".", "x", 1, &err), QX_EIO);
     assert_string_equal(err.file, ".");
+}
+
+/* In a child: files may not grow beyond 50,000 bytes, as on a disk that fills up half way. */
+static int write_until_full(void)
+{
+    const struct rlimit limit = {50000, 50000};
+    char *data = calloc(1, 300000);
+    struct qx_error err;
+    signal(SIGXFSZ, SIG_IGN);
+    if (!data || setrlimit(RLIMIT_FSIZE, &limit) != 0) {
+        return 1;
+    }
+    if (qx_fs_write_atomic("a.txt", data, 300000, &err) != QX_EIO || !strstr(err.text, "a.txt") ||
+        qx_fs_write_atomic("a.txt", data, 60000, &err) != QX_EIO) {
+        return 2; /* the first fails while writing, the second on commit */
+    }
+    free(data);
+    return 0;
+}
+
+static void assert_child_succeeds(int (*fn)(void))
+{
+    int status;
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        _exit(fn());
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void write_cut_half_way_leaves_the_old_file(void **state)
+{
+    (void)state;
+    assert_int_equal(qx_fs_write_atomic("a.txt", "old", 3, NULL), QX_OK);
+    size_t n = n_files(".");
+    assert_child_succeeds(write_until_full);
+    assert_content("a.txt", "old");
+    assert_int_equal(n_files("."), n);
 }
 
 static void long_output_is_complete(void **state)
@@ -295,16 +338,7 @@ static int read_torn_map(void)
 static void a_truncated_map_reads_as_zeros(void **state)
 {
     (void)state;
-    int status;
-    fflush(NULL);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        _exit(read_torn_map());
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_child_succeeds(read_torn_map);
 }
 
 int test_base_fs(void)
@@ -312,6 +346,7 @@ int test_base_fs(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(write_replaces_the_whole_file),
         cmocka_unit_test(failed_write_leaves_the_old_file),
+        cmocka_unit_test(write_cut_half_way_leaves_the_old_file),
         cmocka_unit_test(long_output_is_complete),
         cmocka_unit_test(writes_survive_every_allocation_failure),
         cmocka_unit_test(folders_are_made_and_listed_in_natural_order),
