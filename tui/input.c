@@ -137,7 +137,10 @@ static int tilde_key(int n)
 static size_t control(struct ui_input *in, const unsigned char *p, size_t n, struct ui_event *out)
 {
     size_t i = 0;
-    if (n > 1 && p[0] == '[') { /* Linux console: ESC [ [ A .. E are F1 .. F5 */
+    if (n > 0 && p[0] == '[') { /* Linux console: ESC [ [ A .. E are F1 .. F5 */
+        if (n == 1) {
+            return 0;
+        }
         out->key = p[1] >= 'A' && p[1] <= 'E' ? UI_KEY_F0 + 1 + p[1] - 'A' : UI_KEY_OTHER;
         out->kind = UI_EVENT_KEY;
         return 2;
