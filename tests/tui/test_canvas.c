@@ -25,10 +25,12 @@ static void hostile_names_become_question_marks(void **state)
         {"a\033[2Jb", "a?[2Jb  "},
         {"tab\there", "tab?here"},
         {"\xff\xfe", "??      "},
-        {"\xe2\x82", "??      "},             /* cut off inside a character */
-        {"\xed\xa0\x80", "???     "},         /* a surrogate */
-        {"\xe2\x80\xae" "abc", "?abc    "},   /* right-to-left override */
-        {"e\xcc\x81", "e?      "},            /* combining mark */
+        {"\xe2\x82", "??      "},     /* cut off inside a character */
+        {"\xed\xa0\x80", "???     "}, /* a surrogate */
+        {"\xe2\x80\xae"
+         "abc",
+         "?abc    "},                             /* right-to-left override */
+        {"e\xcc\x81", "e?      "},                /* combining mark */
         {"\xe5\xb1\x82.w", "\xe5\xb1\x82.w    "}, /* two cells wide */
         {"0123456789", "01234567"},
     };

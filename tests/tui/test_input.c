@@ -18,7 +18,9 @@ static void describe(const struct ui_event *e, char *out, size_t cap)
         break;
     case UI_EVENT_MOUSE:
         snprintf(out + n, cap - n, "%s%s:%d,%d ", kind[e->mouse.kind],
-                 e->mouse.kind != UI_MOUSE_WHEEL ? "" : e->mouse.wheel < 0 ? "-up" : "-down",
+                 e->mouse.kind != UI_MOUSE_WHEEL ? ""
+                 : e->mouse.wheel < 0            ? "-up"
+                                                 : "-down",
                  e->mouse.x, e->mouse.y);
         break;
     case UI_EVENT_PASTE:
@@ -74,11 +76,13 @@ static const struct {
     {"\033[<32;230;5M", "drag:229,4 "},
     {"\033[<0;11;5m", "release:10,4 "},
     {"\033[<64;1;1M\033[<65;1;1M", "wheel-up:0,0 wheel-down:0,0 "},
-    {"\033[<35;1;1M", ""},            /* motion without a button */
-    {"\033[<9;;M", ""},               /* nonsense is swallowed whole */
-    {"\033[?1;2c", ""},               /* an answer nobody asked for */
+    {"\033[<35;1;1M", ""}, /* motion without a button */
+    {"\033[<9;;M", ""},    /* nonsense is swallowed whole */
+    {"\033[?1;2c", ""},    /* an answer nobody asked for */
     {"\xc3\xa9", "\xc3\xa9 "},
-    {"\xff" "a", "a "},
+    {"\xff"
+     "a",
+     "a "},
     {"\033]11;rgb:ffff/ffff/ffff\033\\", "ground:ffffff "},
     {"\033]11;rgb:1e1e/20/2e\a", "ground:1e202e "},
     {"\033[200~hi there\033[201~q", "paste:hi there q "},
