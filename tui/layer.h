@@ -49,6 +49,11 @@ struct ui_layer {
         double median, top;
         int n_outliers;
     } strip;
+    struct { /* what integers would do, for a layer in a float format */
+        const struct qx_hist *hist;
+        int64_t n;
+        double db[UI_LADDER_ROWS];
+    } preview;
     double drag_at;                         /* exact position while a drag rounds to cells */
     uint64_t seen_revision, asked_revision; /* of the exact figures */
     int64_t seen_item, asked_item;
@@ -84,7 +89,7 @@ double layer_place_hi(const struct layer_frame *f, struct qx_range range);
 double layer_place_lo(const struct layer_frame *f, struct qx_range range);
 /* Recompute what the frame needs for a plot of w cells: axis, counts, valley, magnets. */
 void layer_update_plots(struct layer_frame *f, int w);
-/* Ladder rows under the current rule. */
+/* Ladder rows under the current rule; for a float format what qx_setting_int would reach. */
 void layer_update_ladder(struct layer_frame *f);
 /* Channel maxima; false when they are not known (no histogram with channels yet). */
 bool layer_update_strip(struct layer_frame *f, const struct qx_units **units);

@@ -94,11 +94,19 @@ struct qx_range layer_range_at(const struct layer_frame *f, double x)
 
 /* ---- the axis ---- */
 
+/* Settings by what a plot depends on: everything but who chose the range. */
+static bool same_setting(const struct qx_setting *a, const struct qx_setting *b)
+{
+    return a->format == b->format && a->bits == b->bits && a->sym == b->sym && a->gran == b->gran &&
+           a->group == b->group && a->scale == b->scale && a->has_range == b->has_range &&
+           a->range.lo == b->range.lo && a->range.hi == b->range.hi;
+}
+
 static bool same_plot(const struct layer_key *a, const struct layer_key *b)
 {
     return a->hist == b->hist && a->n == b->n && a->item == b->item && a->columns == b->columns &&
            a->axis.lo == b->axis.lo && a->axis.hi == b->axis.hi &&
-           qx_setting_equal(&a->setting, &b->setting);
+           same_setting(&a->setting, &b->setting);
 }
 
 /* The setting without what a plot does not depend on. */
@@ -106,8 +114,6 @@ static struct layer_key key_of(const struct layer_frame *f, bool with_range)
 {
     struct layer_key key = {.hist = f->hist, .n = f->stats->n, .item = f->index};
     key.setting = *f->setting;
-    key.setting.calib = NULL;
-    key.setting.param = 0;
     if (!with_range) {
         key.setting.has_range = false;
         key.setting.range = (struct qx_range){0, 0};
@@ -225,6 +231,19 @@ static void update_magnets(struct layer_frame *f)
     }
 }
 
+/* Few values in fine columns are a picture of chance: then a bar takes a whole cell. */
+static void fold_counts(struct layer_frame *f, int columns)
+{
+    struct ui_layer *s = f->state;
+    double below, beyond;
+    bool coarse = f->stats->n < (int64_t)columns * 400;
+    int n = coarse ? columns / 2 : columns;
+    qx_hist_fold(f->hist, s->axis.lo, s->axis.hi, n, s->counts, &below, &beyond);
+    for (int i = columns - 1; coarse && i >= 0; i--) {
+        s->counts[i] = s->counts[i / 2];
+    }
+}
+
 void layer_update_plots(struct layer_frame *f, int w)
 {
     struct ui_layer *s = f->state;
@@ -235,8 +254,7 @@ void layer_update_plots(struct layer_frame *f, int w)
     key.axis = s->axis;
     key.columns = columns;
     if (!same_plot(&key, &s->counts_key)) {
-        double below, beyond;
-        qx_hist_fold(f->hist, s->axis.lo, s->axis.hi, columns, s->counts, &below, &beyond);
+        fold_counts(f, columns);
         s->counts_key = key;
     }
     if (f->is_affine && f->setting->has_range) {
@@ -266,8 +284,54 @@ void layer_update_plots(struct layer_frame *f, int w)
 
 /* ---- ladder ---- */
 
+/* The histogram by channels, asked for only when the screen's own is done: one build at a time. */
+static const struct qx_hist *channel_hist(const struct layer_frame *f)
+{
+    struct qx_setting by_channel = qx_setting_int(8);
+    enum qx_hist_state state;
+    if (f->is_affine && f->setting->gran == QX_GRAN_CHANNEL && f->setting->sym) {
+        return f->hist;
+    }
+    if (f->hist_state != QX_HIST_READY) {
+        return NULL;
+    }
+    return qx_session_hist(f->app->session, f->index, &by_channel, &state);
+}
+
+/* Six threshold searches, about 2 ms together: once per histogram. */
+static void update_preview(struct layer_frame *f)
+{
+    struct ui_layer *s = f->state;
+    const struct qx_hist *hist = f->item->can_quantize ? channel_hist(f) : NULL;
+    int64_t n = hist ? qx_hist_stats(hist)->n : 0;
+    for (int i = 0; i < UI_LADDER_ROWS; i++) {
+        s->ladder[i] = (struct ui_ladder_row){ladder_bits[i], NAN, NAN, NAN};
+    }
+    if (n == 0) {
+        return;
+    }
+    if (s->preview.hist != hist || s->preview.n != n) {
+        s->preview.hist = hist;
+        s->preview.n = n;
+        for (int i = 0; i < UI_LADDER_ROWS; i++) {
+            struct qx_setting setting = qx_setting_int(ladder_bits[i]);
+            struct qx_metrics m;
+            bool known = qx_setting_resolve(&setting, hist, NULL) == QX_OK &&
+                         qx_metric_hist(hist, &setting, &m, NULL) == QX_OK;
+            s->preview.db[i] = !known ? NAN : isnan(m.sqnr_db) ? INFINITY : m.sqnr_db;
+        }
+    }
+    for (int i = 0; i < UI_LADDER_ROWS; i++) {
+        s->ladder[i].db = s->preview.db[i];
+    }
+}
+
 void layer_update_ladder(struct layer_frame *f)
 {
+    if (!f->is_affine) {
+        update_preview(f);
+        return;
+    }
     bool by_hand = !f->setting->calib || strcmp(f->setting->calib->name, "manual") == 0;
     for (int i = 0; i < UI_LADDER_ROWS; i++) {
         struct ui_ladder_row *row = &f->state->ladder[i];
@@ -358,19 +422,10 @@ static void find_outliers(struct ui_layer *s, const struct qx_units *u)
 
 bool layer_update_strip(struct layer_frame *f, const struct qx_units **units)
 {
-    const struct qx_hist *hist = f->hist;
-    if (!hist || f->item->channels.count < 2) {
+    if (!f->hist || f->item->channels.count < 2) {
         return false;
     }
-    if (!f->is_affine || f->setting->gran != QX_GRAN_CHANNEL || !f->setting->sym) {
-        /* Ask for it only when the screen's own histogram is done: one build at a time. */
-        if (f->hist_state != QX_HIST_READY) {
-            return false;
-        }
-        struct qx_setting by_channel = qx_setting_int(8);
-        enum qx_hist_state state;
-        hist = qx_session_hist(f->app->session, f->index, &by_channel, &state);
-    }
+    const struct qx_hist *hist = channel_hist(f);
     const struct qx_units *u = hist ? qx_hist_units(hist) : NULL;
     if (!u || u->n < 2) {
         return false;

@@ -220,7 +220,12 @@ void layer_draw_strip_line(struct layer_frame *f, struct ui_canvas *c, struct ui
 /* The theory in words: the line of uniform rounding noise, the gap to the best codebook. */
 static void draw_theory(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
 {
-    if (!f->hist || !f->setting->has_range || !f->is_affine) {
+    if (!f->is_affine) {
+        ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, "what integers would reach:");
+        ui_put(c, r.x, r.y + 1, r.w, UI_STYLE_DIM, "by channel, T by MSE");
+        return;
+    }
+    if (!f->hist || !f->setting->has_range) {
         return;
     }
     char line[2][96];
@@ -239,7 +244,7 @@ static void draw_theory(struct layer_frame *f, struct ui_canvas *c, struct ui_re
         snprintf(line[0], sizeof(line[0]), "%.1f dB from the best any", gap > 0 ? gap : 0);
         snprintf(line[1], sizeof(line[1]), "%d-bit codebook can do", f->setting->bits);
         int y = r.y + 1;
-        if (r.w >= 48) {
+        if ((int)(strlen(line[0]) + strlen(line[1])) < r.w) {
             ui_printf(c, r.x, y, r.w, UI_STYLE_NORMAL, "%s %s", line[0], line[1]);
         } else {
             ui_put(c, r.x, y, r.w, UI_STYLE_NORMAL, line[0]);
@@ -252,17 +257,8 @@ static void draw_ladder(struct layer_frame *f, struct ui_canvas *c, struct ui_re
 {
     struct ui_layer *s = f->state;
     s->ladder_rect = r;
-    if (!f->is_affine) {
-        ui_put(c, r.x, r.y, r.w, UI_STYLE_HEADER, "bits");
-        ui_printf(c, r.x, r.y + 1, r.w, UI_STYLE_DIM, "%s has no levels to",
-                  f->setting->format->title);
-        ui_put(c, r.x, r.y + 2, r.w, UI_STYLE_DIM, "choose: 2 to 8 gives");
-        ui_put(c, r.x, r.y + 3, r.w, UI_STYLE_DIM, "it that many bits.");
-        s->ladder_rect.w = 0;
-        return;
-    }
     layer_update_ladder(f);
-    struct ui_ladder ladder = {s->ladder, UI_LADDER_ROWS, f->setting->bits};
+    struct ui_ladder ladder = {s->ladder, UI_LADDER_ROWS, f->is_affine ? f->setting->bits : 0};
     ui_ladder_draw(c, r, &ladder, f->app->glyphs);
 }
 
@@ -274,7 +270,11 @@ static void draw_history(struct layer_frame *f, struct ui_canvas *c, struct ui_r
     ui_put(c, r.x, r.y, r.w, UI_STYLE_HEADER, n > 0 ? "edits, newest first" : "no edits yet");
     for (int k = 0; k < r.h - 1 && k < n; k++) {
         const char *text = qx_session_edit_text(f->app->session, k);
-        ui_put(c, r.x, r.y + 1 + k, r.w, k == 0 ? UI_STYLE_NORMAL : UI_STYLE_DIM, text ? text : "");
+        text = text ? text : "";
+        size_t len = strlen(f->item->tensor->name);
+        bool here = strncmp(text, f->item->tensor->name, len) == 0 && text[len] == ':';
+        ui_put(c, r.x, r.y + 1 + k, r.w, here ? UI_STYLE_NORMAL : UI_STYLE_DIM,
+               here ? text + len + 2 : text);
     }
 }
 
@@ -295,10 +295,12 @@ void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     bool wide = r.w >= 40;
     bool has_levels = f->is_affine && f->setting->has_range && f->hist && f->stats->n > 0;
     int figures = f->is_affine ? FIG_COUNT : FIG_COUNT - 2;
+    int ladder = f->item->can_quantize ? UI_LADDER_ROWS + 1 : 0;
+    int theory = has_levels ? (r.w >= 46 ? 2 : 3) : ladder > 0 && !f->is_affine ? 2 : 0;
     struct ui_block blocks[BLOCK_COUNT] = {
-        [BLOCK_FIGURES] = {5 + (wide ? 1 : 0), figures + (wide ? 1 : 0), 0, 0, 0},
-        [BLOCK_LADDER] = {7, 7, 1, 0, 0},
-        [BLOCK_THEORY] = {has_levels ? 3 : 0, has_levels ? (r.w >= 48 ? 2 : 3) : 0, 2, 0, 0},
+        [BLOCK_FIGURES] = {5 + (wide ? 1 : 0), wide ? figures + 1 : 5, 0, 0, 0},
+        [BLOCK_LADDER] = {ladder, ladder, 1, 0, 0},
+        [BLOCK_THEORY] = {theory, theory, 2, 0, 0},
         [BLOCK_RESIDUAL] = {has_levels && wide ? 4 : 0, has_levels && wide ? 6 : 0, 5, 0, 0},
         [BLOCK_CHANNELS] = {wide ? 4 : 0, wide ? 5 : 0, 3, 0, 0},
         [BLOCK_HISTORY] = {wide ? 2 : 0, wide ? 8 : 0, 4, 0, 0},

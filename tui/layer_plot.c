@@ -40,13 +40,17 @@ void layer_draw_title(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     setting_words(f, setting, sizeof(setting));
     layer_threshold_text(f, threshold, sizeof(threshold));
     int used = ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, left) + 3;
-    int w_setting = ui_text_width(setting), w_threshold = ui_text_width(threshold);
-    int x = r.x + r.w - w_threshold;
-    if (x > r.x + used && f->is_affine) {
+    int w_setting = ui_text_width(setting), room = r.w - used - w_setting - 3;
+    if (ui_text_width(threshold) > room && f->in_units && f->setting->has_range) {
+        char value[UI_FIG];
+        snprintf(threshold, sizeof(threshold), "T %s of max",
+                 ui_fig_real(value, f->setting->range.hi, 3));
+    }
+    int w_threshold = ui_text_width(threshold), x = r.x + r.w;
+    if (f->is_affine && w_threshold <= room) {
+        x -= w_threshold;
         ui_put(c, x, r.y, w_threshold, UI_STYLE_HANDLE, threshold);
         x -= 3;
-    } else {
-        x = r.x + r.w;
     }
     if (x - w_setting >= r.x + used) {
         ui_put(c, x - w_setting, r.y, w_setting, UI_STYLE_BOLD, setting);
@@ -136,6 +140,10 @@ void layer_draw_plots(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     int gap = valley > 0 && r.h >= 18 ? 1 : 0;
     s->hist_rect = (struct ui_rect){r.x, r.y, r.w, r.h - legend - valley - gap};
     layer_update_plots(f, r.w);
+    if (gap) {
+        s->hist.unit = "";
+        ui_put_right(c, r.x, r.y + s->hist_rect.h, r.w, UI_STYLE_DIM, layer_unit(f));
+    }
     ui_hist_draw(c, s->hist_rect, &s->hist, f->app->glyphs);
     draw_notes(f, c, s->hist_rect);
     struct ui_rect below = {r.x, r.y + s->hist_rect.h + gap, r.w, valley};
@@ -146,8 +154,9 @@ void layer_draw_plots(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
                               f->t_hi, s->magnets, s->n_magnets};
         s->valley_rect = below;
         ui_valley_draw(c, below, &v, f->app->glyphs);
-        ui_put(c, r.x, below.y + valley - 1, r.w, UI_STYLE_DIM, "error by T");
-        ui_valley_draw(c, below, &v, f->app->glyphs);
+        if (gap) {
+            ui_put(c, r.x, below.y - 1, r.w, UI_STYLE_DIM, "error if T stood there");
+        }
     }
     if (legend) {
         draw_legend(f, c, (struct ui_rect){r.x, r.y + r.h - 1, r.w, 1});
@@ -212,11 +221,9 @@ void layer_draw_residual(struct layer_frame *f, struct ui_canvas *c, struct ui_r
     ui_put(c, r.x, y, r.w, UI_STYLE_DIM, ui_fig_signed(a, by_value ? f->state->axis.lo : -step, 2));
     ui_put_right(c, r.x, y, r.w, UI_STYLE_DIM,
                  ui_fig_signed(b, by_value ? f->state->axis.hi : step, 2));
-    const char *title = by_value                            ? "squared error by value"
-                        : f->app->glyphs == UI_GLYPHS_ASCII ? "residual x - x^"
-                                                            : "residual x − x̂";
-    int w = by_value ? ui_text_width(title) : 14;
-    ui_put(c, r.x + (r.w - w) / 2, y, r.w, UI_STYLE_DIM, by_value ? title : "residual, 2 steps");
+    const char *title = by_value ? "squared error by value" : "residual x - q(x)";
+    int w = ui_text_width(title);
+    ui_put(c, r.x + (r.w - w) / 2, y, w, UI_STYLE_DIM, title);
 }
 
 /* ---- channels ---- */

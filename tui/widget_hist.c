@@ -118,12 +118,11 @@ static void draw_axis(struct ui_canvas *c, struct ui_rect r, const struct ui_his
     }
 }
 
-/* Writes text around cell `at` unless something stands there already; true when written. */
-static bool put_label(struct ui_canvas *c, struct ui_rect r, int y, int at, bool centred,
-                      enum ui_style_id style, const char *text)
+/* Writes text from cell x unless something stands there already; true when written. */
+static bool put_label(struct ui_canvas *c, struct ui_rect r, int y, int x, enum ui_style_id style,
+                      const char *text)
 {
     int len = ui_text_width(text);
-    int x = centred ? at - len / 2 : at;
     x = x + len > r.w ? r.w - len : x;
     x = x < 0 ? 0 : x;
     if (len > r.w) {
@@ -141,6 +140,7 @@ static bool put_label(struct ui_canvas *c, struct ui_rect r, int y, int at, bool
     return true;
 }
 
+/* On the inner side of its handle: the outside belongs to what lies beyond. */
 static void label_threshold(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h,
                             double at, bool held)
 {
@@ -150,7 +150,8 @@ static void label_threshold(struct ui_canvas *c, struct ui_rect r, const struct 
     }
     char text[UI_FIG];
     ui_fig_signed(text, at, 3);
-    put_label(c, r, r.y + plot_rows(r) + 1, x, true, held ? UI_STYLE_HANDLE : UI_STYLE_DIM, text);
+    int start = at > 0 ? x + 1 - ui_text_width(text) : x;
+    put_label(c, r, r.y + plot_rows(r) + 1, start, held ? UI_STYLE_HANDLE : UI_STYLE_DIM, text);
 }
 
 static void label_end(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h, bool right,
@@ -169,19 +170,19 @@ static void label_end(struct ui_canvas *c, struct ui_rect r, const struct ui_his
         } else {
             snprintf(text, sizeof text, "%s %s to %s", ascii ? "<" : "◀", there, here);
         }
-        if (put_label(c, r, y, right ? r.w - ui_text_width(text) : 0, false, UI_STYLE_WARN, text)) {
+        if (put_label(c, r, y, right ? r.w - ui_text_width(text) : 0, UI_STYLE_WARN, text)) {
             return;
         }
         if (right) {
-            snprintf(text, sizeof text, "%s %s", there, ascii ? ">" : "▶");
+            snprintf(text, sizeof(text), "%s %s", there, ascii ? ">" : "▶");
         } else {
-            snprintf(text, sizeof text, "%s %s", ascii ? "<" : "◀", there);
+            snprintf(text, sizeof(text), "%s %s", ascii ? "<" : "◀", there);
         }
-        if (put_label(c, r, y, right ? r.w - ui_text_width(text) : 0, false, UI_STYLE_WARN, text)) {
+        if (put_label(c, r, y, right ? r.w - ui_text_width(text) : 0, UI_STYLE_WARN, text)) {
             return;
         }
     }
-    put_label(c, r, y, right ? r.w - ui_text_width(here) : 0, false, UI_STYLE_DIM, here);
+    put_label(c, r, y, right ? r.w - ui_text_width(here) : 0, UI_STYLE_DIM, here);
 }
 
 void ui_hist_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h,
@@ -202,7 +203,7 @@ void ui_hist_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h
     int zero = ui_axis_cell(&h->axis, r.w, 0);
     int y = r.y + plot_rows(r) + 1;
     if (zero > 0 && zero < r.w - 1) {
-        put_label(c, r, y, zero, true, UI_STYLE_DIM, "0");
+        put_label(c, r, y, zero, UI_STYLE_DIM, "0");
     }
     ui_put(c, r.x, r.y, 12, UI_STYLE_DIM, h->log ? "log count" : "count");
     if (h->unit[0]) {

@@ -1,11 +1,9 @@
 #include "widget_ladder.h"
 
-#include "widget_plot.h"
-
 #include <math.h>
 #include <stdio.h>
 
-enum { W_BITS = 4, W_DB = 6, W_EXTRA = 8, W_BAR_MIN = 6 };
+enum { W_BITS = 4, W_DB = 6, W_EXTRA = 8, W_BAR_MIN = 10 };
 
 static bool any_known(const struct ui_ladder *l, bool best)
 {
@@ -32,6 +30,22 @@ static void put_db(struct ui_canvas *c, int x, int y, int w, enum ui_style_id st
     ui_put_right(c, x, y, w, style, text);
 }
 
+/* A thin bar, and a tick where the best codebook would reach. */
+static void draw_bar(struct ui_canvas *c, int x, int y, int w, double share, double reach,
+                     enum ui_style_id style, enum ui_glyphs glyphs)
+{
+    bool ascii = glyphs == UI_GLYPHS_ASCII;
+    int halves = share > 0 ? (int)lround(share * w * 2) : 0;
+    for (int i = 0; i < w && 2 * i < halves; i++) {
+        bool full = 2 * i + 1 < halves;
+        ui_put(c, x + i, y, 1, style, ascii ? "=" : full ? "━" : "╸");
+    }
+    int tick = (int)(reach * w);
+    if (reach > 0 && tick < w && 2 * tick >= halves) {
+        ui_put(c, x + tick, y, 1, UI_STYLE_DIM, ascii ? ":" : "╎");
+    }
+}
+
 static void draw_row(struct ui_canvas *c, struct ui_rect r, int y, const struct ui_ladder_row *row,
                      bool is_current, double top, bool theory, bool best, enum ui_glyphs glyphs)
 {
@@ -54,10 +68,10 @@ static void draw_row(struct ui_canvas *c, struct ui_rect r, int y, const struct 
             put_db(c, right, y, W_EXTRA, UI_STYLE_DIM, row->theory_db, glyphs);
         }
     }
-    int x = r.x + W_BITS + W_DB;
+    int x = r.x + W_BITS + W_DB + 1;
     double share = isnan(row->db) || !(top > 0) ? 0 : isinf(row->db) ? 1 : row->db / top;
-    ui_bar(c, x, y, right - x, share, is_current ? UI_STYLE_VALUE : UI_STYLE_BAR,
-           is_current ? UI_STYLE_VALUE : UI_STYLE_BAR, glyphs);
+    draw_bar(c, x, y, right - x, share, isnan(row->best_db) ? 0 : row->best_db / top,
+             is_current ? UI_STYLE_HANDLE : UI_STYLE_BAR, glyphs);
 }
 
 void ui_ladder_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_ladder *l,
@@ -68,8 +82,9 @@ void ui_ladder_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_ladde
     bool best = r.w >= base + (theory ? 2 : 1) * W_EXTRA && any_known(l, true);
     double top = 0;
     for (int i = 0; i < l->n; i++) {
-        double db = l->rows[i].db;
+        double db = l->rows[i].db, reach = l->rows[i].best_db;
         top = isfinite(db) && db > top ? db : top;
+        top = isfinite(reach) && reach > top ? reach : top;
     }
     int y = r.y;
     if (r.h > l->n) {
