@@ -32,25 +32,31 @@ static void cells_spread(const double *pre, int i, int q_max, double *q)
         double density = (end - mass_below(pre, from)) / (to - from);
 
         for (int j = (int)from; j < i && j < to; j++) {
-            q[j] += density * (fmin(to, j + 1.0) - fmax(from, j));
+            double left = from > j ? from : j, right = to < j + 1 ? to : j + 1;
+
+            q[j] += density * (right - left);
         }
     }
 }
 
-/* Sum of P log(P / Q), both normalised; total = mass of P. */
-static double divergence(const double *bins, const double *pre, int i, int q_max, double *q)
+/* Sum of -P log Q, both normalised: the divergence but for a constant. total = mass of P. */
+static double cross_entropy(const double *bins, const double *pre, int i, int q_max, double *q)
 {
-    double total = pre[QX_HIST_LIN], sum_q = 1.0 + OUTSIDE * (QX_HIST_LIN - i), kl = 0.0;
+    double total = pre[QX_HIST_LIN], sum_q = 1.0 + OUTSIDE * (QX_HIST_LIN - i);
+    double sum = (total - pre[i]) * log(OUTSIDE), last = -1.0, log_q = 0.0;
 
     cells_spread(pre, i, q_max, q);
-    for (int j = 0; j < QX_HIST_LIN; j++) {
-        double p = bins[j] / total;
-
-        if (p > 0.0) {
-            kl += p * log(p * sum_q / (j < i ? q[j] / total : OUTSIDE));
+    for (int j = 0; j < i; j++) {
+        if (bins[j] == 0.0) {
+            continue;
         }
+        if (q[j] != last) { /* bins within one cell share their density */
+            last = q[j];
+            log_q = log(last / total);
+        }
+        sum += bins[j] * log_q;
     }
-    return kl;
+    return log(sum_q) - sum / total;
 }
 
 static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *scheme,
@@ -67,10 +73,10 @@ static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *
         pre[j + 1] = pre[j] + bins[j];
     }
     for (int i = n_levels; i <= QX_HIST_LIN; i++) {
-        double kl = divergence(bins, pre, i, n_levels - 1, q);
+        double h = cross_entropy(bins, pre, i, n_levels - 1, q);
 
-        if (kl <= least) {
-            least = kl;
+        if (h <= least) {
+            least = h;
             best = i;
         }
     }

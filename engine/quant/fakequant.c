@@ -3,12 +3,15 @@
 #include <stdatomic.h>
 
 #include "base/mem.h"
+#include "kernels/kernels.h"
 #include "quant/scheme.h"
 #include "quant/walk.h"
 
 struct fakequant {
+    const struct qx_walk *walk;
     const struct qx_setting *setting;
     const struct qx_unit *units; /* NULL for FLOAT formats */
+    const struct qxk_table *kernels;
     float *out;
     int16_t *codes;
     atomic_int_least64_t n_nonfinite;
@@ -18,18 +21,15 @@ static void affine_run(void *arg, const struct qx_run *run)
 {
     struct fakequant *f = arg;
     const struct qx_qparams *q = &f->units[run->unit].q;
-    float *out = f->out + run->first;
-    int64_t bad = 0;
+    struct qxk_affine affine = qx_affine_of(q);
+    float buf[QX_RUN_MAX], *y = f->walk->is_transposed ? buf : f->out + run->first;
+    int64_t bad = f->kernels->fakequant(run->x, (size_t)run->n, &affine, y);
 
-    for (int64_t i = 0; i < run->n; i++) {
-        bool is_bad = !isfinite(run->x[i]);
-        float k = is_bad ? 0.0f : qx_offset_code(q, run->x[i]);
-
-        bad += is_bad;
-        out[i] = k * q->scale;
-        if (f->codes) {
-            f->codes[run->first + i] = (int16_t)((int)k + q->zero);
-        }
+    for (int64_t i = 0; y == buf && i < run->n; i++) {
+        f->out[qx_run_index(f->walk, run, i)] = y[i];
+    }
+    for (int64_t i = 0; f->codes && i < run->n; i++) {
+        f->codes[qx_run_index(f->walk, run, i)] = (int16_t)qx_quantize(q, run->x[i]);
     }
     if (bad > 0) {
         atomic_fetch_add(&f->n_nonfinite, bad);
@@ -58,7 +58,8 @@ enum qx_status qx_fakequant(const struct qx_tensor *t, struct qx_channels channe
                             float *out, int16_t *codes, int64_t *n_nonfinite, struct qx_error *err)
 {
     struct qx_walk walk = qx_walk_of(t, channels, s);
-    struct fakequant f = {.setting = s, .out = out, .codes = codes};
+    struct fakequant f = {
+        .walk = &walk, .setting = s, .kernels = qxk_get(), .out = out, .codes = codes};
     struct qx_unit *units = NULL;
     enum qx_status st = qx_setting_ready(s, err);
 

@@ -11,37 +11,62 @@
 
 struct tile_sums {
     struct qx_error_sums e;
+    uint32_t codes[2][QX_CODES_MAX]; /* two, so that equal neighbours do not wait for each other */
     int64_t n_nonfinite;
 };
 
 struct exact {
     const struct qx_setting *setting;
     const struct qx_unit *units; /* NULL for FLOAT formats */
+    const struct qxk_table *kernels;
     struct tile_sums *tiles;
 };
 
-/* x coded as y, clamped to lo..hi first for the clipping share; y_lo, y_hi: codes of the ends. */
-static inline void value_add(struct qx_error_sums *e, double x, double y, struct qx_range clip,
-                             double y_lo, double y_hi)
+static void errors_add(struct tile_sums *tile, const struct qxk_error *k)
 {
-    double err = y - x, round = err;
+    tile->e.n += (double)k->n;
+    tile->e.sq_x += k->sxx;
+    tile->e.sq_y += k->syy;
+    tile->e.xy += k->sxy;
+    tile->e.sq_err += k->sse;
+    tile->e.abs_err += k->sae;
+    tile->e.bias += k->se;
+    tile->e.sq_round += k->sse;
+    tile->n_nonfinite += k->n_nonfinite;
+}
 
-    e->sq_x += x * x;
-    e->sq_y += y * y;
-    e->xy += x * y;
-    e->sq_err += err * err;
-    e->abs_err += fabs(err);
-    e->bias += err;
-    if (x < clip.lo) {
-        e->clipped_low += 1.0;
-        e->sq_clip += (clip.lo - x) * (clip.lo - x);
-        round = y_lo - clip.lo;
-    } else if (x > clip.hi) {
-        e->clipped_high += 1.0;
-        e->sq_clip += (x - clip.hi) * (x - clip.hi);
-        round = y_hi - clip.hi;
+/* Move the error of one value beyond an end from rounding to clipping: `end` is coded as y_end. */
+static void clipped_add(struct qx_error_sums *e, double *count, double x, double y, double end,
+                        double y_end)
+{
+    *count += 1.0;
+    e->sq_clip += (end - x) * (end - x);
+    e->sq_round += (y_end - end) * (y_end - end) - (y - x) * (y - x);
+}
+
+static void clips_add(struct qx_error_sums *e, const struct qx_run *run, const struct qx_unit *u)
+{
+    const struct qx_qparams *q = &u->q;
+    double lo = u->clip.lo, hi = u->clip.hi;
+    double y_lo = (double)(qx_offset_code(q, (float)lo) * q->scale);
+    double y_hi = (double)(qx_offset_code(q, (float)hi) * q->scale);
+
+    for (int64_t i = 0; i < run->n; i++) {
+        double x = (double)run->x[i];
+
+        if (x >= lo && x <= hi) {
+            continue;
+        }
+        if (isfinite(x)) {
+            double y = (double)(qx_offset_code(q, run->x[i]) * q->scale);
+
+            if (x < lo) {
+                clipped_add(e, &e->clipped_low, x, y, lo, y_lo);
+            } else {
+                clipped_add(e, &e->clipped_high, x, y, hi, y_hi);
+            }
+        }
     }
-    e->sq_round += round * round;
 }
 
 static void affine_run(void *arg, const struct qx_run *run)
@@ -49,23 +74,18 @@ static void affine_run(void *arg, const struct qx_run *run)
     struct exact *exact = arg;
     struct tile_sums *tile = &exact->tiles[run->tile];
     const struct qx_unit *unit = &exact->units[run->unit];
-    const struct qx_qparams *q = &unit->q;
-    double y_lo = (double)(qx_offset_code(q, (float)unit->clip.lo) * q->scale);
-    double y_hi = (double)(qx_offset_code(q, (float)unit->clip.hi) * q->scale);
-    double *codes = tile->e.codes + (q->zero - q->qmin);
+    struct qxk_affine affine = qx_affine_of(&unit->q);
+    uint8_t codes[QX_RUN_MAX], base = (uint8_t)unit->q.qmin;
+    struct qxk_error errors;
 
+    exact->kernels->error_affine(run->x, (size_t)run->n, &affine, &errors);
+    errors_add(tile, &errors);
+    exact->kernels->quantize(run->x, (size_t)run->n, &affine, codes);
     for (int64_t i = 0; i < run->n; i++) {
-        float x = run->x[i], k;
-
-        if (!isfinite(x)) {
-            tile->n_nonfinite++;
-            continue;
-        }
-        k = qx_offset_code(q, x);
-        codes[(int)k] += 1.0;
-        tile->e.n += 1.0;
-        value_add(&tile->e, (double)x, (double)(k * q->scale), unit->clip, y_lo, y_hi);
+        tile->codes[i & 1][(uint8_t)(codes[i] - base)]++;
     }
+    tile->e.codes[unit->q.zero - unit->q.qmin] -= (double)errors.n_nonfinite; /* counted there */
+    clips_add(&tile->e, run, unit);
 }
 
 static void float_run(void *arg, const struct qx_run *run)
@@ -74,17 +94,22 @@ static void float_run(void *arg, const struct qx_run *run)
     struct tile_sums *tile = &exact->tiles[run->tile];
     const struct qx_format *format = exact->setting->format;
     double max = (double)format->max;
-    struct qx_range clip = {-max, max};
+    struct qxk_error errors;
+    float y[QX_RUN_MAX];
 
     for (int64_t i = 0; i < run->n; i++) {
-        float x = run->x[i];
+        y[i] = isfinite(run->x[i]) ? format->round(run->x[i]) : 0.0f;
+    }
+    exact->kernels->error_f32(run->x, y, (size_t)run->n, &errors);
+    errors_add(tile, &errors);
+    for (int64_t i = 0; i < run->n; i++) {
+        double x = (double)run->x[i];
 
-        if (!isfinite(x)) {
-            tile->n_nonfinite++;
-            continue;
+        if (x > max && isfinite(x)) {
+            clipped_add(&tile->e, &tile->e.clipped_high, x, max, max, max);
+        } else if (x < -max && isfinite(x)) {
+            clipped_add(&tile->e, &tile->e.clipped_low, x, -max, -max, -max);
         }
-        tile->e.n += 1.0;
-        value_add(&tile->e, (double)x, (double)format->round(x), clip, -max, max);
     }
 }
 
@@ -109,7 +134,7 @@ enum qx_status qx_metric_exact(const struct qx_tensor *t, struct qx_channels cha
 {
     struct qx_walk walk = qx_walk_of(t, channels, s);
     int64_t n_tiles = qx_walk_tiles(&walk);
-    struct exact exact = {.setting = s};
+    struct exact exact = {.setting = s, .kernels = qxk_get()};
     struct qx_unit *units = NULL;
     struct tile_sums total = {0};
     enum qx_status st = qx_setting_ready(s, err);
@@ -131,9 +156,15 @@ enum qx_status qx_metric_exact(const struct qx_tensor *t, struct qx_channels cha
     }
     if (st == QX_OK) {
         for (int64_t i = 0; i < n_tiles; i++) {
-            qx_error_sums_add(&total.e, &exact.tiles[i].e);
-            total.n_nonfinite += exact.tiles[i].n_nonfinite;
+            struct tile_sums *tile = &exact.tiles[i];
+
+            for (int q = 0; q < QX_CODES_MAX; q++) {
+                tile->e.codes[q] += (double)tile->codes[0][q] + (double)tile->codes[1][q];
+            }
+            qx_error_sums_add(&total.e, &tile->e);
+            total.n_nonfinite += tile->n_nonfinite;
         }
+        total.e.sq_round = fmax(total.e.sq_round, 0.0);
         qx_error_sums_finish(&total.e, units ? qx_setting_n_codes(s) : 0, out);
         if (units) {
             scale_extremes(units, qx_setting_units(s, channels), out);

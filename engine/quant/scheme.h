@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "kernels/kernels.h"
 #include "qx/quant.h"
 
 /* Offset code k = q - z of a finite x: clamp(rint(x / s) + z) - z, ties to even. Never -0. */
@@ -14,6 +15,12 @@ static inline float qx_offset_code(const struct qx_qparams *p, float x)
 
     q = q < lo ? lo : q > hi ? hi : q;
     return q - zero;
+}
+
+/* The same for the kernels. */
+static inline struct qxk_affine qx_affine_of(const struct qx_qparams *p)
+{
+    return (struct qxk_affine){p->scale, (float)p->zero, (float)p->qmin, (float)p->qmax};
 }
 
 /* Codes of a setting: 2^bits for asymmetric, one less for symmetric. */

@@ -8,43 +8,71 @@
 #include "base/mem.h"
 #include "quant/scheme.h"
 
-enum { TILE = 1 << 18, BLOCK = 1 << 12 };
+enum {
+    TILE = 1 << 18,
+    BLOCK = QX_RUN_MAX,
+    SIDE = 64,      /* rows and values across of a transposed block */
+    SHORT_RUN = 16, /* contiguous runs below this are worth transposing */
+};
 
 struct qx_walk qx_walk_of(const struct qx_tensor *t, struct qx_channels channels,
                           const struct qx_setting *s)
 {
     struct qx_hist_spec spec = qx_setting_spec(s, channels);
+    bool is_transposed = spec.gran != QX_GRAN_TENSOR && channels.count > 1 && channels.outer > 1 &&
+                         channels.inner < SHORT_RUN;
 
-    return (struct qx_walk){t, channels, spec.gran, spec.group};
+    return (struct qx_walk){t, channels, spec.gran, spec.group, is_transposed};
+}
+
+/* Rows (outer positions) of a tile of a transposed pass. */
+static int64_t tile_rows(const struct qx_walk *w)
+{
+    int64_t row = w->channels.count * w->channels.inner;
+
+    return row > TILE / SIDE ? SIDE : TILE / row / SIDE * SIDE;
 }
 
 int64_t qx_walk_tiles(const struct qx_walk *w)
 {
+    if (w->is_transposed) {
+        return (w->channels.outer + tile_rows(w) - 1) / tile_rows(w);
+    }
     return (w->tensor->numel + TILE - 1) / TILE;
 }
 
-/* Unit of element pos, and how many values from there on (at most n) stay in it. */
-static int64_t run_at(const struct qx_walk *w, int64_t pos, int64_t n, int64_t *unit)
+static int64_t smaller(int64_t a, int64_t b)
 {
-    int64_t inner = w->channels.inner, i, oc, in_channel, per_channel, run;
+    return a < b ? a : b;
+}
+
+/* Unit of value pos of a channel, and how many values from there on (at most n) stay in it. */
+static int64_t unit_run(const struct qx_walk *w, int64_t channel, int64_t pos, int64_t n,
+                        int64_t *unit)
+{
+    int64_t per_channel = w->channels.outer * w->channels.inner;
+
+    if (w->gran != QX_GRAN_GROUP) {
+        *unit = channel;
+        return n;
+    }
+    *unit = channel * ((per_channel + w->group - 1) / w->group) + pos / w->group;
+    return smaller(n, w->group - pos % w->group);
+}
+
+/* The same for element `first` of the tensor and the elements after it in storage. */
+static int64_t run_at(const struct qx_walk *w, int64_t first, int64_t n, int64_t *unit)
+{
+    int64_t inner = w->channels.inner, i, oc;
 
     *unit = 0;
     if (w->gran == QX_GRAN_TENSOR) {
         return n;
     }
-    i = pos % inner;
-    oc = pos / inner;
-    *unit = oc % w->channels.count;
-    run = inner - i;
-    if (w->gran == QX_GRAN_GROUP) {
-        in_channel = oc / w->channels.count * inner + i;
-        per_channel = w->channels.outer * inner;
-        *unit = *unit * ((per_channel + w->group - 1) / w->group) + in_channel / w->group;
-        if (run > w->group - in_channel % w->group) {
-            run = w->group - in_channel % w->group;
-        }
-    }
-    return run < n ? run : n;
+    i = first % inner;
+    oc = first / inner;
+    return unit_run(w, oc % w->channels.count, oc / w->channels.count * inner + i,
+                    smaller(n, inner - i), unit);
 }
 
 struct pass {
@@ -67,30 +95,97 @@ static void block_runs(const struct pass *p, const float *x, int64_t first, int6
     }
 }
 
-static void tile_pass(void *arg, int64_t tile, int worker)
+/* Read n values from `first`; false when the pass is over (cancelled or failed). */
+static bool pass_read(struct pass *p, int64_t first, int64_t n, float *x)
 {
-    struct pass *p = arg;
-    int64_t pos = tile * TILE, end = pos + TILE;
+    enum qx_status st = QX_ECANCELLED;
+
+    if (atomic_load(&p->status) != QX_OK) {
+        return false;
+    }
+    if (!qx_cancel_test(p->ctl)) {
+        st = qx_tensor_read(p->walk->tensor, first, n, x, NULL);
+    }
+    if (st != QX_OK) {
+        atomic_store(&p->status, (int)st);
+        return false;
+    }
+    qx_ctl_add(p->ctl, n);
+    return true;
+}
+
+static void tile_contiguous(struct pass *p, int64_t tile)
+{
+    int64_t pos = tile * TILE, end = smaller(pos + TILE, p->walk->tensor->numel);
     float x[BLOCK];
 
-    (void)worker;
-    if (end > p->walk->tensor->numel) {
-        end = p->walk->tensor->numel;
-    }
-    while (pos < end && atomic_load(&p->status) == QX_OK) {
-        int64_t n = end - pos < BLOCK ? end - pos : BLOCK;
-        enum qx_status st = QX_ECANCELLED;
+    while (pos < end) {
+        int64_t n = smaller(end - pos, BLOCK);
 
-        if (!qx_cancel_test(p->ctl)) {
-            st = qx_tensor_read(p->walk->tensor, pos, n, x, NULL);
-        }
-        if (st != QX_OK) {
-            atomic_store(&p->status, (int)st);
+        if (!pass_read(p, pos, n, x)) {
             return;
         }
         block_runs(p, x, pos, n, tile);
-        qx_ctl_add(p->ctl, n);
         pos += n;
+    }
+}
+
+/* A block of n_rows rows of n_channels channels from row, channel; false when the pass is over. */
+static bool block_transposed(struct pass *p, int64_t row, int64_t n_rows, int64_t channel,
+                             int64_t n_channels, int64_t tile)
+{
+    const struct qx_walk *w = p->walk;
+    int64_t inner = w->channels.inner, across = n_channels * inner;
+    float block[SIDE * SIDE], x[SIDE * SHORT_RUN];
+
+    for (int64_t r = 0; r < n_rows; r++) {
+        int64_t first = ((row + r) * w->channels.count + channel) * inner;
+
+        if (!pass_read(p, first, across, block + r * across)) {
+            return false;
+        }
+    }
+    for (int64_t c = 0; c < n_channels; c++) {
+        struct qx_run run = {.channel = channel + c, .tile = tile};
+
+        for (int64_t k = 0; k < n_rows * inner; k++) {
+            x[k] = block[k / inner * across + c * inner + k % inner];
+        }
+        for (int64_t k = 0; k < n_rows * inner; k += run.n) {
+            run.x = x + k;
+            run.pos = row * inner + k;
+            run.n = unit_run(w, run.channel, run.pos, n_rows * inner - k, &run.unit);
+            p->fn(p->arg, &run);
+        }
+    }
+    return true;
+}
+
+static void tile_transposed(struct pass *p, int64_t tile)
+{
+    const struct qx_channels *c = &p->walk->channels;
+    int64_t row = tile * tile_rows(p->walk);
+    int64_t end = smaller(row + tile_rows(p->walk), c->outer), width = SIDE / c->inner;
+
+    for (; row < end; row += SIDE) {
+        for (int64_t ch = 0; ch < c->count; ch += width) {
+            if (!block_transposed(p, row, smaller(SIDE, end - row), ch,
+                                  smaller(width, c->count - ch), tile)) {
+                return;
+            }
+        }
+    }
+}
+
+static void tile_pass(void *arg, int64_t tile, int worker)
+{
+    struct pass *p = arg;
+
+    (void)worker;
+    if (p->walk->is_transposed) {
+        tile_transposed(p, tile);
+    } else {
+        tile_contiguous(p, tile);
     }
 }
 

@@ -1,7 +1,8 @@
 /* Private to floor 4: element-wise passes over a tensor, unit by unit, tile by tile.
  *
- * A pass cuts the tensor into tiles of a fixed size in storage order, reads each tile in blocks, and
- * hands out runs: consecutive values of one unit. Tiles never depend on the number of threads. */
+ * A pass cuts the tensor into tiles of a fixed size, reads each tile in blocks, and hands out runs:
+ * values of one unit. Where a channel's values lie apart in storage ([in, out] weights), blocks are
+ * transposed first, so that runs stay long. Tiles never depend on the number of threads. */
 #ifndef QX_QUANT_WALK_H
 #define QX_QUANT_WALK_H
 
@@ -9,11 +10,14 @@
 #include "qx/job.h"
 #include "qx/quant.h"
 
-/* One run: n values x[0..n-1] at element index `first`, all of `unit`. */
+enum { QX_RUN_MAX = 4096 };
+
+/* One run: n <= QX_RUN_MAX values, all of `unit`. */
 struct qx_run {
     const float *x;
-    int64_t first, n, unit;
-    int64_t tile;
+    int64_t n, unit, tile;
+    int64_t first;        /* element index of x[0], contiguous passes */
+    int64_t channel, pos; /* transposed passes: x[0] is value pos of the channel */
 };
 typedef void qx_run_fn(void *arg, const struct qx_run *run);
 
@@ -22,7 +26,19 @@ struct qx_walk {
     struct qx_channels channels;
     enum qx_gran gran; /* QX_GRAN_TENSOR: one unit 0 */
     int64_t group;
+    bool is_transposed;
 };
+
+/* Element index of x[k]. */
+static inline int64_t qx_run_index(const struct qx_walk *w, const struct qx_run *run, int64_t k)
+{
+    int64_t inner = w->channels.inner, pos = run->pos + k;
+
+    if (!w->is_transposed) {
+        return run->first + k;
+    }
+    return (pos / inner * w->channels.count + run->channel) * inner + pos % inner;
+}
 
 struct qx_walk qx_walk_of(const struct qx_tensor *t, struct qx_channels channels,
                           const struct qx_setting *s);

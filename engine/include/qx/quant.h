@@ -113,8 +113,9 @@ int qx_setting_levels(const struct qx_setting *s, double *out, int cap);
 
 /* Quantize-dequantize: out[numel] = x^ of every value, storage order. The range must be resolved.
  * Non-finite values become 0 and are counted in *n_nonfinite (NULL allowed). codes (NULL allowed):
- * [numel] stored codes, affine kind only (FLOAT formats leave it alone). QX_EDATA when the range is missing; QX_ECANCELLED. Result independent of the
- * number of threads. */
+ * [numel] stored codes, affine kind only (FLOAT formats leave it alone).
+ * ctl->done grows by the values read: numel, twice that for channel and group. QX_EDATA when the
+ * range is missing; QX_ECANCELLED. Result independent of the number of threads. */
 struct qx_pool;
 enum qx_status qx_fakequant(const struct qx_tensor *t, struct qx_channels channels,
                             const struct qx_setting *s, struct qx_pool *pool, struct qx_ctl *ctl,
