@@ -81,8 +81,8 @@ enum qx_status qx_session_run_metrics(struct qx_session *s, int64_t item, struct
     return status;
 }
 
-enum qx_status qx_session_run_stats(struct qx_session *s, int64_t item, struct qx_ctl *ctl,
-                                    struct qx_stats *out, struct qx_error *err)
+enum qx_status qx_session_run_hist(struct qx_session *s, int64_t item, struct qx_ctl *ctl,
+                                   struct qx_hist **out, struct qx_error *err)
 {
     const struct qx_item *it = &s->items.v[item];
     const struct qx_hist *hist;
@@ -94,8 +94,20 @@ enum qx_status qx_session_run_stats(struct qx_session *s, int64_t item, struct q
     plain.gran = QX_GRAN_TENSOR;
     enum qx_status status = item_hist(s, item, &plain, ctl, &hist, err);
     if (status == QX_OK) {
-        *out = *qx_hist_stats(hist);
+        *out = qx_hist_ref((struct qx_hist *)(uintptr_t)hist);
         qx_model_dontneed(s->model, it->tensor);
+    }
+    return status;
+}
+
+enum qx_status qx_session_run_stats(struct qx_session *s, int64_t item, struct qx_ctl *ctl,
+                                    struct qx_stats *out, struct qx_error *err)
+{
+    struct qx_hist *hist;
+    enum qx_status status = qx_session_run_hist(s, item, ctl, &hist, err);
+    if (status == QX_OK) {
+        *out = *qx_hist_stats(hist);
+        qx_hist_unref(hist);
     }
     return status;
 }
