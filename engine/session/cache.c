@@ -164,6 +164,7 @@ static void entry_put(struct qx_cache *c, struct qx_cache_entry *e, struct qx_hi
     e->hist = hist;
     e->state = state;
     e->bytes = qx_hist_bytes(hist);
+    e->used = ++c->clock; /* the host shall see it once */
     c->bytes += e->bytes;
 }
 

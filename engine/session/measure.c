@@ -349,13 +349,37 @@ bool qx_session_auto_measure(const struct qx_session *s)
     return s->measure.is_auto;
 }
 
+/* A snapshot taken before its calibrators had chosen lets them choose now. False when histograms for
+ * that are still to come. */
+static bool a_is_resolved(struct qx_session *s)
+{
+    bool all = true, changed = false;
+    for (int64_t i = 0; i < s->items.n; i++) {
+        struct qx_setting *set = &s->a.set[i];
+        if (!s->measure.is_layer[i] || !qx_setting_open(set)) {
+            continue;
+        }
+        struct qx_hist_spec spec = qx_setting_spec(set, s->items.v[i].channels);
+        const struct qx_cache_entry *e = qx_cache_want(s, i, &spec);
+        bool done =
+            e && (e->state == QX_HIST_FAILED || /* measuring will say why */
+                  (e->state == QX_HIST_READY && qx_setting_resolve(set, e->hist, NULL) == QX_OK));
+        all = all && done;
+        changed = changed || done;
+    }
+    if (changed) {
+        qx_measure_a_touched(s);
+    }
+    return all;
+}
+
 const struct qx_eval_result *qx_session_result(struct qx_session *s, enum qx_which which)
 {
     struct qx_measure *m = &s->measure;
-    uint64_t key = which == QX_WHICH_FP32 ? m->key_fp32 : which == QX_WHICH_A ? m->key_a : m->key_b;
-    if (!qx_measure_can(s) || (which == QX_WHICH_A && !s->has_a)) {
+    if (!qx_measure_can(s) || (which == QX_WHICH_A && (!s->has_a || !a_is_resolved(s)))) {
         return NULL;
     }
+    uint64_t key = which == QX_WHICH_FP32 ? m->key_fp32 : which == QX_WHICH_A ? m->key_a : m->key_b;
     const struct qx_eval_result *r = qx_measure_find(m, key);
     if (r || key == m->failed_key || key == m->refused_key) {
         return r;

@@ -275,11 +275,12 @@ enum qx_status qx_patch_apply(const struct qx_patch *patch, const struct qx_sett
     }
     struct qx_setting s = base;
     apply_fields(patch, &s);
-    enum qx_status status = qx_setting_check(&s, NULL);
+    struct qx_setting fields = s; /* the range comes after */
+    fields.has_range = false;
+    struct qx_error why;
+    enum qx_status status = qx_setting_check(&fields, &why);
     if (status != QX_OK) {
-        status = qx_setting_check(&s, err);
-        qx_error_context(err, "%s", name);
-        return status;
+        return qx_fail_at(err, status, NULL, name, -1, "'%s': %s", name, why.text);
     }
     status = choose_range(patch, &base, bounds, name, &s, err);
     if (status == QX_OK) {
