@@ -1,0 +1,8 @@
+#include "test_session.h"
+
+int main(void)
+{
+    int n_failed = test_session_recipe() + test_session_undo() + test_session_jobs() +
+                   test_session_files() + test_session_faults();
+    return n_failed == 0 ? 0 : 1;
+}
