@@ -99,6 +99,11 @@ static void draw_side(struct ui_app *app, struct ui_canvas *c, struct ui_rect r,
     ui_put(c, r.x, r.y, r.w, style, line);
     enum qx_hist_state state;
     const struct qx_hist *hist = qx_session_hist(app->session, app->cursor, s, &state);
+    bool open = s->format->kind == QX_FORMAT_AFFINE && !s->has_range;
+    if (open) {
+        ui_put(c, r.x, r.y + 1, r.w, UI_STYLE_DIM, "choosing the threshold");
+        return;
+    }
     if (!hist || qx_hist_stats(hist)->n == 0 || r.h < 3) {
         ui_put(c, r.x, r.y + 1, r.w, UI_STYLE_DIM,
                hist                      ? "no finite values"

@@ -173,10 +173,12 @@ static void collect(struct ui_app *app, struct help_state *s)
             if (global != (everywhere == 1) || !ui_command_in(cmd, view)) {
                 continue;
             }
-            add_row(app, s, (struct help_row){cmd, NULL});
+            if (!has_choices(cmd)) {
+                add_row(app, s, (struct help_row){cmd, NULL});
+            }
             for (int k = 0; has_choices(cmd) && k < app->keymap.n; k++) {
                 const struct ui_binding *b = &app->keymap.binding[k];
-                if (b->cmd == cmd && b->n > 1) {
+                if (b->cmd == cmd && b->keys[0] < UI_KEY_F0) { /* function keys are aliases */
                     add_row(app, s, (struct help_row){cmd, b});
                 }
             }
