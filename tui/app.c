@@ -63,6 +63,7 @@ bool ui_app_init(struct ui_app *app, struct qx_session *session, int w, int h)
     app->explain = -1;
     app->page = h > 6 ? h - 6 : 1;
     app->log_counts = true;
+    app->diff_only = true;
     snprintf(app->theme, sizeof(app->theme), "dark");
     for (int i = 0; i < ui_view_count(); i++) {
         size_t size = ui_view_at(i)->state_size;

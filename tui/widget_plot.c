@@ -195,7 +195,8 @@ void ui_spark(char *out, const double *v, int n, int w, double top, enum ui_glyp
             out[at++] = ascii_ramp[top > 0 ? dots_of(largest / top, 4) : 0];
             out[at] = '\0';
         } else {
-            const char *glyph = eighths[top > 0 ? dots_of(largest / top, 8) : 0];
+            /* Seven eighths: neighbouring rows of a list do not run into each other. */
+            const char *glyph = eighths[top > 0 ? dots_of(largest / top, 7) : 0];
             size_t len = strlen(glyph);
             memcpy(out + at, glyph, len + 1);
             at += len;
