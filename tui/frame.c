@@ -43,6 +43,7 @@ static const char *hint_key(struct ui_app *app, enum ui_cmd cmd, char *buf, size
     case UI_CMD_BITS:
         return "2-8";
     case UI_CMD_NUDGE:
+    case UI_CMD_THRESHOLD:
         return ascii ? "<>" : "\u2190\u2192";
     case UI_CMD_UP:
     case UI_CMD_DOWN:
@@ -119,11 +120,31 @@ static bool toast_is_up(const struct ui_app *app)
     return app->toast[0] && app->now_ms - app->toast_ms < TOAST_MS;
 }
 
+/* Long texts (a command line to copy, an error with its remedy) take more rows, upwards. */
 static void draw_line(struct ui_app *app, struct ui_canvas *c, enum ui_style_id style,
                       const char *text)
 {
-    ui_fill(c, (struct ui_rect){0, app->h - 2, app->w, 1}, style, " ");
-    ui_put(c, 1, app->h - 2, app->w - 2, style, text);
+    enum { MOST_ROWS = 4 };
+    const char *start[MOST_ROWS + 1] = {text};
+    int room = app->w - 2, n = 0;
+    while (n < MOST_ROWS && *start[n]) {
+        const char *p = start[n], *space = NULL;
+        int used = 0;
+        while (*p && used < room) {
+            space = *p == ' ' ? p : space;
+            used += (*p & 0xc0) != 0x80;
+            p++;
+        }
+        start[n + 1] = *p && space ? space + 1 : p;
+        n++;
+    }
+    for (int i = 0; i < n; i++) {
+        char row[400];
+        int y = app->h - 1 - n + i;
+        snprintf(row, sizeof(row), "%.*s", (int)(start[i + 1] - start[i]), start[i]);
+        ui_fill(c, (struct ui_rect){0, y, app->w, 1}, style, " ");
+        ui_put(c, 1, y, room, style, row);
+    }
 }
 
 static void draw_status(struct ui_app *app, struct ui_canvas *c)

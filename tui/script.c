@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SETTLE_MS = 600000 };
+
 bool ui_record_open(struct ui_app *app, const char *path)
 {
     app->record = fopen(path, "w");
@@ -104,7 +106,7 @@ bool ui_script_line(struct ui_app *app, const char *line, char *why, size_t cap)
     }
     if (len == 6 && strncmp(text, "settle", len) == 0) {
         if (app->session) {
-            qx_session_settle(app->session, 60000);
+            qx_session_settle(app->session, SETTLE_MS);
             ui_news(app, ~0u);
         }
         return true;
@@ -114,6 +116,20 @@ bool ui_script_line(struct ui_app *app, const char *line, char *why, size_t cap)
         return false;
     }
     return true;
+}
+
+/* A command that is refused while histograms are built gets a second chance when they are there. */
+static bool patient_line(struct ui_app *app, const char *line, char *why, size_t cap)
+{
+    if (ui_script_line(app, line, why, cap)) {
+        return true;
+    }
+    if (!app->session || qx_session_idle(app->session)) {
+        return false;
+    }
+    qx_session_settle(app->session, SETTLE_MS);
+    ui_news(app, ~0u);
+    return ui_script_line(app, line, why, cap);
 }
 
 enum qx_status ui_script_play(struct ui_app *app, const char *path, struct qx_error *err)
@@ -130,7 +146,7 @@ enum qx_status ui_script_play(struct ui_app *app, const char *path, struct qx_er
     char line[512], why[300];
     enum qx_status status = QX_OK;
     for (int number = 1; status == QX_OK && fgets(line, sizeof(line), f); number++) {
-        if (!ui_script_line(app, line, why, sizeof(why))) {
+        if (!patient_line(app, line, why, sizeof(why))) {
             e.status = status = QX_EFORMAT;
             e.line = number;
             snprintf(e.text, sizeof(e.text), "command log '%.150s', line %d: %.280s", path, number,
