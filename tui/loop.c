@@ -24,19 +24,22 @@ int64_t ui_now_ms(void)
 
 /* ---- signals ---- */
 
+static void (*restore_terminal)(void);
+
 static void on_fatal(int sig, siginfo_t *info, void *context)
 {
     (void)context;
     if (sig == SIGBUS && qx_map_fault(info->si_addr)) {
         return; /* the model's file shrank: zeros are read and the tensor is flagged */
     }
-    ui_term_emergency();
+    restore_terminal();
     signal(sig, SIG_DFL);
     raise(sig);
 }
 
-void ui_loop_guard(void)
+void ui_loop_guard(void (*emergency)(void))
 {
+    restore_terminal = emergency;
     static char stack[16384];
     stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
     sigaltstack(&alternate, NULL);

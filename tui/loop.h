@@ -31,7 +31,7 @@ bool ui_loop_begin(struct ui_loop *l, struct ui_app *app, struct ui_term *term, 
 bool ui_loop_turn(struct ui_loop *l, int max_wait_ms);
 void ui_loop_end(struct ui_loop *l);
 /* Restore the terminal on SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, then die of the signal. */
-void ui_loop_guard(void);
+void ui_loop_guard(void (*emergency)(void));
 int64_t ui_now_ms(void); /* monotonic */
 
 #endif

@@ -1,4 +1,5 @@
 /* qexplore: a verb, or the explorer. */
+#include "term.h"
 #include "ui.h"
 #include "verb.h"
 
@@ -33,5 +34,6 @@ int main(int argc, char **argv)
     if (args.n_positional > 1) {
         return ui_usage_error(&args, "one model at a time, not '%s' too", args.positional[1]);
     }
-    return ui_run(&args);
+    static const struct ui_terminal terminal = {ui_term_curses, ui_term_emergency};
+    return ui_run(&args, &terminal);
 }

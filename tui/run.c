@@ -88,16 +88,17 @@ static int no_terminal(const struct ui_args *args)
     return info->run(args);
 }
 
-static int explore(struct ui_loop *l, struct ui_app *app, const struct ui_args *args)
+static int explore(struct ui_loop *l, struct ui_app *app, const struct ui_args *args,
+                   const struct ui_terminal *terminal)
 {
     struct ui_term_options options = {
         .color = args->color, .no_color = args->no_color, .mouse = app->mouse};
     char why[200];
-    struct ui_term *term = ui_term_curses(&options, why, sizeof(why));
+    struct ui_term *term = terminal->open(&options, why, sizeof(why));
     if (!term) {
         return fail(args, QX_EIO, "%s", why);
     }
-    ui_loop_guard();
+    ui_loop_guard(terminal->emergency);
     ui_app_resize(app, term->w, term->h);
     bool explicit_glyphs = args->glyphs && strcmp(args->glyphs, "auto") != 0;
     if (explicit_glyphs && app->glyphs > term->glyphs && term->glyphs == UI_GLYPHS_BLOCK) {
@@ -112,7 +113,7 @@ static int explore(struct ui_loop *l, struct ui_app *app, const struct ui_args *
     return app->exit_code;
 }
 
-int ui_run(const struct ui_args *args)
+int ui_run(const struct ui_args *args, const struct ui_terminal *terminal)
 {
     const char *name = getenv("TERM");
     if (!isatty(1) || !name || name[0] == 0 || strcmp(name, "dumb") == 0) {
@@ -158,7 +159,7 @@ int ui_run(const struct ui_args *args)
         if (args->play && ui_script_play(&app, args->play, &err) != QX_OK) {
             ui_toast(&app, UI_TOAST_BAD, "%s", err.text);
         }
-        code = explore(&loop, &app, args);
+        code = explore(&loop, &app, args, terminal);
     }
     ui_app_release(&app);
     return code;

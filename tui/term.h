@@ -36,6 +36,12 @@ struct ui_term {
     void (*close)(struct ui_term *t);
 };
 
+/* A way to reach a terminal, so that tui_core needs no curses. */
+struct ui_terminal {
+    struct ui_term *(*open)(const struct ui_term_options *options, char *why, size_t cap);
+    void (*emergency)(void); /* see ui_term_emergency */
+};
+
 /* The terminal of this process (/dev/tty when stdin is none). NULL with `why` filled. */
 struct ui_term *ui_term_curses(const struct ui_term_options *options, char *why, size_t cap);
 /* Async-signal-safe: modes off, attributes and tty restored. Nothing when no terminal is open. */

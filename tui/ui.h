@@ -7,7 +7,8 @@
 
 /* The explorer on a terminal; args->positional[0] is the model, or none for the chooser.
  * Returns the exit code. Without a terminal on stdout: exit code 2 naming `render`. */
-int ui_run(const struct ui_args *args);
+struct ui_terminal;
+int ui_run(const struct ui_args *args, const struct ui_terminal *terminal);
 
 /* `render` and `play` without a terminal: open the model, replay args->play (a command log), settle
  * the background work, draw one screen.

@@ -1,0 +1,25 @@
+/* A headless explorer for tests: a session on a sample, one thread, nothing kept on disk. */
+#ifndef HARNESS_H
+#define HARNESS_H
+
+#include "app.h"
+#include "command.h"
+#include "view.h"
+
+#include <stdbool.h>
+
+/* "samples/NAME" below the source folder. */
+const char *sample_path(const char *name);
+/* Open a model; fails the test when it cannot be opened. measure: keep the accuracy jobs. */
+void app_open(struct ui_app *app, const char *path, int w, int h, bool measure);
+void app_close(struct ui_app *app);
+/* Wait for the background work, several rounds: drawing asks for more. */
+void app_settle(struct ui_app *app);
+/* Play a line of a command log; fails the test when it is refused. */
+void app_line(struct ui_app *app, const char *line);
+/* The recipe as text; static storage, two buffers in turn. */
+const char *app_recipe(struct ui_app *app);
+/* Next pseudo-random number below n. */
+unsigned next_random(unsigned *seed, unsigned n);
+
+#endif
