@@ -116,7 +116,7 @@ static void accuracy_row(struct layer_frame *f, struct ui_canvas *c, struct ui_r
     const struct qx_gauge *g = &f->gauge;
     char text[UI_FIG];
     if (g->state == QX_GAUGE_NONE || g->state == QX_GAUGE_FAILED) {
-        ui_put_right(c, r.x, r.y, r.w, UI_STYLE_DIM, "not measurable");
+        ui_put_right(c, r.x, r.y, r.w, UI_STYLE_DIM, "n/a");
     } else if (g->correct < 0 || g->fp32_correct < 0) {
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_PREDICTED, "measuring");
     } else {

@@ -258,17 +258,14 @@ void layer_draw_channels(struct layer_frame *f, struct ui_canvas *c, struct ui_r
     }
     double v[UI_PLOT_COLUMNS];
     int n = 2 * r.w < UI_PLOT_COLUMNS ? 2 * r.w : UI_PLOT_COLUMNS;
-    int used = u->n < n ? (int)u->n : n;
-    int wide = n / used; /* few channels get wide bars */
     for (int i = 0; i < n; i++) {
-        int64_t bar = wide > 1 ? i / wide : i;
-        int64_t first = wide > 1 ? bar : (int64_t)i * u->n / n;
-        int64_t last = wide > 1 ? bar + 1 : (int64_t)(i + 1) * u->n / n;
+        int64_t first = (int64_t)i * u->n / n, next = (int64_t)(i + 1) * u->n / n;
+        int64_t last = next > first ? next : first + 1;
         double largest = 0;
         for (int64_t k = first; k < last && k < u->n; k++) {
             largest = u->absmax[k] > largest ? u->absmax[k] : largest;
         }
-        bool is_gap = wide >= 3 && i % wide == wide - 1;
+        bool is_gap = u->n * 3 <= n && next > first; /* few channels: bars with gaps */
         v[i] = is_gap || f->state->strip.top <= 0 ? 0 : largest / f->state->strip.top;
     }
     ui_plot_bars(c, (struct ui_rect){r.x, r.y, r.w, r.h - 1}, v, n, NULL, f->app->glyphs);

@@ -102,18 +102,40 @@ static const struct row_cache *row_figures(struct model_rows *rows, int64_t item
     return row;
 }
 
-/* A name that does not fit loses its middle: both ends tell layers apart. */
+/* Shorten the segments between dots to `keep` letters, from the left, until the name fits. Numbers
+ * stay: they tell layers apart. */
+static void shorten_segments(char *name, size_t w, size_t keep)
+{
+    char *segment = name;
+    while (strlen(name) > w) {
+        char *dot = strchr(segment, '.');
+        if (!dot) {
+            return; /* the last segment stays whole */
+        }
+        size_t len = (size_t)(dot - segment);
+        bool is_number = segment[0] >= '0' && segment[0] <= '9';
+        if (len > keep && !is_number) {
+            memmove(segment + keep, dot, strlen(dot) + 1);
+            dot = segment + keep;
+        }
+        segment = dot + 1;
+    }
+}
+
 static void fit_name(char *buf, size_t cap, const char *name, int w, enum ui_glyphs g)
 {
-    const char *dots = g == UI_GLYPHS_ASCII ? ".." : "…";
-    int w_dots = g == UI_GLYPHS_ASCII ? 2 : 1;
-    int len = (int)strlen(name);
-    if (len <= w || w < 8) {
-        snprintf(buf, cap, "%s", name);
-        return;
+    snprintf(buf, cap, "%s", name);
+    size_t room = w > 8 ? (size_t)w : 8;
+    shorten_segments(buf, room, 3);
+    shorten_segments(buf, room, 1);
+    size_t len = strlen(buf);
+    if (len > room) {
+        const char *dots = g == UI_GLYPHS_ASCII ? ".." : "…";
+        size_t head = room / 3, tail = room - head - (g == UI_GLYPHS_ASCII ? 2 : 1);
+        char copy[256];
+        snprintf(copy, sizeof(copy), "%s", buf);
+        snprintf(buf, cap, "%.*s%s%s", (int)head, copy, dots, copy + len - tail);
     }
-    int head = (w - w_dots) / 3, tail = w - w_dots - head;
-    snprintf(buf, cap, "%.*s%s%s", head, name, dots, name + len - tail);
 }
 
 static void notes_text(const struct ui_app *app, const struct qx_item *item,
@@ -274,11 +296,12 @@ static void draw_size(struct ui_app *app, struct ui_canvas *c, struct ui_rect r)
     ui_bar(c, r.x + 10, r.y, w_bar, share, UI_STYLE_BAR, UI_STYLE_FRAME, app->glyphs);
     int x = r.x + 10 + w_bar + 2;
     x += ui_put(c, x, r.y, r.x + r.w - x, UI_STYLE_VALUE, now);
-    snprintf(text, sizeof(text), " of %s as FP32 (%s%.1f %%)", fp32,
-             share <= 1 && app->glyphs != UI_GLYPHS_ASCII ? "−"
-             : share <= 1                                 ? "-"
-                                                          : "+",
-             fabs(1 - share) * 100);
+    snprintf(text, sizeof(text), " of %s as FP32", fp32);
+    if (t.bytes != t.bytes_fp32) {
+        size_t len = strlen(text);
+        const char *sign = share > 1 ? "+" : app->glyphs == UI_GLYPHS_ASCII ? "-" : "−";
+        snprintf(text + len, sizeof(text) - len, " (%s%.1f %%)", sign, fabs(1 - share) * 100);
+    }
     x += ui_put(c, x, r.y, r.x + r.w - x, UI_STYLE_DIM, text);
     snprintf(text, sizeof(text), "%.2f bits/weight", t.bits_per_weight);
     int w = ui_text_width(text);
@@ -287,12 +310,22 @@ static void draw_size(struct ui_app *app, struct ui_canvas *c, struct ui_rect r)
     }
 }
 
+/* "/long/path/config.json: why" reads better as "config.json: why". */
+static const char *without_folder(const char *reason)
+{
+    const char *colon = strstr(reason, ": "), *start = reason;
+    for (const char *p = reason; reason[0] == '/' && colon && p < colon; p++) {
+        start = *p == '/' ? p + 1 : start;
+    }
+    return start;
+}
+
 static void accuracy_text(const struct qx_gauge *g, char *buf, size_t cap, bool *is_live)
 {
     *is_live = true;
     if (g->state == QX_GAUGE_NONE || g->state == QX_GAUGE_FAILED) {
         *is_live = false;
-        snprintf(buf, cap, "%s", g->reason);
+        snprintf(buf, cap, "%s", without_folder(g->reason));
     } else if (g->fp32_correct < 0) {
         snprintf(buf, cap, "measuring FP32, %.0f %% of %lld rows", g->progress * 100,
                  (long long)g->n);
@@ -334,6 +367,19 @@ static void draw_accuracy(struct ui_app *app, struct ui_canvas *c, struct ui_rec
     }
 }
 
+/* The longest name in sight, within a third of the screen. */
+static int name_width(const struct ui_app *app, const struct model_state *s, int w)
+{
+    int longest = columns[COL_NAME].width;
+    for (int64_t i = s->top; i < s->top + app->page && i < app->n_rows; i++) {
+        int len = (int)strlen(qx_session_item(app->session, app->rows[i])->tensor->name);
+        longest = len > longest ? len : longest;
+    }
+    return longest <= w / 3                  ? longest
+           : w / 3 > columns[COL_NAME].width ? w / 3
+                                             : columns[COL_NAME].width;
+}
+
 static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui_rect r)
 {
     struct model_state *s = state;
@@ -342,9 +388,12 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     app->page = ui_table_page(s->table);
     s->top = ui_table_scroll(s->top, app->row, app->n_rows, app->page);
     int x[COL_COUNT], width[COL_COUNT];
-    ui_table_layout(columns, COL_COUNT, s->table.w - 2, x, width);
+    struct ui_column fitted[COL_COUNT];
+    memcpy(fitted, columns, sizeof(fitted));
+    fitted[COL_NAME].width = name_width(app, s, r.w);
+    ui_table_layout(fitted, COL_COUNT, s->table.w - 2, x, width);
     struct model_rows rows = {app, s, width[COL_NAME]};
-    struct ui_table table = {.columns = columns,
+    struct ui_table table = {.columns = fitted,
                              .n_columns = COL_COUNT,
                              .n_rows = app->n_rows,
                              .cursor = app->row,

@@ -17,6 +17,18 @@ int ui_axis_cell(const struct ui_axis *axis, int w, double value)
     return at < 0 ? -1 : at >= w ? (value <= axis->hi ? w - 1 : w) : (int)at;
 }
 
+int ui_axis_handle(const struct ui_axis *axis, int w, double value)
+{
+    int cell = ui_axis_cell(axis, w, value);
+    if (cell < 0 || cell >= w) {
+        return cell;
+    }
+    double at = (value - axis->lo) / (axis->hi - axis->lo) * w;
+    int edge = (int)lround(at);
+    int outside = value < 0 ? edge - 1 : edge;
+    return outside < 0 ? 0 : outside >= w ? w - 1 : outside;
+}
+
 double ui_axis_value(const struct ui_axis *axis, int w, int cell)
 {
     return axis->lo + (axis->hi - axis->lo) * (cell + 0.5) / (w > 0 ? w : 1);
@@ -39,8 +51,8 @@ static double level_spacing(const struct ui_hist *h, int w)
 
 static void mark_cells(const struct ui_hist *h, int w, struct ui_plot_cell *cells)
 {
-    int lo = isnan(h->t_lo) ? -1 : ui_axis_cell(&h->axis, w, h->t_lo);
-    int hi = isnan(h->t_hi) ? w : ui_axis_cell(&h->axis, w, h->t_hi);
+    int lo = isnan(h->t_lo) ? -1 : ui_axis_handle(&h->axis, w, h->t_lo);
+    int hi = isnan(h->t_hi) ? w : ui_axis_handle(&h->axis, w, h->t_hi);
     for (int x = 0; x < w; x++) {
         bool clipped = x < lo || x > hi;
         cells[x].style = clipped ? UI_STYLE_CLIPPED : UI_STYLE_KEPT;
@@ -82,7 +94,7 @@ static void draw_bars(struct ui_canvas *c, struct ui_rect r, const struct ui_his
 static void draw_handle(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h, double at,
                         bool held, enum ui_glyphs glyphs)
 {
-    int x = ui_axis_cell(&h->axis, r.w, at);
+    int x = ui_axis_handle(&h->axis, r.w, at);
     if (x < 0 || x >= r.w) {
         return;
     }
@@ -144,7 +156,7 @@ static bool put_label(struct ui_canvas *c, struct ui_rect r, int y, int x, enum 
 static void label_threshold(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h,
                             double at, bool held)
 {
-    int x = ui_axis_cell(&h->axis, r.w, at);
+    int x = ui_axis_handle(&h->axis, r.w, at);
     if (isnan(at) || x < 0 || x >= r.w) {
         return;
     }
@@ -217,8 +229,8 @@ enum ui_hist_part ui_hist_hit(struct ui_rect r, const struct ui_hist *h, int x, 
         return UI_HIST_NONE;
     }
     int cell = x - r.x;
-    int to_hi = abs(cell - ui_axis_cell(&h->axis, r.w, h->t_hi));
-    int to_lo = abs(cell - ui_axis_cell(&h->axis, r.w, h->t_lo));
+    int to_hi = abs(cell - ui_axis_handle(&h->axis, r.w, h->t_hi));
+    int to_lo = abs(cell - ui_axis_handle(&h->axis, r.w, h->t_lo));
     if (isnan(h->t_hi)) {
         return UI_HIST_PLOT;
     }

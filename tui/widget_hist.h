@@ -11,6 +11,9 @@ struct ui_axis {
 };
 /* Cell of a value: 0..w-1, -1 left of the axis, w right of it (and for NaN). */
 int ui_axis_cell(const struct ui_axis *axis, int w, double value);
+/* Cell where a handle at `value` is drawn: the one outside the nearest cell edge, so that mass at the
+ * threshold itself stays in sight; -1 or w when outside. */
+int ui_axis_handle(const struct ui_axis *axis, int w, double value);
 /* Value at the middle of a cell. */
 double ui_axis_value(const struct ui_axis *axis, int w, int cell);
 

@@ -36,7 +36,7 @@ static void place_magnets(const struct ui_valley *v, int w, int *cells)
 {
     int n = v->n_magnets < MAX_MAGNETS ? v->n_magnets : MAX_MAGNETS;
     for (int i = 0; i < n; i++) {
-        int at = ui_axis_cell(&v->axis, w, v->magnets[i].at);
+        int at = ui_axis_handle(&v->axis, w, v->magnets[i].at);
         cells[i] = -1;
         for (int k = 0; k < 7 && at >= 0 && at < w && cells[i] < 0; k++) {
             int try_at = at + (k & 1 ? (k + 1) / 2 : -k / 2);
@@ -52,7 +52,7 @@ static void place_magnets(const struct ui_valley *v, int w, int *cells)
 static void draw_position(struct ui_canvas *c, struct ui_rect r, const struct ui_valley *v,
                           double at, enum ui_glyphs glyphs)
 {
-    int x = ui_axis_cell(&v->axis, r.w, at);
+    int x = ui_axis_handle(&v->axis, r.w, at);
     if (isnan(at) || x < 0 || x >= r.w) {
         return;
     }
