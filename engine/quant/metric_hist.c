@@ -1,9 +1,12 @@
 /* Error figures from prefix sums, O(levels): ux.md 4.1 and 4.2.
  *
- * Between two cell edges every value goes to the same level y, so with the sums N_k of x^k over the
- * cell the squared error is N_2 - 2 y N_1 + y^2 N_0. Only a bin that holds an edge is split, by the
- * two-moment box model. A point mass on an edge goes where the element-wise path's float32
- * arithmetic sends it. */
+ * Between two cell edges every value goes to the same level y, so the figures are sums over cells of y
+ * and the sums N_k of x^k in the cell, such as sum y N_1. Summed by parts from level 0 outwards, with
+ * F_k(t) = sum of x^k below t, each edge counts on its own, and little mass makes little noise:
+ *   sum y N_1 = sum over edges above 0 of (y_right - y_left) (F_1(oo) - F_1(t))
+ *             - sum over edges below 0 of (y_right - y_left) F_1(t)
+ * Only a bin that holds an edge is split, by the two-moment box model. A point mass on an edge goes
+ * where the element-wise path's float32 arithmetic sends it. */
 #include "qx/metric.h"
 
 #include <math.h>
@@ -75,71 +78,92 @@ ALWAYS_INLINE struct sums sums_below(const struct qx_hist_table *table, double t
     return s;
 }
 
-ALWAYS_INLINE double square_about(struct sums c, double y)
+static double square_about(struct sums c, double y)
 {
     return c.p2 - 2.0 * y * c.p1 + y * y * c.p0;
 }
 
-/* Add the clipped values' share: they lie beyond `bound` and are coded as level y. */
-static void clip_sums(struct sums beyond, double bound, double y, double *count,
+/* Move the clipped values, which lie beyond `end` and are coded as level y, from rounding to clipping. */
+static void clip_sums(struct sums beyond, double end, double y, double *count,
                       struct qx_error_sums *out)
 {
     *count += beyond.n;
     if (beyond.n > 0.0) {
-        out->sq_clip += square_about(beyond, bound);
-        out->sq_round += beyond.p0 * (y - bound) * (y - bound) - square_about(beyond, y);
+        out->sq_clip += square_about(beyond, end);
+        out->sq_round += beyond.p0 * (y - end) * (y - end) - square_about(beyond, y);
     }
 }
 
+static void grid_clips(const struct qx_grid_part *part, struct sums total,
+                       struct qx_error_sums *out, bool *is_split)
+{
+    const struct qx_grid *g = &part->grid;
+    struct sums s;
+
+    if (isfinite(g->lo)) {
+        s = sums_below(part->table, g->lo, TIE_ABOVE, 0, 1.0f, is_split);
+        clip_sums(s, g->lo, qx_grid_level(g, g->kmin), &out->clipped_low, out);
+        s = sums_below(part->table, g->hi, TIE_BELOW, 0, 1.0f, is_split);
+        clip_sums(sums_minus(total, s), g->hi, qx_grid_level(g, g->kmax), &out->clipped_high, out);
+    }
+}
+
+/* Add the figures of one part. Every grid has the level 0. Absolute errors change sign at the level
+ * inside each cell, so they need one more look there. */
 ALWAYS_INLINE void grid_sums(const struct qx_grid_part *part, int want, struct qx_error_sums *out,
                              bool *is_split)
 {
     const struct qx_hist_table *table = part->table;
     const struct qx_grid *g = &part->grid;
     const struct sums total = line_sums(&table->lines[table->n_lines]);
-    struct sums prev = {0}, cur, cell, mid;
-    double sq = 0.0;
+    double y = qx_grid_level(g, g->kmin), right, n = 0.0;
+    double sq_y = 0.0, xy = 0.0, abs_err = total.m1, bias = -total.m1;
+    struct sums s, d;
 
-    for (int k = g->kmin; k <= g->kmax; k++, prev = cur) {
-        double y = qx_grid_level(g, k);
-
-        cur = total;
-        if (k < g->kmax) {
-            cur = sums_below(table, qx_grid_edge(g, k), TIE_CODE, k, g->s32, is_split);
+    for (int k = g->kmin;; k++, y = right) {
+        if (want & WANT_ABS) {
+            s = sums_below(table, y, TIE_ABOVE, 0, 1.0f, is_split);
+            d = k > 0 ? sums_minus(s, total) : s;
+            abs_err += 2.0 * (y * d.m0 - d.m1);
         }
-        cell = sums_minus(cur, prev);
-        if (cell.n == 0.0) {
-            continue;
+        if (k == g->kmax) {
+            break;
         }
+        right = qx_grid_level(g, k + 1);
+        s = sums_below(table, qx_grid_edge(g, k), TIE_CODE, k, g->s32, is_split);
+        d = k >= 0 ? sums_minus(s, total) : s;
         if (want & WANT_SQ) {
-            sq += square_about(cell, y);
+            xy -= (right - y) * d.p1;
+            sq_y -= (right - y) * (right + y) * d.p0;
         }
         if (want & WANT_ABS) {
-            mid = sums_below(table, y, TIE_ABOVE, 0, 1.0f, is_split);
-            out->abs_err += y * (mid.m0 - prev.m0) - (mid.m1 - prev.m1);
-            out->abs_err += (cur.m1 - mid.m1) - y * (cur.m0 - mid.m0);
+            abs_err += 2.0 * d.m1 - (right + y) * d.m0;
         }
         if (want & WANT_CODES) {
-            out->codes[k - g->kmin] += cell.n;
+            out->codes[k - g->kmin] += s.n - n;
+            n = s.n;
         }
         if (want & WANT_REST) {
-            out->sq_y += y * y * cell.p0;
-            out->xy += y * cell.p1;
-            out->bias += y * cell.m0 - cell.m1;
+            bias -= (right - y) * d.m0;
         }
     }
-    out->sq_err += sq;
+    if (want & WANT_SQ) {
+        out->xy += xy;
+        out->sq_y += sq_y;
+        out->sq_err += total.p2 - 2.0 * xy + sq_y;
+    }
+    if (want & WANT_ABS) {
+        out->abs_err += abs_err;
+    }
+    if (want & WANT_CODES) {
+        out->codes[g->kmax - g->kmin] += total.n - n;
+    }
     if (want & WANT_REST) {
+        out->bias += bias;
         out->n += total.n;
         out->sq_x += total.p2;
-        out->sq_round += sq;
-        if (isfinite(g->lo)) {
-            cell = sums_below(table, g->lo, TIE_ABOVE, 0, 1.0f, is_split);
-            clip_sums(cell, g->lo, qx_grid_level(g, g->kmin), &out->clipped_low, out);
-            cell = sums_below(table, g->hi, TIE_BELOW, 0, 1.0f, is_split);
-            clip_sums(sums_minus(total, cell), g->hi, qx_grid_level(g, g->kmax), &out->clipped_high,
-                      out);
-        }
+        out->sq_round += total.p2 - 2.0 * xy + sq_y;
+        grid_clips(part, total, out, is_split);
     }
 }
 
