@@ -49,7 +49,7 @@ static void progress_bar(double share)
 static void *progress_main(void *arg)
 {
     (void)arg;
-    int shown = 0;
+    int shown = 0, ticks = 0;
     bool drawn = false;
     for (;;) {
         struct timespec until;
@@ -59,6 +59,9 @@ static void *progress_main(void *arg)
         until.tv_nsec %= 1000000000;
         if (sem_timedwait(&progress.stop, &until) == 0) {
             break;
+        }
+        if (++ticks < 10) {
+            continue; /* short work needs no progress */
         }
         int64_t total = atomic_load(&batch_ctl.total);
         int64_t done = atomic_load(&batch_ctl.done);

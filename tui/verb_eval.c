@@ -14,16 +14,24 @@ static const struct qx_eval_result *shown(const struct measured *m)
     return m->recipe ? m->recipe : m->fp32;
 }
 
+/* The recipe is applied first, so that a wrong flag is answered at once, and taken back while FP32 is
+ * measured. */
 static enum qx_status measure(const struct ui_args *args, struct qx_session *s, struct measured *m,
                               struct qx_error *err)
 {
-    struct qx_eval_options options = {.max_samples = args->max_samples, .seed = args->seed};
-    enum qx_status status = qx_session_run_eval(s, &options, ui_batch_ctl(), &m->fp32, err);
-    if (status != QX_OK || !ui_has_recipe(args)) {
-        return status;
-    }
     if (!ui_apply_recipe(args, s, err)) {
         return err->status;
+    }
+    int n_steps = 0;
+    while (qx_session_undo(s)) {
+        n_steps++;
+    }
+    struct qx_eval_options options = {.max_samples = args->max_samples, .seed = args->seed};
+    enum qx_status status = qx_session_run_eval(s, &options, ui_batch_ctl(), &m->fp32, err);
+    if (status != QX_OK || n_steps == 0) {
+        return status;
+    }
+    while (qx_session_redo(s)) {
     }
     status = qx_session_run_resolve(s, ui_batch_ctl(), err);
     if (status == QX_OK) {
