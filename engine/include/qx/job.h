@@ -12,15 +12,21 @@ struct qx_ctl {
     atomic_bool cancel;
     atomic_int_least64_t done;
     atomic_int_least64_t total;
+    struct qx_ctl *parent; /* NULL, or a token that hears of the progress and may cancel too */
 };
 
 /* True when the owner asked to stop; NULL never asks. Workers call it at least every 10 ms. */
 static inline bool qx_cancel_test(struct qx_ctl *ctl)
 {
-    return ctl && atomic_load_explicit(&ctl->cancel, memory_order_relaxed);
+    for (; ctl; ctl = ctl->parent) {
+        if (atomic_load_explicit(&ctl->cancel, memory_order_relaxed)) {
+            return true;
+        }
+    }
+    return false;
 }
 
-/* Progress; NULL ignored. */
+/* Progress; NULL ignored. A parent keeps its own total. */
 static inline void qx_ctl_total(struct qx_ctl *ctl, int64_t total)
 {
     if (ctl) {
@@ -30,7 +36,7 @@ static inline void qx_ctl_total(struct qx_ctl *ctl, int64_t total)
 
 static inline void qx_ctl_add(struct qx_ctl *ctl, int64_t n)
 {
-    if (ctl) {
+    for (; ctl; ctl = ctl->parent) {
         atomic_fetch_add_explicit(&ctl->done, n, memory_order_relaxed);
     }
 }
