@@ -59,6 +59,7 @@ static bool places_find(struct qx_session *s, const struct qx_session_options *o
     }
     if (has_dir) {
         s->save.log_path = place(s->state_dir, name, ".log");
+        s->save.results_path = place(s->state_dir, name, ".measured.json");
         *lock = place(s->state_dir, name, ".lock");
     }
     return s->save.recipe_path != NULL;
@@ -176,6 +177,9 @@ enum qx_status qx_autosave_open(struct qx_session *s, const struct qx_session_op
     bool has_place = places_find(s, o, &lock);
     lock_take(s, lock);
     qx_mem_free(lock);
+    if (s->save.results_path && qx_measure_can(s)) {
+        qx_results_load(s, s->save.results_path);
+    }
     if (!has_place) {
         return QX_OK;
     }
@@ -302,11 +306,15 @@ void qx_autosave_close(struct qx_session *s)
     s->save.is_dirty = s->save.is_dirty || s->n_moves > 0;
     qx_autosave_work(s, INFINITY);
     qx_edit_log_close(s);
+    if (s->save.results_path && s->measure.has_new && !s->save.is_read_only) {
+        qx_results_save(s, s->save.results_path);
+    }
     if (s->save.lock_fd >= 0) {
         close(s->save.lock_fd);
     }
     qx_mem_free(s->save.recipe_path);
     qx_mem_free(s->save.log_path);
+    qx_mem_free(s->save.results_path);
     qx_mem_free(s->state_dir);
 }
 

@@ -30,11 +30,16 @@ static enum qx_status item_hist(struct qx_session *s, int64_t item, const struct
     return qx_cache_build(s, item, &spec, ctl, out, err);
 }
 
+static bool is_open(const struct qx_session *s, int64_t item)
+{
+    return qx_setting_open(&s->now.set[item]) || s->pending.state[item] != QX_PENDING_NONE;
+}
+
 static enum qx_status item_resolve(struct qx_session *s, int64_t item, struct qx_ctl *ctl,
                                    struct qx_error *err)
 {
     struct qx_setting set = s->now.set[item];
-    if (!qx_setting_open(&set) && s->pending.state[item] == QX_PENDING_NONE) {
+    if (!is_open(s, item)) {
         return QX_OK;
     }
     const struct qx_hist *hist;
@@ -48,9 +53,19 @@ static enum qx_status item_resolve(struct qx_session *s, int64_t item, struct qx
 enum qx_status qx_session_run_resolve(struct qx_session *s, struct qx_ctl *ctl,
                                       struct qx_error *err)
 {
+    enum { PASSES = 4 }; /* over the values: three to resolve, one to measure the error later */
+    int64_t total = 0;
+    for (int64_t i = 0; i < s->items.n; i++) {
+        total += is_open(s, i) ? PASSES * s->items.v[i].tensor->numel : 0;
+    }
+    if (total > 0 && ctl) {
+        atomic_store(&ctl->done, 0);
+        qx_ctl_total(ctl, total);
+    }
     enum qx_status status = QX_OK;
     for (int64_t i = 0; i < s->items.n && status == QX_OK; i++) {
-        status = item_resolve(s, i, ctl, err);
+        struct qx_ctl part = {.parent = ctl};
+        status = item_resolve(s, i, &part, err);
     }
     return status;
 }

@@ -77,13 +77,12 @@ bool qx_pending_open(const struct qx_session *s)
 static void pending_set(struct qx_pending *p, int64_t item, uint8_t state)
 {
     if (p->state[item] == QX_PENDING_NONE && state != QX_PENDING_NONE) {
+        p->place[item] = p->n;
         p->item[p->n++] = item;
     } else if (p->state[item] != QX_PENDING_NONE && state == QX_PENDING_NONE) {
-        int64_t i = 0;
-        while (p->item[i] != item) {
-            i++;
-        }
-        p->item[i] = p->item[--p->n];
+        int64_t last = p->item[--p->n];
+        p->item[p->place[item]] = last;
+        p->place[last] = p->place[item];
     }
     p->state[item] = state;
 }

@@ -69,8 +69,7 @@ static bool is_pinned(const struct qx_measure *m, uint64_t key)
     return key == m->key_fp32 || key == m->key_a || key == m->key_b || key == m->last_key;
 }
 
-/* Takes the result. FP32, A, B and the last one measured stay whatever their age. */
-static void result_put(struct qx_measure *m, uint64_t key, struct qx_eval_result *result)
+void qx_measure_put(struct qx_measure *m, uint64_t key, struct qx_eval_result *result)
 {
     struct qx_result_slot *at = slot_find(m, key);
     for (int i = 0; i < QX_RESULTS_KEPT && (!at || (at->result && at->key != key)); i++) {
@@ -135,6 +134,10 @@ enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *set
                      ? qx_fail(err, QX_ECANCELLED, "the measurement was cancelled")
                      : qx_weights_apply(m->weights, i, &setting[i], s->pool, ctl, err);
     }
+    if (status == QX_OK && ctl) { /* from here on rows are counted */
+        atomic_store(&ctl->total, 0);
+        atomic_store(&ctl->done, 0);
+    }
     if (status == QX_OK) {
         status = qx_eval_run(s->net, s->data, m->weights, options, s->pool, ctl, out, err);
     }
@@ -183,7 +186,8 @@ static void eval_done(struct qx_session *s, struct qx_task *t)
     if (t->status == QX_OK) {
         result_message(e->result, text, sizeof text);
         m->eval_time_s = e->result->time_s;
-        result_put(m, e->key, e->result);
+        qx_measure_put(m, e->key, e->result);
+        m->has_new = true;
         e->result = NULL;
         if (e->key == m->key_b || e->key == m->key_fp32) {
             adopt(s);

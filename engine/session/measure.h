@@ -31,6 +31,7 @@ struct qx_measure {
     int64_t last_moves;
     struct qx_eval_pair pair; /* FP32 against that */
     bool has_pair;
+    bool has_new; /* results that are not on disk */
     double eval_time_s;
 };
 
@@ -53,5 +54,12 @@ enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *set
                               struct qx_eval_result **out, struct qx_error *err);
 /* Stored result with this key; NULL when there is none. */
 const struct qx_eval_result *qx_measure_find(struct qx_measure *m, uint64_t key);
+
+/* Takes the result. FP32, A, B and the last one measured stay whatever their age. */
+void qx_measure_put(struct qx_measure *m, uint64_t key, struct qx_eval_result *result);
+
+/* ---- results.c: between sessions ---- */
+void qx_results_load(struct qx_session *s, const char *path);
+void qx_results_save(struct qx_session *s, const char *path);
 
 #endif

@@ -88,8 +88,9 @@ static enum qx_status tables_make(struct qx_session *s, const struct qx_session_
         status = qx_measure_init(s, err);
     }
     s->pending.item = qx_mem_array((size_t)n + 1, sizeof *s->pending.item);
+    s->pending.place = qx_mem_array((size_t)n + 1, sizeof *s->pending.place);
     s->pending.state = qx_mem_zalloc((size_t)n + 1);
-    if (status == QX_OK && (!s->pending.item || !s->pending.state)) {
+    if (status == QX_OK && (!s->pending.item || !s->pending.place || !s->pending.state)) {
         status = qx_fail_nomem(err, ((size_t)n + 1) * sizeof *s->pending.item);
     }
     if (status == QX_OK) {
@@ -176,6 +177,7 @@ void qx_session_close(struct qx_session **session)
     qx_recipe_release(&s->now);
     qx_recipe_release(&s->a);
     qx_mem_free(s->pending.item);
+    qx_mem_free(s->pending.place);
     qx_mem_free(s->pending.state);
     qx_items_release(&s->items);
     qx_dataset_close(&s->data);

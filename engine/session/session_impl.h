@@ -27,14 +27,15 @@ struct qx_sums {
 enum { QX_PENDING_NONE, QX_PENDING_OPEN, QX_PENDING_PROVISIONAL };
 struct qx_pending {
     int64_t *item;  /* [n] */
+    int64_t *place; /* [items] index in item, while state is not NONE */
     uint8_t *state; /* [items] */
     int64_t n;
 };
 
 /* Where the recipe is kept. */
 struct qx_autosave {
-    char *recipe_path, *log_path; /* NULL = not kept */
-    int lock_fd;                  /* -1 = not held */
+    char *recipe_path, *log_path, *results_path; /* NULL = not kept */
+    int lock_fd;                                 /* -1 = not held */
     bool is_read_only, is_dirty, has_failed;
     double due_s;
     struct qx_task *task; /* a write that is out with the preview lane */

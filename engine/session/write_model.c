@@ -258,6 +258,9 @@ enum qx_status qx_session_run_write(struct qx_session *s, const char *out_dir, s
     if (status == QX_OK) {
         status = dir_check(s, out_dir, err);
     }
+    if (ctl) {
+        atomic_store(&ctl->done, 0); /* values written are counted from here on */
+    }
     if (status == QX_OK) {
         status = companions_copy(s, out_dir, ctl, err);
     }

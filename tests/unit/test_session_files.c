@@ -247,6 +247,35 @@ static void a_place_that_cannot_be_written_loses_nothing_but_the_saving(void **s
     qx_session_close(&s);
 }
 
+static void measurements_are_remembered(void **state)
+{
+    (void)state;
+    const char *dir = fixture_fresh("state");
+    struct qx_gauge before, after;
+    struct qx_session *s = fixture_open(fixture_folder(), dir, false);
+    fixture_bits(s, "fc1", 2);
+    fixture_settle(s);
+    qx_session_gauge(s, &before);
+    assert_int_equal(before.state, QX_GAUGE_MEASURED);
+    qx_session_close(&s);
+    s = fixture_open(fixture_folder(), dir, false);
+    qx_session_gauge(s, &after);
+    assert_int_equal(after.state, QX_GAUGE_MEASURED); /* without a job */
+    assert_int_equal(qx_session_n_jobs(s), 0);
+    assert_int_equal(after.fp32_correct, before.fp32_correct);
+    assert_int_equal(after.correct, before.correct);
+    assert_int_equal(after.pair.flips, before.pair.flips);
+    struct qx_eval_result *r;
+    assert_int_equal(qx_session_run_eval(s, &(struct qx_eval_options){0}, NULL, &r, NULL), QX_OK);
+    const struct qx_eval_result *kept = qx_session_result(s, QX_WHICH_B);
+    assert_memory_equal(kept->margin, r->margin, (size_t)r->n * sizeof *r->margin);
+    assert_memory_equal(kept->label, r->label, (size_t)r->n * sizeof *r->label);
+    assert_memory_equal(kept->rows, r->rows, (size_t)r->n * sizeof *r->rows);
+    assert_true(kept->macro_f1 == r->macro_f1 && kept->ci_lo == r->ci_lo);
+    qx_eval_result_free(r);
+    qx_session_close(&s);
+}
+
 /* ---- written models ---- */
 
 static void same_values(const struct qx_session *a, const struct qx_session *b, const char *name,
@@ -334,6 +363,7 @@ int test_session_files(void)
         cmocka_unit_test(a_second_session_is_read_only),
         cmocka_unit_test(a_named_recipe_is_opened_and_saved_to),
         cmocka_unit_test(a_place_that_cannot_be_written_loses_nothing_but_the_saving),
+        cmocka_unit_test(measurements_are_remembered),
         cmocka_unit_test(a_written_folder_measures_as_it_was_simulated),
         cmocka_unit_test(dtypes_survive_writing),
     };
