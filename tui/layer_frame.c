@@ -349,7 +349,8 @@ void layer_update_ladder(struct layer_frame *f)
         } else if (by_hand && qx_metric_hist(f->hist, &s, &m, NULL) == QX_OK) {
             row->db = isnan(m.sqnr_db) ? INFINITY : m.sqnr_db;
         } else if (f->has_advice) {
-            row->db = f->advice.ladder_db[s.bits];
+            double db = f->advice.ladder_db[s.bits];
+            row->db = isnan(db) && f->advice.is_complete ? INFINITY : db;
         }
     }
 }

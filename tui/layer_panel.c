@@ -182,6 +182,16 @@ static bool other_setting(const struct layer_frame *f, struct qx_metrics *out, c
 
 static void draw_figures(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r, bool header)
 {
+    if (!f->item->can_quantize) {
+        char size[UI_FIG];
+        ui_fmt_bytes(size, sizeof(size), (double)f->item->tensor->bytes);
+        ui_put(c, r.x, r.y, 12, UI_STYLE_NORMAL, "stored as");
+        ui_put_right(c, r.x + 12, r.y, 13, UI_STYLE_NORMAL,
+                     qx_dtype_get(f->item->tensor->dtype)->name);
+        ui_put(c, r.x, r.y + 1, 12, UI_STYLE_NORMAL, "size");
+        ui_put_right(c, r.x + 12, r.y + 1, 13, UI_STYLE_NORMAL, size);
+        return;
+    }
     struct qx_metrics other;
     const char *name = "";
     int w_now = r.w >= 40 ? 13 : r.w - 12;
@@ -212,6 +222,29 @@ void layer_draw_strip_line(struct layer_frame *f, struct ui_canvas *c, struct ui
         x += ui_printf(c, x, r.y, r.x + r.w - x, ui_fig_style(f->metrics.basis), "%s%s",
                        has_mark(shown[i]) ? ui_mark(f->metrics.basis, g) : "", text);
         x += 3;
+    }
+}
+
+/* ---- statistics ---- */
+
+enum { STAT_ROWS = 6 };
+
+static void draw_stats(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
+{
+    const struct qx_stats *st = f->stats;
+    static const char *const name[STAT_ROWS] = {"smallest",  "largest",       "mean",
+                                                "std. dev.", "99.9 % within", "zeros"};
+    double value[STAT_ROWS] = {st->min, st->max, st->mean, st->std, st->p999, 0};
+    int w = r.w < 25 ? r.w : 25;
+    for (int i = 0; i < STAT_ROWS && i < r.h; i++) {
+        char text[UI_FIG];
+        if (i == STAT_ROWS - 1) {
+            ui_fmt_count(text, sizeof(text), st->n_zero);
+        } else {
+            ui_fig_real(text, value[i], 3);
+        }
+        ui_put(c, r.x, r.y + i, w, UI_STYLE_DIM, name[i]);
+        ui_put_right(c, r.x, r.y + i, w, UI_STYLE_NORMAL, text);
     }
 }
 
@@ -287,6 +320,7 @@ enum block {
     BLOCK_RESIDUAL,
     BLOCK_CHANNELS,
     BLOCK_HISTORY,
+    BLOCK_STATS,
     BLOCK_COUNT
 };
 
@@ -294,16 +328,22 @@ void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
 {
     bool wide = r.w >= 40;
     bool has_levels = f->is_affine && f->setting->has_range && f->hist && f->stats->n > 0;
-    int figures = f->is_affine ? FIG_COUNT : FIG_COUNT - 2;
+    int figures = !wide ? 5 : f->is_affine ? FIG_COUNT + 1 : FIG_COUNT - 1;
+    int least = wide ? 6 : 5;
+    if (!f->item->can_quantize) {
+        figures = least = 2;
+    }
     int ladder = f->item->can_quantize ? UI_LADDER_ROWS + 1 : 0;
+    int stats = f->hist && f->stats->n > 0 ? STAT_ROWS : 0;
     int theory = has_levels ? (r.w >= 46 ? 2 : 3) : ladder > 0 && !f->is_affine ? 2 : 0;
     struct ui_block blocks[BLOCK_COUNT] = {
-        [BLOCK_FIGURES] = {5 + (wide ? 1 : 0), wide ? figures + 1 : 5, 0, 0, 0},
+        [BLOCK_FIGURES] = {least, figures, 0, 0, 0},
         [BLOCK_LADDER] = {ladder, ladder, 1, 0, 0},
         [BLOCK_THEORY] = {theory, theory, 2, 0, 0},
         [BLOCK_RESIDUAL] = {has_levels && wide ? 4 : 0, has_levels && wide ? 6 : 0, 5, 0, 0},
         [BLOCK_CHANNELS] = {wide ? 4 : 0, wide ? 5 : 0, 3, 0, 0},
-        [BLOCK_HISTORY] = {wide ? 2 : 0, wide ? 8 : 0, 4, 0, 0},
+        [BLOCK_HISTORY] = {wide ? 2 : 0, wide ? 6 : 0, 4, 0, 0},
+        [BLOCK_STATS] = {stats, stats, f->is_affine ? 6 : 2, 0, 0},
     };
     ui_layout_stack(blocks, BLOCK_COUNT, r.h, 1);
     f->state->ladder_rect.w = 0;
@@ -330,6 +370,9 @@ void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
             break;
         case BLOCK_HISTORY:
             draw_history(f, c, at);
+            break;
+        case BLOCK_STATS:
+            draw_stats(f, c, at);
             break;
         case BLOCK_COUNT:
             break;

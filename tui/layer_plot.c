@@ -2,6 +2,7 @@
 #include "layer.h"
 
 #include "figure.h"
+#include "widget_text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@ static void setting_words(const struct layer_frame *f, char *buf, size_t cap)
     const char *dot = f->app->glyphs == UI_GLYPHS_ASCII ? "," : " ·";
     char gran[32];
     if (!f->is_affine) {
-        snprintf(buf, cap, "%s", s->format->title);
+        snprintf(buf, cap, "%s", f->item->can_quantize ? s->format->title : "not quantized");
         return;
     }
     snprintf(buf, cap, "INT%d %s %s%s %s", s->bits, s->sym ? "sym" : "asym",
@@ -36,7 +37,8 @@ void layer_draw_title(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     const struct qx_tensor *t = f->item->tensor;
     ui_fmt_shape(shape, sizeof(shape), t, g);
     ui_fmt_count(count, sizeof(count), t->numel);
-    snprintf(left, sizeof(left), "%s  %s  %s values", shape, qx_dtype_get(t->dtype)->name, count);
+    snprintf(left, sizeof(left), "%s  %s  %s value%s", shape, qx_dtype_get(t->dtype)->name, count,
+             t->numel == 1 ? "" : "s");
     setting_words(f, setting, sizeof(setting));
     layer_threshold_text(f, threshold, sizeof(threshold));
     int used = ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, left) + 3;
@@ -90,11 +92,10 @@ static void draw_legend(struct layer_frame *f, struct ui_canvas *c, struct ui_re
 
 static void draw_message(struct ui_canvas *c, struct ui_rect r, char lines[4][160], int n)
 {
-    int y = r.y + (r.h - n - 1) / 2;
+    int w = r.w < 60 ? r.w : 60, x = r.x + (r.w - w) / 2, y = r.y + r.h / 3;
     for (int i = 0; i < n; i++) {
-        int w = ui_text_width(lines[i]);
-        int x = w < r.w ? r.x + (r.w - w) / 2 : r.x;
-        ui_put(c, x, y + i + (i > 0), r.w, i == 0 ? UI_STYLE_BOLD : UI_STYLE_DIM, lines[i]);
+        struct ui_rect at = {x, y, w, r.y + r.h - y};
+        y += ui_text_draw(c, at, i == 0 ? UI_STYLE_BOLD : UI_STYLE_DIM, lines[i]) + (i == 0);
     }
 }
 

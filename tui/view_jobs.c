@@ -4,6 +4,7 @@
 #include "figure.h"
 #include "widget_plot.h"
 #include "widget_table.h"
+#include "widget_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,28 +129,6 @@ static void draw_bars(struct ui_app *app, const struct jobs_state *s, struct ui_
     }
 }
 
-/* The message in full, broken at spaces. */
-static void draw_wrapped(struct ui_canvas *c, struct ui_rect r, enum ui_style_id style,
-                         const char *text)
-{
-    int y = r.y;
-    while (*text && y < r.y + r.h) {
-        int n = 0, last = 0;
-        while (text[n] && n < r.w) {
-            n++;
-            if (text[n] == ' ' || text[n] == '\0') {
-                last = n;
-            }
-        }
-        n = last > 0 ? last : n;
-        char line[300];
-        snprintf(line, sizeof(line), "%.*s", n, text);
-        ui_put(c, r.x, y++, r.w, style, line);
-        text += n;
-        text += *text == ' ';
-    }
-}
-
 static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui_rect r)
 {
     struct jobs_state *s = state;
@@ -177,7 +156,7 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
         char head[200];
         snprintf(head, sizeof(head), "%s: %s", job.title, state_word(app, job.state));
         ui_put(c, r.x + 1, y + 1, r.w - 2, state_style(job.state), head);
-        draw_wrapped(c, (struct ui_rect){r.x + 1, y + 2, r.w - 2, detail - 2},
+        ui_text_draw(c, (struct ui_rect){r.x + 1, y + 2, r.w - 2, detail - 2},
                      job.state == QX_JOB_FAILED ? UI_STYLE_BAD : UI_STYLE_NORMAL, job.message);
     }
 }

@@ -1,9 +1,13 @@
 /* The Log screen: messages with their time, errors in full. */
 #include "view.h"
 
+#include "widget_text.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+enum { W_HEAD = 19 }; /* time and level */
 
 struct log_state {
     int64_t back; /* rows scrolled back from the newest */
@@ -31,35 +35,6 @@ static const char *level_word(enum qx_log_level level)
     return word[level];
 }
 
-/* Bytes of the part of text that fits w cells, broken at a space where there is one. */
-static int fit(const char *text, int w)
-{
-    int n = 0, last = 0, cells = 0;
-    while (text[n] && cells < w) {
-        cells += (text[n] & 0xc0) != 0x80;
-        n++;
-        while ((text[n] & 0xc0) == 0x80) {
-            n++;
-        }
-        if (text[n] == ' ' || text[n] == '\0') {
-            last = n;
-        }
-    }
-    return last > 0 ? last : n;
-}
-
-static int rows_of(const char *text, int w)
-{
-    int rows = 0;
-    do {
-        int n = fit(text, w);
-        text += n;
-        text += *text == ' ';
-        rows++;
-    } while (*text);
-    return rows;
-}
-
 static void draw_entry(struct ui_canvas *c, struct ui_rect r, int y, const struct qx_log_entry *e)
 {
     time_t seconds = (time_t)(e->time_ms / 1000);
@@ -72,18 +47,15 @@ static void draw_entry(struct ui_canvas *c, struct ui_rect r, int y, const struc
         ui_put(c, r.x, y, 8, UI_STYLE_DIM, when);
         ui_put(c, r.x + 10, y, 8, level_style(e->level), level_word(e->level));
     }
+    /* The first message may begin above the screen. */
+    int skip = y < r.y ? r.y - y : 0;
     const char *text = e->text;
-    do {
-        char line[sizeof(e->text)];
-        int n = fit(text, r.w - 19);
-        snprintf(line, sizeof(line), "%.*s", n, text);
-        if (y >= r.y && y < r.y + r.h) {
-            ui_put(c, r.x + 19, y, r.w - 19, level_style(e->level), line);
-        }
-        text += n;
+    for (; skip > 0 && *text; skip--, y++) {
+        text += ui_text_fit(text, r.w - W_HEAD);
         text += *text == ' ';
-        y++;
-    } while (*text);
+    }
+    ui_text_draw(c, (struct ui_rect){r.x + W_HEAD, y, r.w - W_HEAD, r.y + r.h - y},
+                 level_style(e->level), text);
 }
 
 static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui_rect r)
@@ -106,13 +78,13 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     int64_t seq = newest - s->back;
     int used = 0;
     while (seq >= most && used < text.h && qx_log_get(seq, &e)) {
-        used += rows_of(e.text, text.w - 19);
+        used += ui_text_rows(e.text, text.w - W_HEAD);
         seq--;
     }
     int y = used < text.h ? text.y : text.y + text.h - used;
     for (seq++; seq <= newest - s->back && qx_log_get(seq, &e); seq++) {
         draw_entry(c, text, y, &e);
-        y += rows_of(e.text, text.w - 19);
+        y += ui_text_rows(e.text, text.w - W_HEAD);
     }
 }
 

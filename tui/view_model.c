@@ -320,8 +320,11 @@ static const char *without_folder(const char *reason)
     return start;
 }
 
-static void accuracy_text(const struct qx_gauge *g, char *buf, size_t cap, bool *is_live)
+static void accuracy_text(const struct ui_app *app, const struct qx_gauge *g, char *buf, size_t cap,
+                          bool *is_live)
 {
+    struct qx_totals totals;
+    qx_session_totals(app->session, &totals);
     *is_live = true;
     if (g->state == QX_GAUGE_NONE || g->state == QX_GAUGE_FAILED) {
         *is_live = false;
@@ -329,6 +332,10 @@ static void accuracy_text(const struct qx_gauge *g, char *buf, size_t cap, bool 
     } else if (g->fp32_correct < 0) {
         snprintf(buf, cap, "measuring FP32, %.0f %% of %lld rows", g->progress * 100,
                  (long long)g->n);
+    } else if (totals.n_quantized == 0 && g->n > 0) {
+        snprintf(buf, cap, "%lld of %lld right (%.2f %%) with every tensor in FP32",
+                 (long long)g->fp32_correct, (long long)g->n,
+                 100 * (double)g->fp32_correct / (double)g->n);
     } else if (g->correct < 0) {
         snprintf(buf, cap, "FP32 %lld of %lld right; this recipe is not measured yet",
                  (long long)g->fp32_correct, (long long)g->n);
@@ -351,7 +358,7 @@ static void draw_accuracy(struct ui_app *app, struct ui_canvas *c, struct ui_rec
     char text[320];
     bool is_live;
     qx_session_gauge(app->session, &g);
-    accuracy_text(&g, text, sizeof(text), &is_live);
+    accuracy_text(app, &g, text, sizeof(text), &is_live);
     ui_put(c, r.x, r.y, 9, UI_STYLE_DIM, "accuracy");
     bool fresh = g.state == QX_GAUGE_MEASURED && g.edits_since == 0;
     int x = r.x + 10;
@@ -478,7 +485,7 @@ static void explain_accuracy(struct ui_app *app, struct ui_explain *out)
     bool is_live;
     double lo, hi;
     qx_session_gauge(app->session, &g);
-    accuracy_text(&g, text, sizeof(text), &is_live);
+    accuracy_text(app, &g, text, sizeof(text), &is_live);
     snprintf(out->title, sizeof(out->title), "accuracy: measured change against FP32");
     ui_explain_add(out, "%.190s", text);
     if (is_live && g.correct >= 0 && g.n > 0) {

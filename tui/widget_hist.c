@@ -25,7 +25,7 @@ int ui_axis_handle(const struct ui_axis *axis, int w, double value)
     }
     double at = (value - axis->lo) / (axis->hi - axis->lo) * w;
     int edge = (int)lround(at);
-    int outside = value < 0 ? edge - 1 : edge;
+    int outside = value <= 0 ? edge - 1 : edge;
     return outside < 0 ? 0 : outside >= w ? w - 1 : outside;
 }
 
