@@ -1,4 +1,5 @@
 #include "op.h"
+#include "vec.h"
 
 #include "base/error.h"
 
@@ -44,9 +45,7 @@ static enum qx_status batch_norm(const struct qx_run *r, struct qx_error *err)
         for (int64_t b = 0; b < n; b++) {
             const float *from = r->in[0] + (b * channels + c) * plane;
             float *to = r->out + (b * channels + c) * plane;
-            for (int64_t i = 0; i < plane; i++) {
-                to[i] = from[i] * scale + shift;
-            }
+            qx_vec_affine(from, plane, scale, shift, to);
         }
     }
     return QX_OK;

@@ -1,5 +1,6 @@
 /* Conv, 1-D and 2-D. Three ways: one channel per group directly; 1x1 windows straight on the planes;
  * everything else by im2col. The last two are matrix products [out, k] x [k, places]. */
+#include "vec.h"
 #include "window.h"
 
 #include "base/error.h"
@@ -184,50 +185,33 @@ static void direct_block(const struct qx_window *w, const float *x, const float 
                          float *out)
 {
     const int64_t width = padded_width(w);
-    float acc[BLOCK];
-    for (int j = 0; j < BLOCK; j++) {
-        acc[j] = bias;
+    qx_vec acc[BLOCK / QX_VEC];
+    for (int j = 0; j < BLOCK / QX_VEC; j++) {
+        acc[j] = qx_vec_all(bias);
     }
     for (int64_t a = 0; a < w->kh; a++) {
         for (int64_t b = 0; b < w->kw; b++) {
-            const float v = *weight++;
+            const qx_vec v = qx_vec_all(*weight++);
             const float *from = x + a * w->dh * width + b * w->dw;
-            for (int j = 0; j < BLOCK; j++) {
-                acc[j] += v * from[j];
+            for (int j = 0; j < BLOCK / QX_VEC; j++) {
+                acc[j] += v * qx_vec_load(from + j * QX_VEC);
             }
         }
     }
     memcpy(out, acc, sizeof acc);
 }
 
-/* Stride 1: whole runs of the padded plane, of which the places between two lines are dropped. */
+/* Stride 1: the whole padded plane as one run into `run`, from which the lines are cut. */
 static void direct_dense(const struct qx_window *w, const float *x, const float *weight, float bias,
-                         float *out)
+                         float *run, float *out)
 {
     const int64_t width = padded_width(w);
     const int64_t last = (w->oh - 1) * width + w->ow; /* one past the last place */
-    float block[BLOCK];
-    int64_t line = 0, col = 0; /* of the block's first place */
     for (int64_t at = 0; at < last; at += BLOCK) {
-        direct_block(w, x + at, weight, bias, block);
-        for (int64_t j = 0; j < BLOCK;) {
-            if (col < w->ow) {
-                int64_t n = w->ow - col < BLOCK - j ? w->ow - col : BLOCK - j;
-                if (line < w->oh) {
-                    memcpy(out + line * w->ow + col, block + j, (size_t)n * sizeof *out);
-                }
-                j += n;
-                col += n;
-            } else {
-                int64_t n = width - col < BLOCK - j ? width - col : BLOCK - j;
-                j += n;
-                col += n;
-            }
-            if (col == width) {
-                col = 0;
-                line++;
-            }
-        }
+        direct_block(w, x + at, weight, bias, run + at);
+    }
+    for (int64_t i = 0; i < w->oh; i++) {
+        memcpy(out + i * w->ow, run + i * width, (size_t)w->ow * sizeof *out);
     }
 }
 
@@ -253,14 +237,18 @@ static void conv_direct(const struct qx_run *r, const struct conv *c, const floa
 {
     const struct qx_window *w = &c->w;
     const bool is_dense = w->sh == 1 && w->sw == 1;
+    float *padded = r->scratch, *run = r->scratch + padded_floats(w);
     for (int64_t i = 0; i < w->n * c->group; i++) {
         const int64_t g = i % c->group;
-        pad_plane(w, r->in[0] + i * w->h * w->w, r->scratch);
+        pad_plane(w, r->in[0] + i * w->h * w->w, padded);
         for (int64_t o = g * c->ocg; o < (g + 1) * c->ocg; o++) {
-            const float *weight = r->in[1] + o * c->k;
+            const float *weight = r->in[1] + o * c->k, first = bias ? bias[o] : 0.0f;
             float *out = r->out + (i / c->group * c->oc + o) * c->places;
-            (is_dense ? direct_dense : direct_strided)(w, r->scratch, weight, bias ? bias[o] : 0.0f,
-                                                       out);
+            if (is_dense) {
+                direct_dense(w, padded, weight, first, run, out);
+            } else {
+                direct_strided(w, padded, weight, first, out);
+            }
         }
     }
 }
@@ -274,7 +262,7 @@ static int64_t lines_under(const struct qx_window *w, int64_t lines)
 }
 
 /* Copies of a line are made in steps of COPY floats: they read and write a little beyond its end. */
-#define COPY 4
+#define COPY 8
 
 /* The input of `n` samples of one group under the output lines first .. first+lines-1, with its zero
  * padding: [n, icg, lines_under, padded_width]. */
@@ -341,37 +329,24 @@ static int64_t input_floats(const struct conv *c, int64_t n, int64_t lines)
     return n * c->icg * lines_under(&c->w, lines) * padded_width(&c->w) + COPY;
 }
 
-static void fill_bias(const struct conv *c, const float *bias, float *out)
-{
-    for (int64_t o = 0; o < c->ocg; o++) {
-        for (int64_t j = 0; j < c->places; j++) {
-            out[o * c->places + j] = bias[o];
-        }
-    }
-}
-
 /* One sample and group; `bias` of the group or NULL. */
 static void conv_single(const struct conv *c, const float *x, const float *weight,
                         const float *bias, float *columns, float *out)
 {
-    if (bias) {
-        fill_bias(c, bias, out);
-    }
-    const float beta = bias ? 1.0f : 0.0f;
-    if (is_pointwise(c)) {
-        qxk_sgemm(0, 0, c->ocg, c->places, c->k, 1.0f, weight, c->k, x, c->places, beta, out,
-                  c->places);
-        return;
-    }
-    const int64_t step = n_lines(c);
+    const int64_t step = is_pointwise(c) ? c->w.oh : n_lines(c);
     float *padded = columns + column_floats(c, 1, step);
     for (int64_t first = 0; first < c->w.oh; first += step) {
         const int64_t lines = step < c->w.oh - first ? step : c->w.oh - first;
         const int64_t n = lines * c->w.ow;
-        pad_input(c, x, 1, first, lines, padded);
-        unroll(c, padded, 1, lines, columns);
-        qxk_sgemm(0, 0, c->ocg, n, c->k, 1.0f, weight, c->k, columns, n, beta,
+        if (!is_pointwise(c)) {
+            pad_input(c, x, 1, first, lines, padded);
+            unroll(c, padded, 1, lines, columns);
+        }
+        qxk_sgemm(0, 0, c->ocg, n, c->k, 1.0f, weight, c->k, is_pointwise(c) ? x : columns, n, 0.0f,
                   out + first * c->w.ow, c->places);
+    }
+    for (int64_t o = 0; bias && o < c->ocg; o++) {
+        qx_vec_affine(out + o * c->places, c->places, 1.0f, bias[o], out + o * c->places);
     }
 }
 
@@ -390,9 +365,7 @@ static void conv_joined(const struct conv *c, int64_t n, const float *x, const f
             const float *from = product + o * ld + s * c->places;
             float *to = out + (s * c->oc + o) * c->places;
             const float v = bias ? bias[o] : 0.0f;
-            for (int64_t j = 0; j < c->places; j++) {
-                to[j] = from[j] + v;
-            }
+            qx_vec_affine(from, c->places, 1.0f, v, to);
         }
     }
 }
@@ -405,7 +378,7 @@ static int64_t conv_scratch(const struct qx_node *node, int64_t rows)
         return 0;
     }
     if (is_direct(&c)) {
-        return padded_floats(&c.w);
+        return padded_floats(&c.w) + c.w.oh * padded_width(&c.w) + BLOCK;
     }
     const int64_t n = n_joined(&c, c.w.n);
     if (n > 1) {

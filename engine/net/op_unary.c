@@ -1,5 +1,6 @@
 /* Element-wise functions of one input. */
 #include "op.h"
+#include "vec.h"
 
 #include <math.h>
 
@@ -22,8 +23,16 @@ static enum qx_status relu(const struct qx_run *r, struct qx_error *err)
 {
     (void)err;
     const float *x = r->in[0];
-    for (int64_t i = 0, n = size_of(r); i < n; i++) {
-        r->out[i] = x[i] < 0.0f ? 0.0f : x[i];
+    float *out = r->out;
+    const int64_t n = size_of(r);
+    int64_t i = 0;
+    for (; i + QX_VEC <= n; i += QX_VEC) {
+        const qx_vec v = qx_vec_load(x + i);
+        const qx_vec_mask is_negative = v < qx_vec_all(0.0f);
+        qx_vec_store(out + i, (qx_vec)((qx_vec_mask)v & ~is_negative));
+    }
+    for (; i < n; i++) {
+        out[i] = x[i] < 0.0f ? 0.0f : x[i];
     }
     return QX_OK;
 }

@@ -18,13 +18,20 @@
 
 /* Tolerances of model-folder.md section 5. */
 #define LOGIT_TOLERANCE 1e-3
+/* Sanitizers slow the forward pass down ten times: there, figures of rounded weights over more rows
+ * than this are left out (and counted in the message). */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define ROUNDED_ROWS_MAX 2000
+#else
+#define ROUNDED_ROWS_MAX INT64_MAX
+#endif
 
 static int64_t rows_allowed(int bits, int64_t n)
 {
     return bits >= 4 ? (n + 999) / 1000 : n / 100;
 }
 
-static int n_figures, n_wrong;
+static int n_figures, n_wrong, n_left_out;
 
 /* One figure: correct answers of n. bits 32: the stored weights. */
 static void check_figure(const struct folder *f, const struct qx_dataset *data,
@@ -58,6 +65,10 @@ static void check_scope(struct folder *f, const struct qx_dataset *data, const c
         for (const struct qx_jval *v = qx_jfirst(gran); v; v = qx_jnext(v)) {
             char what[256];
             const int bits = atoi(qx_jkey(v));
+            if (qx_dataset_n(data) > ROUNDED_ROWS_MAX) {
+                n_left_out++;
+                continue;
+            }
             snprintf(what, sizeof what, "%s %s %s %s %d bits", qx_net_name(f->net), set, name,
                      qx_jkey(gran), bits);
             apply_scope(f, name, qx_jkey(gran), bits, pool);
@@ -137,6 +148,7 @@ static void check_folder(const char *path)
     struct qx_json *json = NULL;
     n_figures = 0;
     n_wrong = 0;
+    n_left_out = 0;
     folder_open(&f, path);
     assert_int_equal(qx_pool_new(2, &pool, NULL), QX_OK);
     check_logits(&f, pool);
@@ -146,8 +158,9 @@ static void check_folder(const char *path)
     for (const struct qx_jval *set = qx_jfirst(sets); set; set = qx_jnext(set)) {
         check_set(&f, set, pool);
     }
-    print_message("%s: %d figures, %d outside their tolerance\n", qx_net_name(f.net), n_figures,
+    print_message("%s: %d figures, %d outside their tolerance", qx_net_name(f.net), n_figures,
                   n_wrong);
+    print_message(n_left_out ? ", %d left out in this sanitizer build\n" : "\n", n_left_out);
     assert_true(n_figures > 1);
     assert_int_equal(n_wrong, 0);
     qx_json_free(json);
