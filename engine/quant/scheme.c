@@ -75,16 +75,13 @@ int qx_setting_levels(const struct qx_setting *s, double *out, int cap)
     if (s->format->kind == QX_FORMAT_FLOAT) {
         return 0;
     }
-    /* In u a symmetric unit spans -1..1; an asymmetric one is anchored at zero, its zero point is its
-     * own, so the levels shown are those of the widest unit on either side. */
     if (s->gran == QX_GRAN_TENSOR || s->sym) {
         p = qx_qparams_of(s, -1.0f, 1.0f);
     } else {
-        p = qx_qparams_of(s, 0.0f, 1.0f);
-        p.qmin = -p.qmax;
+        p = qx_qparams_of(s, -0.5f, 0.5f);
     }
-    n = p.qmax - p.qmin + 1;
-    for (int i = 0; i < n && i < cap; i++) {
+    n = p.qmax - p.qmin + 1 < cap ? p.qmax - p.qmin + 1 : cap;
+    for (int i = 0; i < n; i++) {
         out[i] = (double)((float)(p.qmin + i - p.zero) * p.scale);
     }
     return n;

@@ -287,9 +287,12 @@ void levels_are_the_reconstruction_points(void **state)
         near(level[i], (i - 3) * 2.0, 1e-6);
     }
     s = data_setting(2, false, QX_GRAN_TENSOR, 0, -1.0, 2.0);
-    assert_int_equal(qx_setting_levels(&s, level, 2), 4); /* cap is respected */
+    assert_int_equal(qx_setting_levels(&s, level, 2), 2);
     near(level[0], -1.0, 1e-6);
     near(level[1], 0.0, 1e-6);
+    s = data_setting(2, false, QX_GRAN_CHANNEL, 0, -0.6, 0.6);
+    assert_int_equal(qx_setting_levels(&s, level, 16), 4);
+    near(level[3] - level[0], 0.6, 1e-6);
     s = qx_setting_fp32();
     assert_int_equal(qx_setting_levels(&s, level, 16), 0);
 }
@@ -428,6 +431,29 @@ void work_stops_when_cancelled(void **state)
     assert_int_equal(qx_metric_exact(&d.tensor, d.channels, &s, NULL, &ctl, &m, &err),
                      QX_ECANCELLED);
     free(x);
+    data_release(&d);
+}
+
+void sampled_histograms_say_so(void **state)
+{
+    struct data d = data_make(0);
+    struct qx_setting s = data_setting(8, true, QX_GRAN_CHANNEL, 0, -1.0, 1.0);
+    struct qx_hist_spec spec = qx_setting_spec(&s, d.channels);
+    struct qx_tensor t = d.tensor;
+    struct qx_hist *h = NULL;
+    struct qx_metrics a, b;
+
+    (void)state;
+    t.shape = d.shape;
+    assert_int_equal(qx_hist_build(&t, &spec, 16384, NULL, NULL, &h, NULL), QX_OK);
+    assert_int_equal(qx_metric_hist(h, &s, &a, NULL), QX_OK);
+    assert_int_equal(qx_metric_exact(&t, d.channels, &s, NULL, NULL, &b, NULL), QX_OK);
+    assert_int_equal(a.basis, QX_BASIS_SAMPLED);
+    assert_true(a.n < b.n && a.bytes == b.bytes);
+    near(a.sqnr_db, b.sqnr_db, 3.0);
+    assert_string_equal(qx_basis_name(QX_BASIS_SAMPLED), "sampled");
+    assert_string_equal(qx_basis_name(QX_BASIS_EXACT), "exact");
+    qx_hist_unref(h);
     data_release(&d);
 }
 

@@ -107,8 +107,9 @@ struct qx_qparams qx_qparams_of(const struct qx_setting *s, float lo, float hi);
 /* Quantize one value, for displays and tests. */
 int qx_quantize(const struct qx_qparams *p, float x);
 float qx_dequantize(const struct qx_qparams *p, int q);
-/* Reconstruction levels of the setting, ascending, at most cap; granularity tensor: in real units;
- * otherwise in u. Returns how many there are (0 for FLOAT formats). */
+/* Reconstruction levels of the setting, ascending; granularity tensor: in real units; otherwise in u
+ * (asymmetric: of a unit centred on 0, for every unit has its own zero point). Writes and returns at
+ * most cap, never more than 256; 0 for FLOAT formats. */
 int qx_setting_levels(const struct qx_setting *s, double *out, int cap);
 
 /* Quantize-dequantize: out[numel] = x^ of every value, storage order. The range must be resolved.
