@@ -91,6 +91,8 @@ double layer_place_lo(const struct layer_frame *f, struct qx_range range);
 void layer_update_plots(struct layer_frame *f, int w);
 /* Ladder rows under the current rule; for a float format what qx_setting_int would reach. */
 void layer_update_ladder(struct layer_frame *f);
+/* What the best codebook of 2^bits levels reaches; NaN while unknown and where there is no bound. */
+double layer_best_db(const struct layer_frame *f, int bits);
 /* Channel maxima; false when they are not known (no histogram with channels yet). */
 bool layer_update_strip(struct layer_frame *f, const struct qx_units **units);
 /* Figures of another setting on the same tensor; false while its histogram is missing. */

@@ -165,13 +165,15 @@ static void explain_scale(const struct layer_frame *f, struct ui_explain *out)
 static void explain_theory(const struct layer_frame *f, struct ui_explain *out)
 {
     double theory = qx_metric_theory_db(f->hist, f->setting);
-    double best = f->has_advice ? f->advice.best_db[f->setting->bits] : NAN;
+    double best = layer_best_db(f, f->setting->bits);
     snprintf(out->title, sizeof(out->title), "theory beside the ladder");
     ui_explain_add(out, "Rounding noise spread evenly over a step has variance step^2 / 12,");
     ui_explain_add(out, "so SQNR = 6.02 b + c; here c = %.1f dB: %.1f dB at %d bits.",
                    theory - 6.02 * f->setting->bits, theory, f->setting->bits);
     ui_explain_add(out, " ");
-    if (isnan(best)) {
+    if (f->in_units && !f->setting->sym) {
+        ui_explain_add(out, "No bound by one codebook: every unit has a zero point of its own.");
+    } else if (isnan(best)) {
         ui_explain_add(out, "The best codebook (Lloyd-Max) is still being computed.");
     } else {
         ui_explain_add(out, "The best any codebook of %d levels reaches on this histogram",

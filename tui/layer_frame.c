@@ -326,6 +326,14 @@ static void update_preview(struct layer_frame *f)
     }
 }
 
+/* The bound is for one codebook over the axis. Asymmetric units have a zero point each, which moves
+ * theirs: it bounds nothing there. */
+double layer_best_db(const struct layer_frame *f, int bits)
+{
+    bool is_bound = f->has_advice && (f->setting->sym || !f->in_units);
+    return is_bound ? f->advice.best_db[bits] : NAN;
+}
+
 void layer_update_ladder(struct layer_frame *f)
 {
     if (!f->is_affine) {
@@ -343,7 +351,7 @@ void layer_update_ladder(struct layer_frame *f)
             continue;
         }
         row->theory_db = qx_metric_theory_db(f->hist, &s);
-        row->best_db = f->has_advice ? f->advice.best_db[s.bits] : NAN;
+        row->best_db = layer_best_db(f, s.bits);
         if (s.bits == f->setting->bits && f->has_metrics) {
             row->db = isnan(f->metrics.sqnr_db) ? INFINITY : f->metrics.sqnr_db;
         } else if (by_hand && qx_metric_hist(f->hist, &s, &m, NULL) == QX_OK) {

@@ -235,16 +235,18 @@ static void draw_stats(struct layer_frame *f, struct ui_canvas *c, struct ui_rec
     static const char *const name[STAT_ROWS] = {"smallest",  "largest",       "mean",
                                                 "std. dev.", "99.9 % within", "zeros"};
     double value[STAT_ROWS] = {st->min, st->max, st->mean, st->std, st->p999, 0};
-    int w = r.w < 25 ? r.w : 25;
-    for (int i = 0; i < STAT_ROWS && i < r.h; i++) {
+    int w = r.w < 25 ? r.w : 25, y = 0;
+    for (int i = 0; i < STAT_ROWS && y < r.h; i++) {
         char text[UI_FIG];
         if (i == STAT_ROWS - 1) {
             ui_fmt_count(text, sizeof(text), st->n_zero);
         } else {
             ui_fig_real(text, value[i], 3);
         }
-        ui_put(c, r.x, r.y + i, w, UI_STYLE_DIM, name[i]);
-        ui_put_right(c, r.x, r.y + i, w, UI_STYLE_NORMAL, text);
+        if (!isnan(value[i])) {
+            ui_put(c, r.x, r.y + y, w, UI_STYLE_DIM, name[i]);
+            ui_put_right(c, r.x, r.y + y++, w, UI_STYLE_NORMAL, text);
+        }
     }
 }
 
@@ -271,7 +273,7 @@ static void draw_theory(struct layer_frame *f, struct ui_canvas *c, struct ui_re
         line[0][0] = '\0';
     }
     ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, line[0]);
-    double best = f->has_advice ? f->advice.best_db[f->setting->bits] : NAN;
+    double best = layer_best_db(f, f->setting->bits);
     if (!isnan(best) && f->has_metrics && !isnan(f->metrics.sqnr_db)) {
         double gap = best - f->metrics.sqnr_db;
         snprintf(line[0], sizeof(line[0]), "%.1f dB from the best any", gap > 0 ? gap : 0);
@@ -329,7 +331,7 @@ void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     bool wide = r.w >= 40;
     bool has_levels = f->is_affine && f->setting->has_range && f->hist && f->stats->n > 0;
     int figures = !wide ? 5 : f->is_affine ? FIG_COUNT + 1 : FIG_COUNT - 1;
-    int least = wide ? 6 : 5;
+    int least = !wide ? 5 : r.h >= 34 ? figures : 6;
     if (!f->item->can_quantize) {
         figures = least = 2;
     }

@@ -51,7 +51,7 @@ void layer_draw_title(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     int w_threshold = ui_text_width(threshold), x = r.x + r.w;
     if (f->is_affine && w_threshold <= room) {
         x -= w_threshold;
-        ui_put(c, x, r.y, w_threshold, UI_STYLE_HANDLE, threshold);
+        ui_put(c, x, r.y, w_threshold, UI_STYLE_VALUE, threshold);
         x -= 3;
     }
     if (x - w_setting >= r.x + used) {

@@ -51,7 +51,7 @@ static void draw_row(struct ui_canvas *c, struct ui_rect r, int y, const struct 
 {
     enum ui_style_id style = is_current ? UI_STYLE_VALUE : UI_STYLE_NORMAL;
     if (is_current) {
-        ui_put(c, r.x, y, 1, UI_STYLE_HANDLE, glyphs == UI_GLYPHS_ASCII ? ">" : "▸");
+        ui_put(c, r.x, y, 1, UI_STYLE_VALUE, glyphs == UI_GLYPHS_ASCII ? ">" : "▸");
     }
     ui_printf(c, r.x + 1, y, 1, is_current ? UI_STYLE_BOLD : style, "%d", row->bits);
     put_db(c, r.x + W_BITS - 1, y, W_DB, style, row->db, glyphs);
@@ -71,7 +71,7 @@ static void draw_row(struct ui_canvas *c, struct ui_rect r, int y, const struct 
     int x = r.x + W_BITS + W_DB + 1;
     double share = isnan(row->db) || !(top > 0) ? 0 : isinf(row->db) ? 1 : row->db / top;
     draw_bar(c, x, y, right - x, share, isnan(row->best_db) ? 0 : row->best_db / top,
-             is_current ? UI_STYLE_HANDLE : UI_STYLE_BAR, glyphs);
+             is_current ? UI_STYLE_VALUE : UI_STYLE_BAR, glyphs);
 }
 
 void ui_ladder_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_ladder *l,
