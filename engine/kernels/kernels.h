@@ -74,8 +74,9 @@ struct qxk_hist_work {
     uint64_t n_pending; /* elements since the last flush, kept by the kernel */
 };
 
-/* Elements a work may take between two flushes. */
-#define QXK_HIST_MAX ((size_t)1 << 24)
+/* Elements a work may take between two flushes: all may fall into one bin, whose count has 24 bits and
+ * whose sum of offsets (at most 8191 each) has 40. */
+#define QXK_HIST_MAX (((size_t)1 << 24) - 1)
 
 /* Adds n elements: half-key bins of x * scale (scale = 2^k, k in -126..127) and linear bins of |x|,
  * index min((int)(|x| * lin_scale), QXK_LIN_BINS - 1) in float32 (lin_scale = QXK_LIN_BINS / absmax,

@@ -359,6 +359,31 @@ static void gemv_equals_two_loops(void **state)
     }
 }
 
+/* A sparse file: as many equal values as one work may take. */
+static void one_bin_holds_all_that_a_work_takes(void **state)
+{
+    (void)state;
+    enum { BLOCK = 1 << 16 };
+    static float block[BLOCK];
+    struct qxk_hist *h = qx_mem_zalloc(sizeof *h);
+    struct qxk_hist_work *w = qx_mem_aligned(sizeof *w);
+    assert_non_null(h);
+    assert_non_null(w);
+    memset(w, 0, sizeof *w);
+    size_t left = QXK_HIST_MAX;
+    while (left > 0) {
+        size_t n = left < BLOCK ? left : BLOCK;
+        qxk_get()->hist_f32(w, block, n, 1.0f, 1.0f);
+        left -= n;
+    }
+    qxk_hist_flush(w, h);
+    assert_int_equal(h->half[0].n, QXK_HIST_MAX);
+    assert_int_equal(h->half[0].s1, 0);
+    assert_int_equal(h->lin[0], QXK_HIST_MAX);
+    qx_mem_free(w);
+    qx_mem_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,6 +393,7 @@ int main(void)
         cmocka_unit_test(bins_are_truncated_halves),
         cmocka_unit_test(moments_give_back_the_sums),
         cmocka_unit_test(histogram_does_not_depend_on_the_cut),
+        cmocka_unit_test(one_bin_holds_all_that_a_work_takes),
         cmocka_unit_test(half_files_fall_on_bin_edges),
         cmocka_unit_test(any_scale_stays_inside_the_table),
         cmocka_unit_test(weights_of_one_give_the_plain_histogram),
