@@ -13,29 +13,33 @@ struct cells {
 /* n values whose residuals are uniform on [a, b]; what lies outside the cells is not drawn. */
 static void cells_add(const struct cells *c, double n, double a, double b)
 {
-    double scale = c->n / (2.0 * c->limit);
-    double pa = (a + c->limit) * scale, pb = (b + c->limit) * scale;
-    int first = (int)fmax(floor(pa), 0.0), last = (int)fmin(floor(pb), c->n - 1.0);
+    double scale = c->n / (2.0 * c->limit), last = c->n;
+    double pa = (a + c->limit) * scale, pb = (b + c->limit) * scale, density;
 
-    if (pb < 0.0 || pa > c->n) {
+    if (pb < 0.0 || pa > last) {
         return;
     }
-    if (pb - pa < 1e-9) {
-        int i = (int)fmin(fmax(floor(pa), 0.0), c->n - 1.0);
-
-        c->out[i] += n;
+    if (pb - pa < 1e-9) { /* a point; the very end belongs to the last cell */
+        c->out[pa < 0.0 ? 0 : pa >= last ? c->n - 1 : (int)pa] += n;
         return;
     }
-    for (int i = first; i <= last; i++) {
-        c->out[i] += n * (fmin(pb, i + 1.0) - fmax(pa, i)) / (pb - pa);
+    density = n / (pb - pa);
+    pa = pa < 0.0 ? 0.0 : pa;
+    pb = pb > last ? last : pb;
+    for (int i = (int)pa; i < pb; i++) {
+        double left = pa > i ? pa : i, right = pb < i + 1 ? pb : i + 1;
+
+        c->out[i] += density * (right - left);
     }
 }
 
 static double level_of(const struct qx_grid *g, double x)
 {
-    float k = rintf((float)x / g->s32);
+    float k = (float)x / g->s32, low = (float)g->kmin, high = (float)g->kmax;
 
-    return qx_grid_level(g, k < (float)g->kmin ? g->kmin : k > (float)g->kmax ? g->kmax : (int)k);
+    k = k < low ? low : k > high ? high : k;
+    /* Rounds to even as rintf does, without a call: this runs for every bin of every frame. */
+    return qx_grid_level(g, (int)(((double)k + 0x1.8p52) - 0x1.8p52));
 }
 
 /* One bin: its box meets one level, or two neighbours with the cut between them. A box across more

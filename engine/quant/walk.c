@@ -19,8 +19,8 @@ struct qx_walk qx_walk_of(const struct qx_tensor *t, struct qx_channels channels
                           const struct qx_setting *s)
 {
     struct qx_hist_spec spec = qx_setting_spec(s, channels);
-    bool is_transposed = spec.gran != QX_GRAN_TENSOR && channels.count > 1 && channels.outer > 1 &&
-                         channels.inner < SHORT_RUN;
+    bool is_transposed = spec.gran != QX_GRAN_TENSOR && t->numel > 0 && channels.count > 1 &&
+                         channels.outer > 1 && channels.inner < SHORT_RUN;
 
     return (struct qx_walk){t, channels, spec.gran, spec.group, is_transposed};
 }

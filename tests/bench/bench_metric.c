@@ -98,8 +98,9 @@ static void bench_calibrators(const struct qx_tensor *t, struct qx_channels c)
 {
     struct qx_hist *h = hist_of(t, c, QX_GRAN_TENSOR, true);
     struct qx_scheme scheme = {8, true};
-    struct qx_range r;
-    double ns;
+    struct qx_setting s = qx_setting_int(8);
+    struct qx_range r = {0};
+    double ns, db, cell[200];
 
     for (int k = 0; k < qx_calib_count(); k++) {
         const struct qx_calibrator *row = qx_calib_at(k);
@@ -109,15 +110,12 @@ static void bench_calibrators(const struct qx_tensor *t, struct qx_channels c)
             printf("  %-10s %8.3f ms at 8 bits\n", row->name, ns * 1e-6);
         }
     }
-    BENCH(ns, 1, qx_metric_lloyd_max_db(h, 8, NULL, &r.hi, NULL));
+    BENCH(ns, 1, qx_metric_lloyd_max_db(h, 8, NULL, &db, NULL));
     printf("  lloyd-max  %8.3f ms at 8 bits\n", ns * 1e-6);
-    BENCH(ns, 1, {
-        double cell[200];
-
-        qx_metric_residual(h, &(struct qx_setting){.format = qx_format_find("bf16")}, 0.01, 200,
-                           cell);
-        r.lo = cell[0];
-    });
+    s.gran = QX_GRAN_TENSOR;
+    s.range = r;
+    s.has_range = true;
+    BENCH(ns, 100, qx_metric_residual(h, &s, 0.01, 200, cell));
     printf("  residual   %8.3f ms\n", ns * 1e-6);
     qx_hist_unref(h);
 }

@@ -24,6 +24,7 @@ int main(void)
         cmocka_unit_test(results_do_not_depend_on_the_threads),
         cmocka_unit_test(work_stops_when_cancelled),
         cmocka_unit_test(sampled_histograms_say_so),
+        cmocka_unit_test(tensors_without_values_cost_nothing),
         cmocka_unit_test(missing_range_is_refused),
         cmocka_unit_test(allocation_failures_are_reported),
         cmocka_unit_test(calibrators_choose_the_range_of_the_oracle),

@@ -17,6 +17,7 @@ void nonfinite_values_become_zero_and_are_counted(void **state);
 void results_do_not_depend_on_the_threads(void **state);
 void work_stops_when_cancelled(void **state);
 void sampled_histograms_say_so(void **state);
+void tensors_without_values_cost_nothing(void **state);
 void missing_range_is_refused(void **state);
 void allocation_failures_are_reported(void **state);
 void calibrators_choose_the_range_of_the_oracle(void **state);

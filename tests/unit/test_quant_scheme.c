@@ -457,6 +457,41 @@ void sampled_histograms_say_so(void **state)
     data_release(&d);
 }
 
+void tensors_without_values_cost_nothing(void **state)
+{
+    static const float nothing[2] = {NAN, INFINITY};
+    static const struct qx_channels empty[] = {{1, 0, 4}, {3, 2, 0}, {0, 3, 1}};
+    struct data d = data_from(nothing, 1, 2);
+    struct qx_tensor t = d.tensor;
+    struct qx_metrics m;
+    int64_t bad = 0;
+    float out[2] = {1.0f, 1.0f};
+
+    (void)state;
+    for (int g = 0; g < 6; g++) {
+        struct qx_setting s = data_setting(4, g < 3, (enum qx_gran)(g % 3), 32, -1.0, 1.0);
+        struct qx_hist *h = data_hist(&d, &s);
+
+        assert_int_equal(qx_metric_hist(h, &s, &m, NULL), QX_OK);
+        assert_true(m.n == 0 && m.n_nonfinite == 2 && m.mse == 0.0 && isnan(m.sqnr_db));
+        assert_int_equal(qx_metric_exact(&d.tensor, d.channels, &s, NULL, NULL, &m, NULL), QX_OK);
+        assert_true(m.n == 0 && m.n_nonfinite == 2 && m.mse == 0.0 && m.levels_used == 0);
+        assert_int_equal(qx_fakequant(&d.tensor, d.channels, &s, NULL, NULL, out, NULL, &bad, NULL),
+                         QX_OK);
+        assert_true(bad == 2 && out[0] == 0.0f && out[1] == 0.0f);
+        qx_hist_unref(h);
+        for (int i = 0; i < 3; i++) {
+            t.numel = 0;
+            t.bytes = 0;
+            assert_int_equal(qx_metric_exact(&t, empty[i], &s, NULL, NULL, &m, NULL), QX_OK);
+            assert_int_equal(qx_fakequant(&t, empty[i], &s, NULL, NULL, out, NULL, NULL, NULL),
+                             QX_OK);
+            assert_int_equal(m.n, 0);
+        }
+    }
+    data_release(&d);
+}
+
 void missing_range_is_refused(void **state)
 {
     struct data d = data_from(five, 1, 5);
