@@ -139,6 +139,18 @@ static void acc_floats(const void *arg, uint32_t index, double step, struct qx_h
     *out = (struct qx_hist_acc){.n = n, .p0 = n, .d1 = d1, .d2 = d2, .m0 = n, .md1 = d1};
 }
 
+/* 2,048 / absmax overflows float32 where all values are nearly denormal: fold the lines instead. */
+static void fold_tiny(struct qx_hist *h)
+{
+    const struct qx_hist_table *t = &h->tables.main;
+    double absmax = h->f.stats.absmax;
+    memset(h->f.lin, 0, sizeof h->f.lin);
+    for (int i = 0; i < t->n_lines; i++) {
+        int bin = (int)(fabs(t->lines[i].mean) / absmax * QX_HIST_LIN);
+        h->f.lin[bin < QX_HIST_LIN ? bin : QX_HIST_LIN - 1] += t->lines[i + 1].n0 - t->lines[i].n0;
+    }
+}
+
 static enum qx_status finish_floats(const struct pass *p, const struct qxk_hist *acc)
 {
     struct qx_hist *h = p->job->h;
@@ -246,6 +258,9 @@ enum qx_status qx_hist_pass_tensor(const struct qx_hist_job *job)
     st =
         p.is_counted ? finish_counted(&p, p.workers[0].acc16) : finish_floats(&p, p.workers[0].acc);
     job->h->f.is_lossless = st == QX_OK && is_lossless(job->h, p.is_counted);
+    if (st == QX_OK && p.lin_scale == FLT_MAX) {
+        fold_tiny(job->h);
+    }
 out:
     for (int i = 0; p.workers && i < p.n_workers; i++) {
         worker_release(&p.workers[i]);
