@@ -88,9 +88,8 @@ enum qx_status qx_tensor_read(const struct qx_tensor *t, int64_t first, int64_t 
     }
     if (first < 0 || n < 0 || first > t->numel || n > t->numel - first) {
         return qx_fail_at(err, QX_ERANGE, NULL, t->name, -1,
-                          "cannot read elements %lld to %lld of '%.150s': it has %lld",
-                          (long long)first, (long long)first + (long long)n, t->name,
-                          (long long)t->numel);
+                          "cannot read %lld elements of '%.150s' from %lld on: it has %lld",
+                          (long long)n, t->name, (long long)first, (long long)t->numel);
     }
     if (n > 0) {
         read(t->data + (size_t)first * (size_t)(dtypes[t->dtype].bits / 8), (size_t)n, out);
