@@ -82,21 +82,35 @@ enum qx_status qx_cache_init(struct qx_cache *c, int64_t n_items, uint64_t budge
     return QX_OK;
 }
 
-static void entry_unlink(struct qx_cache *c, struct qx_cache_entry *e)
+static void list_remove(struct qx_cache *c, struct qx_cache_entry *e)
+{
+    *(e->newer ? &e->newer->older : &c->newest) = e->older;
+    *(e->older ? &e->older->newer : &c->oldest) = e->newer;
+}
+
+static void list_add(struct qx_cache *c, struct qx_cache_entry *e)
+{
+    e->newer = NULL;
+    e->older = c->newest;
+    *(c->newest ? &c->newest->newer : &c->oldest) = e;
+    c->newest = e;
+    e->used = ++c->clock;
+}
+
+static void entry_touch(struct qx_cache *c, struct qx_cache_entry *e)
+{
+    list_remove(c, e);
+    list_add(c, e);
+}
+
+static void entry_free(struct qx_cache *c, struct qx_cache_entry *e)
 {
     struct qx_cache_entry **p = &c->of_item[e->item];
     while (*p != e) {
         p = &(*p)->next_of_item;
     }
     *p = e->next_of_item;
-    if (e->prev) {
-        e->prev->next = e->next;
-    } else {
-        c->all = e->next;
-    }
-    if (e->next) {
-        e->next->prev = e->prev;
-    }
+    list_remove(c, e);
     c->bytes -= e->bytes;
     qx_hist_unref(e->hist);
     qx_mem_free(e);
@@ -104,8 +118,8 @@ static void entry_unlink(struct qx_cache *c, struct qx_cache_entry *e)
 
 void qx_cache_release(struct qx_cache *c)
 {
-    while (c->all) {
-        entry_unlink(c, c->all);
+    while (c->newest) {
+        entry_free(c, c->newest);
     }
     qx_mem_free(c->of_item);
     qx_mem_free(c->dir);
@@ -117,7 +131,7 @@ struct qx_cache_entry *qx_cache_find(struct qx_cache *c, int64_t item,
 {
     for (struct qx_cache_entry *e = c->of_item[item]; e; e = e->next_of_item) {
         if (spec_equal(&e->spec, spec)) {
-            e->used = ++c->clock;
+            entry_touch(c, e);
             return e;
         }
     }
@@ -143,14 +157,9 @@ static struct qx_cache_entry *entry_add(struct qx_cache *c, int64_t item,
         e->item = item;
         e->spec = *spec;
         e->state = QX_HIST_WAITING;
-        e->used = ++c->clock;
         e->next_of_item = c->of_item[item];
         c->of_item[item] = e;
-        e->next = c->all;
-        if (c->all) {
-            c->all->prev = e;
-        }
-        c->all = e;
+        list_add(c, e);
     }
     return e;
 }
@@ -164,24 +173,19 @@ static void entry_put(struct qx_cache *c, struct qx_cache_entry *e, struct qx_hi
     e->hist = hist;
     e->state = state;
     e->bytes = qx_hist_bytes(hist);
-    e->used = ++c->clock; /* the host shall see it once */
+    entry_touch(c, e); /* the host shall see it once */
     c->bytes += e->bytes;
 }
 
 void qx_cache_evict(struct qx_cache *c)
 {
-    while (c->bytes > c->budget) {
-        struct qx_cache_entry *oldest = NULL;
-        for (struct qx_cache_entry *e = c->all; e; e = e->next) {
-            if (e->hist && !e->task && e->used <= c->clock_at_poll &&
-                (!oldest || e->used < oldest->used)) {
-                oldest = e;
-            }
+    struct qx_cache_entry *e = c->oldest;
+    while (e && c->bytes > c->budget && e->used <= c->clock_at_poll) {
+        struct qx_cache_entry *newer = e->newer;
+        if (e->hist && !e->task) {
+            entry_free(c, e);
         }
-        if (!oldest) {
-            break;
-        }
-        entry_unlink(c, oldest);
+        e = newer;
     }
     c->clock_at_poll = c->clock;
 }
@@ -256,6 +260,7 @@ static void build_done(struct qx_session *s, struct qx_task *t)
     const struct qx_tensor *tensor = b->tensor;
     e->task = NULL;
     s->cache.n_tasks--;
+    s->cache.n_full -= t->priority == FULL_BUILD;
     if (t->status == QX_ECANCELLED && e->is_preempted) {
         qx_jobs_forget(&s->jobs, t); /* it starts again */
     }
@@ -313,6 +318,7 @@ static bool build_submit(struct qx_session *s, struct qx_cache_entry *e, bool fu
     }
     e->task = &b->task;
     s->cache.n_tasks++;
+    s->cache.n_full += full;
     qx_lane_submit(&s->preview, &b->task);
     return true;
 }
@@ -320,7 +326,9 @@ static bool build_submit(struct qx_session *s, struct qx_cache_entry *e, bool fu
 /* First paint of something new goes before the full builds that run. */
 static void preempt_full(struct qx_session *s, const struct qx_cache_entry *but)
 {
-    for (struct qx_cache_entry *e = s->cache.all; e; e = e->next) {
+    int left = s->cache.n_full;
+    for (struct qx_cache_entry *e = s->cache.newest; e && left > 0; e = e->older) {
+        left -= e->task && e->task->priority == FULL_BUILD;
         if (e != but && e->task && e->task->priority == FULL_BUILD &&
             qx_task_state(e->task) == QX_JOB_RUNNING) {
             e->is_preempted = true;

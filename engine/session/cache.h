@@ -6,7 +6,8 @@
 #include "session/lane.h"
 
 struct qx_cache_entry {
-    struct qx_cache_entry *next_of_item, *next, *prev; /* next, prev: all entries */
+    struct qx_cache_entry *next_of_item;
+    struct qx_cache_entry *older, *newer; /* all entries */
     int64_t item;
     struct qx_hist_spec spec;
     struct qx_hist *hist; /* NULL while WAITING or FAILED */
@@ -17,11 +18,12 @@ struct qx_cache_entry {
 };
 
 struct qx_cache {
-    struct qx_cache_entry **of_item; /* [items] */
-    struct qx_cache_entry *all;
+    struct qx_cache_entry **of_item;        /* [items] */
+    struct qx_cache_entry *newest, *oldest; /* all entries, by last use */
     uint64_t bytes, budget, clock, clock_at_poll;
     char *dir; /* NULL = nothing on disk */
     int n_tasks;
+    int n_full; /* of them: full builds after a sample */
 };
 
 /* dir NULL = nothing on disk; created when missing. QX_ENOMEM. */

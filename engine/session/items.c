@@ -3,8 +3,6 @@
 #include "base/error.h"
 #include "base/str.h"
 
-#include <ctype.h>
-#include <stdlib.h>
 #include <string.h>
 
 static bool name_holds(const char *name, const char *const *words, size_t n)
@@ -74,13 +72,6 @@ static bool item_fill(struct qx_items *items, int64_t i, const struct qx_model *
     return it->alias != NULL;
 }
 
-static int key_order(const void *a, const void *b)
-{
-    const struct qx_item_key *x = a, *y = b;
-    int c = strcmp(x->name, y->name);
-    return c ? c : (x->item > y->item) - (x->item < y->item);
-}
-
 /* Files whose tensors are all of rank 1 (toy examples) are quantizable too. */
 static int rank_floor(const struct qx_model *model)
 {
@@ -95,24 +86,18 @@ static int rank_floor(const struct qx_model *model)
 enum qx_status qx_items_build(struct qx_items *out, const struct qx_model *model,
                               const struct qx_net *net, struct qx_error *err)
 {
-    struct qx_items items = {.n = qx_model_n_tensors(model)};
+    struct qx_items items = {.n = qx_model_n_tensors(model), .model = model};
     size_t n = (size_t)items.n;
     items.v = qx_arena_array(&items.arena, n + 1, sizeof *items.v);
-    items.key = qx_arena_array(&items.arena, 2 * n + 1, sizeof *items.key);
-    bool ok = items.v && items.key;
+    bool ok = items.v != NULL;
     int min_rank = rank_floor(model);
     for (int64_t i = 0; ok && i < items.n; i++) {
         ok = item_fill(&items, i, model, net, min_rank);
-        items.key[items.n_keys++] = (struct qx_item_key){items.v[i].tensor->name, i};
-        if (ok && strcmp(items.v[i].alias, items.v[i].tensor->name) != 0) {
-            items.key[items.n_keys++] = (struct qx_item_key){items.v[i].alias, i};
-        }
     }
     if (!ok) {
         qx_items_release(&items);
         return qx_fail_nomem(err, n * sizeof *items.v);
     }
-    qsort(items.key, (size_t)items.n_keys, sizeof *items.key, key_order);
     *out = items;
     return QX_OK;
 }
@@ -123,48 +108,37 @@ void qx_items_release(struct qx_items *items)
     *items = (struct qx_items){0};
 }
 
-static int64_t lower_bound(const struct qx_items *items, const char *name)
-{
-    int64_t lo = 0, hi = items->n_keys;
-    while (lo < hi) {
-        int64_t mid = lo + (hi - lo) / 2;
-        if (strcmp(items->key[mid].name, name) < 0) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
-        }
-    }
-    return lo;
-}
-
 static const char *nearest_name(const struct qx_items *items, const char *name)
 {
     enum { MOST = 4096 }; /* the search is linear in names and their lengths */
     const char *names[MOST];
     size_t n = 0;
-    for (int64_t i = 0; i < items->n_keys && n < MOST; i++) {
-        names[n++] = items->key[i].name;
+    for (int64_t i = 0; i < items->n && n + 2 <= MOST; i++) {
+        names[n++] = items->v[i].tensor->name;
+        names[n++] = items->v[i].alias;
     }
     return qx_nearest(name, names, n);
 }
 
 int64_t qx_items_find(const struct qx_items *items, const char *name, struct qx_error *err)
 {
-    int64_t first = lower_bound(items, name), end = first;
-    while (end < items->n_keys && strcmp(items->key[end].name, name) == 0) {
-        int64_t i = items->key[end++].item;
-        if (strcmp(items->v[i].tensor->name, name) == 0) {
-            return i;
+    int64_t found = qx_model_find(items->model, name);
+    if (found >= 0) {
+        return found;
+    }
+    for (int64_t i = 0; i < items->n; i++) {
+        if (strcmp(items->v[i].alias, name) != 0) {
+            continue;
         }
+        if (found >= 0) {
+            qx_fail(err, QX_ENAME, "'%s' may mean '%s' or '%s': write the tensor's full name", name,
+                    items->v[found].tensor->name, items->v[i].tensor->name);
+            return -1;
+        }
+        found = i;
     }
-    if (end - first == 1) {
-        return items->key[first].item;
-    }
-    if (end - first > 1) {
-        qx_fail(err, QX_ENAME, "'%s' may mean '%s' or '%s': write the tensor's full name", name,
-                items->v[items->key[first].item].tensor->name,
-                items->v[items->key[first + 1].item].tensor->name);
-        return -1;
+    if (found >= 0) {
+        return found;
     }
     const char *near = nearest_name(items, name);
     if (near) {

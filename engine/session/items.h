@@ -5,18 +5,11 @@
 #include "base/arena.h"
 #include "qx/session.h"
 
-/* A name (tensor name or alias) and the item it means; sorted by name. */
-struct qx_item_key {
-    const char *name;
-    int64_t item;
-};
-
 struct qx_items {
     int64_t n;
-    struct qx_item *v;       /* [n] */
-    struct qx_item_key *key; /* [n_keys] */
-    int64_t n_keys;
-    struct qx_arena arena; /* owns v, key and the aliases */
+    struct qx_item *v;     /* [n] */
+    struct qx_arena arena; /* owns v and the aliases */
+    const struct qx_model *model;
 };
 
 /* Build from a model and its network (NULL = roles are guessed from names and shapes). Both must
@@ -25,7 +18,7 @@ enum qx_status qx_items_build(struct qx_items *out, const struct qx_model *model
                               const struct qx_net *net, struct qx_error *err);
 void qx_items_release(struct qx_items *items);
 /* Item of exactly this tensor name, else of this alias when just one has it; else -1 with QX_ENAME
- * naming the nearest. */
+ * naming the nearest. O(log n) for names, O(n) for aliases. */
 int64_t qx_items_find(const struct qx_items *items, const char *name, struct qx_error *err);
 /* Role of a tensor that no graph describes: decisions.md, "Without a graph". */
 enum qx_role qx_role_guess(const struct qx_tensor *t, int min_rank);

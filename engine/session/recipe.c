@@ -16,8 +16,9 @@ enum qx_status qx_recipe_init(struct qx_recipe *r, int64_t n, struct qx_error *e
         qx_recipe_release(r);
         return qx_fail_nomem(err, ((size_t)n + 1) * sizeof *r->set);
     }
+    const struct qx_setting fp32 = qx_setting_fp32();
     for (int64_t i = 0; i < n; i++) {
-        r->set[i] = qx_setting_fp32();
+        r->set[i] = fp32;
         r->origin[i] = QX_ORIGIN_MANUAL;
     }
     return QX_OK;
