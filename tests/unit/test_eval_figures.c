@@ -18,10 +18,10 @@
 
 /* Tolerances of model-folder.md section 5. */
 #define LOGIT_TOLERANCE 1e-3
-/* Sanitizers slow the forward pass down ten times: there, figures of rounded weights over more rows
+/* Sanitizers slow the forward pass down several times: there, figures of rounded weights over more rows
  * than this are left out (and counted in the message). */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define ROUNDED_ROWS_MAX 2000
+#define ROUNDED_ROWS_MAX 1000
 #else
 #define ROUNDED_ROWS_MAX INT64_MAX
 #endif
