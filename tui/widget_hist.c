@@ -217,7 +217,7 @@ void ui_hist_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h
     if (zero > 0 && zero < r.w - 1) {
         put_label(c, r, y, zero, UI_STYLE_DIM, "0");
     }
-    ui_put(c, r.x, r.y, 12, UI_STYLE_DIM, h->log ? "log count" : "count");
+    ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, h->log ? "log count" : "count");
     if (h->unit[0]) {
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_DIM, h->unit);
     }

@@ -77,6 +77,9 @@ static void draw_row(struct ui_canvas *c, struct ui_rect r, int y, const struct 
 void ui_ladder_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_ladder *l,
                     enum ui_glyphs glyphs)
 {
+    if (r.w < W_BITS + W_DB) {
+        return;
+    }
     int base = W_BITS + W_DB + W_BAR_MIN;
     bool theory = r.w >= base + W_EXTRA && any_known(l, false);
     bool best = r.w >= base + (theory ? 2 : 1) * W_EXTRA && any_known(l, true);
@@ -87,8 +90,8 @@ void ui_ladder_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_ladde
         top = isfinite(reach) && reach > top ? reach : top;
     }
     int y = r.y;
-    if (r.h > l->n) {
-        ui_put(c, r.x + 1, y, r.w, UI_STYLE_HEADER, "bits");
+    if (r.h > l->n && r.h > 0) {
+        ui_put(c, r.x + 1, y, r.w - 1, UI_STYLE_HEADER, "bits");
         ui_put_right(c, r.x + W_BITS - 1, y, W_DB, UI_STYLE_HEADER, "dB");
         if (best) {
             ui_put_right(c, r.x + r.w - W_EXTRA, y, W_EXTRA, UI_STYLE_HEADER, "best");

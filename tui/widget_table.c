@@ -83,6 +83,7 @@ void ui_table_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_table 
     }
     ui_table_layout(t->columns, n, r.w - 2, x, width);
     for (int i = 0; i < n; i++) {
+        width[i] = x[i] + width[i] > r.w - 2 ? r.w - 2 - x[i] : width[i];
         if (width[i] > 0) {
             put_cell(c, r.x + x[i], r.y, width[i], t->columns[i].is_right, UI_STYLE_HEADER,
                      t->columns[i].title);
