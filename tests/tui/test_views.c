@@ -1,0 +1,386 @@
+/* The screens on real sessions: every size draws, hands act where things are drawn, a drag allocates
+ * nothing and is one undo step, every figure explains itself. */
+#include "cmocka_all.h"
+
+#include "harness.h"
+
+#include "layer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Linked with --wrap: allocations of the thread that counts. */
+static _Thread_local bool counting;
+static _Thread_local int allocations;
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+
+void *__wrap_malloc(size_t n)
+{
+    allocations += counting;
+    return __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    allocations += counting;
+    return __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    allocations += counting;
+    return __real_realloc(p, n);
+}
+
+static struct ui_layer *layer_state(struct ui_app *app)
+{
+    return app->state[ui_view_find("layer")];
+}
+
+static void open_layer(struct ui_app *app, int w, int h, const char *setting)
+{
+    char lines[256];
+    app_open(app, sample_path("fashion-cnn"), w, h, false);
+    app_line(app, "select widen2.conv.weight");
+    snprintf(lines, sizeof(lines), "%s", setting);
+    for (char *line = strtok(lines, ";"); line; line = strtok(NULL, ";")) {
+        app_line(app, line);
+    }
+    app_line(app, "go layer");
+    app_settle(app);
+}
+
+static void mouse(struct ui_app *app, enum ui_mouse_kind kind, int x, int y, int wheel)
+{
+    ui_mouse_event(app, &(struct ui_mouse){.kind = kind, .x = x, .y = y, .wheel = wheel});
+}
+
+static int handle_x(struct ui_app *app, bool low)
+{
+    const struct ui_layer *s = layer_state(app);
+    return s->hist_rect.x +
+           ui_axis_handle(&s->axis, s->hist_rect.w, low ? s->hist.t_lo : s->hist.t_hi);
+}
+
+static void draw_into(struct ui_app *app, struct ui_canvas *c)
+{
+    ui_draw(app, c);
+}
+
+static void draw_once(struct ui_app *app)
+{
+    struct ui_canvas c;
+    assert_true(ui_canvas_init(&c, app->w, app->h));
+    draw_into(app, &c);
+    ui_canvas_release(&c);
+}
+
+static void every_screen_draws_at_every_size(void **state)
+{
+    (void)state;
+    static const char *const screens[] = {"model", "layer", "compare", "jobs", "log", "help"};
+    static const int sizes[][2] = {{60, 16},   {61, 17},  {75, 20},  {76, 24},  {80, 24},
+                                   {103, 30},  {104, 31}, {130, 40}, {140, 45}, {200, 60},
+                                   {300, 100}, {20, 5},   {1, 1}};
+    static const char *const settings[] = {"bits 4", "bits 3;gran tensor;sym off",
+                                           "bits 5;gran group:32;sym off;threshold 0.8",
+                                           "format fp16", "bits 8;gran tensor;calib minmax"};
+    static struct ui_app app;
+    for (size_t k = 0; k < sizeof(settings) / sizeof(settings[0]); k++) {
+        open_layer(&app, 80, 24, settings[k]);
+        app_line(&app, "snapshot");
+        app_line(&app, "bits 6");
+        app_settle(&app);
+        for (size_t v = 0; v < sizeof(screens) / sizeof(screens[0]); v++) {
+            ui_dof(&app, UI_CMD_GO, "%s", screens[v]);
+            for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+                app.glyphs = (enum ui_glyphs)((i + v) % 3);
+                ui_app_resize(&app, sizes[i][0], sizes[i][1]);
+                draw_once(&app);
+            }
+        }
+        app_close(&app);
+    }
+}
+
+static void degenerate_layers_say_so(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    struct layer_frame f;
+    char lines[4][160];
+    app_open(&app, sample_path("five-weights"), 80, 24, false);
+    app_line(&app, "go layer");
+    assert_true(layer_frame_init(&f, &app, layer_state(&app)));
+    assert_true(layer_message(&f, lines) >= 0);
+    app_settle(&app);
+    assert_true(layer_frame_init(&f, &app, layer_state(&app)));
+    assert_int_equal(layer_message(&f, lines), 0); /* values are there: nothing to excuse */
+    app_close(&app);
+}
+
+static void a_drag_is_one_step_and_follows_the_pointer(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    open_layer(&app, 100, 30, "bits 4;gran tensor");
+    struct qx_session *s = app.session;
+    int before = qx_session_n_edits(s);
+    char recipe[65536];
+    snprintf(recipe, sizeof(recipe), "%s", app_recipe(&app));
+    int x = handle_x(&app, false), y = layer_state(&app)->hist_rect.y + 14;
+    mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+    for (int i = 1; i <= 12; i++) {
+        mouse(&app, UI_MOUSE_DRAG, x - i, y, 0);
+        draw_once(&app);
+    }
+    assert_true(abs(handle_x(&app, false) - (x - 12)) <= 1);
+    mouse(&app, UI_MOUSE_RELEASE, x - 12, y, 0);
+    assert_int_equal(qx_session_n_edits(s), before + 1);
+    assert_string_equal(ui_setting(&app)->calib->name, "manual");
+    app_line(&app, "undo");
+    app_settle(&app);
+    assert_string_equal(app_recipe(&app), recipe);
+    app_close(&app);
+}
+
+static void the_low_handle_of_a_symmetric_range_mirrors(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    open_layer(&app, 100, 30, "bits 4;gran tensor");
+    int x = handle_x(&app, true), y = layer_state(&app)->hist_rect.y + 14;
+    double t = ui_setting(&app)->range.hi;
+    mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+    mouse(&app, UI_MOUSE_DRAG, x + 4, y, 0);
+    mouse(&app, UI_MOUSE_RELEASE, x + 4, y, 0);
+    assert_true(ui_setting(&app)->range.hi < t);
+    assert_true(ui_setting(&app)->range.lo == -ui_setting(&app)->range.hi);
+    app_close(&app);
+}
+
+static void each_handle_of_an_asymmetric_range_moves_alone(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    open_layer(&app, 100, 30, "bits 4;gran tensor;sym off");
+    int x = handle_x(&app, true), y = layer_state(&app)->hist_rect.y + 14;
+    struct qx_range was = ui_setting(&app)->range;
+    mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+    mouse(&app, UI_MOUSE_DRAG, x + 3, y, 0);
+    mouse(&app, UI_MOUSE_RELEASE, x + 3, y, 0);
+    assert_true(ui_setting(&app)->range.lo > was.lo);
+    assert_true(ui_setting(&app)->range.hi == was.hi);
+    draw_once(&app);
+    x = handle_x(&app, false);
+    mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+    mouse(&app, UI_MOUSE_DRAG, x - 3, y, 0);
+    mouse(&app, UI_MOUSE_RELEASE, x - 3, y, 0);
+    assert_true(ui_setting(&app)->range.hi < was.hi);
+    app_close(&app);
+}
+
+static void a_drag_allocates_nothing(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"bits 4;gran tensor", "bits 8;gran channel",
+                                           "bits 4;gran tensor;sym off"};
+    static struct ui_app app;
+    struct ui_canvas c;
+    for (int k = 0; k < 3; k++) {
+        open_layer(&app, 200, 60, settings[k]);
+        assert_true(ui_canvas_init(&c, app.w, app.h));
+        int x = handle_x(&app, false), y = layer_state(&app)->hist_rect.y + 30;
+        mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+        mouse(&app, UI_MOUSE_DRAG, x - 1, y, 0); /* the step begins: it may allocate */
+        draw_into(&app, &c);
+        app_settle(&app);
+        allocations = 0;
+        counting = true;
+        for (int i = 2; i < 20; i++) {
+            mouse(&app, UI_MOUSE_DRAG, x - i, y, 0);
+            draw_into(&app, &c);
+        }
+        counting = false;
+        assert_int_equal(allocations, 0);
+        mouse(&app, UI_MOUSE_RELEASE, x - 20, y, 0);
+        ui_canvas_release(&c);
+        app_close(&app);
+    }
+}
+
+static void clicks_on_ladder_and_magnets_are_commands(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    open_layer(&app, 140, 45, "bits 4;gran tensor");
+    struct ui_layer *s = layer_state(&app);
+    assert_true(s->ladder_rect.w > 0 && s->valley_rect.w > 0);
+    mouse(&app, UI_MOUSE_PRESS, s->ladder_rect.x + 2, s->ladder_rect.y + 2, 0);
+    mouse(&app, UI_MOUSE_RELEASE, s->ladder_rect.x + 2, s->ladder_rect.y + 2, 0);
+    assert_int_equal(ui_setting(&app)->bits, 3);
+    mouse(&app, UI_MOUSE_WHEEL, s->ladder_rect.x + 2, s->ladder_rect.y + 2, 1);
+    assert_int_equal(ui_setting(&app)->bits, 4);
+    app_settle(&app);
+    int clicked = 0;
+    struct ui_valley v = {.axis = s->axis, .magnets = s->magnets, .n_magnets = s->n_magnets};
+    for (int x = s->valley_rect.x; x < s->valley_rect.x + s->valley_rect.w; x++) {
+        int y = s->valley_rect.y + s->valley_rect.h - 1;
+        int i = ui_valley_hit(s->valley_rect, &v, x, y);
+        if (i >= 0 && clicked == 0 && strcmp(s->magnet_calib[i]->name, "mse") != 0) {
+            const struct qx_calibrator *calib = s->magnet_calib[i];
+            mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+            assert_ptr_equal(ui_setting(&app)->calib, calib);
+            clicked++;
+        }
+    }
+    assert_int_equal(clicked, 1);
+    app_close(&app);
+}
+
+static void every_number_explains_itself(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"bits 4", "bits 3;gran tensor;sym off", "format fp16",
+                                           "format fp32", "bits 4;gran group:32;sym off"};
+    static struct ui_app app;
+    static struct ui_explain e;
+    for (size_t k = 0; k < sizeof(settings) / sizeof(settings[0]); k++) {
+        open_layer(&app, 80, 24, settings[k]);
+        const struct ui_view *view = ui_view_at(app.view);
+        int n = 0;
+        for (;; n++) {
+            memset(&e, 0, sizeof(e));
+            if (!view->explain(&app, app.state[app.view], n, &e)) {
+                break;
+            }
+            assert_true(e.title[0] && e.n > 0);
+            for (int i = 0; i < e.n; i++) {
+                assert_null(strstr(e.line[i], "nan"));
+            }
+        }
+        assert_true(n >= 3 && n < 20);
+        app_close(&app);
+    }
+}
+
+static bool on_screen(struct ui_app *app, const char *text)
+{
+    static char line[400 * 7];
+    struct ui_canvas c;
+    bool found = false;
+    assert_true(ui_canvas_init(&c, app->w, app->h));
+    ui_draw(app, &c);
+    for (int y = 0; y < c.h && !found; y++) {
+        line[0] = '\0';
+        for (int x = 0; x < c.w; x++) {
+            strcat(line, ui_canvas_at(&c, x, y)->glyph);
+        }
+        found = strstr(line, text) != NULL;
+    }
+    ui_canvas_release(&c);
+    return found;
+}
+
+static void the_worked_example_shows_its_figures(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    app_open(&app, sample_path("five-weights"), 140, 45, false);
+    app_line(&app, "bits 8");
+    app_line(&app, "gran tensor");
+    app_line(&app, "calib manual:8");
+    app_line(&app, "go layer");
+    app_settle(&app);
+    assert_true(on_screen(&app, "52.75 dB"));
+    assert_true(on_screen(&app, "7.44e-05"));
+    app_line(&app, "threshold 3");
+    app_settle(&app);
+    assert_true(on_screen(&app, "20.0 %")); /* one of five is clipped */
+    assert_true(on_screen(&app, "5.00"));
+    app_close(&app);
+}
+
+static void compare_lists_what_differs(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    app_open(&app, sample_path("fashion-cnn"), 100, 30, false);
+    app_line(&app, "go compare");
+    assert_true(on_screen(&app, "m keeps the recipe"));
+    app_line(&app, "snapshot");
+    assert_true(on_screen(&app, "A and B are the same recipe"));
+    app_line(&app, "select dense.weight");
+    app_line(&app, "bits 4");
+    app_line(&app, "select head.weight");
+    app_line(&app, "bits 8");
+    app_settle(&app);
+    assert_true(on_screen(&app, "2 of "));
+    app_line(&app, "up");
+    assert_string_equal(ui_item(&app)->tensor->name, "dense.weight");
+    app_line(&app, "down");
+    assert_string_equal(ui_item(&app)->tensor->name, "head.weight");
+    app_line(&app, "take-a");
+    app_settle(&app);
+    app_line(&app, "up"); /* its notice goes, the count stands there again */
+    assert_true(on_screen(&app, "1 of "));
+    app_close(&app);
+}
+
+static void help_finds_and_gives_reasons(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    app_open(&app, sample_path("five-weights"), 100, 30, false);
+    app_line(&app, "help");
+    assert_true(on_screen(&app, "Model"));
+    app_line(&app, "filter accuracy");
+    assert_true(on_screen(&app, "measure"));
+    assert_true(on_screen(&app, "Not now"));
+    assert_false(on_screen(&app, "gran-next"));
+    app_line(&app, "back"); /* clears the search first */
+    assert_true(on_screen(&app, "gran-next"));
+    app_close(&app);
+}
+
+static void jobs_show_what_ran(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    app_open(&app, sample_path("fashion-cnn"), 100, 30, true);
+    app_settle(&app);
+    app_line(&app, "go jobs");
+    app_settle(&app);
+    assert_true(on_screen(&app, "accuracy of FP32"));
+    assert_true(on_screen(&app, "done"));
+    app_line(&app, "down 5");
+    app_line(&app, "up 9");
+    draw_once(&app);
+    app_close(&app);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_screen_draws_at_every_size),
+        cmocka_unit_test(degenerate_layers_say_so),
+        cmocka_unit_test(a_drag_is_one_step_and_follows_the_pointer),
+        cmocka_unit_test(the_low_handle_of_a_symmetric_range_mirrors),
+        cmocka_unit_test(each_handle_of_an_asymmetric_range_moves_alone),
+        cmocka_unit_test(a_drag_allocates_nothing),
+        cmocka_unit_test(clicks_on_ladder_and_magnets_are_commands),
+        cmocka_unit_test(every_number_explains_itself),
+        cmocka_unit_test(the_worked_example_shows_its_figures),
+        cmocka_unit_test(compare_lists_what_differs),
+        cmocka_unit_test(help_finds_and_gives_reasons),
+        cmocka_unit_test(jobs_show_what_ran),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
