@@ -1,0 +1,35 @@
+/* A convolution with its geometry, and the two ways to run it. */
+#ifndef QX_NET_CONV_H
+#define QX_NET_CONV_H
+
+#include "net/window.h"
+
+/* Values under one window and group, at most. */
+#define QX_CONV_K_MAX (INT64_C(1) << 18)
+
+/* From fixed or per-row shapes. */
+struct qx_conv {
+    struct qx_window w;
+    int64_t group, oc;   /* output channels of all groups */
+    int64_t icg, ocg, k; /* of one group; k = icg * kh * kw */
+    int64_t places;      /* oh * ow */
+};
+
+/* Width of a line with its zero padding. */
+static inline int64_t qx_conv_width(const struct qx_window *w)
+{
+    return w->w + w->left + w->right;
+}
+
+/* One input channel per group, directly (conv_direct.c). bias NULL = none; scratch: as many floats. */
+int64_t qx_conv_direct_scratch(const struct qx_conv *c);
+void qx_conv_direct(const struct qx_conv *c, const float *x, const float *weight, const float *bias,
+                    float *scratch, float *out);
+
+/* As matrix products [ocg, k] x [k, places] (conv_columns.c): 1x1 windows straight on the planes, others
+ * from an unrolled copy of the input (im2col). */
+int64_t qx_conv_columns_scratch(const struct qx_conv *c);
+void qx_conv_columns(const struct qx_conv *c, const float *x, const float *weight,
+                     const float *bias, float *scratch, float *out);
+
+#endif
