@@ -157,21 +157,6 @@ static void classes_find(struct pass *p)
     }
 }
 
-static void class_add(const struct pass *p, struct qx_hist_acc *classes, int c, double u, double a,
-                      double n)
-{
-    const struct qx_hist_table *t = &p->class_tables[c];
-    int bin = qx_hist_bin(t, u);
-    double d = u - qx_hist_origin(t, bin), aa = n * a * a;
-    struct qx_hist_acc *acc = &classes[(size_t)c * QX_HIST_CLASS_BINS + (size_t)bin];
-    acc->n += n;
-    acc->p0 += aa;
-    acc->d1 += aa * d;
-    acc->d2 += aa * d * d;
-    acc->m0 += n * a;
-    acc->md1 += n * a * d;
-}
-
 /* ---- the normalised histogram ---- */
 
 static void zero_run(const struct pass *p, struct slot *slot, const float *x, size_t n)
@@ -182,7 +167,34 @@ static void zero_run(const struct pass *p, struct slot *slot, const float *x, si
     }
     slot->bins[0].n += n_finite;
     if (slot->classes && n_finite > 0.0) {
-        class_add(p, slot->classes, p->class_of[0], 0.0, 0.0, n_finite);
+        int c = p->class_of[0], bin = qx_hist_bin(&p->class_tables[c], 0.0);
+        slot->classes[c * QX_HIST_CLASS_BINS + bin].n += n_finite;
+    }
+}
+
+/* The values of one run into the table of its unit's class. */
+static void classes_run(const struct pass *p, struct qx_hist_acc *classes, int64_t unit,
+                        const float *x, size_t n, float inv_a, double a)
+{
+    int c = p->class_of[rho_class(unit_rho(p, unit, a))];
+    const struct qx_hist_table *t = &p->class_tables[c];
+    struct qx_hist_acc *row = classes + (size_t)c * QX_HIST_CLASS_BINS;
+    const double lo = t->lin_lo, inv = t->lin_inv, width = 1.0 / inv, aa = a * a;
+    for (size_t i = 0; i < n; i++) {
+        if (!(fabsf(x[i]) <= FLT_MAX)) {
+            continue;
+        }
+        double at = ((double)(x[i] * inv_a) - lo) * inv;
+        at = at > 0.0 ? at : 0.0;
+        int bin = at < QX_HIST_CLASS_BINS ? (int)at : QX_HIST_CLASS_BINS - 1;
+        double d = (at - (bin + 0.5)) * width;
+        struct qx_hist_acc *acc = &row[bin];
+        acc->n += 1.0;
+        acc->p0 += aa;
+        acc->d1 += aa * d;
+        acc->d2 += aa * d * d;
+        acc->m0 += a;
+        acc->md1 += a * d;
     }
 }
 
@@ -203,12 +215,7 @@ static void weigh_run(void *arg, int64_t unit, const float *x, size_t n)
     if (!t->slot->classes) {
         return;
     }
-    int c = p->class_of[rho_class(unit_rho(p, unit, (double)a))];
-    for (size_t i = 0; i < n; i++) {
-        if (fabsf(x[i]) <= FLT_MAX) {
-            class_add(p, t->slot->classes, c, (double)(x[i] * inv_a), (double)a, 1.0);
-        }
-    }
+    classes_run(p, t->slot->classes, unit, x, n, inv_a, (double)a);
 }
 
 static void weigh_tile(void *arg, int64_t i, int worker)

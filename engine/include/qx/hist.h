@@ -37,7 +37,9 @@ struct qx_hist_spec {
     struct qx_channels channels;
 };
 
-/* Ranges of the units (channels or groups): absmax, min, max each [n_units]. */
+/* Ranges of the units (channels or groups; one for granularity tensor): absmax, min, max of the finite
+ * values, each [n_units], 0 where there are none. Unit = channel * groups of a channel + group. Of a
+ * sampled histogram, units that were not read have 0, the others may be narrower than the truth. */
 struct qx_units {
     int64_t n;
     const float *lo, *hi, *absmax;
@@ -50,7 +52,12 @@ struct qx_hist; /* immutable after build; shared by reference count */
  * of 1,024 contiguous ones (badge "sampling"; stats are of the sample).
  *   pool  NULL = serial; the result does not depend on the number of threads
  * QX_EUNSUPPORTED (dtype), QX_ECANCELLED, QX_ENOMEM. An empty tensor or one without finite values
- * gives a valid histogram with n = 0. Cost: about 1 (16-bit) to 4 (f32) ns per element per core. */
+ * gives a valid histogram with n = 0. Cost per element and core: tensor 0.7 ns (16-bit), 3 ns (F32);
+ * channel and group 5 to 8 ns, asymmetric ones about 10.
+ * Memory: 64 bytes per bin that holds a value (at most 4 MiB; Gaussian F32 weights about 1.5, BF16
+ * 0.3) + 150 KiB; asymmetric channel and group histograms add up to 8 MiB of classes. While building:
+ * 2.7 MiB per thread, channel and group 5 (asymmetric 11).
+ * The pages of `t` stay resident: callers of a full build call qx_model_dontneed when it is done. */
 struct qx_pool;
 enum qx_status qx_hist_build(const struct qx_tensor *t, const struct qx_hist_spec *spec,
                              int64_t n_sample, struct qx_pool *pool, struct qx_ctl *ctl,
