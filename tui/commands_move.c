@@ -211,6 +211,16 @@ bool cmd_sort(struct ui_app *app, const char *arg)
     return true;
 }
 
+static void say_marked(struct ui_app *app)
+{
+    if (app->n_marked == 0) {
+        ui_toast(app, UI_TOAST_INFO, "no layer is marked: edits apply to the one under the cursor");
+    } else {
+        ui_toast(app, UI_TOAST_INFO, "%lld marked: edits apply to all of them",
+                 (long long)app->n_marked);
+    }
+}
+
 bool cmd_mark(struct ui_app *app, const char *arg)
 {
     (void)arg;
@@ -220,22 +230,33 @@ bool cmd_mark(struct ui_app *app, const char *arg)
     }
     app->marked[app->cursor] = !app->marked[app->cursor];
     app->n_marked += app->marked[app->cursor] ? 1 : -1;
-    ui_toast(app, UI_TOAST_INFO, "%lld marked: edits apply to all of them",
-             (long long)app->n_marked);
+    say_marked(app);
     return move(app, 1);
 }
 
+/* The weights of linear layers, as --scope linear says; with `all`, whatever can be quantized. */
 bool cmd_mark_all(struct ui_app *app, const char *arg)
 {
-    (void)arg;
+    bool all = strcmp(arg, "all") == 0;
+    int64_t shown = 0;
+    if (arg[0] && !all) {
+        return ui_refuse(app, "mark-all takes nothing (weights) or `all`, not '%s'", arg);
+    }
     for (int64_t r = 0; r < app->n_rows; r++) {
         int64_t i = app->rows[r];
-        if (!app->marked[i] && qx_session_item(app->session, i)->can_quantize) {
-            app->marked[i] = true;
-            app->n_marked++;
+        const struct qx_item *item = qx_session_item(app->session, i);
+        if (!item->can_quantize || (!all && item->role != QX_ROLE_LINEAR)) {
+            continue;
         }
+        shown++;
+        app->n_marked += !app->marked[i];
+        app->marked[i] = true;
     }
-    ui_toast(app, UI_TOAST_INFO, "%lld marked", (long long)app->n_marked);
+    if (shown == 0) {
+        return ui_refuse(app, "no weight of a linear layer is shown%s",
+                         all ? " that can be quantized" : "; `mark-all all` marks the others");
+    }
+    say_marked(app);
     return true;
 }
 
@@ -244,5 +265,6 @@ bool cmd_unmark(struct ui_app *app, const char *arg)
     (void)arg;
     memset(app->marked, 0, (size_t)app->n_items * sizeof(app->marked[0]));
     app->n_marked = 0;
+    say_marked(app);
     return true;
 }

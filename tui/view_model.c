@@ -227,7 +227,10 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
     const struct qx_setting *s = qx_session_setting(app->session, index);
     const struct row_cache *row = item->tensor->reason ? NULL : row_figures(rows, index);
     bool is_quantized = item->can_quantize && !qx_setting_is_fp32(s);
-    out->style = item->can_quantize ? UI_STYLE_NORMAL : UI_STYLE_DISABLED;
+    /* Norms and biases stay as they are in most recipes: quieter than the weights. */
+    out->style = !item->can_quantize                            ? UI_STYLE_DISABLED
+                 : item->role == QX_ROLE_OTHER && !is_quantized ? UI_STYLE_DIM
+                                                                : UI_STYLE_NORMAL;
     switch ((enum column)column) {
     case COL_MARK:
         snprintf(out->text, sizeof(out->text), "%s",

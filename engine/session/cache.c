@@ -384,8 +384,10 @@ enum qx_status qx_cache_build(struct qx_session *s, int64_t item, const struct q
     char *path = disk_path(s, item, key);
     struct qx_hist *hist = NULL;
     bool is_exact;
-    enum qx_status status =
-        hist_make(s->items.v[item].tensor, spec, 0, path, key, s->pool, ctl, &hist, &is_exact, err);
+    const struct qx_tensor *t = s->items.v[item].tensor;
+    /* a hand that waits for milliseconds must not wait for a measurement's turn on the pool */
+    struct qx_pool *pool = !s->is_batch && t->numel <= SMALL_ELEMS ? NULL : s->pool;
+    enum qx_status status = hist_make(t, spec, 0, path, key, pool, ctl, &hist, &is_exact, err);
     qx_mem_free(path);
     if (status == QX_OK) {
         entry_put(&s->cache, e, hist, QX_HIST_READY);

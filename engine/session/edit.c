@@ -144,6 +144,23 @@ void qx_pending_work(struct qx_session *s, double budget_s)
     }
 }
 
+/* A small histogram takes about a frame: the next key, typed within milliseconds, finds its
+ * threshold. */
+static void pending_hurry(struct qx_session *s)
+{
+    enum { HURRY_ELEMS = 200000 };
+    if (s->is_batch || s->pending.n != 1) {
+        return;
+    }
+    int64_t item = s->pending.item[0];
+    const struct qx_item *it = &s->items.v[item];
+    struct qx_hist_spec spec = qx_setting_spec(&s->now.set[item], it->channels);
+    const struct qx_hist *hist;
+    if (!it->tensor->reason && it->tensor->numel <= HURRY_ELEMS) {
+        qx_cache_build(s, item, &spec, NULL, &hist, NULL);
+    }
+}
+
 /* ---- changes ---- */
 
 void qx_item_set(struct qx_session *s, int64_t item, const struct qx_setting *set, uint8_t origin)
@@ -353,6 +370,7 @@ enum qx_status qx_session_edit(struct qx_session *s, const int64_t *items, int64
     if (status == QX_OK && (top || is_new)) {
         qx_recipe_touched(s, !top);
         if (s->pending.n > 0) {
+            pending_hurry(s);
             qx_pending_work(s, 0.002);
         }
     }

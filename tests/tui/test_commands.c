@@ -311,8 +311,15 @@ static void edits_reach_all_marked_layers(void **state)
     (void)state;
     static struct ui_app app;
     app_open(&app, sample_path("fashion-cnn"), 100, 30, false);
+    app_line(&app, "mark-all all");
+    int64_t all = app.n_marked;
+    app_line(&app, "unmark");
     app_line(&app, "mark-all");
-    assert_true(app.n_marked > 3);
+    assert_true(app.n_marked > 3 && app.n_marked < all);
+    for (int64_t i = 0; i < app.n_items; i++) {
+        bool linear = qx_session_item(app.session, i)->role == QX_ROLE_LINEAR;
+        assert_int_equal(app.marked[i], linear);
+    }
     app_line(&app, "bits 5");
     for (int64_t i = 0; i < app.n_items; i++) {
         const struct qx_setting *s = qx_session_setting(app.session, i);

@@ -92,6 +92,27 @@ static void ranges_are_chosen_in_the_background_and_announced(void **state)
     qx_session_close(&s);
 }
 
+/* Keys typed in one go: the threshold is there for the one after the granularity. */
+static void small_layers_have_their_range_at_once(void **state)
+{
+    (void)state;
+    struct qx_session *s = fixture_open(fixture_plain(), NULL, false);
+    int64_t a = fixture_item(s, "a");
+    static const struct qx_setting kind[] = {
+        {.gran = QX_GRAN_TENSOR}, {.gran = QX_GRAN_CHANNEL}, {.gran = QX_GRAN_GROUP, .group = 32}};
+    fixture_bits(s, "a", 4);
+    assert_true(qx_session_setting(s, a)->has_range);
+    for (size_t k = 0; k < sizeof kind / sizeof *kind; k++) {
+        struct qx_patch p = {.fields = QX_PATCH_GRAN, .value = kind[k]};
+        assert_int_equal(qx_session_edit(s, &a, 1, &p, false, NULL), QX_OK);
+        assert_true(qx_session_setting(s, a)->has_range);
+        p = (struct qx_patch){.fields = QX_PATCH_SYM, .value = {.sym = k % 2}};
+        assert_int_equal(qx_session_edit(s, &a, 1, &p, false, NULL), QX_OK);
+        assert_true(qx_session_setting(s, a)->has_range);
+    }
+    qx_session_close(&s);
+}
+
 static void exact_metrics_replace_those_of_the_histogram(void **state)
 {
     (void)state;
@@ -362,6 +383,7 @@ int test_session_jobs(void)
         cmocka_unit_test(a_large_tensor_is_shown_from_a_sample_first),
         cmocka_unit_test(values_that_cannot_be_shown_fail_at_once),
         cmocka_unit_test(ranges_are_chosen_in_the_background_and_announced),
+        cmocka_unit_test(small_layers_have_their_range_at_once),
         cmocka_unit_test(exact_metrics_replace_those_of_the_histogram),
         cmocka_unit_test(advice_grows_until_it_is_complete),
         cmocka_unit_test(fp32_is_measured_at_open_and_the_recipe_after_edits),
