@@ -46,6 +46,10 @@ enum qx_status qx_cache_build(struct qx_session *s, int64_t item, const struct q
 void qx_cache_evict(struct qx_cache *c);
 /* A failed or cancelled build may be tried again. */
 void qx_cache_retry(struct qx_session *s, int64_t item, const struct qx_hist_spec *spec);
+/* cache_prune.c: remove the oldest files of a cache folder until it holds at most limit_bytes;
+ * returns how many. _later does so in the background, with the limit of 2 GiB. */
+int64_t qx_cache_prune(const char *dir, uint64_t limit_bytes);
+void qx_cache_prune_later(struct qx_session *s);
 /* Identity of the model's files: device, inode, size, time, header. */
 uint64_t qx_cache_file_hash(const struct qx_model *model);
 

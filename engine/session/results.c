@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "qx/cpu.h"
 #include "qx/json.h"
 #include "session/session_impl.h"
 
@@ -99,6 +100,8 @@ void qx_results_save(struct qx_session *s, const char *path)
     qx_jw_str(w, "qexplore.measured/1");
     qx_jw_key(w, "version");
     qx_jw_str(w, QX_VERSION);
+    qx_jw_key(w, "isa");
+    qx_jw_str(w, qx_isa_name(qx_cpu_get()->isa));
     qx_jw_key(w, "data");
     qx_jw_str(w, qx_dataset_hash(s->data));
     hex_write(w, "weights", s->file_hash);
@@ -180,6 +183,7 @@ void qx_results_load(struct qx_session *s, const char *path)
     const struct qx_jval *root = qx_json_root(json);
     if (strcmp(qx_jstr(qx_jget(root, "schema"), ""), "qexplore.measured/1") == 0 &&
         strcmp(qx_jstr(qx_jget(root, "version"), ""), QX_VERSION) == 0 &&
+        strcmp(qx_jstr(qx_jget(root, "isa"), ""), qx_isa_name(qx_cpu_get()->isa)) == 0 &&
         strcmp(qx_jstr(qx_jget(root, "data"), ""), qx_dataset_hash(s->data)) == 0 &&
         hex_read(qx_jget(root, "weights")) == s->file_hash) {
         int n = 0;

@@ -158,6 +158,7 @@ enum qx_status qx_session_open(const char *path, const struct qx_session_options
     s->last_edit_s = 0;
     qx_measure_touched(s);
     qx_measure_work(s, qx_clock_s());
+    qx_cache_prune_later(s);
     *out = s;
     return QX_OK;
 }

@@ -1,13 +1,18 @@
 /* What a session keeps: recipe, undo log, lock; the model folders it writes. */
+#include "qx/mapfault.h"
+#include "session/cache.h"
 #include "test_session.h"
 
 #include <math.h>
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -276,6 +281,86 @@ static void measurements_are_remembered(void **state)
     qx_session_close(&s);
 }
 
+static void a_full_disk_loses_nothing_that_is_in_memory(void **state)
+{
+    (void)state;
+    const char *dir = fixture_fresh("state");
+    struct rlimit all, none;
+    struct qx_session *s = fixture_open(fixture_plain(), dir, false);
+    fixture_bits(s, "a", 8);
+    fixture_settle(s);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+    none = all;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    fixture_bits(s, "a", 4);
+    fixture_settle(s);
+    fixture_bits(s, "b", 4);
+    fixture_settle(s);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+    fixture_bits(s, "b", 3);
+    qx_session_close(&s);
+    s = fixture_open(fixture_plain(), dir, false);
+    assert_int_equal(qx_session_resumed(s), 4);
+    assert_int_equal(qx_session_setting(s, fixture_item(s, "a"))->bits, 4);
+    assert_int_equal(qx_session_setting(s, fixture_item(s, "b"))->bits, 3);
+    qx_session_close(&s);
+}
+
+static void on_sigbus(int sig, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (!qx_map_fault(info->si_addr)) {
+        signal(sig, SIG_DFL);
+        raise(sig);
+    }
+}
+
+static void a_file_cut_while_open_is_survived_and_announced(void **state)
+{
+    (void)state;
+    const char *path = fixture_path("cut.safetensors"), *dir = fixture_fresh("state");
+    char command[600];
+    snprintf(command, sizeof command, "cp '%s' '%s'", fixture_plain(), path);
+    assert_int_equal(system(command), 0);
+    struct sigaction act = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO}, old;
+    assert_int_equal(sigaction(SIGBUS, &act, &old), 0);
+    struct qx_session *s = fixture_open(path, dir, false);
+    fixture_bits(s, "a", 4);
+    fixture_settle(s);
+    assert_int_equal(truncate(path, 4096), 0);
+    fixture_bits(s, "big", 4);
+    fixture_settle(s);
+    unsigned news = 0;
+    for (int i = 0; i < 400 && !(news & QX_NEWS_FILE); i++) {
+        news |= qx_session_poll(s);
+        usleep(10000);
+    }
+    assert_true(news & QX_NEWS_FILE);
+    assert_int_equal(qx_session_setting(s, fixture_item(s, "a"))->bits, 4);
+    qx_session_close(&s);
+    sigaction(SIGBUS, &old, NULL);
+}
+
+static void an_overfull_cache_folder_loses_its_oldest_files(void **state)
+{
+    (void)state;
+    const char *dir = fixture_fresh("prune");
+    for (int i = 0; i < 6; i++) {
+        char name[32];
+        struct timespec times[2] = {{.tv_sec = 1000 + i}, {.tv_sec = 1000 + i}};
+        snprintf(name, sizeof name, "prune/%d.%s", i, i == 0 ? "txt" : "qxh");
+        fixture_write(fixture_path(name), "0123456789");
+        assert_int_equal(utimensat(AT_FDCWD, fixture_path(name), times, 0), 0);
+    }
+    assert_int_equal(qx_cache_prune(dir, 50), 0);
+    assert_int_equal(qx_cache_prune(dir, 25), 3);
+    assert_int_equal(access(fixture_path("prune/3.qxh"), F_OK), -1);
+    assert_int_equal(access(fixture_path("prune/4.qxh"), F_OK), 0);
+    assert_int_equal(access(fixture_path("prune/0.txt"), F_OK), 0); /* not ours */
+}
+
 /* ---- written models ---- */
 
 static void same_values(const struct qx_session *a, const struct qx_session *b, const char *name,
@@ -364,6 +449,9 @@ int test_session_files(void)
         cmocka_unit_test(a_named_recipe_is_opened_and_saved_to),
         cmocka_unit_test(a_place_that_cannot_be_written_loses_nothing_but_the_saving),
         cmocka_unit_test(measurements_are_remembered),
+        cmocka_unit_test(a_full_disk_loses_nothing_that_is_in_memory),
+        cmocka_unit_test(a_file_cut_while_open_is_survived_and_announced),
+        cmocka_unit_test(an_overfull_cache_folder_loses_its_oldest_files),
         cmocka_unit_test(a_written_folder_measures_as_it_was_simulated),
         cmocka_unit_test(dtypes_survive_writing),
     };
