@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,25 +50,35 @@ void ui_loop_guard(void (*emergency)(void))
     }
 }
 
-static sigset_t loop_signals(void)
+static const int watched[] = {SIGWINCH, SIGTSTP, SIGCONT, SIGTERM, SIGHUP, SIGINT};
+enum { N_WATCHED = sizeof(watched) / sizeof(watched[0]) };
+static int signal_pipe[2] = {-1, -1};
+
+/* Any thread may run this: libraries start threads before main, which block nothing. */
+static void on_signal(int sig)
 {
-    static const int mine[] = {SIGWINCH, SIGTSTP, SIGCONT, SIGTERM, SIGHUP, SIGINT};
-    sigset_t set;
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof(mine) / sizeof(mine[0]); i++) {
-        sigaddset(&set, mine[i]);
+    int keep = errno;
+    unsigned char byte = (unsigned char)sig;
+    ssize_t ignored = write(signal_pipe[1], &byte, 1);
+    (void)ignored;
+    errno = keep;
+}
+
+static void watch_signals(void)
+{
+    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    for (int i = 0; i < N_WATCHED; i++) {
+        sigaction(watched[i], &sa, NULL);
     }
-    return set;
 }
 
 bool ui_loop_prepare(struct ui_loop *l)
 {
     memset(l, 0, sizeof(*l));
-    sigset_t set = loop_signals();
-    sigprocmask(SIG_BLOCK, &set, NULL);
+    l->signals = -1;
     signal(SIGPIPE, SIG_IGN);
-    l->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return l->signals >= 0 && pipe2(l->wake, O_NONBLOCK | O_CLOEXEC) == 0;
+    return pipe2(l->wake, O_NONBLOCK | O_CLOEXEC) == 0 &&
+           pipe2(signal_pipe, O_NONBLOCK | O_CLOEXEC) == 0;
 }
 
 void ui_loop_wake(void *arg)
@@ -81,14 +90,12 @@ void ui_loop_wake(void *arg)
 
 static void suspend(struct ui_loop *l)
 {
-    sigset_t stop;
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTSTP);
+    struct sigaction before;
+    struct sigaction stop = {.sa_handler = SIG_DFL};
     l->term->leave(l->term);
-    signal(SIGTSTP, SIG_DFL);
-    raise(SIGTSTP);
-    sigprocmask(SIG_UNBLOCK, &stop, NULL); /* stops here, until SIGCONT */
-    sigprocmask(SIG_BLOCK, &stop, NULL);
+    sigaction(SIGTSTP, &stop, &before);
+    kill(getpid(), SIGTSTP); /* stops here, until SIGCONT; at once without job control */
+    sigaction(SIGTSTP, &before, NULL);
     l->term->enter(l->term);
     l->app->suspend = false;
     l->app->redraw = true;
@@ -115,30 +122,35 @@ static void interrupt(struct ui_loop *l)
     }
 }
 
+static void take_signal(struct ui_loop *l, int sig)
+{
+    switch (sig) {
+    case SIGWINCH:
+        l->term->resize(l->term);
+        ui_app_resize(l->app, l->term->w, l->term->h);
+        break;
+    case SIGTSTP:
+        l->app->suspend = true;
+        break;
+    case SIGCONT:
+        l->app->redraw = true;
+        break;
+    case SIGINT:
+        interrupt(l);
+        break;
+    default:
+        l->app->quit = true;
+        l->app->exit_code = 128 + sig;
+    }
+}
+
 static bool take_signals(struct ui_loop *l)
 {
-    struct signalfd_siginfo info;
+    unsigned char sig;
     bool any = false;
-    while (l->signals >= 0 && read(l->signals, &info, sizeof(info)) == sizeof(info)) {
+    while (l->signals >= 0 && read(l->signals, &sig, 1) == 1) {
         any = true;
-        switch ((int)info.ssi_signo) {
-        case SIGWINCH:
-            l->term->resize(l->term);
-            ui_app_resize(l->app, l->term->w, l->term->h);
-            break;
-        case SIGTSTP:
-            l->app->suspend = true;
-            break;
-        case SIGCONT:
-            l->app->redraw = true;
-            break;
-        case SIGINT:
-            interrupt(l);
-            break;
-        default:
-            l->app->quit = true;
-            l->app->exit_code = 128 + (int)info.ssi_signo;
-        }
+        take_signal(l, sig);
     }
     return any;
 }
@@ -363,6 +375,10 @@ bool ui_loop_begin(struct ui_loop *l, struct ui_app *app, struct ui_term *term, 
 {
     l->app = app;
     l->term = term;
+    if (term->fd >= 0) {
+        l->signals = signal_pipe[0];
+        watch_signals(); /* over the handlers that curses installs */
+    }
     l->auto_theme = theme == NULL;
     app->now_ms = ui_now_ms();
     app->most_glyphs = term->glyphs;

@@ -13,14 +13,14 @@ struct ui_loop {
     struct ui_canvas canvas;
     struct ui_theme theme;
     int wake[2];     /* pipe; the session writes to [1] */
-    int signals;     /* signalfd, -1 = none (headless) */
+    int signals;     /* pipe that the handlers write to; -1 = none (headless) */
     bool auto_theme; /* follow the terminal's background */
     int64_t last_draw_ms, last_news_ms, interrupt_ms;
     unsigned news;                     /* of the session, not drawn yet */
     struct qx_session_options options; /* to open other models with */
 };
 
-/* Block the signals the loop reads and make its pipe. Before any other thread starts. */
+/* Make the pipes. Before the session is opened, whose wake callback writes to one. */
 bool ui_loop_prepare(struct ui_loop *l);
 /* The wake callback for session options; arg is the loop. */
 void ui_loop_wake(void *arg);

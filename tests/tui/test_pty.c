@@ -1,0 +1,268 @@
+/* The real program on a pseudo-terminal: first paint, hands, signals, and the terminal given back. */
+#include "cmocka_all.h"
+
+#include "harness.h"
+#include "ptyrun.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { LONG = 20000 }; /* a loaded machine under sanitizers is slow */
+
+static const char *exe;
+static struct pty pty;
+
+static void start_at(int w, int h, const char *term, char *const *argv)
+{
+    if (!pty_start(&pty, argv, term, w, h)) {
+        skip();
+    }
+}
+
+/* The explorer on the five weights, on the first layer's screen when asked. */
+static void start(bool layer)
+{
+    char *argv[] = {(char *)exe, (char *)sample_path("five-weights"), "--fresh", "--threads", "1",
+                    NULL};
+    start_at(80, 24, "xterm-256color", argv);
+    assert_true(pty_wait(&pty, "Model", LONG));
+    if (layer) {
+        pty_type(&pty, "4gl");
+        assert_true(pty_wait(&pty, "INT4", LONG));
+    }
+    pty_quiet(&pty, 300, LONG);
+}
+
+static void assert_given_back(void)
+{
+    assert_true(pty_restored(&pty));
+    assert_non_null(strstr(pty.text, "\033[?1002l"));
+    assert_non_null(strstr(pty.text, "\033[?2004l"));
+    assert_non_null(strstr(pty.text, "\033[?1049l"));
+}
+
+static void first_paint_and_quit(void **state)
+{
+    (void)state;
+    start(false);
+    assert_non_null(strstr(pty.text, "\033[?1049h"));
+    assert_non_null(strstr(pty.text, "\033[?1002h"));
+    assert_non_null(strstr(pty.text, "help"));
+    pty_clear(&pty);
+    pty_type(&pty, "q");
+    int status = pty_end(&pty, LONG);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_given_back();
+    pty_close(&pty);
+}
+
+/* Find the threshold's column in a headless picture of the same state. */
+static int handle_column(int *row)
+{
+    static struct ui_app app;
+    struct ui_canvas c;
+    app_open(&app, sample_path("five-weights"), 80, 24, false);
+    app_line(&app, "bits 4");
+    app_line(&app, "go layer");
+    app_settle(&app);
+    assert_true(ui_canvas_init(&c, 80, 24));
+    ui_draw(&app, &c);
+    int column = -1;
+    for (int x = 79; x >= 0 && column < 0; x--) {
+        if (c.cells[8 * c.w + x].style == UI_STYLE_HANDLE) {
+            column = x;
+        }
+    }
+    *row = 8;
+    ui_canvas_release(&c);
+    app_close(&app);
+    assert_true(column > 0);
+    return column;
+}
+
+static void a_drag_by_mouse_moves_the_threshold(void **state)
+{
+    (void)state;
+    int row, column = handle_column(&row);
+    start(true);
+    char bytes[64];
+    snprintf(bytes, sizeof(bytes), "\033[<0;%d;%dM", column + 1, row + 1);
+    pty_type(&pty, bytes);
+    pty_clear(&pty);
+    for (int i = 1; i <= 8; i++) {
+        snprintf(bytes, sizeof(bytes), "\033[<32;%d;%dM", column + 1 - i, row + 1);
+        for (char *b = bytes; *b; b++) { /* byte by byte: split sequences are put together */
+            char one[2] = {*b, 0};
+            pty_type(&pty, one);
+        }
+        pty_quiet(&pty, 30, 500);
+    }
+    snprintf(bytes, sizeof(bytes), "\033[<0;%d;%dm", column - 7, row + 1);
+    pty_type(&pty, bytes);
+    assert_true(pty_wait(&pty, "manual", LONG));
+    pty_clear(&pty);
+    pty_type(&pty, "u");
+    assert_true(pty_wait(&pty, "undone", LONG)); /* the drag was one step: back to the calibrator */
+    assert_true(pty_wait(&pty, "MSE", LONG));
+    pty_type(&pty, "q");
+    pty_end(&pty, LONG);
+    pty_close(&pty);
+}
+
+static void a_resize_repaints(void **state)
+{
+    (void)state;
+    start(false);
+    pty_clear(&pty);
+    pty_resize(&pty, 50, 10);
+    assert_true(pty_wait(&pty, "50x10", LONG));
+    pty_clear(&pty);
+    pty_resize(&pty, 120, 40);
+    assert_true(pty_wait(&pty, "qexplore", LONG));
+    pty_type(&pty, "q");
+    assert_int_equal(pty_end(&pty, LONG), 0);
+    pty_close(&pty);
+}
+
+static void stop_gives_the_terminal_back_and_continue_takes_it(void **state)
+{
+    (void)state;
+    start(false);
+    pty_clear(&pty);
+    kill(pty.pid, SIGTSTP);
+    assert_true(pty_wait(&pty, "\033[?1049l", LONG));
+    assert_true(pty_stopped(&pty, LONG));
+    pty_quiet(&pty, 50, 1000);
+    assert_given_back();
+    pty_clear(&pty);
+    kill(pty.pid, SIGCONT);
+    assert_true(pty_wait(&pty, "Model", LONG));
+    assert_non_null(strstr(pty.text, "\033[?1002h"));
+    pty_type(&pty, "q");
+    assert_int_equal(pty_end(&pty, LONG), 0);
+    assert_true(pty_restored(&pty));
+    pty_close(&pty);
+}
+
+static void signals_end_the_program_and_restore(void **state)
+{
+    (void)state;
+    static const struct {
+        int sig;
+        bool exits; /* with 128 + sig; else dies of it */
+    } cases[] = {
+        {SIGTERM, true}, {SIGHUP, true}, {SIGSEGV, false}, {SIGABRT, false}, {SIGBUS, false}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        start(i & 1);
+        pty_clear(&pty);
+        kill(pty.pid, cases[i].sig);
+        int status = pty_end(&pty, LONG);
+        if (cases[i].exits) {
+            assert_true(WIFEXITED(status));
+            assert_int_equal(WEXITSTATUS(status), 128 + cases[i].sig);
+        } else {
+            assert_true(WIFSIGNALED(status));
+            assert_int_equal(WTERMSIG(status), cases[i].sig);
+        }
+        assert_given_back();
+        pty_close(&pty);
+    }
+}
+
+static void interrupt_twice_quits(void **state)
+{
+    (void)state;
+    start(false);
+    pty_clear(&pty);
+    pty_type(&pty, "\003");
+    assert_true(pty_wait(&pty, "again quits", LONG));
+    pty_type(&pty, "\003");
+    int status = pty_end(&pty, LONG);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 130);
+    assert_given_back();
+    pty_close(&pty);
+}
+
+static void any_terminal_shows_the_screen(void **state)
+{
+    (void)state;
+    static const char *const terms[] = {"xterm", "linux", "vt100", "screen", "tmux-256color"};
+    for (size_t i = 0; i < sizeof(terms) / sizeof(terms[0]); i++) {
+        char *argv[] = {(char *)exe, (char *)sample_path("five-weights"), "--fresh", NULL};
+        start_at(80, 24, terms[i], argv);
+        assert_true(pty_wait(&pty, "command", LONG));
+        pty_type(&pty, "q");
+        assert_int_equal(pty_end(&pty, LONG), 0);
+        pty_close(&pty);
+    }
+}
+
+static void keys_come_from_the_terminal_when_stdin_is_none(void **state)
+{
+    (void)state;
+    char command[2000];
+    snprintf(command, sizeof(command), "exec '%s' '%s' --fresh </dev/null", exe,
+             sample_path("five-weights"));
+    char *argv[] = {"/bin/sh", "-c", command, NULL};
+    start_at(80, 24, "xterm-256color", argv);
+    assert_true(pty_wait(&pty, "Model", LONG));
+    pty_type(&pty, "q");
+    assert_int_equal(pty_end(&pty, LONG), 0);
+    pty_close(&pty);
+}
+
+static void without_a_screen_it_says_what_to_use(void **state)
+{
+    (void)state;
+    char command[2000];
+    snprintf(command, sizeof(command), "'%s' '%s' | cat; echo code ${PIPESTATUS[0]}", exe,
+             sample_path("five-weights"));
+    char *piped[] = {"/bin/bash", "-c", command, NULL};
+    start_at(80, 24, "xterm-256color", piped);
+    assert_true(pty_wait(&pty, "code 2", LONG));
+    assert_non_null(strstr(pty.text, "qexplore render"));
+    pty_end(&pty, LONG);
+    pty_close(&pty);
+    char *dumb[] = {(char *)exe, (char *)sample_path("five-weights"), NULL};
+    start_at(80, 24, "dumb", dumb);
+    assert_true(pty_wait(&pty, "TERM=dumb", LONG));
+    assert_int_equal(pty_end(&pty, LONG), 0);
+    assert_null(strstr(pty.text, "\033["));
+    pty_close(&pty);
+}
+
+static void no_colour_means_no_colour(void **state)
+{
+    (void)state;
+    setenv("NO_COLOR", "1", 1);
+    start(true);
+    setenv("NO_COLOR", "", 1);
+    assert_null(strstr(pty.text, "\033[38;5"));
+    assert_null(strstr(pty.text, "\033[3"
+                                 "3m"));
+    pty_type(&pty, "q");
+    pty_end(&pty, LONG);
+    pty_close(&pty);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_paint_and_quit),
+        cmocka_unit_test(a_drag_by_mouse_moves_the_threshold),
+        cmocka_unit_test(a_resize_repaints),
+        cmocka_unit_test(stop_gives_the_terminal_back_and_continue_takes_it),
+        cmocka_unit_test(signals_end_the_program_and_restore),
+        cmocka_unit_test(interrupt_twice_quits),
+        cmocka_unit_test(any_terminal_shows_the_screen),
+        cmocka_unit_test(keys_come_from_the_terminal_when_stdin_is_none),
+        cmocka_unit_test(without_a_screen_it_says_what_to_use),
+        cmocka_unit_test(no_colour_means_no_colour),
+    };
+    exe = argc > 1 ? argv[1] : "qexplore";
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
