@@ -77,11 +77,15 @@ static enum qx_status run_rows(const struct forward *f, struct worker *w, int64_
 {
     const struct qx_net *net = f->net;
     for (int i = 0; i < net->n_nodes; i++) {
-        if (!net->nodes[i]->op->is_view) {
-            enum qx_status st = run_node(f, w, net->nodes[i], first, rows, err);
-            if (st != QX_OK) {
-                return st;
-            }
+        if (net->nodes[i]->op->is_view) {
+            continue;
+        }
+        if (qx_cancel_test(f->ctl)) {
+            return qx_fail(err, QX_ECANCELLED, "the measurement was cancelled");
+        }
+        enum qx_status st = run_node(f, w, net->nodes[i], first, rows, err);
+        if (st != QX_OK) {
+            return st;
         }
     }
     memcpy(f->logits + first * net->n_classes, value_at(f, w, net->output->index, first),

@@ -74,7 +74,7 @@ static enum qx_status value_of_tensor(struct qx_net *net, int64_t index, struct 
     if (t->rank > 0) {
         memcpy(shape.dim, t->shape, (size_t)t->rank * sizeof shape.dim[0]);
     }
-    enum qx_status st = qx_shape_check(&shape, err);
+    enum qx_status st = qx_shape_check_axes(&shape, err);
     if (st != QX_OK) {
         qx_error_context(err, "the tensor '%.100s'", t->name);
         return st;

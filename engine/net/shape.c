@@ -64,21 +64,29 @@ const char *qx_shape_text(const struct qx_shape *s, char *buf)
     return buf;
 }
 
-enum qx_status qx_shape_check(const struct qx_shape *s, struct qx_error *err)
+enum qx_status qx_shape_check_axes(const struct qx_shape *s, struct qx_error *err)
 {
-    int64_t n = 1;
     for (int i = 0; i < s->rank; i++) {
         if (s->dim[i] < 1 || s->dim[i] > QX_SHAPE_DIM_MAX) {
             return qx_fail(err, QX_ERANGE, "axis %d would be %lld long; 1 to %lld are possible", i,
                            (long long)s->dim[i], (long long)QX_SHAPE_DIM_MAX);
         }
+    }
+    return QX_OK;
+}
+
+enum qx_status qx_shape_check(const struct qx_shape *s, struct qx_error *err)
+{
+    enum qx_status st = qx_shape_check_axes(s, err);
+    int64_t n = 1;
+    for (int i = 0; st == QX_OK && i < s->rank; i++) {
         if (s->dim[i] > QX_SHAPE_NUMEL_MAX / n) {
             return qx_fail(err, QX_ERANGE, "one row would have more than %lld values",
                            (long long)QX_SHAPE_NUMEL_MAX);
         }
         n *= s->dim[i];
     }
-    return QX_OK;
+    return st;
 }
 
 enum qx_status qx_shape_axis(const struct qx_shape *s, int64_t axis, int *out, struct qx_error *err)

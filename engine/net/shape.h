@@ -38,7 +38,9 @@ bool qx_shape_equal(const struct qx_shape *a, const struct qx_shape *b);
 #define QX_SHAPE_TEXT 128
 const char *qx_shape_text(const struct qx_shape *s, char *buf);
 
-/* Every axis 1 .. QX_SHAPE_DIM_MAX and at most QX_SHAPE_NUMEL_MAX values a row. QX_ERANGE. */
+/* Every axis 1 .. QX_SHAPE_DIM_MAX long. QX_ERANGE. */
+enum qx_status qx_shape_check_axes(const struct qx_shape *s, struct qx_error *err);
+/* And at most QX_SHAPE_NUMEL_MAX values a row. QX_ERANGE. */
 enum qx_status qx_shape_check(const struct qx_shape *s, struct qx_error *err);
 /* *out = axis counted from the front. QX_EFORMAT when outside -rank .. rank-1. */
 enum qx_status qx_shape_axis(const struct qx_shape *s, int64_t axis, int *out,
