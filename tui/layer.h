@@ -55,6 +55,7 @@ struct ui_layer {
         double db[UI_LADDER_ROWS];
     } preview;
     double drag_at;                         /* exact position while a drag rounds to cells */
+    double seen_mse;                        /* as drawn last; NaN = none */
     uint64_t seen_revision, asked_revision; /* of the exact figures */
     int64_t seen_item, asked_item;
 };
@@ -82,6 +83,8 @@ struct layer_frame {
 
 /* False when there is no item. O(1) but for what changed since the last frame. */
 bool layer_frame_init(struct layer_frame *f, struct ui_app *app, struct ui_layer *state);
+/* The figures as well: metrics, advice, gauge. O(levels). */
+bool layer_frame_full(struct layer_frame *f, struct ui_app *app, struct ui_layer *state);
 /* Range of a threshold at place x of the axis (the sign of x tells which end of an asymmetric one). */
 struct qx_range layer_range_at(const struct layer_frame *f, double x);
 /* Place on the axis of a range: its high end, and its low one. */

@@ -199,7 +199,7 @@ bool layer_explain(struct ui_app *app, void *state, int n, struct ui_explain *ou
                                          explain_theory,   explain_cosine};
     static explain_fn *const plain[] = {explain_accuracy, explain_sqnr, explain_mse};
     struct layer_frame f;
-    if (!layer_frame_init(&f, app, state)) {
+    if (!layer_frame_full(&f, app, state)) {
         return false;
     }
     if (!f.has_metrics || !f.hist) {

@@ -60,6 +60,14 @@ bool layer_frame_init(struct layer_frame *f, struct ui_app *app, struct ui_layer
     bool has_range = f->is_affine && f->setting->has_range;
     f->t_hi = has_range ? layer_place_hi(f, f->setting->range) : NAN;
     f->t_lo = has_range ? layer_place_lo(f, f->setting->range) : NAN;
+    return true;
+}
+
+bool layer_frame_full(struct layer_frame *f, struct ui_app *app, struct ui_layer *state)
+{
+    if (!layer_frame_init(f, app, state)) {
+        return false;
+    }
     f->has_metrics = f->hist && qx_session_metrics(app->session, f->index, &f->metrics);
     f->has_advice = f->is_affine && qx_session_advice(app->session, f->index, &f->advice);
     qx_session_gauge(app->session, &f->gauge);

@@ -213,6 +213,10 @@ void layer_draw_residual(struct layer_frame *f, struct ui_canvas *c, struct ui_r
     bool by_value = f->app->show_error && f->app->w >= 120;
     if (by_value) {
         error_heights(f, v, n);
+    } else if (f->in_units && !f->setting->sym && f->app->drag.active) {
+        /* 64 classes of bins are too many for every step of a drag. */
+        ui_put(c, r.x, r.y + r.h / 2, r.w, UI_STYLE_DIM, "the residual comes when you let go");
+        return;
     } else {
         residual_heights(f, v, n, step);
     }

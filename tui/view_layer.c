@@ -21,6 +21,7 @@ static void want_exact(struct layer_frame *f)
         s->asked_revision = revision;
         s->asked_item = f->index;
     }
+    s->seen_mse = f->has_metrics ? f->metrics.mse : NAN;
     s->seen_revision = revision;
     s->seen_item = f->index;
 }
@@ -28,7 +29,7 @@ static void want_exact(struct layer_frame *f)
 static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui_rect r)
 {
     struct layer_frame f;
-    if (!layer_frame_init(&f, app, state)) {
+    if (!layer_frame_full(&f, app, state)) {
         ui_put(c, r.x + 2, r.y + 2, r.w - 4, UI_STYLE_DIM,
                app->session && app->n_items > 0 ? "No layer is chosen: Esc clears the filter."
                                                 : "This model has no tensors.");
@@ -51,11 +52,11 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     want_exact(&f);
 }
 
-static const struct qx_advice_choice *choice_of(const struct layer_frame *f, const char *name)
+static const struct qx_advice_choice *choice_of(const struct qx_advice *advice, const char *name)
 {
-    for (int i = 0; f->has_advice && i < f->advice.n; i++) {
-        if (strcmp(f->advice.choice[i].calib->name, name) == 0) {
-            return &f->advice.choice[i];
+    for (int i = 0; i < advice->n; i++) {
+        if (strcmp(advice->choice[i].calib->name, name) == 0) {
+            return &advice->choice[i];
         }
     }
     return NULL;
@@ -81,10 +82,16 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
         snprintf(buf, cap, "%s: 2 to 8 give it that many bits", f.setting->format->title);
         return;
     }
-    const struct qx_advice_choice *best = choice_of(&f, "mse");
-    if (best && f.has_metrics && best->mse > 0 && f.metrics.mse > 0) {
+    struct qx_advice advice;
+    bool drawn = f.state->seen_item == f.index &&
+                 f.state->seen_revision == qx_session_revision(app->session);
+    if (!drawn || !(f.state->seen_mse > 0) || !qx_session_advice(app->session, f.index, &advice)) {
+        return;
+    }
+    const struct qx_advice_choice *best = choice_of(&advice, "mse");
+    if (best && best->mse > 0) {
         char t[UI_FIG];
-        double loss = 10 * log10(f.metrics.mse / best->mse);
+        double loss = 10 * log10(f.state->seen_mse / best->mse);
         if (loss < 0.05) {
             snprintf(buf, cap, "no threshold has less squared error than this one");
         } else {

@@ -93,9 +93,8 @@ static const struct row_cache *row_figures(struct model_rows *rows, int64_t item
         row->n = n;
         fill_spark(row, app->glyphs);
     }
-    /* Float formats look at every bin: once per setting. Integers cost O(levels): always fresh. */
-    bool is_float = setting->format->kind == QX_FORMAT_FLOAT;
-    if (!same_hist || !is_float || !qx_setting_equal(&row->setting, setting)) {
+    /* Once per setting: asymmetric groups and float formats cost a millisecond each. */
+    if (!same_hist || !row->has_metrics || !qx_setting_equal(&row->setting, setting)) {
         row->has_metrics = qx_session_metrics(app->session, item, &row->metrics);
         row->setting = *setting;
     }
