@@ -8,8 +8,10 @@
 #include "session/session_impl.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,6 +46,19 @@ static bool state_dir_make(struct qx_session *s, const char *state_dir)
     return false;
 }
 
+/* The same recipe has the same number, from whatever folder it is named; a new file, by its folder. */
+static uint64_t path_hash(const char *path)
+{
+    char full[PATH_MAX], folder[PATH_MAX];
+    const char *base = qx_fs_basename(path);
+    uint64_t h = qx_hash64(base, strlen(base), 0);
+    snprintf(folder, sizeof folder, "%.*s", (int)(base - path), path);
+    if (realpath(folder[0] ? folder : ".", full)) {
+        h = qx_hash64(full, strlen(full), h);
+    }
+    return h;
+}
+
 /* Names of recipe, log and lock. False when nothing can be saved. */
 static bool places_find(struct qx_session *s, const struct qx_session_options *o, char **lock)
 {
@@ -52,8 +67,7 @@ static bool places_find(struct qx_session *s, const struct qx_session_options *o
     snprintf(name, sizeof name, "%.60s", qx_model_name(s->model));
     if (o->recipe_path) {
         s->save.recipe_path = qx_mem_strdup(o->recipe_path);
-        snprintf(name, sizeof name, "recipe-%016" PRIx64,
-                 qx_hash64(o->recipe_path, strlen(o->recipe_path), 0));
+        snprintf(name, sizeof name, "recipe-%016" PRIx64, path_hash(o->recipe_path));
     } else if (has_dir) {
         s->save.recipe_path = place(s->state_dir, name, ".qexplore.json");
     }

@@ -4,7 +4,7 @@
 
 #include "session/recipe.h"
 
-enum { QX_UNDO_STEPS = 10000, QX_UNDO_CHANGES = 1000000 };
+enum { QX_UNDO_STEPS = 10000, QX_UNDO_CHANGES = 250000 };
 
 struct qx_change {
     int64_t item;

@@ -29,9 +29,12 @@ struct qx_session;
 
 struct qx_session_options {
     const char *cache_dir;   /* histograms; NULL = none kept on disk */
-    const char *state_dir;   /* autosaved recipe, undo log, measurements; NULL = nothing saved */
-    const char *recipe_path; /* a recipe to open and autosave to instead; NULL = state_dir's */
-    const char *data_path;   /* evaluation data; NULL = the folder's eval.safetensors, if any */
+    const char *state_dir;   /* autosaved recipe, undo log, measurements, lock, in a folder named by
+                                the model's id; NULL = nothing saved */
+    const char *recipe_path; /* a recipe to open and autosave to instead (need not exist yet, but in
+                                batch); NULL = state_dir's */
+    const char *data_path;   /* evaluation data, must open; NULL = the folder's eval.safetensors, if
+                                there is one that opens */
     int threads;             /* 0 = number of cores */
     uint64_t mem_bytes;      /* budget of the caches; 0 = 25 % of RAM */
     uint64_t seed;
@@ -89,7 +92,9 @@ enum qx_patch_field {
     QX_PATCH_GRAN = 8, /* gran and group */
     QX_PATCH_SCALE = 16,
     QX_PATCH_CALIB = 32, /* calib and param; the range is chosen anew (manual: kept) */
-    QX_PATCH_RANGE = 64, /* range by hand: calib becomes manual */
+    QX_PATCH_RANGE =
+        64, /* range by hand: calib becomes manual. Together with CALIB: the range as that
+                            calibrator chose it, or nothing when value.has_range is false */
     QX_PATCH_ALL = 127
 };
 struct qx_patch {
@@ -174,8 +179,10 @@ bool qx_session_advice(struct qx_session *s, int64_t item, struct qx_advice *out
 
 /* Totals over the recipe. */
 struct qx_totals {
-    uint64_t bytes, bytes_fp32; /* of all float tensors, other tensors at their stored size */
-    double bits_per_weight;     /* over float tensors */
+    uint64_t bytes,
+        bytes_fp32;         /* all tensors: what is not quantized at its stored size; bytes_fp32:
+                                   float tensors at 4 bytes a value */
+    double bits_per_weight; /* over float tensors */
     int64_t n_quantized, n_quantizable;
 };
 void qx_session_totals(const struct qx_session *s, struct qx_totals *out);
