@@ -1,0 +1,240 @@
+/* Golden pictures: every screen at several sizes and looks, text and styles.
+ * `test_tui_screens --bless` writes them anew; look at the diff. Only deterministic content: one
+ * thread, the portable kernels, no clock, no measurement of time. */
+#include "cmocka_all.h"
+
+#include "harness.h"
+
+#include "out.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool bless;
+static struct ui_app app;
+static const enum ui_colour *ansi; /* pictures with colours instead of styles */
+static struct ui_theme theme;
+
+static const struct {
+    const char *name;
+    int w, h;
+    enum ui_glyphs glyphs;
+} looks[] = {
+    {"80x24", 80, 24, UI_GLYPHS_BRAILLE},   {"140x45", 140, 45, UI_GLYPHS_BRAILLE},
+    {"200x60", 200, 60, UI_GLYPHS_BRAILLE}, {"60x16", 60, 16, UI_GLYPHS_BRAILLE},
+    {"ascii", 80, 24, UI_GLYPHS_ASCII},     {"block", 80, 24, UI_GLYPHS_BLOCK},
+};
+
+static char *picture(void)
+{
+    static char buf[400000];
+    struct ui_canvas c;
+    assert_true(ui_canvas_init(&c, app.w, app.h));
+    ui_draw(&app, &c);
+    memset(buf, 0, sizeof(buf));
+    FILE *f = fmemopen(buf, sizeof(buf) - 1, "w");
+    assert_non_null(f);
+    if (ansi) {
+        ui_out_ansi(f, &c, &theme, *ansi);
+    } else {
+        ui_out_text(f, &c);
+        fputs("---- styles ----\n", f);
+        ui_out_plane(f, &c);
+    }
+    fclose(f);
+    ui_canvas_release(&c);
+    return buf;
+}
+
+static void differ(const char *name, const char *expected, const char *now)
+{
+    int line = 1;
+    for (; *expected && *expected == *now; expected++, now++) {
+        line += *now == '\n';
+    }
+    while (expected[-1] != '\n' && line > 1) {
+        expected--;
+        now--;
+    }
+    fail_msg("%s differs in line %d:\n  was: %.*s\n  is:  %.*s\n--bless when this is meant", name,
+             line, (int)strcspn(expected, "\n"), expected, (int)strcspn(now, "\n"), now);
+}
+
+/* The picture on the screen now equals tests/golden/screens/NAME. */
+static void check(const char *name)
+{
+    static char expected[400000];
+    char path[600];
+    const char *now = picture();
+    snprintf(path, sizeof(path), "%s/tests/golden/screens/%s.txt", QX_SOURCE_ROOT, name);
+    FILE *f = fopen(path, bless ? "w" : "r");
+    if (!f) {
+        fail_msg("no golden picture %s; --bless makes it", path);
+    }
+    if (bless) {
+        fputs(now, f);
+        fclose(f);
+        return;
+    }
+    size_t n = fread(expected, 1, sizeof(expected) - 1, f);
+    expected[n] = 0;
+    fclose(f);
+    if (strcmp(expected, now) != 0) {
+        differ(name, expected, now);
+    }
+}
+
+static void check_looks(const char *screen)
+{
+    for (size_t i = 0; i < sizeof(looks) / sizeof(looks[0]); i++) {
+        char name[64];
+        ui_app_resize(&app, looks[i].w, looks[i].h);
+        app.glyphs = looks[i].glyphs;
+        app_settle(&app);
+        snprintf(name, sizeof(name), "%s-%s", screen, looks[i].name);
+        check(name);
+    }
+    app.glyphs = UI_GLYPHS_BRAILLE;
+}
+
+/* The five weights need no network: nothing is measured, all figures are exact. */
+static void open_five(const char *const *lines)
+{
+    app_open(&app, sample_path("five-weights"), 80, 24, false);
+    app.first_line = false;
+    app_settle(&app);
+    for (; *lines; lines++) {
+        app_line(&app, *lines);
+        app_settle(&app);
+    }
+    app.toast[0] = 0;
+}
+
+/* The weights of a real network without the network: what BLAS computes is no golden figure. */
+static void open_conv(void)
+{
+    unlink("conv.safetensors");
+    assert_int_equal(symlink(sample_path("fashion-cnn/model.safetensors"), "conv.safetensors"), 0);
+    app_open(&app, "conv.safetensors", 80, 24, false);
+    app.first_line = false;
+}
+
+static void model_screen(void **state)
+{
+    (void)state;
+    open_conv();
+    app.first_line = false;
+    app_settle(&app);
+    app_line(&app, "mark-all");
+    app_line(&app, "bits 4");
+    app_line(&app, "unmark");
+    app_line(&app, "select head.weight");
+    app_line(&app, "bits 8");
+    app_line(&app, "mark");
+    app.toast[0] = 0;
+    check_looks("model");
+    app_close(&app);
+}
+
+static void layer_screen(void **state)
+{
+    (void)state;
+    open_five((const char *const[]){"bits 8", "gran tensor", "threshold 3", "go layer", NULL});
+    check_looks("layer");
+    app_close(&app);
+}
+
+/* What colour does to the same cells. */
+static void looks_of_the_themes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *theme;
+        enum ui_colour colour;
+    } rows[] = {{"dark", UI_COLOUR_256},
+                {"light", UI_COLOUR_256},
+                {"light", UI_COLOUR_NONE},
+                {"contrast", UI_COLOUR_16},
+                {"dark", UI_COLOUR_TRUE}};
+    open_five((const char *const[]){"bits 8", "gran tensor", "threshold 3", "go layer", NULL});
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char name[64];
+        ansi = &rows[i].colour;
+        assert_true(ui_theme_load(&theme, rows[i].theme));
+        snprintf(name, sizeof(name), "colours-%s-%d", rows[i].theme, (int)rows[i].colour);
+        check(name);
+    }
+    ansi = NULL;
+    app_close(&app);
+}
+
+static void layer_of_a_real_network(void **state)
+{
+    (void)state;
+    open_conv();
+    app_line(&app, "select widen2.conv.weight");
+    app_line(&app, "bits 3");
+    app_line(&app, "gran tensor");
+    app_settle(&app);
+    app_line(&app, "threshold 0.5max");
+    app_line(&app, "go layer");
+    app.toast[0] = 0;
+    check_looks("layer-conv");
+    app_close(&app);
+}
+
+static void compare_screen(void **state)
+{
+    (void)state;
+    open_five((const char *const[]){"bits 8", "snapshot", "bits 3", "go compare", NULL});
+    check_looks("compare");
+    app_close(&app);
+}
+
+static void help_screen(void **state)
+{
+    (void)state;
+    open_five((const char *const[]){"bits 4", "go layer", "help", NULL});
+    check_looks("help");
+    app_close(&app);
+}
+
+static void popups(void **state)
+{
+    (void)state;
+    open_five((const char *const[]){"bits 4", "go layer", "explain", NULL});
+    check("explain-80x24");
+    app_line(&app, "key <Esc>g");
+    check("which-key-80x24");
+    app_line(&app, "key <Esc>:cal");
+    check("palette-80x24");
+    app_line(&app, "key <Esc>t");
+    check("threshold-prompt-80x24");
+    app_line(&app, "key <Esc>y");
+    check("reproduce-80x24");
+    ui_app_resize(&app, 52, 14);
+    check("too-small-52x14");
+    app_close(&app);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(model_screen),
+        cmocka_unit_test(layer_screen),
+        cmocka_unit_test(layer_of_a_real_network),
+        cmocka_unit_test(looks_of_the_themes),
+        cmocka_unit_test(compare_screen),
+        cmocka_unit_test(help_screen),
+        cmocka_unit_test(popups),
+    };
+    bless = argc > 1 && strcmp(argv[1], "--bless") == 0;
+    char folder[600];
+    snprintf(folder, sizeof(folder), "%s/tests/golden/screens", QX_SOURCE_ROOT);
+    if (bless) {
+        mkdir(folder, 0777);
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
