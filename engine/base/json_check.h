@@ -1,4 +1,5 @@
-/* Private to base/json*.c: the strict check that runs before cJSON sees a text. */
+/* The strict check that runs before cJSON sees a text, and before tensor/jscan.c reads one without a
+ * tree. */
 #ifndef QX_BASE_JSON_CHECK_H
 #define QX_BASE_JSON_CHECK_H
 

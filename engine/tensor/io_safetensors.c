@@ -1,9 +1,12 @@
 /* safetensors: u64 header length, JSON header, data. Every rule of the format is checked before a
  * tensor is believed (github.com/huggingface/safetensors, README and tensor.rs). */
+#include "base/buf.h"
 #include "base/error.h"
+#include "base/json_check.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "qx/json.h"
+#include "qx/text.h"
+#include "tensor/jscan.h"
 #include "tensor/model_priv.h"
 
 #include <stdarg.h>
@@ -19,7 +22,9 @@ struct reader {
     const struct qx_mapfile *map;
     const char *file; /* path, for messages */
     int index;
+    char *header; /* a copy: the file may change under the map between check and use */
     uint64_t header_bytes;
+    int64_t entry_at; /* byte offset of the entry being read */
     uint64_t data_start, data_bytes;
     int64_t first_tensor; /* in m->tensors */
     struct qx_error *err;
@@ -41,20 +46,32 @@ static bool probe(const uint8_t *head, size_t n)
 
 /* ---- messages ---- */
 
-/* Byte offset in the file of a tensor's entry; the header's start when its name is written with
- * escapes. */
-static int64_t entry_offset(const struct reader *r, const char *name)
+static bool slice_is(struct qx_jslice slice, const char *text)
 {
-    const char *header = (const char *)r->map->data + LENGTH_BYTES;
-    size_t n = strlen(name);
-    const char *end = header + r->header_bytes;
-    for (const char *p = header; (p = memmem(p, (size_t)(end - p), name, n)) != NULL && p < end;
-         p++) {
-        if (p > header && p[-1] == '"' && p + n < end && p[n] == '"') {
-            return p - 1 - (const char *)r->map->data;
+    return slice.n == strlen(text) && memcmp(slice.p, text, slice.n) == 0;
+}
+
+/* Byte offset in the file of the nth entry with this name; the header's start when memory is short. */
+static int64_t entry_offset(const struct reader *r, const char *name, int nth)
+{
+    struct qx_jscan s = {r->header};
+    struct qx_arena scratch = {0};
+    int64_t found = LENGTH_BYTES;
+    bool more = qx_jscan_open(&s);
+    while (more && nth > 0) {
+        int64_t at = s.p - r->header + LENGTH_BYTES;
+        struct qx_jslice key = qx_jscan_key(&s, &scratch);
+        if (!key.p) {
+            break;
         }
+        if (slice_is(key, name) && --nth == 0) {
+            found = at;
+        }
+        qx_jscan_skip(&s);
+        more = qx_jscan_next(&s);
     }
-    return LENGTH_BYTES;
+    qx_arena_release(&scratch);
+    return found;
 }
 
 QX_PRINTF(4, 5)
@@ -67,7 +84,7 @@ static enum qx_status fail_tensor(const struct reader *r, const char *name, int6
     vsnprintf(rule, sizeof rule, fmt, ap);
     va_end(ap);
     if (offset < 0) {
-        offset = entry_offset(r, name);
+        offset = r->entry_at;
     }
     return qx_fail_at(r->err, QX_EFORMAT, r->file, name, offset,
                       "cannot open '%.120s': tensor '%.80s' at byte %lld: %s", r->file, name,
@@ -88,11 +105,26 @@ static enum qx_status fail_file(const struct reader *r, int64_t offset, const ch
 
 /* ---- one entry ---- */
 
-static enum qx_status read_shape(const struct reader *r, struct qx_tensor *t,
-                                 const struct qx_jval *shape)
+static enum qx_status fail_shape(const struct reader *r, const struct qx_tensor *t, size_t i)
 {
-    size_t rank = qx_jlen(shape);
-    if (!qx_jis_array(shape) || rank > 65535) {
+    return fail_tensor(r, t->name, -1, "entry %zu of 'shape' must be an integer of 0 to 2^53", i);
+}
+
+/* Number of values of the list under s, none of them checked. */
+static size_t list_length(struct qx_jscan s)
+{
+    size_t n = 0;
+    for (bool more = qx_jscan_open(&s); more; more = qx_jscan_next(&s)) {
+        qx_jscan_skip(&s);
+        n++;
+    }
+    return n;
+}
+
+static enum qx_status read_shape(const struct reader *r, struct qx_tensor *t, struct qx_jscan s)
+{
+    size_t rank = s.p && *s.p == '[' ? list_length(s) : SIZE_MAX;
+    if (rank > 65535) {
         return fail_tensor(r, t->name, -1, "'shape' must be a list of at most 65535 sizes");
     }
     int64_t *dims = qx_arena_array(&r->m->arena, rank, sizeof *dims);
@@ -100,12 +132,10 @@ static enum qx_status read_shape(const struct reader *r, struct qx_tensor *t,
         return qx_fail_nomem(r->err, rank * sizeof *dims);
     }
     int64_t numel = 1;
-    bool fits = true;
-    const struct qx_jval *v = qx_jfirst(shape);
-    for (size_t i = 0; i < rank; i++, v = qx_jnext(v)) {
-        if (!qx_jint(v, &dims[i]) || dims[i] < 0) {
-            return fail_tensor(r, t->name, -1,
-                               "entry %zu of 'shape' must be an integer of 0 to 2^53", i);
+    bool fits = true, more = qx_jscan_open(&s);
+    for (size_t i = 0; more; i++, more = qx_jscan_next(&s)) {
+        if (!qx_jscan_integer(&s, &dims[i])) {
+            return fail_shape(r, t, i);
         }
         fits = fits && qx_i64_mul(numel, dims[i], &numel);
     }
@@ -118,14 +148,14 @@ static enum qx_status read_shape(const struct reader *r, struct qx_tensor *t,
     return QX_OK;
 }
 
-static enum qx_status read_offsets(const struct reader *r, struct qx_tensor *t,
-                                   const struct qx_jval *offsets, int64_t *begin, int64_t *end)
+static enum qx_status read_offsets(const struct reader *r, struct qx_tensor *t, struct qx_jscan s,
+                                   int64_t *begin, int64_t *end)
 {
-    const struct qx_jval *first = qx_jfirst(offsets), *second = qx_jnext(first);
-    if (!qx_jis_array(offsets) || !second || qx_jnext(second)) {
+    if (!s.p || *s.p != '[' || list_length(s) != 2) {
         return fail_tensor(r, t->name, -1, "'data_offsets' must be a list of two integers");
     }
-    if (!qx_jint(first, begin) || !qx_jint(second, end) || *begin < 0 || *end < 0) {
+    if (!qx_jscan_open(&s) || !qx_jscan_integer(&s, begin) || !qx_jscan_next(&s) ||
+        !qx_jscan_integer(&s, end)) {
         return fail_tensor(r, t->name, -1, "'data_offsets' must be integers of 0 to 2^53");
     }
     if (*end < *begin) {
@@ -177,34 +207,69 @@ static const char *reason_of(enum qx_dtype dtype)
     }
 }
 
-/* The tensor's bytes are checked against the file later, by check_layout. */
-static enum qx_status read_entry(struct reader *r, const char *name, const struct qx_jval *entry)
+enum field { DTYPE, SHAPE, OFFSETS, N_FIELDS };
+static const char *const field_names[N_FIELDS] = {"dtype", "shape", "data_offsets"};
+
+/* Where the values of an entry's fields stand; p is NULL for a missing one. */
+static enum qx_status find_fields(const struct reader *r, const struct qx_tensor *t,
+                                  struct qx_jscan *s, struct qx_jscan *fields)
 {
+    if (*s->p != '{') {
+        return fail_tensor(r, t->name, -1, "its entry must be an object");
+    }
+    for (bool more = qx_jscan_open(s); more; more = qx_jscan_next(s)) {
+        struct qx_jslice key = qx_jscan_key(s, &r->m->arena);
+        if (!key.p) {
+            return qx_fail_nomem(r->err, 0);
+        }
+        for (int i = 0; i < N_FIELDS; i++) {
+            if (!slice_is(key, field_names[i])) {
+                continue;
+            }
+            if (fields[i].p) {
+                return fail_tensor(r, t->name, -1, "the key '%s' comes twice", field_names[i]);
+            }
+            fields[i] = *s;
+        }
+        qx_jscan_skip(s);
+    }
+    return QX_OK;
+}
+
+static enum qx_status read_dtype(const struct reader *r, struct qx_tensor *t, struct qx_jscan s)
+{
+    char name[32];
+    if (!s.p || *s.p != '"') {
+        return fail_tensor(r, t->name, -1, "'dtype' is missing or no string");
+    }
+    struct qx_jslice dtype = qx_jscan_string(&s, &r->m->arena);
+    if (!dtype.p) {
+        return qx_fail_nomem(r->err, 0);
+    }
+    snprintf(name, sizeof name, "%.*s", (int)(dtype.n < 24 ? dtype.n : 24), dtype.p);
+    if (dtype.n > 24 || !qx_dtype_find(name, &t->dtype)) {
+        return fail_tensor(r, t->name, -1, "unknown dtype '%s'", name);
+    }
+    return QX_OK;
+}
+
+/* The tensor's bytes are checked against the file later, by check_layout. */
+static enum qx_status read_entry(struct reader *r, struct qx_jslice name, struct qx_jscan *s)
+{
+    struct qx_jscan fields[N_FIELDS] = {{NULL}};
+    int64_t begin = 0, end = 0;
     struct qx_tensor *t = qx_model_add_tensor(r->m);
     if (t) {
-        t->name = qx_arena_strdup(&r->m->arena, name);
+        t->name = qx_arena_strndup(&r->m->arena, name.p, name.n);
     }
     if (!t || !t->name) {
-        return qx_fail_nomem(r->err, strlen(name));
+        return qx_fail_nomem(r->err, name.n);
     }
-    if (!qx_jis_object(entry)) {
-        return fail_tensor(r, name, -1, "its entry must be an object");
-    }
-    const char *dtype = qx_jstr(qx_jget(entry, "dtype"), NULL);
-    if (!dtype) {
-        return fail_tensor(r, name, -1, "'dtype' is missing or no string");
-    }
-    if (!qx_dtype_find(dtype, &t->dtype)) {
-        return fail_tensor(r, name, -1, "unknown dtype '%.40s'", dtype);
-    }
-    int64_t begin = 0, end = 0;
-    enum qx_status st = read_shape(r, t, qx_jget(entry, "shape"));
-    if (st == QX_OK) {
-        st = read_offsets(r, t, qx_jget(entry, "data_offsets"), &begin, &end);
-    }
-    if (st == QX_OK) {
-        st = check_size(r, t, begin, end);
-    }
+    enum qx_status st = find_fields(r, t, s, fields);
+    st = st == QX_OK ? read_dtype(r, t, fields[DTYPE]) : st;
+    st = st == QX_OK ? read_shape(r, t, fields[SHAPE]) : st;
+    st = st == QX_OK ? read_offsets(r, t, fields[OFFSETS], &begin, &end) : st;
+    st = st == QX_OK ? check_size(r, t, begin, end) : st;
     t->file = r->index;
     t->offset = (uint64_t)begin; /* in the data, until check_layout */
     t->bytes = (uint64_t)(end - begin);
@@ -212,24 +277,98 @@ static enum qx_status read_entry(struct reader *r, const char *name, const struc
     return st;
 }
 
-static enum qx_status read_metadata(struct reader *r, const struct qx_jval *meta)
+static int by_key(const void *a, const void *b)
 {
-    if (!qx_jis_object(meta)) {
-        return fail_file(r, entry_offset(r, "__metadata__"), "'__metadata__' must be an object");
+    return strcmp(((const struct qx_meta *)a)->key, ((const struct qx_meta *)b)->key);
+}
+
+static enum qx_status add_pair(struct reader *r, struct qx_jscan *s)
+{
+    struct qx_arena *arena = &r->m->arena;
+    struct qx_jslice key = qx_jscan_key(s, arena);
+    if (key.p && *s->p != '"') {
+        return fail_file(r, r->entry_at, "'%.*s' in '__metadata__' must be a string",
+                         (int)(key.n < 60 ? key.n : 60), key.p);
     }
-    for (const struct qx_jval *v = qx_jfirst(meta); v; v = qx_jnext(v)) {
-        const char *value = qx_jstr(v, NULL);
-        if (!value) {
-            return fail_file(r, entry_offset(r, qx_jkey(v)),
-                             "'%.60s' in '__metadata__' must be a string", qx_jkey(v));
+    struct qx_jslice value = key.p ? qx_jscan_string(s, arena) : key;
+    struct qx_meta *pair = value.p ? qx_model_add_meta(r->m) : NULL;
+    if (pair) {
+        pair->key = qx_arena_strndup(arena, key.p, key.n);
+        pair->value = qx_arena_strndup(arena, value.p, value.n);
+    }
+    return pair && pair->key && pair->value ? QX_OK : qx_fail_nomem(r->err, value.n);
+}
+
+static enum qx_status read_metadata(struct reader *r, struct qx_jscan *s)
+{
+    int64_t first = r->m->n_meta;
+    if (*s->p != '{') {
+        return fail_file(r, r->entry_at, "'__metadata__' must be an object");
+    }
+    for (bool more = qx_jscan_open(s); more; more = qx_jscan_next(s)) {
+        enum qx_status st = add_pair(r, s);
+        if (st != QX_OK) {
+            return st;
         }
-        struct qx_meta *pair = qx_model_add_meta(r->m);
-        if (pair) {
-            pair->key = qx_arena_strdup(&r->m->arena, qx_jkey(v));
-            pair->value = qx_arena_strdup(&r->m->arena, value);
+    }
+    size_t n = (size_t)(r->m->n_meta - first);
+    struct qx_meta *meta = n > 0 ? r->m->meta + first : NULL;
+    if (n > 1) {
+        qsort(meta, n, sizeof *meta, by_key);
+    }
+    for (size_t i = 1; i < n; i++) {
+        if (strcmp(meta[i - 1].key, meta[i].key) == 0) {
+            return fail_file(r, r->entry_at, "the key '%.60s' comes twice in '__metadata__'",
+                             meta[i].key);
         }
-        if (!pair || !pair->key || !pair->value) {
-            return qx_fail_nomem(r->err, strlen(value));
+    }
+    return QX_OK;
+}
+
+static enum qx_status read_entries(struct reader *r)
+{
+    struct qx_jscan s = {r->header};
+    bool has_metadata = false;
+    for (bool more = qx_jscan_open(&s); more; more = qx_jscan_next(&s)) {
+        r->entry_at = s.p - r->header + LENGTH_BYTES;
+        struct qx_jslice name = qx_jscan_key(&s, &r->m->arena);
+        enum qx_status st;
+        if (!name.p) {
+            return qx_fail_nomem(r->err, 0);
+        }
+        if (!slice_is(name, "__metadata__")) {
+            st = read_entry(r, name, &s);
+        } else if (has_metadata) {
+            st = fail_file(r, r->entry_at, "the key '__metadata__' comes twice");
+        } else {
+            st = read_metadata(r, &s);
+            has_metadata = true;
+        }
+        if (st != QX_OK) {
+            return st;
+        }
+    }
+    return QX_OK;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return qx_str_natcmp(((const struct qx_tensor *)a)->name, ((const struct qx_tensor *)b)->name);
+}
+
+/* Sorted as the model will be; equal names stand side by side. */
+static enum qx_status check_names(struct reader *r)
+{
+    struct qx_tensor *t = r->m->tensors + r->first_tensor;
+    size_t n = (size_t)(r->m->n_tensors - r->first_tensor);
+    if (n < 2) {
+        return QX_OK;
+    }
+    qsort(t, n, sizeof *t, by_name);
+    for (size_t i = 1; i < n; i++) {
+        if (strcmp(t[i - 1].name, t[i].name) == 0) {
+            return fail_tensor(r, t[i].name, entry_offset(r, t[i].name, 2),
+                               "the key comes twice; each name may stand only once");
         }
     }
     return QX_OK;
@@ -331,7 +470,7 @@ static enum qx_status check_length(struct reader *r)
 /* The tensor whose entry holds byte `at` of the (possibly broken) header, "" when there is none. */
 static void name_at(const struct reader *r, size_t at, char *name, size_t cap)
 {
-    const char *header = (const char *)r->map->data + LENGTH_BYTES;
+    const char *header = r->header;
     size_t start = 0, len = 0;
     int depth = 0;
     for (size_t i = 0; i <= at && i < r->header_bytes; i++) {
@@ -356,15 +495,8 @@ static void name_at(const struct reader *r, size_t at, char *name, size_t cap)
 }
 
 /* qx_json counts bytes from the header's start; err->offset counts from the file's. */
-static enum qx_status json_failed(const struct reader *r, enum qx_status st,
-                                  const struct qx_error *why)
+static enum qx_status json_failed(const struct reader *r, const struct qx_error *why)
 {
-    if (st != QX_EFORMAT) {
-        if (r->err) {
-            *r->err = *why;
-        }
-        return st;
-    }
     size_t at = why->offset > 0 ? (size_t)why->offset : 0;
     char name[160];
     name_at(r, at, name, sizeof name);
@@ -375,32 +507,61 @@ static enum qx_status json_failed(const struct reader *r, enum qx_status st,
                       name[0] ? "'" : "", why->text);
 }
 
+/* First byte of invalid UTF-8; the header holds some. */
+static size_t bad_utf8_at(const char *text, size_t len)
+{
+    size_t at = 0;
+    while (at < len) {
+        unsigned char c = (unsigned char)text[at];
+        size_t n = c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+        if (len - at < n || !qx_utf8_valid(text + at, n)) {
+            break;
+        }
+        at += n;
+    }
+    return at;
+}
+
+/* The header is one JSON text. */
+static enum qx_status check_json(const struct reader *r)
+{
+    struct qx_buf keys = {0};
+    struct qx_error why = {0};
+    size_t n = (size_t)r->header_bytes;
+    if (!qx_utf8_valid(r->header, n)) {
+        size_t at = bad_utf8_at(r->header, n);
+        return fail_file(r, (int64_t)at + LENGTH_BYTES, "the header is not valid UTF-8");
+    }
+    bool is_json = qx_json_check(r->header, n, "header", &keys, &why);
+    bool oom = keys.oom;
+    qx_buf_release(&keys);
+    if (oom) {
+        return qx_fail_nomem(r->err, n);
+    }
+    return is_json ? QX_OK : json_failed(r, &why);
+}
+
 static enum qx_status open_file(struct qx_model *m, int file, struct qx_error *err)
 {
     struct reader r = {.m = m, .map = &m->files[file], .file = m->files[file].path, .index = file};
-    struct qx_json *json = NULL;
-    struct qx_error why = {0};
     r.err = err;
     r.first_tensor = m->n_tensors;
     enum qx_status st = check_length(&r);
     if (st != QX_OK) {
         return st;
     }
-    const char *header = (const char *)r.map->data + LENGTH_BYTES;
-    st = qx_json_parse(header, (size_t)r.header_bytes, "header", &json, &why);
-    if (st != QX_OK) {
-        return json_failed(&r, st, &why);
+    r.header = qx_mem_alloc((size_t)r.header_bytes + 1);
+    if (!r.header) {
+        return qx_fail_nomem(err, (size_t)r.header_bytes);
     }
-    const struct qx_jval *v = qx_jfirst(qx_json_root(json));
-    for (; v && st == QX_OK; v = qx_jnext(v)) {
-        const char *key = qx_jkey(v);
-        st = strcmp(key, "__metadata__") == 0 ? read_metadata(&r, v) : read_entry(&r, key, v);
-    }
-    qx_json_free(json);
-    if (st == QX_OK) {
-        st = check_layout(&r);
-    }
-    m->hash = qx_hash64(header, (size_t)r.header_bytes, m->hash);
+    memcpy(r.header, r.map->data + LENGTH_BYTES, (size_t)r.header_bytes);
+    r.header[r.header_bytes] = '\0';
+    st = check_json(&r);
+    st = st == QX_OK ? read_entries(&r) : st;
+    st = st == QX_OK ? check_names(&r) : st;
+    st = st == QX_OK ? check_layout(&r) : st;
+    m->hash = qx_hash64(r.header, (size_t)r.header_bytes, m->hash);
+    qx_mem_free(r.header);
     return st;
 }
 

@@ -325,13 +325,22 @@ static int by_name(const void *a, const void *b)
     return qx_str_natcmp(((const struct qx_tensor *)a)->name, ((const struct qx_tensor *)b)->name);
 }
 
+static bool is_sorted(const struct qx_model *m)
+{
+    int64_t i = 1;
+    while (i < m->n_tensors && by_name(&m->tensors[i - 1], &m->tensors[i]) < 0) {
+        i++;
+    }
+    return i >= m->n_tensors;
+}
+
 static enum qx_status finish(struct qx_model *m, struct qx_error *err)
 {
     m->name = title_of(m);
     if (!m->name) {
         return nomem(err);
     }
-    if (m->n_tensors > 0) {
+    if (!is_sorted(m)) { /* a single file comes sorted from its reader */
         qsort(m->tensors, (size_t)m->n_tensors, sizeof *m->tensors, by_name);
     }
     for (int64_t i = 0; i < m->n_tensors; i++) {

@@ -49,8 +49,7 @@ static const struct hostile cases[] = {
     {"field_twice",
      "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[0,8]}}", -1, 8,
      "a", -1, "comes twice"},
-    {"number_overflows", "{" ONE("a", "F32", "[1e999]", "[0,8]") "}", -1, 8, "", -1,
-     "larger than a double"},
+    {"number_overflows", "{" ONE("a", "F32", "[1e999]", "[0,8]") "}", -1, 8, "a", 9, "'shape'"},
     /* an entry */
     {"entry_no_object", "{\"a\":5}", -1, 0, "a", 9, "must be an object"},
     {"dtype_missing", "{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}", -1, 8, "a", 9, "'dtype'"},
@@ -75,6 +74,12 @@ static const struct hostile cases[] = {
     {"bits_misaligned", "{" ONE("a", "F4", "[3]", "[0,2]") "}", -1, 2, "a", 9, "whole bytes"},
     {"bits_misaligned_f6", "{" ONE("a", "F6_E2M3", "[2]", "[0,2]") "}", -1, 2, "a", 9,
      "whole bytes"},
+    {"shape_as_float", "{" ONE("a", "F32", "[2.0]", "[0,8]") "}", -1, 8, "a", 9, "'shape'"},
+    {"shape_with_exponent", "{" ONE("a", "F32", "[2e0]", "[0,8]") "}", -1, 8, "a", 9, "'shape'"},
+    {"metadata_key_twice", "{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}," GOOD "}", -1, 8, "", 9,
+     "comes twice"},
+    {"metadata_twice", "{\"__metadata__\":{},\"__metadata__\":{}," GOOD "}", -1, 8, "", -1,
+     "comes twice"},
     {"offsets_missing", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", -1, 8, "a", 9,
      "'data_offsets'"},
     {"offsets_one", "{" ONE("a", "F32", "[2]", "[0]") "}", -1, 8, "a", 9, "two integers"},
@@ -182,6 +187,26 @@ static void legal_oddities_open(void **state)
     }
 }
 
+static void escaped_names_are_unescaped(void **state)
+{
+    (void)state;
+    static const char header[] = " \"\\u0061\\u00e9\\u20ac\\ud83d\\ude00\\n\\t\\\"\\\\\\/\" : "
+                                 "{\"d\\u0074ype\" : \"U\\u0038\" , "
+                                 "\"extra\":[{\"}\":\"\\\"]\"},-1.5e3,true,null],\"shape\" : [ 1 ] "
+                                 ", \"data_offsets\":[ 0 , 1 ] } ,"
+                                 "\"\":{\"data_offsets\":[1,2],\"shape\":[],\"dtype\":\"BOOL\"}}";
+    char text[400] = "{";
+    strcat(text, header);
+    scratch_safetensors("escaped.safetensors", text, -1, "\0\1", 2);
+    struct qx_model *m = open_ok(scratch_path("escaped.safetensors"));
+    assert_int_equal(qx_model_n_tensors(m), 2);
+    assert_string_equal(qx_model_tensor(m, 0)->name, "");
+    assert_string_equal(qx_model_tensor(m, 1)->name,
+                        "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\n\t\"\\/");
+    assert_int_equal(qx_model_tensor(m, 1)->dtype, QX_DTYPE_U8);
+    qx_model_close(&m);
+}
+
 static void every_dtype_opens(void **state)
 {
     (void)state;
@@ -252,6 +277,7 @@ int test_tensor_hostile(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(broken_rules_are_named),
         cmocka_unit_test(legal_oddities_open),
+        cmocka_unit_test(escaped_names_are_unescaped),
         cmocka_unit_test(every_dtype_opens),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(attacks_by_size_are_refused),
