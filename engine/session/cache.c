@@ -15,7 +15,8 @@
 enum {
     SMALL_ELEMS = 1 << 20, /* built at once, without a sample before */
     SAMPLE_ELEMS = 262144,
-    LISTED_ELEMS = 1 << 24, /* builds long enough to be shown as jobs */
+    LISTED_ELEMS = 1 << 24,    /* builds long enough to be shown as jobs */
+    DISK_MAX_BYTES = 64 << 20, /* larger ones are as soon built as read back */
     MAX_TASKS = 256
 };
 
@@ -224,7 +225,7 @@ static enum qx_status hist_make(const struct qx_tensor *t, const struct qx_hist_
     }
     *is_exact = n_sample == 0;
     enum qx_status status = qx_hist_build(t, spec, n_sample, pool, ctl, out, err);
-    if (status == QX_OK && path && *is_exact) {
+    if (status == QX_OK && path && *is_exact && qx_hist_bytes(*out) <= DISK_MAX_BYTES) {
         struct qx_error why;
         if (qx_hist_save(*out, path, key, &why) != QX_OK) {
             qx_log(QX_LOG_WARN, "the histogram of '%s' is not kept on disk: %s", t->name, why.text);
@@ -352,6 +353,7 @@ struct qx_cache_entry *qx_cache_want(struct qx_session *s, int64_t item,
     }
     if (e && build_submit(s, e, false)) {
         preempt_full(s, e);
+        qx_exact_preempt(s);
     }
     return e;
 }

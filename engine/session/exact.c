@@ -54,6 +54,8 @@ static void exact_done(struct qx_session *s, struct qx_task *t)
     struct exact_task *x = (struct exact_task *)t;
     if (s->exact.task == t) {
         s->exact.task = NULL;
+    } else if (t->status == QX_ECANCELLED) {
+        qx_jobs_forget(&s->jobs, t); /* something newer took its place */
     }
     if (t->status == QX_OK) {
         qx_exact_put(&s->exact, x->item, &x->setting, &x->metrics);
@@ -63,6 +65,16 @@ static void exact_done(struct qx_session *s, struct qx_task *t)
     }
     qx_jobs_finish(&s->jobs, t, t->status == QX_OK ? "done" : NULL);
     s->news |= t->job ? QX_NEWS_JOBS : 0;
+}
+
+void qx_exact_preempt(struct qx_session *s)
+{
+    struct qx_exact *x = &s->exact;
+    if (x->task && qx_task_state(x->task) == QX_JOB_RUNNING) {
+        qx_task_cancel(x->task);
+        x->wanted = x->wanted < 0 ? ((struct exact_task *)x->task)->item : x->wanted;
+        x->task = NULL;
+    }
 }
 
 static void exact_drop(struct qx_task *t)

@@ -27,4 +27,7 @@ void qx_exact_put(struct qx_exact *x, int64_t item, const struct qx_setting *set
 /* Start the wanted job when its setting has a range. Called by qx_session_poll. */
 void qx_exact_work(struct qx_session *s);
 
+/* The running job makes way for something the user waits for, and starts again after it. */
+void qx_exact_preempt(struct qx_session *s);
+
 #endif

@@ -138,6 +138,31 @@ static void exact_metrics_replace_those_of_the_histogram(void **state)
     qx_session_close(&s);
 }
 
+static void first_paint_goes_before_an_exact_pass_that_then_comes_back(void **state)
+{
+    (void)state;
+    struct qx_session *s = fixture_open(fixture_plain(), NULL, false);
+    int64_t big = fixture_item(s, "big");
+    struct qx_metrics m;
+    enum qx_hist_state hist_state;
+    fixture_bits(s, "big", 4);
+    fixture_settle(s);
+    fixture_range(s, "big", 0.5, false);
+    for (int i = 0; i < 4; i++) {
+        struct qx_setting set = qx_setting_int(4);
+        set.sym = i % 2;
+        set.gran = i / 2 ? QX_GRAN_TENSOR : QX_GRAN_CHANNEL;
+        qx_session_want_exact(s, big);
+        qx_session_settle(s, 0);
+        qx_session_hist(s, fixture_item(s, "b"), &set, &hist_state);
+    }
+    fixture_settle(s);
+    assert_true(qx_session_metrics(s, big, &m));
+    assert_int_equal(m.basis, QX_BASIS_EXACT);
+    assert_int_equal(m.n, 1100 * 1024);
+    qx_session_close(&s);
+}
+
 static void advice_grows_until_it_is_complete(void **state)
 {
     (void)state;
@@ -385,6 +410,7 @@ int test_session_jobs(void)
         cmocka_unit_test(ranges_are_chosen_in_the_background_and_announced),
         cmocka_unit_test(small_layers_have_their_range_at_once),
         cmocka_unit_test(exact_metrics_replace_those_of_the_histogram),
+        cmocka_unit_test(first_paint_goes_before_an_exact_pass_that_then_comes_back),
         cmocka_unit_test(advice_grows_until_it_is_complete),
         cmocka_unit_test(fp32_is_measured_at_open_and_the_recipe_after_edits),
         cmocka_unit_test(of_many_quick_edits_the_last_is_measured),
