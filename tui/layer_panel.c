@@ -256,7 +256,7 @@ static void draw_stats(struct layer_frame *f, struct ui_canvas *c, struct ui_rec
 static void draw_theory(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
 {
     if (!f->is_affine) {
-        ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, "what integers would reach:");
+        ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, "what integers would reach");
         ui_put(c, r.x, r.y + 1, r.w, UI_STYLE_DIM, "by channel, T by MSE");
         return;
     }

@@ -226,13 +226,14 @@ static void draw_figures(struct ui_app *app, struct ui_canvas *c, struct ui_rect
     y++;
     if (qx_session_net(app->session) && qx_session_data(app->session)) {
         draw_measured(app, c, (struct ui_rect){r.x, y, r.w, 3}, w, &f);
+        y += 2;
     } else {
         ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "accuracy");
         ui_put(c, r.x + 22, y, r.w - 22, UI_STYLE_DIM,
                qx_session_net(app->session) ? qx_session_data_reason(app->session)
                                             : qx_session_net_reason(app->session));
     }
-    y += 3;
+    y++;
     char text[UI_FIG];
     ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "size");
     ui_put_right(c, x, y, w, UI_STYLE_NORMAL,
@@ -312,6 +313,21 @@ static void sqnr_change(struct ui_app *app, int64_t item, struct ui_cell_text *o
     }
 }
 
+/* Narrow screens leave out who chose the threshold. */
+static void setting_cell(const struct ui_app *app, const struct qx_setting *s,
+                         enum ui_style_id style, struct ui_cell_text *out)
+{
+    qx_setting_text(s, out->text, sizeof(out->text));
+    out->style = style;
+    char *p = out->text;
+    for (int words = 0; app->w < 100 && *p; p++) {
+        if (*p == ' ' && ++words == 3) {
+            *p = '\0';
+            break;
+        }
+    }
+}
+
 static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out)
 {
     struct compare_rows *rows = arg;
@@ -330,12 +346,10 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
         snprintf(out->text, sizeof(out->text), "%s", item->tensor->name);
         break;
     case COL_A:
-        qx_setting_text(a, out->text, sizeof(out->text));
-        out->style = UI_STYLE_SIDE_A;
+        setting_cell(app, a, UI_STYLE_SIDE_A, out);
         break;
     case COL_B:
-        qx_setting_text(b, out->text, sizeof(out->text));
-        out->style = UI_STYLE_SIDE_B;
+        setting_cell(app, b, UI_STYLE_SIDE_B, out);
         break;
     case COL_SQNR:
         sqnr_change(app, index, out);
