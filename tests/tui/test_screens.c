@@ -212,6 +212,7 @@ static void popups(void **state)
     check("palette-80x24");
     app_line(&app, "key <Esc>t");
     check("threshold-prompt-80x24");
+    app.model_arg = "samples/five-weights"; /* the picture holds no path of this machine */
     app_line(&app, "key <Esc>y");
     check("reproduce-80x24");
     ui_app_resize(&app, 52, 14);
