@@ -63,7 +63,7 @@ static bool check_escape(struct scan *s)
 {
     size_t start = s->at - 1;
     int c = peek(s);
-    if (c < 0 || !strchr("\"\\/bfnrtu", c)) {
+    if (c <= 0 || !strchr("\"\\/bfnrtu", c)) { /* strchr finds NUL in any string */
         return fail(s, start, "unknown escape");
     }
     s->at++;

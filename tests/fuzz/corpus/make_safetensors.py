@@ -27,6 +27,7 @@ put("all_dtypes", {d: entry(d, [8], 8 * i, 8 * i + 8) for i, d in enumerate(
     ["BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"])}, bytes(range(64)))
 put("f4_f6", {"a": entry("F4", [4], 0, 2), "b": entry("F6_E2M3", [4], 2, 5)}, bytes(5))
 put("escapes", b'{"a\\u00e9\\n\\"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"\1")
+put("escaped_nul", b'{"a\\\0b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"\1")
 put("lora", {"q.lora_A.weight": entry("F32", [1], 0, 4)}, bytes(4))
 put("gptq", {"l.qweight": entry("I32", [1], 0, 4), "l.g_idx": entry("I32", [1], 4, 8)}, bytes(8))
 put("hole", {"a": entry("U8", [1], 0, 1), "b": entry("U8", [1], 2, 3)}, bytes(3))
