@@ -1,7 +1,7 @@
 /* The dtype table and conversion of stored elements to float32. */
 #include "qx/tensor.h"
 #include "base/error.h"
-#include "base/fp16.h"
+#include "kernels/kernels.h"
 
 #include <string.h>
 
@@ -47,17 +47,24 @@ bool qx_dtype_find(const char *name, enum qx_dtype *out)
 READ_LOOP(read_bool, uint8_t, v ? 1.0f : 0.0f)
 READ_LOOP(read_u8, uint8_t, (float)v)
 READ_LOOP(read_i8, int8_t, (float)v)
-READ_LOOP(read_f8_e5m2, uint8_t, qx_f8e5m2_to_f32(v))
-READ_LOOP(read_f8_e4m3, uint8_t, qx_f8e4m3_to_f32(v))
 READ_LOOP(read_i16, int16_t, (float)v)
 READ_LOOP(read_u16, uint16_t, (float)v)
-READ_LOOP(read_f16, uint16_t, qx_f16_to_f32(v))
-READ_LOOP(read_bf16, uint16_t, qx_bf16_to_f32(v))
 READ_LOOP(read_i32, int32_t, (float)v)
 READ_LOOP(read_u32, uint32_t, (float)v)
 READ_LOOP(read_f64, double, (float)v)
 READ_LOOP(read_i64, int64_t, (float)v)
 READ_LOOP(read_u64, uint64_t, (float)v)
+
+#define READ_KERNEL(fn, kernel)                            \
+    static void fn(const uint8_t *p, size_t n, float *out) \
+    {                                                      \
+        qxk_get()->kernel(p, n, out);                      \
+    }
+
+READ_KERNEL(read_f8_e5m2, f8e5m2_to_f32)
+READ_KERNEL(read_f8_e4m3, f8e4m3_to_f32)
+READ_KERNEL(read_f16, f16_to_f32)
+READ_KERNEL(read_bf16, bf16_to_f32)
 
 static void read_f32(const uint8_t *p, size_t n, float *out)
 {
