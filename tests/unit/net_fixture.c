@@ -1,6 +1,5 @@
 #include "net_fixture.h"
 
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,38 +67,28 @@ void shared_path(char *buf, size_t cap, const char *rest)
     }
 }
 
-/* The largest magnitude of a layer's weight. */
-static double absmax_of(const struct folder *f, int layer)
-{
-    const struct qx_tensor *t = qx_model_tensor(f->model, qx_net_layer(f->net, layer)->tensor);
-    float *values = malloc((size_t)t->numel * sizeof *values);
-    double top = 0.0;
-    assert_non_null(values);
-    assert_int_equal(qx_tensor_read(t, 0, t->numel, values, NULL), QX_OK);
-    for (int64_t i = 0; i < t->numel; i++) {
-        top = fmax(top, fabs((double)values[i]));
-    }
-    free(values);
-    return top;
-}
-
 struct qx_setting rtn_setting(const struct folder *f, int layer, const char *gran, int bits)
 {
+    const struct qx_layer *l = qx_net_layer(f->net, layer);
     struct qx_setting s = qx_setting_int(bits);
+    struct qx_error err = {0};
+    struct qx_hist *hist = NULL;
     s.scale = QX_SCALE_F32;
     s.calib = qx_calib_find("minmax");
-    s.has_range = true;
-    s.range = (struct qx_range){-1.0, 1.0};
+    s.gran = QX_GRAN_GROUP;
     if (strcmp(gran, "tensor") == 0) {
         s.gran = QX_GRAN_TENSOR;
-        s.range.hi = absmax_of(f, layer);
-        s.range.lo = -s.range.hi;
     } else if (strcmp(gran, "channel") == 0) {
         s.gran = QX_GRAN_CHANNEL;
     } else {
-        s.gran = QX_GRAN_GROUP;
         s.group = atoi(strchr(gran, ':') + 1);
     }
+    const struct qx_hist_spec spec = qx_setting_spec(&s, l->channels);
+    assert_ok(
+        qx_hist_build(qx_model_tensor(f->model, l->tensor), &spec, 0, NULL, NULL, &hist, &err),
+        &err);
+    assert_ok(qx_setting_resolve(&s, hist, &err), &err);
+    qx_hist_unref(hist);
     return s;
 }
 

@@ -24,7 +24,8 @@ float *tensor_load(const char *path, const char *tensor, int64_t *numel);
 void source_path(char *buf, size_t cap, const char *rest);
 void shared_path(char *buf, size_t cap, const char *rest);
 
-/* Round to nearest by min-max, symmetric: what reference.json means. "channel", "tensor", "group:N". */
+/* Round to nearest by min-max, symmetric: what reference.json means, by way of the histogram and the
+ * calibrator. gran: "channel", "tensor", "group:N". */
 struct qx_setting rtn_setting(const struct folder *f, int layer, const char *gran, int bits);
 /* All layers of the scope ("all", "linear") to that setting, the others to fp32. */
 void apply_scope(struct folder *f, const char *scope, const char *gran, int bits,
