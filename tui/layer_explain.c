@@ -41,11 +41,15 @@ static void explain_sqnr(const struct layer_frame *f, struct ui_explain *out)
     const struct qx_metrics *m = &f->metrics;
     char a[UI_FIG], b[UI_FIG], db[UI_FIG];
     snprintf(out->title, sizeof(out->title), "SQNR: signal over quantization noise");
-    ui_explain_add(out, "SQNR = 10 log10( sum x^2 / sum (x - q(x))^2 )");
-    ui_explain_add(out, "     = 10 log10( %s / %s ) = %s", ui_fig_real(a, m->sum_sq, 4),
-                   ui_fig_real(b, m->mse * (double)m->n, 4), ui_fig_db(db, m->sqnr_db));
-    ui_explain_add(out, " ");
-    ui_explain_add(out, "6 dB more means half the error: about one bit.");
+    if (isnan(m->sqnr_db)) {
+        ui_explain_add(out, "Every value is stored exactly: there is no error to measure.");
+    } else {
+        ui_explain_add(out, "SQNR = 10 log10( sum x^2 / sum (x - q(x))^2 )");
+        ui_explain_add(out, "     = 10 log10( %s / %s ) = %s", ui_fig_real(a, m->sum_sq, 4),
+                       ui_fig_real(b, m->mse * (double)m->n, 4), ui_fig_db(db, m->sqnr_db));
+        ui_explain_add(out, " ");
+        ui_explain_add(out, "6 dB more means half the error: about one bit.");
+    }
     add_basis(f, out);
 }
 

@@ -66,7 +66,10 @@ void ui_draw_prompt(struct ui_app *app, struct ui_canvas *c)
         cell->style = UI_STYLE_SELECTED;
     }
     char rest[160];
-    if (p->cmd == UI_CMD_FILTER) {
+    const struct ui_view *view = ui_view_at(app->view);
+    if (p->cmd == UI_CMD_FILTER && strcmp(view->id, "help") == 0) {
+        view->status(app, app->state[app->view], rest, sizeof(rest)); /* it searches commands */
+    } else if (p->cmd == UI_CMD_FILTER) {
         snprintf(rest, sizeof(rest), "%lld of %lld layers", (long long)app->n_rows,
                  (long long)app->n_items);
     } else {

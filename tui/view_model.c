@@ -514,10 +514,14 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
                            item->reason[0] ? item->reason : "Its values are being read.");
             return true;
         }
-        ui_explain_add(out, "SQNR = 10 log10( sum x^2 / sum (x - q(x))^2 )");
-        ui_explain_add(out, "     = 10 log10( %.4g / %.4g ) = %s", row->metrics.sum_sq,
-                       row->metrics.mse * (double)row->metrics.n,
-                       ui_fig_db(db, row->metrics.sqnr_db));
+        if (isnan(row->metrics.sqnr_db)) {
+            ui_explain_add(out, "Every value is stored exactly: there is no error to measure.");
+        } else {
+            ui_explain_add(out, "SQNR = 10 log10( sum x^2 / sum (x - q(x))^2 )");
+            ui_explain_add(out, "     = 10 log10( %.4g / %.4g ) = %s", row->metrics.sum_sq,
+                           row->metrics.mse * (double)row->metrics.n,
+                           ui_fig_db(db, row->metrics.sqnr_db));
+        }
         ui_explain_add(out, "Enter opens the layer with its threshold and error.");
         return true;
     }
