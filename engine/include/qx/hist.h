@@ -53,7 +53,7 @@ struct qx_hist; /* immutable after build; shared by reference count */
  *   pool  NULL = serial; the result does not depend on the number of threads
  * QX_EUNSUPPORTED (dtype), QX_ECANCELLED, QX_ENOMEM. An empty tensor or one without finite values
  * gives a valid histogram with n = 0. Cost per element and core: tensor 0.7 ns (16-bit), 3 ns (F32);
- * channel and group 5 to 8 ns, asymmetric ones about 10.
+ * channel and group 5 to 8 ns, asymmetric ones 11 to 14.
  * Memory: 64 bytes per bin that holds a value (at most 4 MiB; Gaussian F32 weights about 1.5, BF16
  * 0.3) + 150 KiB; asymmetric channel and group histograms add up to 8 MiB of classes. While building:
  * 2.7 MiB per thread, channel and group 5 (asymmetric 11).
