@@ -104,7 +104,7 @@ static void draw_hints(struct ui_app *app, struct ui_canvas *c)
         size_t len = strcspn(p, " ");
         enum ui_cmd cmd = ui_command_find(p, len);
         if (cmd != UI_CMD_NONE && (int)cmd != last) {
-            x = draw_hint(app, c, x, right - 1, cmd);
+            x = draw_hint(app, c, x, right - 2, cmd);
             last = (int)cmd;
         }
         p += len + strspn(p + len, " ");

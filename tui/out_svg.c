@@ -50,14 +50,60 @@ static void rect(FILE *f, double x, double y, double w, double h, int rgb, doubl
     fputs("/>\n", f);
 }
 
-static void braille(FILE *f, double x, double y, int bits, int rgb)
+static int braille_bits(const struct ui_cell *cell)
+{
+    int cp;
+    ui_utf8_decode(cell->glyph, strlen(cell->glyph), &cp);
+    return cp >= 0x2800 && cp <= 0x28ff ? cp - 0x2800 : -1;
+}
+
+/* A run of braille of one style: dots that are all set by a pattern, the others as one path. */
+static int braille_run(FILE *f, const struct ui_canvas *c, int x, int y, const struct ink *ink)
 {
     static const int col[8] = {0, 0, 0, 1, 1, 1, 0, 1}, row[8] = {0, 1, 2, 0, 1, 2, 3, 3};
-    for (int i = 0; i < 8; i++) {
-        if (bits >> i & 1) {
-            rect(f, x + col[i] * 4 + 0.4, y + row[i] * 4.25 + 0.4, 3.2, 3.4, rgb, 1);
+    const struct ui_cell *cells = &c->cells[y * c->w];
+    bool full = braille_bits(&cells[x]) == 255;
+    int end = x, bits;
+    while (end < c->w && cells[end].style == cells[x].style &&
+           (bits = braille_bits(&cells[end])) >= 0 && (bits == 255) == full) {
+        end++;
+    }
+    if (full) {
+        fprintf(f, "<path fill=\"url(#d%d)\" d=\"M%d %dh%dv%dh-%dz\"/>\n", cells[x].style,
+                MARGIN + x * CELL_W, MARGIN + y * CELL_H, (end - x) * CELL_W, CELL_H,
+                (end - x) * CELL_W);
+        return end;
+    }
+    fprintf(f, "<path fill=\"#%06x\" d=\"", ink->fg);
+    for (int i = x; i < end; i++) {
+        for (int k = 0; k < 8; k++) {
+            if (braille_bits(&cells[i]) >> k & 1) {
+                fprintf(f, "M%.4g %.5gh3.2v3.4h-3.2z", MARGIN + i * CELL_W + col[k] * 4 + 0.4,
+                        MARGIN + y * CELL_H + row[k] * 4.25 + 0.4);
+            }
         }
     }
+    fputs("\"/>\n", f);
+    return end;
+}
+
+/* One pattern of dots for each style that shows braille. */
+static void patterns(FILE *f, const struct ui_canvas *c, const struct ui_theme *t)
+{
+    bool seen[UI_STYLE_COUNT] = {false};
+    fputs("<defs>", f);
+    for (int i = 0; i < c->w * c->h; i++) {
+        unsigned char style = c->cells[i].style;
+        if (!seen[style] && braille_bits(&c->cells[i]) == 255) {
+            seen[style] = true;
+            fprintf(f,
+                    "<pattern id=\"d%d\" x=\"%d\" y=\"%d\" width=\"4\" height=\"4.25\" "
+                    "patternUnits=\"userSpaceOnUse\"><path fill=\"#%06x\" "
+                    "d=\"M.4 .4h3.2v3.4h-3.2z\"/></pattern>",
+                    style, MARGIN, MARGIN, ink_of(t, style).fg);
+        }
+    }
+    fputs("</defs>\n", f);
 }
 
 /* Arms of a line glyph: left, right, up, down; -1 when it is none. */
@@ -95,8 +141,6 @@ static bool shape(FILE *f, double x, double y, int cp, int rgb)
     int arms = line_arms(cp);
     if (arms >= 0) {
         line(f, x, y, arms, rgb);
-    } else if (cp >= 0x2800 && cp <= 0x28ff) {
-        braille(f, x, y, cp - 0x2800, rgb);
     } else if (cp >= 0x2581 && cp <= 0x2588) {
         double h = (cp - 0x2580) * CELL_H / 8.0;
         rect(f, x, y + CELL_H - h, CELL_W, h, rgb, 1);
@@ -175,6 +219,8 @@ static void draw_row(FILE *f, const struct ui_canvas *c, const struct ui_theme *
         ui_utf8_decode(row[x].glyph, strlen(row[x].glyph), &cp);
         if (is_letter(&row[x])) {
             x = text_run(f, c, x, y, &ink);
+        } else if (braille_bits(&row[x]) >= 0) {
+            x = braille_run(f, c, x, y, &ink);
         } else {
             if (cp > 32) {
                 shape(f, MARGIN + x * CELL_W, MARGIN + y * CELL_H, cp, ink.fg);
@@ -202,6 +248,7 @@ void ui_out_svg(FILE *f, const struct ui_canvas *c, const struct ui_theme *t, co
     fputs("<style>text{font-family:\"DejaVu Sans Mono\",Menlo,Consolas,monospace;font-size:13.3px;"
           "white-space:pre}</style>\n",
           f);
+    patterns(f, c, t);
     fprintf(f, "<rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#%06x\"/>\n", w, h, t->back);
     for (int y = 0; y < c->h; y++) {
         draw_row(f, c, t, y);

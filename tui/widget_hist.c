@@ -69,6 +69,20 @@ static void mark_cells(const struct ui_hist *h, int w, struct ui_plot_cell *cell
     }
 }
 
+/* Teeth are dashed: they move with every drag step, and whole ones would triple what is written to
+ * the terminal. */
+static void dash_teeth(struct ui_canvas *c, struct ui_rect r)
+{
+    for (int y = 0; y < r.h; y++) {
+        for (int x = 0; x < r.w && y % 3 != 1; x++) {
+            struct ui_cell *cell = ui_canvas_at(c, r.x + x, r.y + y);
+            if (cell && cell->style == UI_STYLE_LEVEL) {
+                cell->style = UI_STYLE_KEPT;
+            }
+        }
+    }
+}
+
 static void draw_bars(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h,
                       enum ui_glyphs glyphs)
 {
@@ -89,6 +103,7 @@ static void draw_bars(struct ui_canvas *c, struct ui_rect r, const struct ui_his
     mark_cells(h, w, cells);
     struct ui_rect plot = {r.x, r.y, w, plot_rows(r)};
     ui_plot_bars(c, plot, heights, n, cells, glyphs);
+    dash_teeth(c, plot);
 }
 
 static void draw_handle(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h, double at,
