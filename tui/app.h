@@ -103,7 +103,7 @@ struct ui_app {
 
     struct ui_keymap keymap;
     FILE *record;      /* command log being written; NULL = none */
-    int64_t record_ms; /* time of the last record */
+    int64_t record_ms; /* time of the last record, -1 = none yet */
     uint64_t n_commands;
     const char *model_arg; /* as the user named it */
 };

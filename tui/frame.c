@@ -13,8 +13,10 @@ static void draw_head(struct ui_app *app, struct ui_canvas *c)
 {
     const struct ui_view *view = ui_view_at(app->view);
     enum ui_style_id style;
-    char gauge[160];
-    ui_fmt_gauge(app, gauge, sizeof(gauge), &style, app->w < 100);
+    char figure[160], gauge[180];
+    ui_fmt_gauge(app, figure, sizeof(figure), &style, app->w < 76);
+    bool word = app->w >= 100 && (figure[0] == '+' || figure[0] == '-' || figure[0] == '0');
+    snprintf(gauge, sizeof(gauge), "%s%s", word ? "accuracy " : "", figure);
     int room = app->w - 1;
     if (gauge[0]) {
         ui_put_right(c, 0, 0, app->w - 1, style, gauge);

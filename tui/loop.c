@@ -2,6 +2,7 @@
 
 #include "commands.h"
 #include "prompt.h"
+#include "script.h"
 #include "view.h"
 
 #include <errno.h>
@@ -327,6 +328,31 @@ static void draw(struct ui_loop *l)
     l->news = 0;
 }
 
+/* Lines of the log up to the next pause. A line refused while histograms are built waits for them. */
+static bool take_script(struct ui_loop *l)
+{
+    char line[512], why[300];
+    bool any = false;
+    while (l->script && l->app->now_ms >= l->script_ms) {
+        if (!fgets(line, sizeof(line), l->script)) {
+            fclose(l->script);
+            l->script = NULL;
+            break;
+        }
+        any = true;
+        double pause = 0;
+        if (sscanf(line, " wait %lf", &pause) == 1 && pause > 0 && l->speed > 0) {
+            l->script_ms = l->app->now_ms + (int64_t)(1000 * pause / l->speed);
+        } else if (strncmp(line, "resize", 6) != 0 &&
+                   !ui_script_patient(l->app, line, why, sizeof(why))) {
+            ui_toast(l->app, UI_TOAST_BAD, "%s", why);
+            fclose(l->script);
+            l->script = NULL;
+        }
+    }
+    return any;
+}
+
 static int sooner(int a, int b)
 {
     return a < 0 ? b : b < 0 ? a : a < b ? a : b;
@@ -341,6 +367,9 @@ static int wait_ms(struct ui_loop *l, int max_wait_ms, int64_t now)
     if (l->news) {
         int64_t due = l->last_draw_ms + PROGRESS_MS - now;
         wait = sooner(wait, due > 0 ? (int)due : 0);
+    }
+    if (l->script) {
+        wait = sooner(wait, l->script_ms > now ? (int)(l->script_ms - now) : 0);
     }
     l->app->now_ms = now;
     return sooner(wait, ui_timeout_ms(l->app));
@@ -358,6 +387,7 @@ bool ui_loop_turn(struct ui_loop *l, int max_wait_ms)
     app->now_ms = ui_now_ms();
     bool dirty = take_signals(l);
     dirty |= take_input(l, app->now_ms);
+    dirty |= take_script(l);
     take_news(l);
     follow_wishes(l);
     dirty |= app->redraw || (toast && ui_timeout_ms(app) < 0);
@@ -398,6 +428,10 @@ bool ui_loop_begin(struct ui_loop *l, struct ui_app *app, struct ui_term *term, 
 
 void ui_loop_end(struct ui_loop *l)
 {
+    if (l->script) {
+        fclose(l->script);
+        l->script = NULL;
+    }
     if (l->term) {
         l->term->close(l->term);
         l->term = NULL;

@@ -18,6 +18,9 @@ struct ui_loop {
     int64_t last_draw_ms, last_news_ms, interrupt_ms;
     unsigned news;                     /* of the session, not drawn yet */
     struct qx_session_options options; /* to open other models with */
+    FILE *script;                      /* a command log played as time passes; NULL = none */
+    double speed;                      /* of its pauses; 0 = none */
+    int64_t script_ms;                 /* when its next line is due */
 };
 
 /* Make the pipes. Before the session is opened, whose wake callback writes to one. */

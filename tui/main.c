@@ -9,6 +9,8 @@
 
 int main(int argc, char **argv)
 {
+    static const struct ui_terminal terminal = {ui_term_curses, ui_term_emergency};
+    ui_use_terminal(&terminal);
     setlocale(LC_CTYPE, "C.UTF-8"); /* numbers stay in the C locale */
     if (argc > 1 && argv[1][0] != '-') {
         const struct ui_verb *verb = ui_verb_find(argv[1]);
@@ -34,6 +36,5 @@ int main(int argc, char **argv)
     if (args.n_positional > 1) {
         return ui_usage_error(&args, "one model at a time, not '%s' too", args.positional[1]);
     }
-    static const struct ui_terminal terminal = {ui_term_curses, ui_term_emergency};
-    return ui_run(&args, &terminal);
+    return ui_run(&args);
 }

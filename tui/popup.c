@@ -115,6 +115,22 @@ static const char *meaning(const struct ui_binding *b)
     return ui_command_get(b->cmd)->help;
 }
 
+/* As much of a sentence as fits, cut where it may end. */
+static void put_sentence(struct ui_canvas *c, int x, int y, int w, const char *text)
+{
+    char part[240];
+    snprintf(part, sizeof(part), "%s", text);
+    if (ui_text_width(part) > w) {
+        for (int i = w < (int)sizeof(part) ? w : (int)sizeof(part) - 1; i > 8; i--) {
+            if (strchr(":;,.", part[i]) && part[i] && part[i + 1] == ' ') {
+                part[i] = 0;
+                break;
+            }
+        }
+    }
+    ui_put(c, x, y, w, UI_STYLE_POPUP, part);
+}
+
 static void draw_which_key(struct ui_app *app, struct ui_canvas *c)
 {
     const struct ui_binding *list[32];
@@ -132,7 +148,7 @@ static void draw_which_key(struct ui_app *app, struct ui_canvas *c)
         const char *name = list[i]->arg[0] ? list[i]->arg : ui_command_get(list[i]->cmd)->name;
         ui_put(c, r.x + 2, r.y + 1 + i, 6, UI_STYLE_KEY, key);
         ui_put(c, r.x + 6, r.y + 1 + i, 12, UI_STYLE_POPUP, name);
-        ui_put(c, r.x + 19, r.y + 1 + i, w - 21, UI_STYLE_POPUP, meaning(list[i]));
+        put_sentence(c, r.x + 19, r.y + 1 + i, w - 21, meaning(list[i]));
     }
 }
 

@@ -68,6 +68,20 @@ static bool app_options(struct ui_app *app, const struct ui_args *args)
 
 /* ---- on a terminal ---- */
 
+static const struct ui_terminal *terminal;
+
+void ui_use_terminal(const struct ui_terminal *t)
+{
+    terminal = t;
+}
+
+/* Can screens be shown here? */
+static bool has_terminal(void)
+{
+    const char *name = getenv("TERM");
+    return terminal && isatty(1) && name && name[0] && strcmp(name, "dumb") != 0;
+}
+
 static int no_terminal(const struct ui_args *args)
 {
     const char *model = args->n_positional ? args->positional[0] : "MODEL";
@@ -88,8 +102,7 @@ static int no_terminal(const struct ui_args *args)
     return info->run(args);
 }
 
-static int explore(struct ui_loop *l, struct ui_app *app, const struct ui_args *args,
-                   const struct ui_terminal *terminal)
+static int explore(struct ui_loop *l, struct ui_app *app, const struct ui_args *args)
 {
     struct ui_term_options options = {
         .color = args->color, .no_color = args->no_color, .mouse = app->mouse};
@@ -113,10 +126,9 @@ static int explore(struct ui_loop *l, struct ui_app *app, const struct ui_args *
     return app->exit_code;
 }
 
-int ui_run(const struct ui_args *args, const struct ui_terminal *terminal)
+int ui_run(const struct ui_args *args)
 {
-    const char *name = getenv("TERM");
-    if (!isatty(1) || !name || name[0] == 0 || strcmp(name, "dumb") == 0) {
+    if (!has_terminal()) {
         return no_terminal(args);
     }
     static struct ui_app app;
@@ -130,6 +142,10 @@ int ui_run(const struct ui_args *args, const struct ui_terminal *terminal)
     }
     loop.options = ui_session_options(args);
     loop.options.recipe_path = args->recipe;
+    if (args->verb) { /* play: like a picture, it neither resumes nor leaves anything */
+        loop.options.state_dir = NULL;
+        loop.options.fresh = true;
+    }
     loop.options.wake = ui_loop_wake;
     loop.options.wake_arg = &loop;
     struct qx_session *session = NULL;
@@ -156,10 +172,14 @@ int ui_run(const struct ui_args *args, const struct ui_terminal *terminal)
             ui_toast(&app, UI_TOAST_INFO, "resumed %d edits; --fresh starts without them",
                      qx_session_resumed(session));
         }
-        if (args->play && ui_script_play(&app, args->play, &err) != QX_OK) {
-            ui_toast(&app, UI_TOAST_BAD, "%s", err.text);
+        const char *log = args->verb ? args->positional[1] : args->play;
+        loop.script = log ? fopen(log, "r") : NULL;
+        loop.speed = args->speed;
+        if (log && !loop.script) {
+            ui_toast(&app, UI_TOAST_BAD, "cannot open the command log '%s': %s", log,
+                     strerror(errno));
         }
-        code = explore(&loop, &app, args, terminal);
+        code = explore(&loop, &app, args);
     }
     ui_app_release(&app);
     return code;
@@ -333,6 +353,9 @@ int ui_play(const struct ui_args *args)
     const char *log = args->n_positional > 1 ? args->positional[1] : args->play;
     if (!log) {
         return ui_usage_error(args, "name the command log: qexplore play MODEL LOG");
+    }
+    if (has_terminal() && !args->screen && !args->output && !args->size) {
+        return ui_run(args);
     }
     if (!headless_open(&app, args, &code)) {
         ui_app_release(&app);

@@ -14,8 +14,7 @@ bool ui_record_open(struct ui_app *app, const char *path)
     if (!app->record) {
         return false;
     }
-    fprintf(app->record, "# qexplore command log 1\nresize %dx%d\n", app->w, app->h);
-    app->record_ms = app->now_ms;
+    app->record_ms = -1;
     return true;
 }
 
@@ -32,6 +31,10 @@ void ui_record(struct ui_app *app, enum ui_cmd cmd, const char *arg)
 {
     if (!app->record || is_silent(cmd, arg)) {
         return;
+    }
+    if (app->record_ms < 0) { /* now the size of the terminal is known */
+        fprintf(app->record, "# qexplore command log 1\nresize %dx%d\n", app->w, app->h);
+        app->record_ms = app->now_ms;
     }
     int64_t gap = app->now_ms - app->record_ms;
     if (gap >= 50) {
@@ -118,8 +121,7 @@ bool ui_script_line(struct ui_app *app, const char *line, char *why, size_t cap)
     return true;
 }
 
-/* A command that is refused while histograms are built gets a second chance when they are there. */
-static bool patient_line(struct ui_app *app, const char *line, char *why, size_t cap)
+bool ui_script_patient(struct ui_app *app, const char *line, char *why, size_t cap)
 {
     if (ui_script_line(app, line, why, cap)) {
         return true;
@@ -146,7 +148,7 @@ enum qx_status ui_script_play(struct ui_app *app, const char *path, struct qx_er
     char line[512], why[300];
     enum qx_status status = QX_OK;
     for (int number = 1; status == QX_OK && fgets(line, sizeof(line), f); number++) {
-        if (!patient_line(app, line, why, sizeof(why))) {
+        if (!ui_script_patient(app, line, why, sizeof(why))) {
             e.status = status = QX_EFORMAT;
             e.line = number;
             snprintf(e.text, sizeof(e.text), "command log '%.150s', line %d: %.280s", path, number,

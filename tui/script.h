@@ -19,6 +19,9 @@ void ui_record(struct ui_app *app, enum ui_cmd cmd, const char *arg);
  *   # ...            comment
  * Returns false with `why` (at most cap bytes) when the line is wrong or its command was refused. */
 bool ui_script_line(struct ui_app *app, const char *line, char *why, size_t cap);
+/* The same; a line that is refused while histograms are built gets a second chance when they are
+ * there (blocks until then). */
+bool ui_script_patient(struct ui_app *app, const char *line, char *why, size_t cap);
 /* Play a whole log headless; stops at the first wrong line: QX_EFORMAT with file and line. */
 enum qx_status ui_script_play(struct ui_app *app, const char *path, struct qx_error *err);
 

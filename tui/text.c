@@ -126,11 +126,12 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
         fmt_absolute(figure, sizeof(figure), "FP32", g.fp32_correct, g.n, brief);
         *style = UI_STYLE_MEASURED;
     }
-    bool unmeasured = g.correct < 0 && g.revision != qx_session_revision(app->session) &&
-                      qx_session_n_edits(app->session) > 0;
-    if (figure[0] && unmeasured) {
+    bool edited = g.correct < 0 && g.revision != qx_session_revision(app->session) &&
+                  qx_session_n_edits(app->session) > 0;
+    if (edited && figure[0]) {
         *style = UI_STYLE_PREDICTED;
-        strncat(figure, brief ? ", edited" : ", edits not measured yet",
+        fmt_absolute(figure, sizeof(figure), "FP32", g.fp32_correct, g.n, true);
+        strncat(figure, brief ? ", edited" : ", edits not measured",
                 sizeof(figure) - strlen(figure) - 1);
     }
     switch (g.state) {

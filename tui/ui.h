@@ -5,10 +5,12 @@
 #include "cli.h"
 #include "style.h"
 
+struct ui_terminal;
+/* The terminal to use (main.c: the one of curses; none = headless only). Before all else. */
+void ui_use_terminal(const struct ui_terminal *terminal);
 /* The explorer on a terminal; args->positional[0] is the model, or none for the chooser.
  * Returns the exit code. Without a terminal on stdout: exit code 2 naming `render`. */
-struct ui_terminal;
-int ui_run(const struct ui_args *args, const struct ui_terminal *terminal);
+int ui_run(const struct ui_args *args);
 
 /* `render` and `play` without a terminal: open the model, replay args->play (a command log), settle
  * the background work, draw one screen.
