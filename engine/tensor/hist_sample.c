@@ -66,7 +66,7 @@ static struct plan plan_block(struct qx_channels whole, int64_t group, int64_t n
                               struct qx_channels *c)
 {
     int64_t slice = whole.count * whole.inner;
-    int64_t align = group > 0 ? group : 1; /* outer indices: at least whole groups */
+    int64_t align = group > 0 ? clamp(group, 1, whole.outer) : 1; /* outer indices: whole groups */
     int64_t n_outer = clamp((n / slice + align - 1) / align * align, align, whole.outer);
     struct plan p = {.start = block_start, .n_runs = 1, .run = n_outer * slice, .row_len = slice};
     p.step = clamp((whole.outer - n_outer) / 2 / align * align, 0, whole.outer);

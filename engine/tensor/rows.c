@@ -10,9 +10,11 @@ static int64_t min_i64(int64_t a, int64_t b)
 
 struct qx_rows qx_rows_of(const struct qx_tensor *t, struct qx_channels c, int64_t group)
 {
-    struct qx_rows r = {.t = t, .c = c, .group = group, .row_len = c.outer * c.inner};
+    struct qx_rows r = {.t = t, .c = c, .row_len = c.outer * c.inner};
+    r.group = min_i64(group, r.row_len > 0 ? r.row_len : 1); /* a longer group is the channel */
+    group = r.group;
     r.per_row = group > 0 ? (r.row_len + group - 1) / group : 1;
-    r.is_gathered = c.outer > 1 && c.count > 1 && c.inner < MIN_DIRECT;
+    r.is_gathered = c.outer > 1 && c.count > 1 && c.inner > 0 && c.inner < MIN_DIRECT;
     r.tile_rows = r.row_len > 0 ? TILE / r.row_len : c.count;
     if (r.is_gathered) {
         /* At least a cache line's worth per row read, at most what fits a buffer. */
