@@ -449,6 +449,53 @@ static void five_weights_are_points(void **state)
     qx_model_close(&m);
 }
 
+/* Every value is in the main table, in a class (asymmetric units) and in a linear bin, once. */
+static void assert_mass(const struct qx_hist *h)
+{
+    const struct qx_hist_tables *t = qx_hist_tables(h);
+    double n = (double)qx_hist_stats(h)->n, classes = 0.0, linear = 0.0, top;
+    const double *lin = qx_hist_linear(h, &top);
+    assert_true(t->main.lines[t->main.n_lines].n0 == n);
+    for (int i = 0; i < t->n_classes; i++) {
+        classes += t->classes[i].lines[t->classes[i].n_lines].n0;
+    }
+    assert_true(classes == (t->n_classes > 0 ? n : 0.0));
+    for (int i = 0; i < QX_HIST_LIN; i++) {
+        linear += lin[i];
+    }
+    assert_true(linear == n);
+    assert_true(isnan(qx_hist_quantile(h, 0.3)) == (n == 0.0));
+    assert_true(isnan(qx_hist_quantile_abs(h, 0.3)) == (n == 0.0));
+}
+
+static void any_shape_dtype_and_spec_keeps_every_value(void **state)
+{
+    (void)state;
+    static const enum qx_dtype dtypes[] = {QX_DTYPE_F32,     QX_DTYPE_BF16, QX_DTYPE_F16,
+                                           QX_DTYPE_F8_E4M3, QX_DTYPE_I8,   QX_DTYPE_I64};
+    static uint8_t raw[8 * 30 * 30 * 30];
+    uint32_t seed = 11;
+    for (size_t i = 0; i < sizeof raw; i++) {
+        raw[i] = (uint8_t)lcg(&seed);
+    }
+    for (int round = 0; round < 120; round++) {
+        int64_t shape[3];
+        struct qx_tensor t = {.name = "x", .rank = 3, .shape = shape, .numel = 1, .data = raw};
+        for (int i = 0; i < 3; i++) {
+            shape[i] = lcg(&seed) % 31; /* 0 too */
+            t.numel *= shape[i];
+        }
+        t.dtype = dtypes[lcg(&seed) % 6];
+        for (int gran = 0; gran < 3; gran++) {
+            struct qx_hist_spec spec = {(enum qx_gran)gran, 1 + lcg(&seed) % 200, lcg(&seed) & 1,
+                                        qx_channels_of(&t, (int)(lcg(&seed) % 3))};
+            struct qx_hist *h = build(&t, &spec, round & 1 ? 1 + lcg(&seed) % 3000 : 0, NULL);
+            assert_mass(h);
+            qx_hist_unref(h);
+        }
+    }
+}
+
 static void unreadable_dtypes_and_bad_specs_are_refused(void **state)
 {
     (void)state;
@@ -477,6 +524,7 @@ int test_tensor_hist(void)
         cmocka_unit_test(cancelled_builds_return_nothing),
         cmocka_unit_test(folding_keeps_the_mass),
         cmocka_unit_test(five_weights_are_points),
+        cmocka_unit_test(any_shape_dtype_and_spec_keeps_every_value),
         cmocka_unit_test(unreadable_dtypes_and_bad_specs_are_refused),
     };
     return cmocka_run_group_tests_name("tensor: histograms", tests, NULL, NULL);
