@@ -100,15 +100,17 @@ static int draw_hint(struct ui_app *app, struct ui_canvas *c, int x, int limit, 
 static void draw_hints(struct ui_app *app, struct ui_canvas *c)
 {
     int right = app->w - 19;
-    int x = 1, last = -1;
+    int x = 1;
+    bool moves = false; /* up and down are one hint */
     const char *p = ui_view_at(app->view)->hints;
     while (p && *p) {
         size_t len = strcspn(p, " ");
         enum ui_cmd cmd = ui_command_find(p, len);
-        if (cmd != UI_CMD_NONE && (int)cmd != last) {
+        bool move = cmd == UI_CMD_UP || cmd == UI_CMD_DOWN;
+        if (cmd != UI_CMD_NONE && !(move && moves)) {
             x = draw_hint(app, c, x, right - 2, cmd);
-            last = (int)cmd;
         }
+        moves = moves || move;
         p += len + strspn(p + len, " ");
     }
     ui_put(c, right, app->h - 1, -1, UI_STYLE_KEY, ":");

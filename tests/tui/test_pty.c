@@ -112,6 +112,31 @@ static void a_drag_by_mouse_moves_the_threshold(void **state)
     pty_close(&pty);
 }
 
+static void a_drag_frame_is_below_8_kB(void **state)
+{
+    (void)state;
+    char *argv[] = {(char *)exe, (char *)sample_path("fashion-cnn"),
+                    "--fresh",   "--threads",
+                    "1",         "--theme",
+                    "dark",      NULL};
+    start_at(200, 60, "xterm-256color", argv);
+    assert_true(pty_wait(&pty, "Model", LONG));
+    pty_type(&pty, "4glVE"); /* 4 bits, one scale, measuring on demand only */
+    assert_true(pty_wait(&pty, "tensor", LONG));
+    pty_quiet(&pty, 1500, LONG);
+    for (int i = 0; i < 40; i++) {
+        pty_type(&pty, i < 30 ? "h" : "l");
+        size_t bytes = pty_quiet(&pty, 150, 5000);
+        assert_true(bytes > 0);
+        if (bytes >= 8192) {
+            fail_msg("step %d wrote %zu bytes", i, bytes);
+        }
+    }
+    pty_type(&pty, "q");
+    pty_end(&pty, LONG);
+    pty_close(&pty);
+}
+
 static void a_resize_repaints(void **state)
 {
     (void)state;
@@ -254,6 +279,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_paint_and_quit),
         cmocka_unit_test(a_drag_by_mouse_moves_the_threshold),
+        cmocka_unit_test(a_drag_frame_is_below_8_kB),
         cmocka_unit_test(a_resize_repaints),
         cmocka_unit_test(stop_gives_the_terminal_back_and_continue_takes_it),
         cmocka_unit_test(signals_end_the_program_and_restore),
