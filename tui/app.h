@@ -140,7 +140,9 @@ double ui_threshold(const struct ui_app *app, int64_t item);
 char *ui_fmt_bytes(char *buf, size_t cap, double bytes); /* "61.4 MB" */
 char *ui_fmt_count(char *buf, size_t cap, int64_t n);    /* "589,824" */
 char *ui_fmt_shape(char *buf, size_t cap, const struct qx_tensor *t,
-                   enum ui_glyphs g);                         /* "64x32" */
+                   enum ui_glyphs g); /* "64x32" */
+/* A tensor's name in w cells: segments shortened, then the middle left out; its end stays. */
+char *ui_fit_name(char *buf, size_t cap, const char *name, int w, enum ui_glyphs g);
 char *ui_fmt_value(char *buf, size_t cap, double v);          /* 4 significant digits */
 char *ui_fmt_percent(char *buf, size_t cap, double fraction); /* "0.095 %" */
 /* "-1.9 pt, 667 of 788 right", or why there is none; *style by state. */

@@ -110,6 +110,26 @@ int ui_put(struct ui_canvas *c, int x, int y, int max_w, enum ui_style_id style,
     return used < 0 ? 0 : used;
 }
 
+int ui_put_cut(struct ui_canvas *c, int x, int y, int max_w, enum ui_style_id style,
+               const char *text, enum ui_glyphs g)
+{
+    const char *dots = g == UI_GLYPHS_ASCII ? ".." : "\u2026";
+    int w_dots = ui_text_width(dots);
+    if (max_w <= 2 * w_dots || ui_text_width(text) <= max_w) {
+        return ui_put(c, x, y, max_w > 0 ? max_w : 0, style, text);
+    }
+    enum { LOOK_BACK = 12 }; /* cells: rather whole words than one half more */
+    int used = ui_put(c, x, y, max_w - w_dots, style, text), last = used;
+    for (int i = used - 1; i > 0 && i >= used - LOOK_BACK && last == used; i--) {
+        const struct ui_cell *cell = ui_canvas_at(c, x + i, y);
+        last = cell && cell->glyph[0] == ' ' ? i : last;
+    }
+    for (int i = last; i < used; i++) {
+        ui_put(c, x + i, y, 1, style, " ");
+    }
+    return last + ui_put(c, x + last, y, w_dots, style, dots);
+}
+
 int ui_printf(struct ui_canvas *c, int x, int y, int max_w, enum ui_style_id style, const char *fmt,
               ...)
 {

@@ -72,6 +72,9 @@ struct ui_cell *ui_canvas_at(struct ui_canvas *c, int x, int y); /* NULL outside
 /* Text at (x, y), at most max_w cells (negative: to the right edge). Returns cells used. Control
  * characters and invalid UTF-8 (tensor names are hostile) become '?' cells. */
 int ui_put(struct ui_canvas *c, int x, int y, int max_w, enum ui_style_id style, const char *text);
+/* The same in max_w cells, with dots at the end when something is left out. */
+int ui_put_cut(struct ui_canvas *c, int x, int y, int max_w, enum ui_style_id style,
+               const char *text, enum ui_glyphs g);
 int ui_printf(struct ui_canvas *c, int x, int y, int max_w, enum ui_style_id style, const char *fmt,
               ...) __attribute__((format(printf, 6, 7)));
 /* Right-aligned so that the text ends before x + w. */

@@ -1,6 +1,9 @@
 /* Errors, exit codes, sessions and JSON frames of the batch verbs. */
 #include "cli.h"
 
+#include "canvas.h"
+#include "utf8.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -170,30 +173,27 @@ int ui_json_print(struct qx_jw *w)
 
 char *ui_safe_text(const char *text, char *buf, size_t cap)
 {
-    size_t at = 0;
-    const unsigned char *p = (const unsigned char *)text;
-    while (*p && at + 5 < cap) {
-        size_t n = *p < 0x80                 ? 1
-                   : *p >= 0xc2 && *p < 0xe0 ? 2
-                   : *p >= 0xe0 && *p < 0xf0 ? 3
-                   : *p >= 0xf0 && *p < 0xf5 ? 4
-                                             : 0;
-        bool ok = n == 1 ? *p >= 0x20 && *p != 0x7f : n > 1;
-        for (size_t i = 1; ok && i < n; i++) {
-            ok = (p[i] & 0xc0) == 0x80;
-        }
-        if (ok && n == 2 && p[0] == 0xc2 && p[1] < 0xa0) {
-            ok = false; /* C1 controls */
-        }
-        if (ok) {
-            memcpy(buf + at, p, n);
-            at += n;
-            p += n;
+    size_t at = 0, len = strlen(text);
+    while (len > 0 && at + 5 < cap) {
+        int cp;
+        int n = ui_utf8_decode(text, len, &cp);
+        if (cp >= 0 && ui_utf8_width(cp) > 0) {
+            memcpy(buf + at, text, (size_t)n);
+            at += (size_t)n;
         } else {
-            buf[at++] = '?';
-            p++;
+            buf[at++] = '?'; /* controls, bidi controls, combining marks, invalid bytes */
         }
+        text += n;
+        len -= (size_t)n;
     }
     buf[at] = 0;
     return buf;
+}
+
+void ui_print_name(const char *name, int w)
+{
+    char text[256];
+    ui_safe_text(name, text, sizeof text);
+    int used = ui_text_width(text);
+    printf("%s%*s", text, used < w ? w - used : 0, "");
 }

@@ -122,6 +122,8 @@ int ui_json_print(struct qx_jw *w);
 
 /* Text safe to print: control characters and invalid UTF-8 of `text` become '?'. Returns buf. */
 char *ui_safe_text(const char *text, char *buf, size_t cap);
+/* A tensor's name on standard output, made safe and filled up to w cells. */
+void ui_print_name(const char *name, int w);
 
 /* ---- paths ---- */
 /* Folder of assets / samples: beside the source tree when run from a build folder, else installed.

@@ -33,7 +33,9 @@ static void draw_head(struct ui_app *app, struct ui_canvas *c)
     const char *text = crumb + strspn(crumb, " ");
     int x = 1 + ui_put(c, 1, 0, room, UI_STYLE_TITLE, text);
     if (deeper && x + 2 < room) {
-        ui_put(c, x + 1, 0, room - x, UI_STYLE_BOLD, deeper);
+        char name[256];
+        ui_put(c, x + 1, 0, room - x, UI_STYLE_BOLD,
+               ui_fit_name(name, sizeof(name), deeper, room - x, app->glyphs));
     }
 }
 
@@ -165,10 +167,12 @@ static void draw_status(struct ui_app *app, struct ui_canvas *c)
         draw_line(app, c, UI_STYLE_WARN,
                   "the model changed on disk while it is open: R opens it anew");
     } else if (app->first_line && app->session) {
-        draw_line(app, c, UI_STYLE_BOLD,
-                  app->glyphs == UI_GLYPHS_ASCII
-                      ? "left/right move the threshold, 4 sets 4 bits, u undoes, ? help"
-                      : "\u2190\u2192 move the threshold, 4 sets 4 bits, u undoes, ? help");
+        snprintf(text, sizeof(text), "%s%s, 4 sets 4 bits, u undoes, ? help",
+                 strcmp(view->id, "layer") != 0   ? "Enter opens a layer"
+                 : app->glyphs == UI_GLYPHS_ASCII ? "left/right"
+                                                  : "\u2190\u2192",
+                 strcmp(view->id, "layer") != 0 ? "" : " move the threshold");
+        draw_line(app, c, UI_STYLE_BOLD, text);
     } else if (view->status) {
         view->status(app, app->state[app->view], text, sizeof(text));
         draw_line(app, c, UI_STYLE_NORMAL, text);

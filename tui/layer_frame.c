@@ -68,7 +68,8 @@ bool layer_frame_full(struct layer_frame *f, struct ui_app *app, struct ui_layer
     if (!layer_frame_init(f, app, state)) {
         return false;
     }
-    f->has_metrics = f->hist && qx_session_metrics(app->session, f->index, &f->metrics);
+    f->has_metrics =
+        f->hist && f->stats->n > 0 && qx_session_metrics(app->session, f->index, &f->metrics);
     f->has_advice = f->is_affine && qx_session_advice(app->session, f->index, &f->advice);
     qx_session_gauge(app->session, &f->gauge);
     return true;

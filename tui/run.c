@@ -169,8 +169,9 @@ int ui_run(const struct ui_args *args)
                     strerror(errno));
     } else {
         if (session && qx_session_resumed(session) > 0) {
-            ui_toast(&app, UI_TOAST_INFO, "resumed %d edits; --fresh starts without them",
-                     qx_session_resumed(session));
+            int n = qx_session_resumed(session);
+            ui_toast(&app, UI_TOAST_INFO, "resumed %d edit%s; --fresh starts without them", n,
+                     n == 1 ? "" : "s");
         }
         const char *log = args->verb ? args->positional[1] : args->play;
         loop.script = log ? fopen(log, "r") : NULL;

@@ -1,6 +1,8 @@
 /* Words for figures. */
 #include "app.h"
 
+#include "utf8.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -44,6 +46,74 @@ char *ui_fmt_shape(char *buf, size_t cap, const struct qx_tensor *t, enum ui_gly
     if (t->rank == 0) {
         snprintf(buf, cap, "scalar");
     }
+    return buf;
+}
+
+/* Shorten the segments between dots to `keep` letters, from the left, until the name fits. Numbers
+ * stay: they tell layers apart. */
+static void shorten_segments(char *name, int w, size_t keep)
+{
+    char *segment = name;
+    while (ui_text_width(name) > w) {
+        char *dot = strchr(segment, '.');
+        if (!dot) {
+            return; /* the last segment stays whole */
+        }
+        size_t len = (size_t)(dot - segment);
+        bool is_plain = (segment[0] < '0' || segment[0] > '9') && (segment[keep] & 0xc0) != 0x80;
+        if (len > keep && is_plain) {
+            memmove(segment + keep, dot, strlen(dot) + 1);
+            dot = segment + keep;
+        }
+        segment = dot + 1;
+    }
+}
+
+/* Bytes of the first characters of text that fit in w cells. */
+static size_t head_bytes(const char *text, int w)
+{
+    size_t at = 0, len = strlen(text);
+    while (at < len) {
+        int cp, n = ui_utf8_decode(text + at, len - at, &cp);
+        int cells = cp < 0 ? 1 : ui_utf8_width(cp);
+        w -= cells > 0 ? cells : 1;
+        if (w < 0) {
+            break;
+        }
+        at += (size_t)n;
+    }
+    return at;
+}
+
+/* The last characters of text that fit in w cells. */
+static const char *tail_of(const char *text, int w)
+{
+    while (ui_text_width(text) > w) {
+        int cp;
+        text += ui_utf8_decode(text, strlen(text), &cp);
+    }
+    return text;
+}
+
+char *ui_fit_name(char *buf, size_t cap, const char *name, int w, enum ui_glyphs g)
+{
+    enum { SHORTENED = 200 }; /* longer ones keep nothing worth reading in their middle */
+    char copy[SHORTENED + 1];
+    w = w < 8 ? 8 : w;
+    if (strlen(name) <= SHORTENED) {
+        snprintf(copy, sizeof(copy), "%s", name);
+        shorten_segments(copy, w, 3);
+        shorten_segments(copy, w, 1);
+        name = copy;
+    }
+    if (ui_text_width(name) <= w) {
+        snprintf(buf, cap, "%s", name);
+        return buf;
+    }
+    const char *dots = g == UI_GLYPHS_ASCII ? ".." : "\u2026";
+    size_t head = head_bytes(name, w / 3);
+    snprintf(buf, cap, "%.*s%s%s", (int)head, name, dots,
+             tail_of(name, w - w / 3 - ui_text_width(dots)));
     return buf;
 }
 

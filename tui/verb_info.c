@@ -1,6 +1,8 @@
 /* qexplore info: what is in a checkpoint. */
 #include "verb.h"
 
+#include "canvas.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -179,10 +181,10 @@ static enum qx_status row_print(const struct ui_args *args, struct qx_session *s
     const struct qx_tensor *t = item->tensor;
     char shape[64];
     shape_text(t, shape, sizeof shape);
-    char name[256];
-    ui_safe_text(t->name, name, sizeof name);
-    printf("%-*s  %-18s %-8s %12llu  %-9s", name_w, name, shape, qx_dtype_get(t->dtype)->name,
-           (unsigned long long)t->bytes, role_text(item));
+    bool more = args->stats || t->reason;
+    ui_print_name(t->name, name_w);
+    printf("  %-18s %-8s %12llu  %-*s", shape, qx_dtype_get(t->dtype)->name,
+           (unsigned long long)t->bytes, more ? 9 : 0, role_text(item));
     if (args->stats && t->reason) {
         printf("  %s", t->reason);
     } else if (args->stats && t->numel > 0) {
@@ -208,13 +210,15 @@ static int info_text(const struct ui_args *args, struct qx_session *s)
     const struct qx_net *net = qx_session_net(s);
     int name_w = 6;
     for (int64_t i = 0; i < qx_session_n_items(s); i++) {
-        int len = (int)strlen(qx_session_item(s, i)->tensor->name);
+        char name[256];
+        int len =
+            ui_text_width(ui_safe_text(qx_session_item(s, i)->tensor->name, name, sizeof name));
         name_w = len > name_w && len <= 60 ? len : name_w;
     }
-    printf("%s: %s, %d file%s, %lld tensors, %lld values, %llu bytes\n", qx_model_path(m),
+    printf("%s: %s, %d file%s, %lld tensor%s, %lld values, %llu bytes\n", qx_model_path(m),
            qx_model_format(m), qx_model_n_files(m), qx_model_n_files(m) == 1 ? "" : "s",
-           (long long)qx_session_n_items(s), (long long)qx_model_params(m),
-           (unsigned long long)qx_model_bytes(m));
+           (long long)qx_session_n_items(s), qx_session_n_items(s) == 1 ? "" : "s",
+           (long long)qx_model_params(m), (unsigned long long)qx_model_bytes(m));
     if (net) {
         printf("network: %s (%s), %d layers, %d classes\n", qx_net_name(net), qx_net_task(net),
                qx_net_n_layers(net), qx_net_n_classes(net));

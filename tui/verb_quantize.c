@@ -77,15 +77,18 @@ static void layer_json(struct qx_jw *w, const struct qx_item *item, const struct
 static void layer_print(const struct qx_item *item, const struct qx_setting *set,
                         const struct qx_metrics *m)
 {
-    char gran[32], name[256], format[32];
-    ui_safe_text(item->tensor->name, name, sizeof name);
+    char gran[32], format[32], db[16] = "exact";
+    if (!isnan(m->sqnr_db)) {
+        snprintf(db, sizeof db, "%.2f", m->sqnr_db);
+    }
     snprintf(format, sizeof format, set->format->kind == QX_FORMAT_AFFINE ? "%s%d" : "%s",
              set->format->title, set->bits);
-    printf("%-32s %-6s %-9s %9.4g %8.3f %11.4g %9.2f %7.3f %11llu\n", name, format,
+    ui_print_name(item->tensor->name, 32);
+    printf(" %-6s %-9s %9.4g %8.3f %11.4g %9s %7.3f %11llu\n", format,
            gran_text(set, gran, sizeof gran),
            set->format->kind == QX_FORMAT_AFFINE ? set->range.hi : NAN,
            m->n > 0 ? 100 * (m->clipped_low + m->clipped_high) / (double)m->n : 0, m->mse,
-           m->sqnr_db, m->bits_per_weight, (unsigned long long)m->bytes);
+           m->n > 0 ? db : "n/a", m->bits_per_weight, (unsigned long long)m->bytes);
 }
 
 /* Sums for the SQNR over all quantized values. */
@@ -178,10 +181,14 @@ static int quantize_report(const struct ui_args *args, struct qx_session *s)
         totals_json(w, &totals, sqnr);
         return ui_json_print(w);
     }
-    printf("total %llu bytes of %llu in FP32 (%.1f %%), %.3f bits per weight, SQNR %.2f dB\n",
+    char db[32] = "every value exact";
+    if (!isnan(sqnr)) {
+        snprintf(db, sizeof db, "SQNR %.2f dB", sqnr);
+    }
+    printf("total %llu bytes of %llu in FP32 (%.1f %%), %.3f bits per weight, %s\n",
            (unsigned long long)totals.bytes, (unsigned long long)totals.bytes_fp32,
            100.0 * (double)totals.bytes / (double)(totals.bytes_fp32 ? totals.bytes_fp32 : 1),
-           totals.bits_per_weight, sqnr);
+           totals.bits_per_weight, db);
     return UI_EXIT_OK;
 }
 

@@ -378,7 +378,7 @@ static void draw_empty(struct ui_canvas *c, struct ui_rect r)
 {
     static const char *const lines[] = {
         "Nothing to compare yet.", "", "m keeps the recipe as it is now as A.",
-        "Go on editing: this screen then shows A beside B, what you have.",
+        "Go on editing: A then stands here beside B, what you have.",
         "` swaps them, on every screen."};
     int n = (int)(sizeof(lines) / sizeof(lines[0]));
     int y = r.y + (r.h - n) / 3;

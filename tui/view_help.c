@@ -5,6 +5,7 @@
 
 #include "cli.h"
 #include "widget_table.h"
+#include "widget_text.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,7 +34,7 @@ enum column { COL_MARK, COL_KEYS, COL_NAME, COL_HELP, COL_COUNT };
 static const struct ui_column columns[COL_COUNT] = {
     [COL_MARK] = {"", 1, 0, 0, false},
     [COL_KEYS] = {"keys", W_KEYS, 0, 0, false},
-    [COL_NAME] = {"command", 14, 20, 1, false},
+    [COL_NAME] = {"command", 16, 0, 1, false},
     [COL_HELP] = {"what it does", 30, 110, 0, false},
 };
 
@@ -48,6 +49,9 @@ static void read_about(struct help_state *s)
     if (fd >= 0) {
         ssize_t n = read(fd, s->about, sizeof(s->about) - 1);
         s->about[n > 0 ? n : 0] = '\0';
+        for (char *p = s->about; *p; p++) {
+            *p = *p == '\n' ? ' ' : *p; /* one paragraph, broken anew for the width at hand */
+        }
         close(fd);
     }
 }
@@ -225,19 +229,12 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
     }
 }
 
-/* Lines of the about text, at most `most`; returns rows used. */
+/* The about text in at most `most` lines; returns rows used, with an empty one below. */
 static int draw_about(const struct help_state *s, struct ui_canvas *c, struct ui_rect r, int most)
 {
-    int y = 0;
-    const char *p = s->about;
-    while (*p && y < most) {
-        size_t len = strcspn(p, "\n");
-        ui_printf(c, r.x, r.y + y, r.w, UI_STYLE_NORMAL, "%.*s", (int)len, p);
-        p += len;
-        p += *p == '\n';
-        y++;
-    }
-    return y > 0 ? y + 1 : 0;
+    r.h = most;
+    int y = ui_text_draw(c, r, UI_STYLE_NORMAL, s->about);
+    return y > most ? most + 1 : y > 0 ? y + 1 : 0;
 }
 
 static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui_rect r)
@@ -265,15 +262,20 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     }
 }
 
+/* The whole sentence of the row under the cursor: columns cut it. */
 static void status(struct ui_app *app, void *state, char *buf, size_t cap)
 {
     struct help_state *s = state;
-    (void)app;
-    if (s->filter[0]) {
-        snprintf(buf, cap, "%d hold '%s'; Esc shows everything", s->n, s->filter);
-    } else {
+    char keys[64], name[64];
+    const char *help, *why;
+    if (s->cursor >= s->n) {
         snprintf(buf, cap, "/ searches; Enter runs the command where you came from");
+        return;
     }
+    const struct help_row *row = &s->row[s->cursor];
+    row_texts(app, s, row, keys, name, &help);
+    why = disabled_there(app, s, row->cmd);
+    snprintf(buf, cap, "%s %s%s", help, why ? "Not now: " : "Enter does it there.", why ? why : "");
 }
 
 /* Back to the screen in question, then the command, as if typed there. */

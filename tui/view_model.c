@@ -82,7 +82,7 @@ static const struct row_cache *row_figures(struct model_rows *rows, int64_t item
     const struct qx_setting *setting = qx_session_setting(app->session, item);
     enum qx_hist_state state;
     const struct qx_hist *hist = qx_session_hist(app->session, item, setting, &state);
-    if (!hist || qx_hist_stats(hist)->n == 0) {
+    if (!hist) {
         return NULL;
     }
     int64_t n = qx_hist_stats(hist)->n;
@@ -101,39 +101,26 @@ static const struct row_cache *row_figures(struct model_rows *rows, int64_t item
     return row;
 }
 
-/* Shorten the segments between dots to `keep` letters, from the left, until the name fits. Numbers
- * stay: they tell layers apart. */
-static void shorten_segments(char *name, size_t w, size_t keep)
+/* The status line has the sentence. */
+static void note_reason(const struct qx_item *item, struct ui_cell_text *out)
 {
-    char *segment = name;
-    while (strlen(name) > w) {
-        char *dot = strchr(segment, '.');
-        if (!dot) {
-            return; /* the last segment stays whole */
-        }
-        size_t len = (size_t)(dot - segment);
-        bool is_number = segment[0] >= '0' && segment[0] <= '9';
-        if (len > keep && !is_number) {
-            memmove(segment + keep, dot, strlen(dot) + 1);
-            dot = segment + keep;
-        }
-        segment = dot + 1;
-    }
+    const struct qx_dtype_info *dtype = qx_dtype_get(item->tensor->dtype);
+    const char *note = item->tensor->numel == 0 ? "empty"
+                       : !dtype->is_readable    ? "cannot be shown"
+                       : !dtype->is_float       ? "whole numbers"
+                                                : item->reason;
+    snprintf(out->text, sizeof(out->text), "%s", note);
 }
 
-static void fit_name(char *buf, size_t cap, const char *name, int w, enum ui_glyphs g)
+static void note_nonfinite(const struct qx_stats *st, struct ui_cell_text *out)
 {
-    snprintf(buf, cap, "%s", name);
-    size_t room = w > 8 ? (size_t)w : 8;
-    shorten_segments(buf, room, 3);
-    shorten_segments(buf, room, 1);
-    size_t len = strlen(buf);
-    if (len > room) {
-        const char *dots = g == UI_GLYPHS_ASCII ? ".." : "…";
-        size_t head = room / 3, tail = room - head - (g == UI_GLYPHS_ASCII ? 2 : 1);
-        char copy[256];
-        snprintf(copy, sizeof(copy), "%s", buf);
-        snprintf(buf, cap, "%.*s%s%s", (int)head, copy, dots, copy + len - tail);
+    int n = 0;
+    if (st->n_nan > 0) {
+        n = snprintf(out->text, sizeof(out->text), "%lld NaN", (long long)st->n_nan);
+    }
+    if (st->n_inf > 0) {
+        snprintf(out->text + n, sizeof(out->text) - (size_t)n, "%s%lld Inf", n ? ", " : "",
+                 (long long)st->n_inf);
     }
 }
 
@@ -143,13 +130,12 @@ static void notes_text(const struct ui_app *app, const struct qx_item *item,
     const struct qx_stats *st = row ? qx_hist_stats(row->hist) : NULL;
     out->style = UI_STYLE_DIM;
     if (item->reason[0]) {
-        snprintf(out->text, sizeof(out->text), "%s", item->reason);
+        note_reason(item, out);
     } else if (!item->has_influence) {
         snprintf(out->text, sizeof(out->text), "no influence");
     } else if (st && st->n_nan + st->n_inf > 0) {
         out->style = UI_STYLE_WARN;
-        snprintf(out->text, sizeof(out->text), "%lld NaN, %lld Inf", (long long)st->n_nan,
-                 (long long)st->n_inf);
+        note_nonfinite(st, out);
     } else if (st && st->absmax == 0) {
         snprintf(out->text, sizeof(out->text), "all zeros");
     } else if (st && st->n >= 1000 && st->absmax > 3 * st->p999) {
@@ -207,6 +193,9 @@ static void sqnr_text(const struct ui_app *app, const struct qx_setting *s,
     } else if (!row || !row->has_metrics) {
         out->style = UI_STYLE_PREDICTED;
         snprintf(out->text, sizeof(out->text), "%s", app->glyphs == UI_GLYPHS_ASCII ? ".." : "…");
+    } else if (row->metrics.n == 0) {
+        out->style = UI_STYLE_DIM;
+        snprintf(out->text, sizeof(out->text), "n/a");
     } else if (isnan(row->metrics.sqnr_db)) {
         snprintf(out->text, sizeof(out->text), "exact");
     } else {
@@ -239,7 +228,7 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
         out->style = app->marked[index] ? UI_STYLE_MARKED : UI_STYLE_HANDLE;
         break;
     case COL_NAME:
-        fit_name(out->text, sizeof(out->text), item->tensor->name, rows->w_name, app->glyphs);
+        ui_fit_name(out->text, sizeof(out->text), item->tensor->name, rows->w_name, app->glyphs);
         out->style = app->marked[index] ? UI_STYLE_MARKED : out->style;
         break;
     case COL_SHAPE:
@@ -354,6 +343,21 @@ static void accuracy_text(const struct ui_app *app, const struct qx_gauge *g, ch
     }
 }
 
+/* Leave out clauses from the end until the text fits. */
+static void cut_clauses(char *text, int w)
+{
+    while (ui_text_width(text) > w) {
+        char *comma = NULL;
+        for (char *p = text; *p; p++) {
+            comma = (*p == ',' || *p == ';' || *p == ':') && p[1] == ' ' ? p : comma;
+        }
+        if (!comma) {
+            return;
+        }
+        *comma = '\0';
+    }
+}
+
 static void draw_accuracy(struct ui_app *app, struct ui_canvas *c, struct ui_rect r)
 {
     struct qx_gauge g;
@@ -364,11 +368,12 @@ static void draw_accuracy(struct ui_app *app, struct ui_canvas *c, struct ui_rec
     ui_put(c, r.x, r.y, 9, UI_STYLE_DIM, "accuracy");
     bool fresh = g.state == QX_GAUGE_MEASURED && g.edits_since == 0;
     int x = r.x + 10;
-    x += ui_put(c, x, r.y, r.w - 10,
-                fresh     ? UI_STYLE_MEASURED
-                : is_live ? UI_STYLE_PREDICTED
-                          : UI_STYLE_DIM,
-                text);
+    cut_clauses(text, r.w - 10);
+    x += ui_put_cut(c, x, r.y, r.w - 10,
+                    fresh     ? UI_STYLE_MEASURED
+                    : is_live ? UI_STYLE_PREDICTED
+                              : UI_STYLE_DIM,
+                    text, app->glyphs);
     bool running = g.state == QX_GAUGE_RUNNING || g.state == QX_GAUGE_BASELINE;
     if (running && x + 14 <= r.x + r.w) {
         ui_bar(c, r.x + r.w - 12, r.y, 12, g.progress, UI_STYLE_MEASURED, UI_STYLE_FRAME,
@@ -512,6 +517,10 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
         if (!row || !row->has_metrics) {
             ui_explain_add(out, "%s",
                            item->reason[0] ? item->reason : "Its values are being read.");
+            return true;
+        }
+        if (row->metrics.n == 0) {
+            ui_explain_add(out, "It holds no finite value: there is nothing to measure.");
             return true;
         }
         if (isnan(row->metrics.sqnr_db)) {

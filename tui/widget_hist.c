@@ -234,6 +234,7 @@ void ui_hist_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h
     }
     ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, h->log ? "log count" : "count");
     if (h->unit[0]) {
+        ui_put(c, r.x + r.w - ui_text_width(h->unit) - 1, r.y, 1, UI_STYLE_DIM, " ");
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_DIM, h->unit);
     }
 }

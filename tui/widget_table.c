@@ -46,12 +46,12 @@ void ui_table_layout(const struct ui_column *columns, int n, int w, int *x, int 
 }
 
 static void put_cell(struct ui_canvas *c, int x, int y, int w, bool is_right,
-                     enum ui_style_id style, const char *text)
+                     enum ui_style_id style, const char *text, enum ui_glyphs g)
 {
     if (is_right && ui_text_width(text) <= w) {
         ui_put_right(c, x, y, w, style, text);
     } else {
-        ui_put(c, x, y, w, style, text);
+        ui_put_cut(c, x, y, w, style, text, g);
     }
 }
 
@@ -86,7 +86,7 @@ void ui_table_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_table 
         width[i] = x[i] + width[i] > r.w - 2 ? r.w - 2 - x[i] : width[i];
         if (width[i] > 0) {
             put_cell(c, r.x + x[i], r.y, width[i], t->columns[i].is_right, UI_STYLE_HEADER,
-                     t->columns[i].title);
+                     t->columns[i].title, glyphs);
         }
     }
     int page = ui_table_page(r);
@@ -97,7 +97,8 @@ void ui_table_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_table 
             if (width[i] > 0) {
                 struct ui_cell_text cell = {.style = UI_STYLE_NORMAL};
                 t->cell(t->arg, row, i, &cell);
-                put_cell(c, r.x + x[i], y, width[i], t->columns[i].is_right, cell.style, cell.text);
+                put_cell(c, r.x + x[i], y, width[i], t->columns[i].is_right, cell.style, cell.text,
+                         glyphs);
             }
         }
         if (row == t->cursor) {

@@ -42,7 +42,7 @@ struct qx_qparams qx_qparams_of(const struct qx_setting *s, float lo, float hi)
 {
     struct qx_range r = qx_clip_range(s, lo, hi);
     struct qx_qparams p = {0};
-    float z;
+    float z, span;
 
     if (s->sym) {
         p.qmax = (1 << (s->bits - 1)) - 1;
@@ -51,7 +51,8 @@ struct qx_qparams qx_qparams_of(const struct qx_setting *s, float lo, float hi)
         return p;
     }
     p.qmax = (1 << s->bits) - 1;
-    p.scale = scale_stored(s, ((float)r.hi - (float)r.lo) / (float)p.qmax);
+    span = (float)r.hi - (float)r.lo;
+    p.scale = scale_stored(s, isinf(span) ? (float)((r.hi - r.lo) / p.qmax) : span / (float)p.qmax);
     z = rintf(-(float)r.lo / p.scale);
     p.zero = z > (float)p.qmax ? p.qmax : (int)z;
     return p;

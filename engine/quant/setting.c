@@ -1,4 +1,5 @@
 /* One layer's setting: defaults, text, checks, size. */
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -102,7 +103,12 @@ static enum qx_status range_check(const struct qx_setting *s, struct qx_error *e
 {
     double lo = s->range.lo, hi = s->range.hi;
 
-    if (!(lo <= 0.0 && hi >= 0.0 && hi - lo <= 2 * 3.4e38)) {
+    if (!(lo >= -FLT_MAX && hi <= FLT_MAX)) {
+        return qx_fail(err, QX_ERANGE,
+                       "the clipping range %g to %g is wider than float32; give finite ends", lo,
+                       hi);
+    }
+    if (!(lo <= 0.0 && hi >= 0.0)) {
         return qx_fail(
             err, QX_ERANGE,
             "the clipping range %g to %g does not contain 0; give a low end of at most 0 "

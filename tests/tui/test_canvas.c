@@ -1,6 +1,7 @@
 /* Canvas, UTF-8, themes and pictures: whatever text comes, the grid stays whole. */
 #include "cmocka_all.h"
 
+#include "app.h"
 #include "canvas.h"
 #include "out.h"
 #include "utf8.h"
@@ -42,6 +43,49 @@ static void hostile_names_become_question_marks(void **state)
         row_text(&c, 0, shown);
         assert_string_equal(shown, cases[i].shown);
         ui_canvas_release(&c);
+    }
+}
+
+static void what_is_cut_says_so(void **state)
+{
+    (void)state;
+    struct ui_canvas c;
+    assert_true(ui_canvas_init(&c, 20, 1));
+    assert_int_equal(ui_put_cut(&c, 0, 0, 6, UI_STYLE_NORMAL, "abcdef", UI_GLYPHS_ASCII), 6);
+    assert_string_equal(ui_canvas_at(&c, 5, 0)->glyph, "f");
+    assert_int_equal(ui_put_cut(&c, 0, 0, 6, UI_STYLE_NORMAL, "abcdefg", UI_GLYPHS_ASCII), 6);
+    assert_string_equal(ui_canvas_at(&c, 3, 0)->glyph, "d");
+    assert_string_equal(ui_canvas_at(&c, 5, 0)->glyph, ".");
+    ui_canvas_release(&c);
+}
+
+static void long_names_keep_their_numbers_and_their_end(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int w;
+        const char *shown;
+    } cases[] = {
+        {"model.layers.12.attn.weight", 30, "model.layers.12.attn.weight"},
+        {"model.layers.12.attn.weight", 24, "mod.lay.12.attn.weight"},
+        {"abcdefghijklmnopqrstuvwxyz", 12, "abcd..uvwxyz"},
+        {"\u65e5\u672c\u8a9e\u65e5\u672c\u8a9e", 10, "\u65e5..\u672c\u8a9e"},
+    };
+    char buf[256];
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ui_fit_name(buf, sizeof(buf), cases[i].name, cases[i].w, UI_GLYPHS_ASCII);
+        assert_string_equal(buf, cases[i].shown);
+    }
+    char name[1200];
+    for (int i = 0; i < 1000; i++) {
+        name[i] = i % 7 ? 'x' : '.';
+    }
+    memcpy(name + 1000, ".the_end", 9);
+    for (int w = 8; w < 100; w++) {
+        ui_fit_name(buf, sizeof(buf), name, w, UI_GLYPHS_BRAILLE);
+        assert_int_equal(ui_text_width(buf), w);
+        assert_string_equal(buf + strlen(buf) - 3, "end");
     }
 }
 
@@ -172,6 +216,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hostile_names_become_question_marks),
+        cmocka_unit_test(what_is_cut_says_so),
+        cmocka_unit_test(long_names_keep_their_numbers_and_their_end),
         cmocka_unit_test(what_lies_outside_is_clipped),
         cmocka_unit_test(half_a_wide_character_is_never_left_over),
         cmocka_unit_test(every_symbol_is_one_cell_and_has_an_ascii_twin),

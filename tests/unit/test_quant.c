@@ -17,6 +17,7 @@ int main(void)
         cmocka_unit_test(stored_half_scales_never_vanish),
         cmocka_unit_test(settings_compare_and_print),
         cmocka_unit_test(wrong_settings_are_refused_by_field),
+        cmocka_unit_test(ranges_reach_the_largest_float),
         cmocka_unit_test(stored_size_counts_codes_scales_and_zero_points),
         cmocka_unit_test(levels_are_the_reconstruction_points),
         cmocka_unit_test(strided_channels_quantize_like_their_transpose),

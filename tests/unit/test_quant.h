@@ -10,6 +10,7 @@ void empty_and_constant_ranges_get_scale_one(void **state);
 void stored_half_scales_never_vanish(void **state);
 void settings_compare_and_print(void **state);
 void wrong_settings_are_refused_by_field(void **state);
+void ranges_reach_the_largest_float(void **state);
 void stored_size_counts_codes_scales_and_zero_points(void **state);
 void levels_are_the_reconstruction_points(void **state);
 void strided_channels_quantize_like_their_transpose(void **state);

@@ -1,4 +1,5 @@
 /* The quantizer: hand-made figures, settings, fake quantization. */
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -248,6 +249,19 @@ void wrong_settings_are_refused_by_field(void **state)
         err.text[0] = '\0';
         assert_int_equal(qx_setting_check(&bad[i], &err), QX_ERANGE);
         assert_true(strlen(err.text) > 10);
+    }
+}
+
+void ranges_reach_the_largest_float(void **state)
+{
+    (void)state;
+    for (int sym = 0; sym < 2; sym++) {
+        struct qx_setting s = data_setting(4, sym, QX_GRAN_TENSOR, 0, -FLT_MAX, FLT_MAX);
+        assert_int_equal(qx_setting_check(&s, NULL), QX_OK);
+        struct qx_qparams p = qx_qparams_of(&s, -FLT_MAX, FLT_MAX);
+        assert_true(isfinite(p.scale) && p.scale > FLT_MAX / 16);
+        s.range.hi = INFINITY;
+        assert_int_equal(qx_setting_check(&s, NULL), QX_ERANGE);
     }
 }
 
