@@ -134,15 +134,7 @@ static int gate(const struct ui_args *args, const struct measured *m)
 
 static int eval_report(const struct ui_args *args, struct qx_session *s)
 {
-    struct qx_error err = {.status = QX_EUNSUPPORTED, .offset = -1};
-    const char *missing = !qx_session_net(s)    ? qx_session_net_reason(s)
-                          : !qx_session_data(s) ? qx_session_data_reason(s)
-                                                : NULL;
-    if (missing) {
-        snprintf(err.text, sizeof err.text, "cannot measure: %s", missing);
-        err.status = qx_session_net(s) ? QX_EDATA : QX_EUNSUPPORTED;
-        return ui_report(args, &err);
-    }
+    struct qx_error err = {.offset = -1};
     struct measured m = {0};
     ui_progress_begin(args, "eval");
     enum qx_status status = measure(args, s, &m, &err);

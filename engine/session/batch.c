@@ -127,15 +127,25 @@ enum qx_status qx_session_run_stats(struct qx_session *s, int64_t item, struct q
     return status;
 }
 
+/* The error met when net or data were opened, with its place. */
+static enum qx_status cannot_measure(const struct qx_error *why, struct qx_error *err)
+{
+    if (err) {
+        *err = *why;
+        qx_error_context(err, "cannot measure");
+    }
+    return why->status;
+}
+
 enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_options *options,
                                    struct qx_ctl *ctl, struct qx_eval_result **out,
                                    struct qx_error *err)
 {
     if (!s->net) {
-        return qx_fail(err, QX_EUNSUPPORTED, "%s", s->net_reason);
+        return cannot_measure(&s->net_error, err);
     }
     if (!s->data) {
-        return qx_fail(err, QX_EDATA, "%s", s->data_reason);
+        return cannot_measure(&s->data_error, err);
     }
     enum qx_status status = qx_session_run_resolve(s, ctl, err);
     if (status != QX_OK) {

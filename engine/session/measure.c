@@ -408,8 +408,8 @@ static double progress_of(const struct qx_task *t)
 static void gauge_reason(const struct qx_session *s, char *out, size_t cap)
 {
     qx_str_copy(out, cap,
-                !s->net    ? s->net_reason
-                : !s->data ? s->data_reason
+                !s->net    ? s->net_error.text
+                : !s->data ? s->data_error.text
                            : "This session runs no background jobs.");
 }
 

@@ -25,8 +25,8 @@ static enum qx_status net_open(struct qx_session *s, struct qx_error *err)
         *err = why;
         return status;
     }
-    qx_str_copy(s->net_reason, sizeof s->net_reason, why.text);
-    qx_str_copy(s->data_reason, sizeof s->data_reason, why.text);
+    s->net_error = why;
+    s->data_error = why;
     if (status != QX_EUNSUPPORTED) {
         qx_log(QX_LOG_ERROR, "%s", why.text);
     }
@@ -61,7 +61,7 @@ static enum qx_status data_open(struct qx_session *s, const char *named, struct 
         return status;
     }
     if (!s->data) {
-        qx_str_copy(s->data_reason, sizeof s->data_reason, why.text);
+        s->data_error = why;
     }
     return QX_OK;
 }
@@ -210,12 +210,12 @@ const struct qx_dataset *qx_session_data(const struct qx_session *s)
 
 const char *qx_session_net_reason(const struct qx_session *s)
 {
-    return s->net_reason;
+    return s->net_error.text;
 }
 
 const char *qx_session_data_reason(const struct qx_session *s)
 {
-    return s->data_reason;
+    return s->data_error.text;
 }
 
 int qx_session_threads(const struct qx_session *s)

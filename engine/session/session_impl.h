@@ -46,7 +46,7 @@ struct qx_session {
     struct qx_net *net;
     struct qx_dataset *data;
     struct qx_pool *pool;
-    char net_reason[512], data_reason[512];
+    struct qx_error net_error, data_error; /* why there is no net, no data; status QX_OK else */
     char *state_dir; /* of this model; NULL = nothing saved */
     int threads;
     bool is_batch;

@@ -209,6 +209,19 @@ class Errors(unittest.TestCase):
         self.assertEqual((e["schema"], e["code"]), ("qexplore.error/1", 3))
         self.assertTrue(e["where"]["file"].endswith("broken.safetensors"))
 
+    def test_broken_graph(self):
+        folder = os.path.join(TMP, "broken")
+        shutil.copytree(FASHION, folder)
+        with open(folder + "/graph.json") as f:
+            graph = f.read()
+        with open(folder + "/graph.json", "w") as f:
+            f.write(graph.replace('"dense.weight"', '"dense.wait"'))
+        self.expect(3, "eval", folder, text="dense.wait")
+        with open(folder + "/graph.json", "w") as f:
+            f.write(graph)
+        os.remove(folder + "/eval.safetensors")
+        self.expect(3, "eval", folder, text="--data")
+
     def test_recipe_names(self):
         recipe = os.path.join(TMP, "typo.json")
         with open(recipe, "w") as f:

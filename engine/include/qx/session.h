@@ -275,6 +275,7 @@ enum qx_status qx_session_run_stats(struct qx_session *s, int64_t item, struct q
 /* Exact histogram of the item at granularity tensor, symmetric. Unref it. */
 enum qx_status qx_session_run_hist(struct qx_session *s, int64_t item, struct qx_ctl *ctl,
                                    struct qx_hist **out, struct qx_error *err);
+/* Without a network or data: the error that opening them gave, with its status and place. */
 enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_options *options,
                                    struct qx_ctl *ctl, struct qx_eval_result **out,
                                    struct qx_error *err);
