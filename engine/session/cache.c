@@ -196,6 +196,7 @@ void qx_cache_evict(struct qx_cache *c)
 struct build {
     struct qx_task task;
     struct qx_cache_entry *entry; /* host's; the worker does not look */
+    const struct qx_model *model;
     const struct qx_tensor *tensor;
     struct qx_hist_spec spec;
     int64_t n_sample;
@@ -237,8 +238,10 @@ static enum qx_status hist_make(const struct qx_tensor *t, const struct qx_hist_
 static enum qx_status build_run(struct qx_task *t, struct qx_error *err)
 {
     struct build *b = (struct build *)t;
-    return hist_make(b->tensor, &b->spec, b->n_sample, b->path, b->key, b->pool, &t->ctl, &b->hist,
-                     &b->is_exact, err);
+    enum qx_status status = hist_make(b->tensor, &b->spec, b->n_sample, b->path, b->key, b->pool,
+                                      &t->ctl, &b->hist, &b->is_exact, err);
+    qx_model_dontneed(b->model, b->tensor); /* memory stays flat while one browses */
+    return status;
 }
 
 /* Cache file of a histogram worth keeping; NULL otherwise. */
@@ -301,6 +304,7 @@ static bool build_submit(struct qx_session *s, struct qx_cache_entry *e, bool fu
     b->task = (struct qx_task){.run = build_run, .done = build_done, .drop = build_drop};
     b->task.priority = full ? FULL_BUILD : FIRST_PAINT;
     b->entry = e;
+    b->model = s->model;
     b->tensor = t;
     b->spec = e->spec;
     b->n_sample = full || direct ? 0 : SAMPLE_ELEMS;

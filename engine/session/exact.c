@@ -36,6 +36,7 @@ void qx_exact_put(struct qx_exact *x, int64_t item, const struct qx_setting *set
 struct exact_task {
     struct qx_task task;
     int64_t item;
+    const struct qx_model *model;
     const struct qx_tensor *tensor;
     struct qx_channels channels;
     struct qx_setting setting;
@@ -46,7 +47,10 @@ struct exact_task {
 static enum qx_status exact_run(struct qx_task *t, struct qx_error *err)
 {
     struct exact_task *x = (struct exact_task *)t;
-    return qx_metric_exact(x->tensor, x->channels, &x->setting, x->pool, &t->ctl, &x->metrics, err);
+    enum qx_status status = qx_metric_exact(x->tensor, x->channels, &x->setting, x->pool, &t->ctl,
+                                            &x->metrics, err);
+    qx_model_dontneed(x->model, x->tensor);
+    return status;
 }
 
 static void exact_done(struct qx_session *s, struct qx_task *t)
@@ -92,6 +96,7 @@ static void exact_submit(struct qx_session *s, int64_t item, const struct qx_set
     x->task = (struct qx_task){
         .run = exact_run, .done = exact_done, .drop = exact_drop, .priority = EXACT_PRIORITY};
     x->item = item;
+    x->model = s->model;
     x->tensor = it->tensor;
     x->channels = it->channels;
     x->setting = *setting;

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { ROWS = 2048, COLS = 4096, N = ROWS * COLS, N_RUNS = 5 };
 
@@ -58,6 +59,28 @@ static struct qx_hist *build(const struct qx_tensor *t, const struct qx_hist_spe
     return h;
 }
 
+/* Seconds that a plain read of the tensor's bytes takes on one thread: the floor of any pass. */
+static double read_time(const struct qx_tensor *t)
+{
+    static volatile uint64_t sink;
+    double times[N_RUNS];
+    for (int i = 0; i < N_RUNS; i++) {
+        double start = qx_clock_s();
+        uint64_t sum[4] = {0};
+        for (uint64_t at = 0; at + 32 <= t->bytes; at += 32) {
+            uint64_t word[4];
+            memcpy(word, t->data + at, sizeof word);
+            for (int j = 0; j < 4; j++) {
+                sum[j] += word[j];
+            }
+        }
+        sink = sum[0] + sum[1] + sum[2] + sum[3];
+        times[i] = qx_clock_s() - start;
+    }
+    (void)sink;
+    return median(times);
+}
+
 static void report_build(const struct qx_tensor *t, const char *what, enum qx_gran gran, bool sym,
                          int64_t n_sample, struct qx_pool *pool)
 {
@@ -69,8 +92,9 @@ static void report_build(const struct qx_tensor *t, const char *what, enum qx_gr
         times[i] = qx_clock_s() - start;
     }
     double s = median(times);
-    printf("build %-5s %-14s %d threads %8.2f ms  %6.3f ns/elem\n", qx_dtype_get(t->dtype)->name,
-           what, qx_pool_threads(pool), s * 1e3, s / N * 1e9);
+    printf("build %-5s %-14s %d threads %8.2f ms  %6.3f ns/elem  %5.1f x a plain read\n",
+           qx_dtype_get(t->dtype)->name, what, qx_pool_threads(pool), s * 1e3, s / N * 1e9,
+           s / read_time(t));
 }
 
 static void report_builds(const struct qx_tensor *t, struct qx_pool *pool)
