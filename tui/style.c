@@ -222,3 +222,27 @@ int ui_colour_16(int rgb)
     }
     return best;
 }
+
+static int colour_few(int rgb, int n)
+{
+    return rgb < 0 ? -1 : n >= 16 ? ui_colour_16(rgb) : ui_colour_16(rgb) & 7;
+}
+
+struct ui_look ui_look_few(const struct ui_theme *t, enum ui_style_id id, int n)
+{
+    const struct ui_look *look = &t->look[id];
+    int own = t->look[UI_STYLE_NORMAL].bg;
+    int ground = colour_few(own >= 0 ? own : t->back, n);
+    struct ui_look few = *look;
+    few.fg = colour_few(look->fg, n);
+    few.bg = colour_few(look->bg, n);
+    if (few.bg >= 0 && look->bg != own && few.bg == ground) {
+        few.fg = few.bg = -1;
+        few.attrs |= look->mono;
+    }
+    if (few.fg >= 0 && few.fg == (few.bg >= 0 ? few.bg : ground)) {
+        few.fg = -1;
+        few.attrs |= UI_ATTR_DIM;
+    }
+    return few;
+}

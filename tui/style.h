@@ -68,5 +68,8 @@ int ui_style_find(const char *name);
 /* Nearest of the 256-colour cube and greys, and of the 16 colours. */
 int ui_colour_256(int rgb);
 int ui_colour_16(int rgb);
+/* A style where there are only n colours (8 or 16): fg and bg are numbers of them, -1 = default. What
+ * would vanish in the ground of the theme becomes dim, reverse or bold instead. */
+struct ui_look ui_look_few(const struct ui_theme *t, enum ui_style_id id, int n);
 
 #endif

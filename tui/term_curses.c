@@ -108,19 +108,26 @@ static int timeout_of(struct ui_term *term, int64_t now_ms)
 
 /* ---- colours ---- */
 
-static int colour_number(enum ui_colour colour, int rgb)
+/* Numbers and attributes of a style for this terminal; -1 = default. */
+static struct ui_look look_of(enum ui_colour colour, const struct ui_theme *theme,
+                              enum ui_style_id id)
 {
-    if (rgb < 0 || colour == UI_COLOUR_NONE) {
-        return -1;
+    struct ui_look look = theme->look[id];
+    switch (colour) {
+    case UI_COLOUR_NONE:
+        look.fg = look.bg = -1;
+        look.attrs = look.mono;
+        break;
+    case UI_COLOUR_16:
+        return ui_look_few(theme, id, COLORS);
+    case UI_COLOUR_256:
+        look.fg = look.fg < 0 ? -1 : ui_colour_256(look.fg);
+        look.bg = look.bg < 0 ? -1 : ui_colour_256(look.bg);
+        break;
+    default:
+        break;
     }
-    if (colour == UI_COLOUR_TRUE) {
-        return rgb;
-    }
-    if (colour == UI_COLOUR_256) {
-        return ui_colour_256(rgb);
-    }
-    int c = ui_colour_16(rgb);
-    return COLORS >= 16 ? c : c & 7;
+    return look;
 }
 
 static void set_theme(struct ui_term *term, const struct ui_theme *theme)
@@ -129,12 +136,12 @@ static void set_theme(struct ui_term *term, const struct ui_theme *theme)
     int n_pairs = 0;
     int fg[UI_STYLE_COUNT], bg[UI_STYLE_COUNT], number[UI_STYLE_COUNT];
     for (int i = 0; i < UI_STYLE_COUNT; i++) {
-        const struct ui_look *look = &theme->look[i];
-        unsigned a = term->colour == UI_COLOUR_NONE ? look->mono : look->attrs;
+        struct ui_look look = look_of(term->colour, theme, (enum ui_style_id)i);
+        unsigned a = look.attrs;
         t->attrs[i] = (a & UI_ATTR_BOLD ? A_BOLD : 0) | (a & UI_ATTR_DIM ? A_DIM : 0) |
                       (a & UI_ATTR_REVERSE ? A_REVERSE : 0) |
                       (a & UI_ATTR_UNDERLINE ? A_UNDERLINE : 0);
-        int f = colour_number(term->colour, look->fg), b = colour_number(term->colour, look->bg);
+        int f = look.fg, b = look.bg;
         int k = 0;
         while (k < n_pairs && (fg[k] != f || bg[k] != b)) {
             k++;
@@ -266,7 +273,12 @@ static void copy(struct ui_term *term, const char *text)
 static void leave(struct ui_term *term)
 {
     struct curses_term *t = (struct curses_term *)term;
+    const char *alternate = tigetstr("rmcup");
     send(t, modes_off);
+    if (!alternate || alternate == (const char *)-1) { /* the shell writes where the screen was */
+        erase();
+        refresh();
+    }
     endwin();
     fflush(t->out);
     rescue.active = 0;

@@ -195,6 +195,26 @@ static void write_svg(FILE *f, const struct ui_canvas *c, const struct ui_theme 
     ui_out_svg(f, c, t, "a <title>");
 }
 
+/* With 8 colours grey is black, and dark blue too: no style may vanish in the ground. */
+static void few_colours_hide_nothing(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"dark", "light", "contrast"};
+    struct ui_theme t;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        assert_true(ui_theme_load(&t, names[i]));
+        int ground = ui_colour_16(t.back) & 7;
+        for (int s = 0; s < UI_STYLE_COUNT; s++) {
+            struct ui_look look = ui_look_few(&t, (enum ui_style_id)s, 8);
+            assert_true(look.fg < 8 && look.bg < 8);
+            int on = look.bg >= 0 ? look.bg : ground;
+            assert_true(look.fg < 0 || look.fg != on);
+        }
+        struct ui_look bar = ui_look_few(&t, UI_STYLE_SELECTED, 8);
+        assert_true((bar.bg >= 0 && bar.bg != ground) || (bar.attrs & UI_ATTR_REVERSE));
+    }
+}
+
 static void pictures_escape_and_colour(void **state)
 {
     (void)state;
@@ -223,6 +243,7 @@ int main(void)
         cmocka_unit_test(every_symbol_is_one_cell_and_has_an_ascii_twin),
         cmocka_unit_test(every_theme_file_sets_every_style),
         cmocka_unit_test(colours_map_to_their_nearest),
+        cmocka_unit_test(few_colours_hide_nothing),
         cmocka_unit_test(pictures_escape_and_colour),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
