@@ -47,8 +47,8 @@ struct exact_task {
 static enum qx_status exact_run(struct qx_task *t, struct qx_error *err)
 {
     struct exact_task *x = (struct exact_task *)t;
-    enum qx_status status = qx_metric_exact(x->tensor, x->channels, &x->setting, x->pool, &t->ctl,
-                                            &x->metrics, err);
+    enum qx_status status =
+        qx_metric_exact(x->tensor, x->channels, &x->setting, x->pool, &t->ctl, &x->metrics, err);
     qx_model_dontneed(x->model, x->tensor);
     return status;
 }

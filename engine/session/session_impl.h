@@ -47,7 +47,7 @@ struct qx_session {
     struct qx_dataset *data;
     struct qx_pool *pool;
     struct qx_error net_error, data_error; /* why there is no net, no data; status QX_OK else */
-    char *state_dir; /* of this model; NULL = nothing saved */
+    char *state_dir;                       /* of this model; NULL = nothing saved */
     int threads;
     bool is_batch;
     uint64_t file_hash; /* of the model files' identities: key of caches */
