@@ -151,12 +151,16 @@ const struct qx_setting *ui_setting(const struct ui_app *app)
     return qx_session_setting(app->session, app->cursor);
 }
 
+bool ui_edits_marks(const struct ui_app *app)
+{
+    return app->n_marked > 0 && app->cursor >= 0 &&
+           (app->marked[app->cursor] || strcmp(ui_view_at(app->view)->id, "model") == 0);
+}
+
 const int64_t *ui_targets(struct ui_app *app, int64_t *n)
 {
-    bool all = app->n_marked > 0 && app->cursor >= 0 &&
-               (app->marked[app->cursor] || strcmp(ui_view_at(app->view)->id, "model") == 0);
     *n = 0;
-    if (!all) {
+    if (!ui_edits_marks(app)) {
         if (app->cursor >= 0) {
             app->targets[(*n)++] = app->cursor;
         }

@@ -89,6 +89,7 @@ struct ui_app {
     enum ui_toast_kind toast_kind;
     int64_t toast_ms;  /* when it was put up */
     bool first_line;   /* the first-start line is up */
+    bool told_marks;   /* "the threshold of this layer alone" was said */
     bool told_undo;    /* "threshold changed, u undoes it" was said */
     bool file_changed; /* banner: R reloads */
     struct ui_drag drag;
@@ -126,6 +127,7 @@ void ui_rows_move(struct ui_app *app, int64_t row);
 /* Items an edit applies to: the marked ones when the cursor is among them or the screen is Model,
  * else the one under the cursor. Borrowed until the next call. */
 const int64_t *ui_targets(struct ui_app *app, int64_t *n);
+bool ui_edits_marks(const struct ui_app *app); /* the marked ones, not the one under the cursor? */
 
 /* Setting, histogram and item under the cursor; NULL when there is none. */
 const struct qx_item *ui_item(const struct ui_app *app);

@@ -174,18 +174,34 @@ static bool works_without_model(enum ui_cmd cmd)
     }
 }
 
+/* A threshold belongs to the one layer under the cursor, whatever is marked. */
+static bool is_of_one(enum ui_cmd cmd)
+{
+    switch (cmd) {
+    case UI_CMD_RANGE:
+    case UI_CMD_THRESHOLD:
+    case UI_CMD_NUDGE:
+    case UI_CMD_SNAP:
+    case UI_CMD_OPTIMUM:
+    case UI_CMD_HANDLE:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static const char *edit_disabled(struct ui_app *app, enum ui_cmd cmd)
 {
     const struct qx_item *item = ui_item(app);
     const struct qx_setting *setting = ui_setting(app);
+    bool marks = ui_edits_marks(app) && !is_of_one(cmd);
     if (!item) {
         return "this model has no layers";
     }
-    if (!item->can_quantize && app->n_marked == 0) {
+    if (!item->can_quantize && !marks) {
         return item->reason;
     }
-    if (needs_int(cmd) && app->n_marked == 0 && setting &&
-        setting->format->kind == QX_FORMAT_FLOAT) {
+    if (needs_int(cmd) && !marks && setting && setting->format->kind == QX_FORMAT_FLOAT) {
         snprintf(app->reason, sizeof(app->reason),
                  "this layer is %s, which has no threshold: give it 2-8 bits first",
                  setting->format->title);

@@ -26,8 +26,16 @@ bool cmd_palette(struct ui_app *app, const char *arg)
 bool cmd_options(struct ui_app *app, const char *arg)
 {
     (void)arg;
+    const char *id = ui_view_at(app->view)->id;
+    bool any = false;
+    for (int c = 0; c < UI_CMD_COUNT; c++) {
+        any |= ui_command_get((enum ui_cmd)c)->scope[0] && ui_command_in((enum ui_cmd)c, id);
+    }
+    if (!any) {
+        return ui_refuse(app, "this screen has no commands of its own; : lists all");
+    }
     ui_prompt_ask(app, UI_CMD_PALETTE);
-    app->prompt.scope = ui_view_at(app->view)->id;
+    app->prompt.scope = id;
     return true;
 }
 

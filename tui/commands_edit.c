@@ -19,6 +19,13 @@ bool ui_edit(struct ui_app *app, const int64_t *items, int64_t n, const struct q
     return true;
 }
 
+/* Is the layer under the cursor in sight? */
+static bool shows_layers(const struct ui_app *app)
+{
+    const char *id = ui_view_at(app->view)->id;
+    return strcmp(id, "model") == 0 || strcmp(id, "layer") == 0 || strcmp(id, "compare") == 0;
+}
+
 /* Edit all targets and say what happened when it happened elsewhere too. */
 static bool edit_targets(struct ui_app *app, const struct qx_patch *patch, const char *what)
 {
@@ -29,6 +36,8 @@ static bool edit_targets(struct ui_app *app, const struct qx_patch *patch, const
     }
     if (n > 1) {
         ui_toast(app, UI_TOAST_INFO, "%s for %lld marked layers, u undoes it", what, (long long)n);
+    } else if (!shows_layers(app)) {
+        ui_toast(app, UI_TOAST_INFO, "%s: %s, u undoes it", ui_item(app)->alias, what);
     }
     return true;
 }

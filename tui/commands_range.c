@@ -16,7 +16,11 @@ static bool set_range(struct ui_app *app, double lo, double hi, bool merge)
     if (!ui_edit(app, &app->cursor, 1, &patch, merge)) {
         return false;
     }
-    if (!app->told_undo) {
+    if (ui_edits_marks(app) && app->n_marked > 1 && !app->told_marks) {
+        app->told_marks = true;
+        ui_toast(app, UI_TOAST_INFO,
+                 "the threshold of this layer alone: marked ones share bits, scale and calibrator");
+    } else if (!app->told_undo) {
         app->told_undo = true;
         ui_toast(app, UI_TOAST_INFO, "threshold changed, u undoes it");
     }

@@ -166,7 +166,8 @@ static void draw_status(struct ui_app *app, struct ui_canvas *c)
     } else if (app->file_changed) {
         draw_line(app, c, UI_STYLE_WARN,
                   "the model changed on disk while it is open: R opens it anew");
-    } else if (app->first_line && app->session) {
+    } else if (app->first_line && app->session &&
+               (strcmp(view->id, "layer") == 0 || strcmp(view->id, "model") == 0)) {
         snprintf(text, sizeof(text), "%s%s, 4 sets 4 bits, u undoes, ? help",
                  strcmp(view->id, "layer") != 0   ? "Enter opens a layer"
                  : app->glyphs == UI_GLYPHS_ASCII ? "left/right"

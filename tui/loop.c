@@ -263,13 +263,16 @@ static void reload(struct ui_loop *l)
     struct ui_app *app = l->app;
     snprintf(path, sizeof(path), "%s", qx_model_path(qx_session_model(app->session)));
     int64_t cursor = app->cursor;
+    bool fresh = l->options.fresh;
     ui_app_set_session(app, NULL);
+    l->options.fresh = false; /* what was edited since the start is kept */
     open_model(l, path);
+    l->options.fresh = fresh;
     if (app->session) {
         app->cursor = cursor < app->n_items ? cursor : app->cursor;
         ui_rows_update(app);
-        ui_toast(app, UI_TOAST_GOOD, "opened anew, %d edits resumed",
-                 qx_session_resumed(app->session));
+        int n = qx_session_resumed(app->session);
+        ui_toast(app, UI_TOAST_GOOD, "opened anew, %d edit%s resumed", n, n == 1 ? "" : "s");
     }
 }
 

@@ -312,15 +312,18 @@ static void close_curses(struct ui_term *term)
     free(t);
 }
 
-/* Does the locale of the user, or else C.UTF-8, speak UTF-8? LC_NUMERIC stays "C". */
+/* Does the locale of the user, or else C.UTF-8, speak UTF-8? C.UTF-8 serves where no locale is named,
+ * and where one is that this machine lacks (as over ssh). LC_NUMERIC stays "C". */
 static bool set_locale(void)
 {
-    bool utf8 = setlocale(LC_CTYPE, "") && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     const char *named = getenv("LC_ALL");
     named = named && named[0] ? named : getenv("LC_CTYPE");
     named = named && named[0] ? named : getenv("LANG");
     bool unset = !named || !named[0];
-    if (!utf8 && unset) {
+    bool known = setlocale(LC_CTYPE, "") != NULL;
+    bool utf8 = known && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    bool lacking = !known && !unset && (strstr(named, "UTF-8") || strstr(named, "utf8"));
+    if (!utf8 && (unset || lacking)) {
         utf8 = setlocale(LC_CTYPE, "C.UTF-8") != NULL;
     }
     return utf8;

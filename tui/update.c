@@ -34,6 +34,22 @@ static void run_binding(struct ui_app *app, const struct ui_binding *b)
     }
 }
 
+/* Unknown keys: say what they do elsewhere, if they do. */
+static void refuse_keys(struct ui_app *app, int n, int key)
+{
+    char text[24];
+    const char *name = n > 1 ? "this sequence" : ui_key_text(key, text, sizeof(text));
+    for (int i = 0; i < app->keymap.n; i++) {
+        const struct ui_binding *b = &app->keymap.binding[i];
+        if (b->n == n && memcmp(b->keys, app->pending, (size_t)n * sizeof(b->keys[0])) == 0) {
+            const struct ui_command *row = ui_command_get(b->cmd);
+            ui_refuse(app, "%s is %s, which works on: %s", name, row->name, row->scope);
+            return;
+        }
+    }
+    ui_refuse(app, "%s does nothing here; ? lists what works", name);
+}
+
 static bool pending_key(struct ui_app *app, int key)
 {
     if (app->n_pending > 0 && key == UI_KEY_ESC) {
@@ -50,9 +66,7 @@ static bool pending_key(struct ui_app *app, int key)
         if (b) {
             run_binding(app, b);
         } else if (key != UI_KEY_OTHER) {
-            char text[24];
-            ui_refuse(app, "%s does nothing here; ? lists what works",
-                      n > 1 ? "this sequence" : ui_key_text(key, text, sizeof(text)));
+            refuse_keys(app, n, key);
         }
     }
     return true;

@@ -178,7 +178,8 @@ static bool with_job(struct ui_app *app, const struct jobs_state *s, enum ui_cmd
 {
     struct qx_job_info job;
     if (!qx_session_job(app->session, s->cursor, &job)) {
-        return false;
+        ui_toast(app, UI_TOAST_WARN, "there is no job under the cursor");
+        return true;
     }
     if (cmd == UI_CMD_CANCEL) {
         if (job.state != QX_JOB_RUNNING && job.state != QX_JOB_QUEUED) {
@@ -189,7 +190,8 @@ static bool with_job(struct ui_app *app, const struct jobs_state *s, enum ui_cmd
     } else if (qx_session_retry(app->session, job.id)) {
         ui_toast(app, UI_TOAST_INFO, "again: %s", job.title);
     } else {
-        ui_toast(app, UI_TOAST_WARN, "%s cannot be run again", job.title);
+        ui_toast(app, UI_TOAST_WARN, "%s cannot be run again%s", job.title,
+                 job.state <= QX_JOB_RUNNING ? ": it is not over yet" : "");
     }
     return true;
 }

@@ -331,6 +331,38 @@ static void edits_reach_all_marked_layers(void **state)
     app_close(&app);
 }
 
+static void refused(struct ui_app *app, enum ui_cmd cmd, const char *arg, const char *why)
+{
+    assert_false(ui_do(app, cmd, arg));
+    if (!strstr(app->toast, why)) {
+        fail_msg("%s says '%s', not '%s'", ui_command_get(cmd)->name, app->toast, why);
+    }
+}
+
+/* A mark elsewhere changes nothing for the layer under the cursor. */
+static void refusals_name_the_reason_of_the_layer_they_meet(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    app_open(&app, sample_path("fashion-cnn"), 100, 30, false);
+    app_line(&app, "mark");
+    app_line(&app, "select head.weight");
+    app_line(&app, "go layer");
+    refused(&app, UI_CMD_NUDGE, "+1%", "FP32");
+    refused(&app, UI_CMD_SNAP, "", "FP32");
+    refused(&app, UI_CMD_THRESHOLD, "0.7max", "FP32");
+    refused(&app, UI_CMD_SYM, "", "FP32");
+    app_line(&app, "go jobs");
+    app_line(&app, "bits 4"); /* out of sight: told */
+    assert_non_null(strstr(app.toast, "head"));
+    refused(&app, UI_CMD_OPTIMUM, "", "layer");
+    ui_key(&app, 'O');
+    assert_non_null(strstr(app.toast, "O is optimum, which works on: layer"));
+    app_line(&app, "go log");
+    refused(&app, UI_CMD_OPTIONS, "", "no commands of its own");
+    app_close(&app);
+}
+
 static void a_recorded_log_replays_to_the_same_recipe(void **state)
 {
     (void)state;
@@ -406,6 +438,7 @@ int main(void)
         cmocka_unit_test(resizing_at_each_step_never_breaks_a_screen),
         cmocka_unit_test(the_palette_finds_by_parts_of_words),
         cmocka_unit_test(edits_reach_all_marked_layers),
+        cmocka_unit_test(refusals_name_the_reason_of_the_layer_they_meet),
         cmocka_unit_test(a_recorded_log_replays_to_the_same_recipe),
         cmocka_unit_test(a_wrong_log_line_is_named),
         cmocka_unit_test(the_command_line_of_a_layer_is_told),

@@ -197,6 +197,19 @@ static void signals_end_the_program_and_restore(void **state)
     }
 }
 
+/* --fresh is about what was before the start, not about what was done since. */
+static void reload_keeps_the_edits_of_a_fresh_start(void **state)
+{
+    (void)state;
+    start(true);
+    pty_clear(&pty);
+    pty_type(&pty, "R");
+    assert_true(pty_wait(&pty, "1 edit", LONG));
+    pty_type(&pty, "q");
+    assert_int_equal(pty_end(&pty, LONG), 0);
+    pty_close(&pty);
+}
+
 static void interrupt_twice_quits(void **state)
 {
     (void)state;
@@ -283,6 +296,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_resize_repaints),
         cmocka_unit_test(stop_gives_the_terminal_back_and_continue_takes_it),
         cmocka_unit_test(signals_end_the_program_and_restore),
+        cmocka_unit_test(reload_keeps_the_edits_of_a_fresh_start),
         cmocka_unit_test(interrupt_twice_quits),
         cmocka_unit_test(any_terminal_shows_the_screen),
         cmocka_unit_test(keys_come_from_the_terminal_when_stdin_is_none),
