@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PROGRESS_MS = 100, INTERRUPT_MS = 1000, FIRST_REPLY_MS = 20 };
+enum { PROGRESS_MS = 100, INTERRUPT_MS = 1000, FIRST_REPLY_MS = 8 };
 
 int64_t ui_now_ms(void)
 {
