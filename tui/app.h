@@ -88,6 +88,7 @@ struct ui_app {
     char toast[320];
     enum ui_toast_kind toast_kind;
     int64_t toast_ms;  /* when it was put up */
+    int64_t log_seen;  /* messages of the log up to here were looked at */
     bool first_line;   /* the first-start line is up */
     bool told_marks;   /* "the threshold of this layer alone" was said */
     bool told_undo;    /* "threshold changed, u undoes it" was said */
@@ -161,6 +162,8 @@ struct ui_mouse;
 bool ui_mouse_event(struct ui_app *app, const struct ui_mouse *m);
 /* qx_session_poll said `news`. */
 void ui_news(struct ui_app *app, unsigned news);
+/* Warnings and errors that reached the log since the last call become a notice. True when one did. */
+bool ui_log_news(struct ui_app *app);
 /* Milliseconds until the app wants to be drawn again (toast, flash), -1 = never. */
 int ui_timeout_ms(const struct ui_app *app);
 

@@ -26,10 +26,11 @@ static void draw_head(struct ui_app *app, struct ui_canvas *c)
     const char *sep = ui_sym(app->glyphs, UI_SYM_SEPARATOR);
     const char *deeper = view->crumb ? view->crumb(app, app->state[app->view]) : NULL;
     const char *model = app->session ? qx_model_name(qx_session_model(app->session)) : NULL;
-    snprintf(crumb, sizeof(crumb), "%s%s%s %s %s%s%s%s%s", app->w >= 100 ? "qexplore " : "",
+    bool locked = app->session && qx_session_read_only(app->session);
+    snprintf(crumb, sizeof(crumb), "%s%s%s %s%s %s%s%s%s%s", app->w >= 100 ? "qexplore " : "",
              app->w >= 100 && model ? sep : "", app->w >= 100 && model ? "" : "",
-             model ? model : "", model ? sep : "", model ? " " : "", view->title, deeper ? " " : "",
-             deeper ? sep : "");
+             model ? model : "", locked ? " (read-only)" : "", model ? sep : "", model ? " " : "",
+             view->title, deeper ? " " : "", deeper ? sep : "");
     const char *text = crumb + strspn(crumb, " ");
     int x = 1 + ui_put(c, 1, 0, room, UI_STYLE_TITLE, text);
     if (deeper && x + 2 < room) {

@@ -393,6 +393,7 @@ bool ui_loop_turn(struct ui_loop *l, int max_wait_ms)
     dirty |= take_script(l);
     take_news(l);
     follow_wishes(l);
+    dirty |= ui_log_news(app);
     dirty |= app->redraw || (toast && ui_timeout_ms(app) < 0);
     dirty |= l->news != 0 && app->now_ms - l->last_draw_ms >= PROGRESS_MS;
     if (app->quit) {

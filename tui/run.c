@@ -173,6 +173,11 @@ int ui_run(const struct ui_args *args)
             ui_toast(&app, UI_TOAST_INFO, "resumed %d edit%s; --fresh starts without them", n,
                      n == 1 ? "" : "s");
         }
+        if (session && !loop.options.state_dir && !args->recipe && !args->verb) {
+            qx_log_put(QX_LOG_WARN, "edits are not saved: neither HOME nor XDG_STATE_HOME is set");
+        }
+        app.log_seen = 0;
+        ui_log_news(&app);
         const char *log = args->verb ? args->positional[1] : args->play;
         loop.script = log ? fopen(log, "r") : NULL;
         loop.speed = args->speed;

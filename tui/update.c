@@ -131,3 +131,16 @@ void ui_news(struct ui_app *app, unsigned news)
         ui_rows_update(app);
     }
 }
+
+bool ui_log_news(struct ui_app *app)
+{
+    struct qx_log_entry e;
+    bool any = false;
+    for (int64_t next = qx_log_next_seq(); app->log_seen < next; app->log_seen++) {
+        if (qx_log_get(app->log_seen, &e) && e.level >= QX_LOG_WARN) {
+            ui_toast(app, e.level == QX_LOG_ERROR ? UI_TOAST_BAD : UI_TOAST_WARN, "%s", e.text);
+            any = true;
+        }
+    }
+    return any;
+}
