@@ -487,6 +487,11 @@ static int message_values(const struct layer_frame *f, char lines[4][160])
         return f->item->tensor->numel == 0 ? 1 : 3;
     }
     ui_fmt_count(count, sizeof(count), st->n);
+    if (st->absmax == 0 && qx_model_torn(qx_session_model(f->app->session), f->item->tensor)) {
+        snprintf(lines[0], 160, "the file was cut short while it is open");
+        snprintf(lines[1], 160, "What is gone reads as 0: R opens what is left.");
+        return 2;
+    }
     if (st->absmax == 0) {
         snprintf(lines[0], 160, "all %s values are 0", count);
         snprintf(lines[1], 160, "The scale is 1 and every format stores them exactly.");

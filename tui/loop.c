@@ -1,5 +1,6 @@
 #include "loop.h"
 
+#include "cli.h"
 #include "commands.h"
 #include "prompt.h"
 #include "script.h"
@@ -268,6 +269,9 @@ static void reload(struct ui_loop *l)
     l->options.fresh = false; /* what was edited since the start is kept */
     open_model(l, path);
     l->options.fresh = fresh;
+    if (!app->session && !app->found) {
+        app->found = qx_model_discover(".", ui_path_samples(), getenv("HOME"));
+    }
     if (app->session) {
         app->cursor = cursor < app->n_items ? cursor : app->cursor;
         ui_rows_update(app);

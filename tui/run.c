@@ -126,6 +126,20 @@ static int explore(struct ui_loop *l, struct ui_app *app, const struct ui_args *
     return app->exit_code;
 }
 
+/* What went wrong while saving, on the terminal that is given back. False when there was an error. */
+static bool report_log(int64_t seq)
+{
+    struct qx_log_entry e;
+    bool is_kept = true;
+    for (; seq < qx_log_next_seq(); seq++) {
+        if (qx_log_get(seq, &e) && e.level >= QX_LOG_WARN) {
+            fprintf(stderr, "qexplore: %s\n", e.text);
+            is_kept = is_kept && e.level != QX_LOG_ERROR;
+        }
+    }
+    return is_kept;
+}
+
 int ui_run(const struct ui_args *args)
 {
     if (!has_terminal()) {
@@ -187,8 +201,10 @@ int ui_run(const struct ui_args *args)
         }
         code = explore(&loop, &app, args);
     }
+    int64_t seq = qx_log_next_seq();
     ui_app_release(&app);
-    return code;
+    bool is_kept = report_log(seq);
+    return is_kept || code != UI_EXIT_OK ? code : UI_EXIT_RESOURCES;
 }
 
 /* ---- without a terminal ---- */

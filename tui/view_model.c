@@ -131,6 +131,9 @@ static void notes_text(const struct ui_app *app, const struct qx_item *item,
     out->style = UI_STYLE_DIM;
     if (item->reason[0]) {
         note_reason(item, out);
+    } else if (qx_model_torn(qx_session_model(app->session), item->tensor)) {
+        out->style = UI_STYLE_BAD;
+        snprintf(out->text, sizeof(out->text), "cut short");
     } else if (!item->has_influence) {
         snprintf(out->text, sizeof(out->text), "no influence");
     } else if (st && st->n_nan + st->n_inf > 0) {

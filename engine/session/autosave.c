@@ -318,6 +318,7 @@ void qx_autosave_close(struct qx_session *s)
 {
     s->save.task = NULL; /* the lanes have stopped: what was out may not be on disk */
     s->save.is_dirty = s->save.is_dirty || s->n_moves > 0;
+    s->save.has_failed = false; /* the last try: a failure is told, whatever was told before */
     qx_autosave_work(s, INFINITY);
     qx_edit_log_close(s);
     if (s->save.results_path && s->measure.has_new && !s->save.is_read_only) {
