@@ -161,14 +161,26 @@ int ui_json_print(struct qx_jw *w)
         fprintf(stderr, "qexplore: out of memory while writing JSON\n");
         return UI_EXIT_RESOURCES;
     }
-    bool ok = fwrite(text, 1, len, stdout) == len && fflush(stdout) == 0;
-    int error = errno;
+    fwrite(text, 1, len, stdout); /* ui_stdout_done says how that went */
     qx_free_text(text);
-    if (!ok) {
-        fprintf(stderr, "qexplore: cannot write to standard output: %s\n", strerror(error));
-        return UI_EXIT_FAILED;
-    }
     return UI_EXIT_OK;
+}
+
+int ui_stdout_done(const struct ui_args *args, int code)
+{
+    bool failed = ferror(stdout) != 0;
+    int error = failed ? errno : 0;
+    if (fflush(stdout) != 0) {
+        failed = true;
+        error = errno;
+    }
+    if (!failed || code != UI_EXIT_OK) {
+        return code;
+    }
+    struct qx_error err = {.offset = -1};
+    snprintf(err.text, sizeof err.text, "cannot write to standard output: %s",
+             strerror(error ? error : EIO));
+    return report(args, error == ENOSPC ? UI_EXIT_RESOURCES : UI_EXIT_FAILED, &err);
 }
 
 char *ui_safe_text(const char *text, char *buf, size_t cap)

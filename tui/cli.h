@@ -117,8 +117,10 @@ void ui_progress_end(void);
 
 /* JSON of every verb starts with schema and program. */
 struct qx_jw *ui_json_begin(const struct ui_args *args, const char *verb);
-/* Finishes, prints to stdout. Returns UI_EXIT_OK or UI_EXIT_FAILED (stdout closed, no memory). */
+/* Finishes, prints to stdout. Returns UI_EXIT_OK or UI_EXIT_RESOURCES (no memory). */
 int ui_json_print(struct qx_jw *w);
+/* The last word of every verb: code, or an error when standard output could not be written. */
+int ui_stdout_done(const struct ui_args *args, int code);
 
 /* Text safe to print: control characters and invalid UTF-8 of `text` become '?'. Returns buf. */
 char *ui_safe_text(const char *text, char *buf, size_t cap);

@@ -6,6 +6,7 @@
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 int main(int argc, char **argv)
 {
@@ -27,11 +28,17 @@ int main(int argc, char **argv)
     if (args.version) {
         printf("qexplore %s (%s, %s)\n", QX_VERSION, qx_cpu_get()->name,
                qx_isa_name(qx_cpu_get()->isa));
-        return UI_EXIT_OK;
+        return ui_stdout_done(&args, UI_EXIT_OK);
     }
     if (args.help || args.short_help) {
         ui_print_help(args.help);
-        return UI_EXIT_OK;
+        return ui_stdout_done(&args, UI_EXIT_OK);
+    }
+    const char *first = args.n_positional ? args.positional[0] : "";
+    const char *near = strpbrk(first, "./") ? NULL : ui_verb_nearest(first);
+    if (near && access(first, F_OK) != 0) {
+        return ui_usage_error(&args, "no verb or model '%s'; did you mean 'qexplore %s'?", first,
+                              near);
     }
     if (args.n_positional > 1) {
         return ui_usage_error(&args, "one model at a time, not '%s' too", args.positional[1]);

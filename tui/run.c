@@ -292,9 +292,6 @@ static int write_screen(struct ui_app *app, const struct ui_args *args)
         } else {
             ui_out_text(stdout, &c);
         }
-        if (fflush(stdout) != 0) {
-            code = fail(args, QX_EIO, "cannot write to standard output: %s", strerror(errno));
-        }
     }
     ui_canvas_release(&c);
     return code;

@@ -16,7 +16,9 @@ struct ui_verb {
 
 int ui_verb_count(void);
 const struct ui_verb *ui_verb_at(int i);
-const struct ui_verb *ui_verb_find(const char *name); /* NULL when unknown */
+const struct ui_verb *ui_verb_find(const char *name);
+/* The verb most like a mistyped name, NULL when none is. */
+const char *ui_verb_nearest(const char *name); /* NULL when unknown */
 /* Parse and run `qexplore VERB ...`; argv[0] is the verb's name. */
 int ui_verb_main(const struct ui_verb *verb, int argc, char **argv);
 /* `qexplore --help`: verbs, keys in short, examples. Printed to stdout. */

@@ -86,7 +86,7 @@ int ui_verb_main(const struct ui_verb *verb, int argc, char **argv)
         return code;
     }
     if (args.help || args.short_help) {
-        return verb_help(verb, args.help);
+        return ui_stdout_done(&args, verb_help(verb, args.help));
     }
     if (args.n_positional < verb->min_positional) {
         return ui_usage_error(&args, "an argument is missing: qexplore %s %s", verb->name,
@@ -96,5 +96,14 @@ int ui_verb_main(const struct ui_verb *verb, int argc, char **argv)
         return ui_usage_error(&args, "unexpected argument '%s': qexplore %s %s",
                               args.positional[verb->max_positional], verb->name, verb->usage);
     }
-    return verb->run(&args);
+    return ui_stdout_done(&args, verb->run(&args));
+}
+
+const char *ui_verb_nearest(const char *name)
+{
+    const char *names[sizeof verbs / sizeof *verbs];
+    for (int i = 0; i < ui_verb_count(); i++) {
+        names[i] = verbs[i]->name;
+    }
+    return qx_nearest(name, names, (size_t)ui_verb_count());
 }

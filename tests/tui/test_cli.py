@@ -192,6 +192,23 @@ class Errors(unittest.TestCase):
         self.expect(2, "quantize", FIVE, "--bits", "4", "--layers", "nope*", text="nope*")
         self.expect(2, "eval", text="argument is missing")
 
+    def test_mistyped_verb(self):
+        self.expect(2, "inof", FASHION, text="qexplore info")
+        self.expect(2, "quantise", text="qexplore quantize")
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full")
+    def test_full_output(self):
+        for args in (["info", FIVE], ["info", FIVE, "--json"], ["quantize", FIVE, "--bits", "4"],
+                     ["render", FIVE], ["doctor"], ["completions", "bash"], ["--version"],
+                     ["--help"]):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([PROGRAM, *args], stdout=full, stderr=subprocess.PIPE,
+                                      text=True, env=ENV, timeout=300)
+            self.assertEqual(done.returncode, 6, args)
+            self.assertIn("cannot write to standard output", done.stderr)
+            if "--json" in args:
+                self.assertEqual(json.loads(done.stderr)["code"], 6)
+
     def test_unsupported(self):
         self.expect(4, "eval", FIVE, text="cannot measure")
         self.expect(4, "eval", FASHION, "--act-bits", "8", text="activations")
