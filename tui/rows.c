@@ -44,6 +44,10 @@ static double bits_of(const struct qx_setting *s)
 static double sort_key(struct ui_app *app, int64_t i)
 {
     struct qx_metrics m;
+    bool by_error = app->sort == UI_SORT_SQNR || app->sort == UI_SORT_ERROR;
+    if (by_error && qx_setting_is_fp32(qx_session_setting(app->session, i))) {
+        return HUGE_VAL; /* no error: no histogram is asked for */
+    }
     switch (app->sort) {
     case UI_SORT_SIZE:
         return -(double)qx_session_item(app->session, i)->tensor->numel;

@@ -177,3 +177,22 @@ void qx_mapfile_dontneed(const struct qx_mapfile *m, uint64_t offset, uint64_t b
         madvise((void *)(uintptr_t)(m->data + first), last - first, MADV_DONTNEED);
     }
 }
+
+void qx_map_dontneed(const void *p, size_t bytes)
+{
+    uintptr_t at = (uintptr_t)p;
+    uintptr_t page = atomic_load(&page_bytes);
+    int n = atomic_load(&n_slots_used);
+    for (int i = 0; i < n; i++) {
+        size_t size = atomic_load(&slots[i].bytes);
+        uintptr_t start = atomic_load(&slots[i].start);
+        if (size == 0 || at < start || at - start >= size || bytes > size - (at - start)) {
+            continue;
+        }
+        uintptr_t first = (at + page - 1) & ~(page - 1), last = (at + bytes) & ~(page - 1);
+        if (first < last) {
+            madvise((void *)first, last - first, MADV_DONTNEED);
+        }
+        return;
+    }
+}

@@ -27,5 +27,8 @@ bool qx_mapfile_changed(const struct qx_mapfile *m);
 bool qx_mapfile_torn(const struct qx_mapfile *m);
 /* Drop clean pages of [offset, offset+bytes) from this process's resident set. */
 void qx_mapfile_dontneed(const struct qx_mapfile *m, uint64_t offset, uint64_t bytes);
+/* The same for memory that may belong to a map: whole pages inside [p, p+bytes) of a map are dropped and
+ * come again when read, other memory stays. Any thread; for streams that read a large file once. */
+void qx_map_dontneed(const void *p, size_t bytes);
 
 #endif

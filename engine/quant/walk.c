@@ -128,6 +128,7 @@ static void tile_contiguous(struct pass *p, int64_t tile)
         block_runs(p, x, pos, n, tile);
         pos += n;
     }
+    qx_tensor_passed(p->walk->tensor, tile * TILE, end - tile * TILE);
 }
 
 /* A block of n_rows rows of n_channels channels from row, channel; false when the pass is over. */

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "tensor/hist_priv.h"
 
-enum { ROUND = 4096 }; /* blocks whose results wait to be merged */
+enum { ROUND = 4096, PASSED = 16 }; /* blocks whose results wait to be merged; given back at once */
 
 struct pass {
     const struct qx_hist_job *job;
@@ -56,6 +56,10 @@ static void stats_block(void *arg, int64_t i, int worker)
         k->stats_bf16(x, (size_t)n, out);
     } else if (qx_tensor_read(t, at, n, p->buffers[worker], NULL) == QX_OK) {
         k->stats_f32(p->buffers[worker], (size_t)n, out);
+    }
+    if (block % PASSED == PASSED - 1) { /* neighbours still read come again */
+        int64_t first = (block - PASSED + 1) * QX_HIST_BLOCK;
+        qx_tensor_passed(t, first, at + n - first);
     }
     qx_ctl_add(p->job->ctl, n);
 }

@@ -87,6 +87,7 @@ static void hist_tile(void *arg, int64_t tile, int worker)
         }
         qx_ctl_add(p->job->ctl, n);
     }
+    qx_tensor_passed(t, tile * TILE, end - tile * TILE);
 }
 
 /* ---- from counts of 16-bit patterns ---- */

@@ -111,5 +111,6 @@ void qx_rows_tile(const struct qx_rows *r, int64_t tile, const struct qx_rows_bu
         tile_gathered(r, c0, c1, buf, ctl, fn, arg);
     } else {
         tile_direct(r, c0, c1, buf, ctl, fn, arg);
+        qx_tensor_passed(r->t, c0 * r->row_len, (c1 - c0) * r->row_len);
     }
 }

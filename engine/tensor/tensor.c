@@ -1,6 +1,7 @@
 /* The dtype table and conversion of stored elements to float32. */
 #include "qx/tensor.h"
 #include "base/error.h"
+#include "base/mapfile.h"
 #include "kernels/kernels.h"
 
 #include <string.h>
@@ -117,4 +118,13 @@ struct qx_channels qx_channels_of(const struct qx_tensor *t, int axis)
         }
     }
     return c;
+}
+
+void qx_tensor_passed(const struct qx_tensor *t, int64_t first, int64_t n)
+{
+    enum { SMALL_BYTES = 64 << 20 };
+    size_t width = (size_t)(dtypes[t->dtype].bits / 8);
+    if (t->bytes > SMALL_BYTES && n > 0) {
+        qx_map_dontneed(t->data + (size_t)first * width, (size_t)n * width);
+    }
 }

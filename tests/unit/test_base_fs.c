@@ -255,6 +255,11 @@ static void map_shows_the_file(void **state)
     assert_false(qx_mapfile_changed(&m));
     assert_false(qx_mapfile_torn(&m));
     qx_mapfile_dontneed(&m, 0, 5);
+    uint8_t own[64] = {7};
+    qx_map_dontneed(own, sizeof own); /* no map: stays as it is */
+    assert_int_equal(own[0], 7);
+    qx_map_dontneed(m.data, m.size);
+    qx_map_dontneed(m.data, m.size + 1); /* beyond the map: nothing happens */
     assert_memory_equal(m.data, "hello", 5);
     assert_int_equal(qx_fs_write_atomic("m", "HELLO!", 6, NULL), QX_OK);
     assert_true(qx_mapfile_changed(&m));

@@ -80,4 +80,8 @@ struct qx_channels {
 /* Channel axis a in 0..rank-1 (rank 0: one channel of one value). */
 struct qx_channels qx_channels_of(const struct qx_tensor *t, int axis);
 
+/* Elements [first, first+n) were read and are not wanted soon: for a tensor of more than 64 MB that lies
+ * in a mapped file, their pages leave the resident set and come again when read. Any thread. */
+void qx_tensor_passed(const struct qx_tensor *t, int64_t first, int64_t n);
+
 #endif
