@@ -93,6 +93,7 @@ struct ui_app {
     bool told_marks;   /* "the threshold of this layer alone" was said */
     bool told_undo;    /* "threshold changed, u undoes it" was said */
     bool file_changed; /* banner: R reloads */
+    bool asks_quit;    /* y quits although a model folder is being written */
     struct ui_drag drag;
     int repeat_key, repeat_n; /* acceleration of held keys */
     int64_t repeat_ms;

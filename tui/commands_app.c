@@ -12,7 +12,13 @@
 bool cmd_quit(struct ui_app *app, const char *arg)
 {
     (void)arg;
-    app->quit = true;
+    app->asks_quit = app->session && qx_session_writing(app->session);
+    app->quit = !app->asks_quit;
+    if (app->asks_quit) {
+        ui_toast(app, UI_TOAST_WARN,
+                 "a model folder is being written: y quits and cancels it, "
+                 "any other key stays");
+    }
     return true;
 }
 
@@ -241,10 +247,10 @@ bool cmd_load(struct ui_app *app, const char *arg)
 bool cmd_write(struct ui_app *app, const char *arg)
 {
     struct qx_error err;
-    if (qx_session_run_write(app->session, arg, NULL, &err) != QX_OK) {
+    if (qx_session_write(app->session, arg, &err) != QX_OK) {
         return ui_refuse(app, "%s", err.text);
     }
-    ui_toast(app, UI_TOAST_GOOD, "model folder written: %s", arg);
+    ui_toast(app, UI_TOAST_INFO, "writing %.200s; x cancels, g j shows how far it is", arg);
     return true;
 }
 

@@ -124,7 +124,7 @@ static void draw_hints(struct ui_app *app, struct ui_canvas *c)
 
 static bool toast_is_up(const struct ui_app *app)
 {
-    return app->toast[0] && app->now_ms - app->toast_ms < TOAST_MS;
+    return app->toast[0] && (app->asks_quit || app->now_ms - app->toast_ms < TOAST_MS);
 }
 
 /* Long texts (a command line to copy, an error with its remedy) take more rows, upwards. */
@@ -221,8 +221,8 @@ void ui_draw(struct ui_app *app, struct ui_canvas *c)
 
 int ui_timeout_ms(const struct ui_app *app)
 {
-    if (!toast_is_up(app)) {
-        return -1;
+    if (!toast_is_up(app) || app->asks_quit) {
+        return -1; /* a question stays until it is answered */
     }
     return (int)(TOAST_MS - (app->now_ms - app->toast_ms)) + 1;
 }

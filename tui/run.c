@@ -388,6 +388,8 @@ int ui_play(const struct ui_args *args)
             ui_do(&app, UI_CMD_GO, args->screen);
         }
         code = settle_screen(&app) ? write_screen(&app, args) : UI_EXIT_RESOURCES;
+    } else {
+        qx_session_settle(app.session, 600000); /* a model folder may still be being written */
     }
     ui_app_release(&app);
     return code;

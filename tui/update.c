@@ -77,6 +77,12 @@ bool ui_key(struct ui_app *app, int key)
     if (key == UI_KEY_NONE || key == UI_KEY_OTHER) {
         return false;
     }
+    if (app->asks_quit) {
+        app->asks_quit = false;
+        app->toast[0] = 0;
+        app->quit = key == 'y';
+        return true;
+    }
     if (app->prompt.active) {
         ui_prompt_key(app, key);
         return true;
@@ -125,6 +131,15 @@ void ui_news(struct ui_app *app, unsigned news)
     }
     if (news & QX_NEWS_FILE) {
         app->file_changed = qx_model_changed(qx_session_model(app->session));
+    }
+    struct qx_job_info end;
+    if ((news & QX_NEWS_WRITTEN) && qx_session_written(app->session, &end)) {
+        app->asks_quit = false; /* there is nothing left to cancel */
+        ui_toast(app,
+                 end.state == QX_JOB_DONE        ? UI_TOAST_GOOD
+                 : end.state == QX_JOB_CANCELLED ? UI_TOAST_INFO
+                                                 : UI_TOAST_BAD,
+                 "%s", end.message);
     }
     bool by_error = app->sort == UI_SORT_SQNR || app->sort == UI_SORT_ERROR;
     if ((news & (QX_NEWS_HIST | QX_NEWS_METRICS)) && by_error && !app->drag.active) {

@@ -92,12 +92,7 @@ void qx_pending_resolve(struct qx_session *s, int64_t item, const struct qx_hist
                         bool is_final)
 {
     struct qx_setting set = s->now.set[item];
-    set.has_range = false;
-    if (qx_setting_resolve(&set, hist, NULL) != QX_OK) {
-        double any = set.gran == QX_GRAN_TENSOR ? 0 : 1; /* no finite value: any range serves */
-        set.range = (struct qx_range){-any, any};
-        set.has_range = true;
-    }
+    qx_setting_choose(&set, hist);
     bool differs = !qx_setting_equal(&set, &s->now.set[item]);
     s->now.set[item] = set;
     pending_set(&s->pending, item, is_final ? QX_PENDING_NONE : QX_PENDING_PROVISIONAL);

@@ -1,8 +1,10 @@
 #include "session/jobs.h"
 
 #include "base/fs.h"
+#include "base/mem.h"
 #include "base/str.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static int count_live(const struct qx_jobs *j)
@@ -16,6 +18,7 @@ static int count_live(const struct qx_jobs *j)
 
 static void remove_at(struct qx_jobs *j, int i)
 {
+    qx_mem_free(j->v[i].path);
     memmove(&j->v[i], &j->v[i + 1], (size_t)(j->n - i - 1) * sizeof *j->v);
     j->n--;
 }
@@ -102,6 +105,10 @@ void qx_job_look(const struct qx_job *job, struct qx_job_info *out)
         /* finished, but not yet taken in by qx_session_poll: still running to the host */
         state = state == QX_JOB_QUEUED ? QX_JOB_QUEUED : QX_JOB_RUNNING;
         times_set(job->task, state, qx_clock_s(), out);
+        if (job->kind == QX_JOB_WRITE && out->total > 0) {
+            snprintf(out->message, sizeof out->message, "%.1f of %.1f MB", (double)out->done / 1e6,
+                     (double)out->total / 1e6);
+        }
     }
 }
 
@@ -116,5 +123,12 @@ void qx_jobs_clear(struct qx_jobs *j)
         if (!j->v[i].task) {
             remove_at(j, i);
         }
+    }
+}
+
+void qx_jobs_release(struct qx_jobs *j)
+{
+    while (j->n > 0) {
+        remove_at(j, j->n - 1);
     }
 }

@@ -4,7 +4,7 @@
 
 #include "session/lane.h"
 
-enum qx_job_kind { QX_JOB_EVAL, QX_JOB_HIST, QX_JOB_EXACT };
+enum qx_job_kind { QX_JOB_EVAL, QX_JOB_HIST, QX_JOB_EXACT, QX_JOB_WRITE };
 
 struct qx_job {
     struct qx_job_info info; /* final once task is NULL */
@@ -14,6 +14,7 @@ struct qx_job {
     enum qx_which which;
     int64_t item;
     struct qx_setting setting;
+    char *path; /* owned; NULL = none */
 };
 
 enum { QX_JOBS_LIVE = 64, QX_JOBS_KEPT = 64 };
@@ -35,6 +36,7 @@ struct qx_job *qx_jobs_find(struct qx_jobs *j, int id);
 /* Fills info with progress and times of now. */
 void qx_job_look(const struct qx_job *job, struct qx_job_info *out);
 bool qx_jobs_any_live(const struct qx_jobs *j);
-void qx_jobs_clear(struct qx_jobs *j); /* finished ones */
+void qx_jobs_clear(struct qx_jobs *j);   /* finished ones */
+void qx_jobs_release(struct qx_jobs *j); /* all; their tasks are gone */
 
 #endif

@@ -82,6 +82,16 @@ bool qx_setting_open(const struct qx_setting *s)
     return s->format->kind == QX_FORMAT_AFFINE && !s->has_range;
 }
 
+void qx_setting_choose(struct qx_setting *s, const struct qx_hist *hist)
+{
+    s->has_range = false;
+    if (qx_setting_resolve(s, hist, NULL) != QX_OK) {
+        double any = s->gran == QX_GRAN_TENSOR ? 0 : 1;
+        s->range = (struct qx_range){-any, any};
+        s->has_range = true;
+    }
+}
+
 bool qx_setting_resolves_to(const struct qx_setting *a, const struct qx_setting *b)
 {
     if (qx_setting_open(a) && b->has_range) {

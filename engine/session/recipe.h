@@ -42,6 +42,8 @@ bool qx_patch_needs_bits(const struct qx_patch *patch, const struct qx_setting *
 
 /* An affine setting whose calibrator has not chosen yet. */
 bool qx_setting_open(const struct qx_setting *s);
+/* Its calibrator chooses anew; without a finite value any range serves. */
+void qx_setting_choose(struct qx_setting *s, const struct qx_hist *hist);
 /* Equal but for a range that `a` has still to choose and b's same calibrator has chosen. */
 bool qx_setting_resolves_to(const struct qx_setting *a, const struct qx_setting *b);
 bool qx_setting_is_manual(const struct qx_setting *s);

@@ -8,6 +8,7 @@
 #include "session/session_impl.h"
 
 #include <string.h>
+#include <limits.h>
 #include <unistd.h>
 
 static const double file_check_every_s = 2;
@@ -172,6 +173,7 @@ void qx_session_close(struct qx_session **session)
     qx_lane_stop(&s->preview);
     qx_lane_stop(&s->queue);
     qx_autosave_close(s);
+    qx_jobs_release(&s->jobs);
     qx_measure_release(s);
     qx_cache_release(&s->cache);
     qx_undo_release(&s->undo);
@@ -322,6 +324,19 @@ bool qx_session_cancel_top(struct qx_session *s)
     return false;
 }
 
+/* Under the recipe of now, which is what the user sees. */
+static bool retry_write(struct qx_session *s, const struct qx_job *job)
+{
+    struct qx_error why;
+    char path[PATH_MAX];
+    qx_str_copy(path, sizeof path, job->path ? job->path : "");
+    if (!path[0] || qx_session_write(s, path, &why) != QX_OK) {
+        qx_log(QX_LOG_ERROR, "%s", path[0] ? why.text : "the folder's name is lost");
+        return false;
+    }
+    return true;
+}
+
 bool qx_session_retry(struct qx_session *s, int id)
 {
     const struct qx_job *job = qx_jobs_find(&s->jobs, id);
@@ -333,6 +348,8 @@ bool qx_session_retry(struct qx_session *s, int id)
     } else if (job->kind == QX_JOB_HIST) {
         struct qx_hist_spec spec = qx_setting_spec(&job->setting, s->items.v[job->item].channels);
         qx_cache_retry(s, job->item, &spec);
+    } else if (job->kind == QX_JOB_WRITE) {
+        return retry_write(s, job);
     } else {
         qx_session_want_exact(s, job->item);
     }

@@ -73,6 +73,9 @@ struct qx_session {
     struct qx_exact exact;
     struct qx_advisor advisor;
     struct qx_measure measure;
+    int n_writing;              /* model folders being written or waiting for it */
+    struct qx_job_info written; /* the one that ended last */
+    bool has_written;           /* and the host has not heard */
     unsigned news;
     double file_check_s;
     bool file_changed;

@@ -5,14 +5,22 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "session/recipe_json.h"
-#include "session/session_impl.h"
+#include "session/write_model.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { COPY_BLOCK = 1 << 20 };
+
+#define STAGE ".qexplore-writing"
 
 /* Files of a model folder that travel along unchanged. reference.* stays behind: its figures are
  * those of the original weights. */
@@ -56,28 +64,29 @@ static bool is_ours(const struct qx_model *model, const char *name)
             return true;
         }
     }
-    return strcmp(name, "recipe.json") == 0 || is_companion(name);
+    return strcmp(name, "recipe.json") == 0 || strcmp(name, STAGE) == 0 || is_companion(name);
 }
 
-static enum qx_status dir_check(const struct qx_session *s, const char *dir, struct qx_error *err)
+/* May the folder be written? Nothing is made. */
+static enum qx_status dir_check(const struct qx_model *model, const char *dir, struct qx_error *err)
 {
     char from[PATH_MAX], to[PATH_MAX];
-    if (realpath(dir, to) && realpath(qx_model_folder(s->model), from) && strcmp(from, to) == 0) {
+    if (realpath(dir, to) && realpath(qx_model_folder(model), from) && strcmp(from, to) == 0) {
         return qx_fail_at(err, QX_EIO, dir, NULL, -1,
                           "'%s' is the folder of the model itself: choose another", dir);
     }
-    if (qx_fs_exists(dir) && !qx_fs_is_dir(dir)) {
-        return qx_fail_at(err, QX_EIO, dir, NULL, -1, "'%s' is a file: name a new folder", dir);
-    }
     if (!qx_fs_exists(dir)) {
-        return qx_fs_mkdirs(dir, err);
+        return QX_OK;
+    }
+    if (!qx_fs_is_dir(dir)) {
+        return qx_fail_at(err, QX_EIO, dir, NULL, -1, "'%s' is a file: name a new folder", dir);
     }
     struct qx_arena arena = {0};
     char **names;
     size_t n = 0;
     enum qx_status status = qx_fs_list(dir, &arena, &names, &n, err);
     for (size_t i = 0; i < n && status == QX_OK; i++) {
-        if (!is_ours(s->model, names[i])) {
+        if (!is_ours(model, names[i])) {
             status = qx_fail_at(err, QX_EIO, dir, NULL, -1,
                                 "'%s' holds '%s', which is no part of a model folder written here: "
                                 "choose a new or empty folder",
@@ -88,28 +97,169 @@ static enum qx_status dir_check(const struct qx_session *s, const char *dir, str
     return status;
 }
 
+/* ---- the stage ---- */
+
+/* Everything is written into a folder inside the new one, whose files then take their places: what is
+ * broken off leaves an older model as it was. */
+struct stage {
+    const char *dir;
+    char *path;
+    size_t n_kept; /* bytes of dir that name what was there before */
+};
+
+/* Bytes of the longest part of a path that exists. */
+static size_t existing_part(const char *dir)
+{
+    char part[PATH_MAX];
+    size_t n = strlen(dir);
+    if (n >= sizeof part) {
+        return n; /* cannot be made, so nothing will have to go */
+    }
+    memcpy(part, dir, n + 1);
+    while (n > 0 && !qx_fs_exists(part)) {
+        while (n > 0 && part[n - 1] == '/') {
+            n--;
+        }
+        while (n > 0 && part[n - 1] != '/') {
+            n--;
+        }
+        part[n] = 0;
+    }
+    return n;
+}
+
+/* Removes the folders made for the stage, innermost first; one that holds anything stays. */
+static void dirs_remove(const struct stage *g)
+{
+    char part[PATH_MAX];
+    size_t n = strlen(g->dir);
+    if (n >= sizeof part) {
+        return;
+    }
+    memcpy(part, g->dir, n + 1);
+    while (n > g->n_kept && (rmdir(part) == 0 || errno == ENOENT)) {
+        while (n > 0 && part[n - 1] == '/') {
+            n--;
+        }
+        while (n > 0 && part[n - 1] != '/') {
+            n--;
+        }
+        part[n] = 0;
+    }
+}
+
+static void stage_clear(struct stage *g)
+{
+    DIR *d = opendir(g->path);
+    const struct dirent *e;
+    while (d && (e = readdir(d))) {
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) {
+            (void)unlinkat(dirfd(d), e->d_name, 0);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+    (void)rmdir(g->path);
+}
+
+static enum qx_status stage_begin(struct stage *g, const char *dir, struct qx_error *err)
+{
+    *g = (struct stage){.dir = dir, .path = qx_fs_join(dir, STAGE), .n_kept = existing_part(dir)};
+    if (!g->path) {
+        return qx_fail_nomem(err, strlen(dir));
+    }
+    enum qx_status status = qx_fs_mkdirs(dir, err);
+    struct stat st;
+    if (status == QX_OK && lstat(g->path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        stage_clear(g); /* of a writing that was killed */
+    }
+    if (status == QX_OK && mkdir(g->path, 0777) != 0) {
+        status = qx_fail_at(err, QX_EIO, g->path, NULL, -1, "cannot make the folder '%s': %s",
+                            g->path, strerror(errno));
+    }
+    if (status != QX_OK) {
+        qx_mem_free(g->path);
+        dirs_remove(g);
+    }
+    return status;
+}
+
+/* How many files took their places; -1 with errno. */
+static int move_up(DIR *d, int to)
+{
+    int n = 0;
+    const struct dirent *e;
+    rewinddir(d);
+    while ((e = readdir(d))) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) {
+            continue;
+        }
+        if (renameat(dirfd(d), e->d_name, to, e->d_name) != 0) {
+            return -1;
+        }
+        n++;
+    }
+    return n;
+}
+
+static enum qx_status stage_commit(const struct stage *g, struct qx_error *err)
+{
+    DIR *d = opendir(g->path);
+    int to = open(g->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int n = d && to >= 0 ? 1 : -1;
+    while (n > 0) { /* a folder that is renamed out of may hide names from one pass */
+        n = move_up(d, to);
+    }
+    enum qx_status status = QX_OK;
+    if (n < 0) {
+        status = qx_fail_at(err, QX_EIO, g->dir, NULL, -1, "cannot put the files into '%s': %s",
+                            g->dir, strerror(errno));
+    } else {
+        (void)fsync(to); /* some file systems cannot sync a folder */
+    }
+    if (d) {
+        closedir(d);
+    }
+    if (to >= 0) {
+        close(to);
+    }
+    return status;
+}
+
+/* Frees the stage; takes back what was made unless all of it is in place. */
+static void stage_end(struct stage *g, bool is_kept)
+{
+    stage_clear(g);
+    if (!is_kept) {
+        dirs_remove(g);
+    }
+    qx_mem_free(g->path);
+}
+
 /* ---- values ---- */
 
 /* One tensor on its way out; its values are computed when the writer asks for the first block. */
 struct source {
-    struct qx_session *s;
+    const struct qx_write *w;
     int64_t item;
-    struct qx_ctl *ctl;
-    float *values; /* NULL before the first and after the last block */
+    struct qx_ctl *ctl; /* for the cancelling: progress is in bytes written */
+    float *values;      /* NULL before the first and after the last block */
 };
 
 static enum qx_status source_fill(struct source *src, struct qx_error *err)
 {
-    struct qx_session *s = src->s;
-    const struct qx_item *it = &s->items.v[src->item];
+    const struct qx_write *w = src->w;
+    const struct qx_item *it = &w->items->v[src->item];
     size_t bytes;
     if (!qx_size_mul((size_t)it->tensor->numel, sizeof(float), &bytes) ||
         !(src->values = qx_mem_aligned(bytes))) {
         return qx_fail_nomem(err, bytes);
     }
-    enum qx_status status = qx_fakequant(it->tensor, it->channels, &s->now.set[src->item], s->pool,
-                                         src->ctl, src->values, NULL, NULL, err);
-    qx_model_dontneed(s->model, it->tensor);
+    struct qx_ctl quiet = {.parent = src->ctl, .is_quiet = true};
+    enum qx_status status = qx_fakequant(it->tensor, it->channels, &w->recipe->set[src->item],
+                                         w->pool, &quiet, src->values, NULL, NULL, err);
+    qx_model_dontneed(w->model, it->tensor);
     return status;
 }
 
@@ -117,7 +267,7 @@ static enum qx_status source_read(void *arg, int64_t first, int64_t n, float *ou
                                   struct qx_error *err)
 {
     struct source *src = arg;
-    const struct qx_tensor *t = src->s->items.v[src->item].tensor;
+    const struct qx_tensor *t = src->w->items->v[src->item].tensor;
     enum qx_status status = src->values ? QX_OK : source_fill(src, err);
     if (status == QX_OK) {
         memcpy(out, src->values + first, (size_t)n * sizeof *out);
@@ -142,22 +292,24 @@ static enum qx_dtype out_dtype(const struct qx_tensor *t)
     }
 }
 
-static enum qx_status file_write(struct qx_session *s, int file, const char *path,
+static enum qx_status file_write(const struct qx_write *w, int file, const char *path,
                                  struct qx_ctl *ctl, struct qx_error *err)
 {
-    size_t n_items = (size_t)s->items.n;
+    size_t n_items = (size_t)w->items->n;
     struct qx_write_tensor *tensors = qx_mem_array(n_items + 1, sizeof *tensors);
     struct source *sources = qx_mem_array(n_items + 1, sizeof *sources);
-    const char *const meta[1][2] = {{"qexplore.recipe", qx_session_recipe_hash(s)}};
+    char hash[17];
+    snprintf(hash, sizeof hash, "%016" PRIx64, qx_recipe_hash(w->recipe, w->items, NULL));
+    const char *const meta[1][2] = {{"qexplore.recipe", hash}};
     enum qx_status status = tensors && sources ? QX_OK : qx_fail_nomem(err, n_items);
     int64_t n = 0;
-    for (int64_t i = 0; i < s->items.n && status == QX_OK; i++) {
-        const struct qx_tensor *t = s->items.v[i].tensor;
+    for (int64_t i = 0; i < w->items->n && status == QX_OK; i++) {
+        const struct qx_tensor *t = w->items->v[i].tensor;
         if (t->file != file) {
             continue;
         }
-        bool is_kept = qx_setting_is_fp32(&s->now.set[i]);
-        sources[n] = (struct source){s, i, ctl, NULL};
+        bool is_kept = qx_setting_is_fp32(&w->recipe->set[i]);
+        sources[n] = (struct source){w, i, ctl, NULL};
         tensors[n] = (struct qx_write_tensor){.name = t->name,
                                               .dtype = is_kept ? t->dtype : out_dtype(t),
                                               .rank = t->rank,
@@ -168,7 +320,8 @@ static enum qx_status file_write(struct qx_session *s, int file, const char *pat
         n++;
     }
     if (status == QX_OK) {
-        status = qx_safetensors_write(path, tensors, n, meta, 1, ctl, err);
+        struct qx_ctl part = {.parent = ctl}; /* keeps the total of one file from the whole's */
+        status = qx_safetensors_write(path, tensors, n, meta, 1, &part, err);
     }
     for (int64_t i = 0; i < n; i++) {
         qx_mem_free(sources[i].values); /* of a tensor that was broken off */
@@ -192,6 +345,7 @@ static enum qx_status stream_copy(FILE *in, const char *from, struct qx_fs_out *
     while (status == QX_OK && (n = fread(block, 1, COPY_BLOCK, in)) > 0) {
         status = qx_cancel_test(ctl) ? qx_fail(err, QX_ECANCELLED, "writing was cancelled")
                                      : qx_fs_out_write(out, block, n, err);
+        qx_ctl_add(ctl, (int64_t)n);
     }
     if (status == QX_OK && ferror(in)) {
         status = qx_fail_at(err, QX_EIO, from, NULL, -1, "cannot read '%s' to its end", from);
@@ -234,13 +388,13 @@ static enum qx_status in_both(const char *from_dir, const char *to_dir, const ch
     return status;
 }
 
-static enum qx_status companions_copy(const struct qx_session *s, const char *dir,
+static enum qx_status companions_copy(const struct qx_model *model, const char *dir,
                                       struct qx_ctl *ctl, struct qx_error *err)
 {
     struct qx_arena arena = {0};
     char **names;
     size_t n = 0;
-    const char *from = qx_model_folder(s->model);
+    const char *from = qx_model_folder(model);
     enum qx_status status = qx_fs_list(from, &arena, &names, &n, err);
     for (size_t i = 0; i < n && status == QX_OK; i++) {
         if (is_companion(names[i])) {
@@ -251,28 +405,88 @@ static enum qx_status companions_copy(const struct qx_session *s, const char *di
     return status;
 }
 
-enum qx_status qx_session_run_write(struct qx_session *s, const char *out_dir, struct qx_ctl *ctl,
-                                    struct qx_error *err)
+/* ---- the folder ---- */
+
+static int64_t bytes_of(const struct qx_tensor *t, bool is_kept)
 {
-    enum qx_status status = qx_session_run_resolve(s, ctl, err);
-    if (status == QX_OK) {
-        status = dir_check(s, out_dir, err);
+    return t->numel * qx_dtype_get(is_kept ? t->dtype : out_dtype(t))->bits / 8;
+}
+
+/* Bytes that will be written; files that cannot be looked at are left out. */
+static int64_t bytes_total(const struct qx_write *w)
+{
+    int64_t total = 0;
+    const char *folder = qx_model_folder(w->model);
+    DIR *d = opendir(folder);
+    const struct dirent *e;
+    struct stat st;
+    while (d && (e = readdir(d))) {
+        if (is_companion(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0 &&
+            S_ISREG(st.st_mode)) {
+            total += st.st_size;
+        }
     }
+    if (d) {
+        closedir(d);
+    }
+    for (int64_t i = 0; i < w->items->n; i++) {
+        total += bytes_of(w->items->v[i].tensor, qx_setting_is_fp32(&w->recipe->set[i]));
+    }
+    return total;
+}
+
+static enum qx_status recipe_write(const struct qx_write *w, const char *dir, struct qx_error *err)
+{
+    size_t len;
+    char *path = qx_fs_join(dir, "recipe.json");
+    char *text = qx_recipe_write(w->recipe, w->items, w->model, NULL, &len);
+    enum qx_status status =
+        path && text ? qx_fs_write_atomic(path, text, len, err)
+                     : qx_fail(err, QX_ENOMEM, "out of memory for the text of the recipe");
+    qx_free_text(text);
+    qx_mem_free(path);
+    return status;
+}
+
+static enum qx_status all_write(const struct qx_write *w, const char *dir, struct qx_ctl *ctl,
+                                struct qx_error *err)
+{
+    enum qx_status status = companions_copy(w->model, dir, ctl, err);
+    for (int f = 0; f < qx_model_n_files(w->model) && status == QX_OK; f++) {
+        char *path = qx_fs_join(dir, out_name(w->model, f));
+        status = path ? file_write(w, f, path, ctl, err) : qx_fail_nomem(err, 1);
+        qx_mem_free(path);
+    }
+    return status == QX_OK ? recipe_write(w, dir, err) : status;
+}
+
+enum qx_status qx_write_check(const struct qx_write *w, const char *dir, struct qx_error *err)
+{
+    return dir_check(w->model, dir, err);
+}
+
+enum qx_status qx_write_folder(const struct qx_write *w, const char *dir, struct qx_ctl *ctl,
+                               struct qx_error *err)
+{
+    struct stage stage;
+    enum qx_status status = dir_check(w->model, dir, err);
     if (ctl) {
-        atomic_store(&ctl->done, 0); /* values written are counted from here on */
+        atomic_store(&ctl->done, 0); /* bytes written are counted from here on */
+        qx_ctl_total(ctl, bytes_total(w));
     }
     if (status == QX_OK) {
-        status = companions_copy(s, out_dir, ctl, err);
+        status = stage_begin(&stage, dir, err);
     }
-    for (int f = 0; f < qx_model_n_files(s->model) && status == QX_OK; f++) {
-        char *path = qx_fs_join(out_dir, out_name(s->model, f));
-        status = path ? file_write(s, f, path, ctl, err) : qx_fail_nomem(err, 1);
-        qx_mem_free(path);
+    if (status != QX_OK) {
+        return status;
+    }
+    status = all_write(w, stage.path, ctl, err);
+    if (status == QX_OK && qx_cancel_test(ctl)) {
+        status = qx_fail(err, QX_ECANCELLED, "writing was cancelled");
     }
     if (status == QX_OK) {
-        char *path = qx_fs_join(out_dir, "recipe.json");
-        status = path ? qx_session_save_recipe(s, path, err) : qx_fail_nomem(err, 1);
-        qx_mem_free(path);
+        status = stage_commit(&stage, err);
     }
+    stage_end(&stage, status == QX_OK);
     return status;
 }

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 65536 };
+enum { BLOCK = 65536, RAW_BLOCK = 1 << 22 /* bytes between two looks at the cancel flag */ };
 
 /* One tensor with its place in the file. */
 struct placed {
@@ -189,6 +189,21 @@ struct scratch {
     void *out; /* [BLOCK], 8 bytes each */
 };
 
+static enum qx_status write_raw(struct qx_fs_out *o, const struct placed *p, struct qx_ctl *ctl,
+                                struct qx_error *err)
+{
+    enum qx_status st = QX_OK;
+    for (uint64_t first = 0; first < p->bytes && st == QX_OK; first += RAW_BLOCK) {
+        uint64_t n = p->bytes - first < RAW_BLOCK ? p->bytes - first : RAW_BLOCK;
+        if (qx_cancel_test(ctl)) {
+            return qx_fail(err, QX_ECANCELLED, "writing was cancelled");
+        }
+        st = qx_fs_out_write(o, p->t->raw + first, (size_t)n, err);
+        qx_ctl_add(ctl, (int64_t)n);
+    }
+    return st;
+}
+
 static enum qx_status write_tensor(struct qx_fs_out *o, const struct placed *p,
                                    const struct scratch *s, struct qx_ctl *ctl,
                                    struct qx_error *err)
@@ -196,9 +211,7 @@ static enum qx_status write_tensor(struct qx_fs_out *o, const struct placed *p,
     size_t width = (size_t)qx_dtype_get(p->t->dtype)->bits / 8;
     enum qx_status st = QX_OK;
     if (p->t->raw) {
-        st = qx_fs_out_write(o, p->t->raw, (size_t)p->bytes, err);
-        qx_ctl_add(ctl, p->numel);
-        return st;
+        return write_raw(o, p, ctl, err);
     }
     for (int64_t first = 0; first < p->numel && st == QX_OK; first += BLOCK) {
         int64_t n = p->numel - first < BLOCK ? p->numel - first : BLOCK;
@@ -210,7 +223,7 @@ static enum qx_status write_tensor(struct qx_fs_out *o, const struct placed *p,
             convert(p->t->dtype, s->x, (size_t)n, s->out);
             st = qx_fs_out_write(o, s->out, (size_t)n * width, err);
         }
-        qx_ctl_add(ctl, n);
+        qx_ctl_add(ctl, n * (int64_t)width);
     }
     return st;
 }
@@ -250,7 +263,7 @@ enum qx_status qx_safetensors_write(const char *path, const struct qx_write_tens
     enum qx_status st = order ? QX_OK : qx_fail_nomem(err, (size_t)n * sizeof *order);
     for (int64_t i = 0; i < n && st == QX_OK; i++) {
         st = place(path, &tensors[i], &order[i], err);
-        total += st == QX_OK ? order[i].numel : 0;
+        total += st == QX_OK ? (int64_t)order[i].bytes : 0;
     }
     if (st == QX_OK) {
         qsort(order, (size_t)n, sizeof *order, by_dtype_and_name);

@@ -424,6 +424,34 @@ static void the_command_line_of_a_layer_is_told(void **state)
     app_close(&app);
 }
 
+static void leaving_while_a_folder_is_written_asks_first(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    app_open(&app, sample_path("five-weights"), 80, 24, false);
+    app_settle(&app);
+    app_line(&app, "bits 4");
+    app_settle(&app);
+    app_line(&app, "write written-by-a-key");
+    ui_key(&app, 'q'); /* the session has not been asked for news since */
+    assert_false(app.quit);
+    assert_true(app.asks_quit);
+    ui_key(&app, 'n');
+    assert_false(app.quit || app.asks_quit);
+    ui_key(&app, 'q');
+    ui_key(&app, 'y');
+    assert_true(app.quit);
+    app.quit = false;
+    ui_key(&app, 'q');
+    app_line(&app, "settle");
+    assert_false(app.asks_quit); /* done meanwhile: nothing to ask */
+    assert_non_null(strstr(app.toast, "model folder written: written-by-a-key"));
+    assert_int_equal(access("written-by-a-key/model.safetensors", F_OK), 0);
+    ui_key(&app, 'q');
+    assert_true(app.quit);
+    app_close(&app);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,6 +470,7 @@ int main(void)
         cmocka_unit_test(a_recorded_log_replays_to_the_same_recipe),
         cmocka_unit_test(a_wrong_log_line_is_named),
         cmocka_unit_test(the_command_line_of_a_layer_is_told),
+        cmocka_unit_test(leaving_while_a_folder_is_written_asks_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <dirent.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -402,6 +404,169 @@ static void batch_sessions_run_nothing_by_themselves(void **state)
     qx_session_close(&s);
 }
 
+/* ---- model folders ---- */
+
+static int n_files(const char *dir)
+{
+    int n = 0;
+    DIR *d = opendir(dir);
+    const struct dirent *e;
+    while (d && (e = readdir(d))) {
+        n += e->d_name[0] != '.' || strlen(e->d_name) > 2;
+    }
+    if (d) {
+        closedir(d);
+    }
+    return d ? n : -1;
+}
+
+static void assert_same_file(const char *a, const char *b)
+{
+    char command[1200];
+    snprintf(command, sizeof command, "cmp '%s' '%s'", a, b);
+    assert_int_equal(system(command), 0);
+}
+
+static void a_folder_written_by_a_job_is_that_of_the_blocking_way(void **state)
+{
+    (void)state;
+    struct qx_session *s = fixture_open(fixture_folder(), NULL, false);
+    char out[300], here[300], a[400], b[400];
+    struct qx_job_info end;
+    snprintf(out, sizeof out, "%s/new", fixture_fresh("written-job"));
+    snprintf(here, sizeof here, "%s", fixture_fresh("written-here"));
+    fixture_bits(s, "fc1", 3);
+    assert_false(qx_session_writing(s));
+    assert_int_equal(qx_session_write(s, out, NULL), QX_OK);
+    assert_true(qx_session_writing(s));
+    fixture_bits(s, "fc2", 2); /* comes too late for it */
+    assert_false(qx_session_written(s, &end));
+    fixture_settle(s);
+    assert_true(qx_session_poll(s) & QX_NEWS_WRITTEN);
+    assert_false(qx_session_writing(s));
+    assert_true(qx_session_written(s, &end));
+    assert_int_equal(end.state, QX_JOB_DONE);
+    assert_non_null(strstr(end.message, out));
+    assert_false(qx_session_written(s, &end));
+    assert_true(qx_session_undo(s));
+    assert_int_equal(qx_session_run_write(s, here, NULL, NULL), QX_OK);
+    static const char *const names[] = {"model.safetensors", "graph.json", "eval.safetensors",
+                                        "NOTICE.md", "recipe.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(a, sizeof a, "%s/%s", out, names[i]);
+        snprintf(b, sizeof b, "%s/%s", here, names[i]);
+        assert_same_file(a, b);
+    }
+    assert_int_equal(n_files(out), 5); /* and nothing beside */
+    bool listed = false;
+    for (int i = 0; i < qx_session_n_jobs(s); i++) {
+        struct qx_job_info job;
+        assert_true(qx_session_job(s, i, &job));
+        if (job.id == end.id) {
+            listed = true;
+            assert_int_equal(job.state, QX_JOB_DONE);
+            assert_true(job.done == job.total && job.total > 0);
+            assert_true(qx_session_retry(s, job.id));
+            break;
+        }
+    }
+    assert_true(listed);
+    fixture_settle(s);
+    assert_true(qx_session_written(s, &end));
+    assert_int_equal(end.state, QX_JOB_DONE);
+    qx_session_close(&s);
+}
+
+/* Queued twice, the second is cancelled before it begins, or while it runs. */
+static void a_cancelled_writing_leaves_nothing(void **state)
+{
+    (void)state;
+    struct qx_session *s = fixture_open(fixture_plain(), NULL, false);
+    char first[300], second[300];
+    struct qx_job_info end;
+    snprintf(first, sizeof first, "%s", fixture_fresh("cancel-a"));
+    snprintf(second, sizeof second, "%s/b/c", fixture_fresh("cancel-b"));
+    fixture_bits(s, "big", 4);
+    assert_int_equal(qx_session_write(s, first, NULL), QX_OK);
+    assert_int_equal(qx_session_write(s, second, NULL), QX_OK);
+    assert_true(qx_session_cancel_top(s));
+    fixture_settle(s);
+    assert_true(qx_session_written(s, &end));
+    assert_int_equal(end.state, QX_JOB_CANCELLED);
+    snprintf(second, sizeof second, "%s", fixture_path("cancel-b/b"));
+    assert_int_equal(n_files(second), -1);
+    assert_int_equal(n_files(first), 2);
+    qx_session_close(&s);
+}
+
+/* Wherever it is cancelled: a new folder is gone, an older one is as it was. */
+static void a_writing_broken_off_anywhere_changes_nothing(void **state)
+{
+    (void)state;
+    struct qx_session *s = fixture_open(fixture_folder(), NULL, true);
+    char old[300], new[300], kept[400], file[400];
+    struct qx_error err = {.text = ""};
+    snprintf(old, sizeof old, "%s", fixture_fresh("broken-old"));
+    snprintf(new, sizeof new, "%s/x", fixture_fresh("broken-new"));
+    snprintf(kept, sizeof kept, "%s.kept", old);
+    snprintf(file, sizeof file, "%s/model.safetensors", old);
+    assert_int_equal(qx_session_run_write(s, old, NULL, &err), QX_OK);
+    char command[1200];
+    snprintf(command, sizeof command, "cp '%s' '%s'", file, kept);
+    assert_int_equal(system(command), 0);
+    fixture_bits(s, "fc1", 2);
+    assert_int_equal(qx_session_run_resolve(s, NULL, NULL), QX_OK);
+    struct qx_ctl ctl = {.cancel = true};
+    assert_int_equal(qx_session_run_write(s, old, &ctl, &err), QX_ECANCELLED);
+    assert_int_equal(qx_session_run_write(s, new, &ctl, &err), QX_ECANCELLED);
+    assert_same_file(file, kept);
+    assert_int_equal(n_files(old), 5);
+    assert_int_equal(n_files(new), -1);
+    /* what a killed one left is cleared by the next */
+    snprintf(kept, sizeof kept, "%s/.qexplore-writing", old);
+    assert_int_equal(mkdir(kept, 0777), 0);
+    snprintf(file, sizeof file, "%s/.qexplore-writing/.tmp", old);
+    fixture_write(file, "torn");
+    assert_int_equal(qx_session_run_write(s, old, NULL, &err), QX_OK);
+    assert_int_equal(n_files(old), 5);
+    qx_session_close(&s);
+}
+
+static void a_folder_that_cannot_be_written_is_refused_or_fails_as_a_job(void **state)
+{
+    (void)state;
+    struct qx_session *s = fixture_open(fixture_folder(), NULL, false);
+    struct qx_error err = {.text = ""};
+    struct qx_job_info end;
+    assert_int_equal(qx_session_write(s, fixture_folder(), &err), QX_EIO);
+    assert_int_equal(qx_session_write(s, fixture_path("plain.safetensors"), &err), QX_EIO);
+    assert_false(qx_session_writing(s));
+    char below[300];
+    snprintf(below, sizeof below, "%s/x", fixture_path("plain.safetensors"));
+    assert_int_equal(qx_session_write(s, below, &err), QX_OK);
+    fixture_settle(s);
+    assert_true(qx_session_written(s, &end));
+    assert_int_equal(end.state, QX_JOB_FAILED);
+    assert_string_not_equal(end.message, "");
+    qx_session_close(&s);
+    s = fixture_open(fixture_folder(), NULL, true);
+    assert_int_equal(qx_session_write(s, below, &err), QX_EUNSUPPORTED);
+    qx_session_close(&s);
+}
+
+static void closing_cancels_a_writing(void **state)
+{
+    (void)state;
+    char out[300];
+    snprintf(out, sizeof out, "%s/x", fixture_fresh("closed"));
+    struct qx_session *s = fixture_open(fixture_plain(), NULL, false);
+    fixture_bits(s, "big", 4);
+    assert_int_equal(qx_session_write(s, out, NULL), QX_OK);
+    qx_session_close(&s);
+    int n = n_files(out);
+    assert_true(n == -1 || n == 2); /* not begun or taken back, or finished before */
+}
+
 int test_session_jobs(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +582,11 @@ int test_session_jobs(void)
         cmocka_unit_test(a_cancelled_measurement_waits_for_a_word),
         cmocka_unit_test(a_b_and_fp32_are_measured_for_compare),
         cmocka_unit_test(without_a_network_the_gauge_says_why),
+        cmocka_unit_test(a_folder_written_by_a_job_is_that_of_the_blocking_way),
+        cmocka_unit_test(a_cancelled_writing_leaves_nothing),
+        cmocka_unit_test(a_writing_broken_off_anywhere_changes_nothing),
+        cmocka_unit_test(a_folder_that_cannot_be_written_is_refused_or_fails_as_a_job),
+        cmocka_unit_test(closing_cancels_a_writing),
         cmocka_unit_test(the_cache_stays_within_its_budget),
         cmocka_unit_test(an_exact_histogram_comes_back_from_disk),
         cmocka_unit_test(batch_sessions_run_nothing_by_themselves),

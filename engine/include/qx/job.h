@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Shared between one worker and its owner. Zero-initialise before use.
@@ -13,6 +14,7 @@ struct qx_ctl {
     atomic_int_least64_t done;
     atomic_int_least64_t total;
     struct qx_ctl *parent; /* NULL, or a token that hears of the progress and may cancel too */
+    bool is_quiet;         /* the parent may cancel, and hears of no progress */
 };
 
 /* True when the owner asked to stop; NULL never asks. Workers call it at least every 10 ms. */
@@ -36,7 +38,7 @@ static inline void qx_ctl_total(struct qx_ctl *ctl, int64_t total)
 
 static inline void qx_ctl_add(struct qx_ctl *ctl, int64_t n)
 {
-    for (; ctl; ctl = ctl->parent) {
+    for (; ctl; ctl = ctl->is_quiet ? NULL : ctl->parent) {
         atomic_fetch_add_explicit(&ctl->done, n, memory_order_relaxed);
     }
 }

@@ -60,7 +60,8 @@ struct qx_write_tensor {
     void *arg;
 };
 /* Write a safetensors file atomically (temporary + rename), sorted by dtype then name as the format's
- * writers do, header padded to 8, `__metadata__` {"format":"pt"} plus n_meta pairs. */
+ * writers do, header padded to 8, `__metadata__` {"format":"pt"} plus n_meta pairs. Progress is in bytes of
+ * values. */
 struct qx_ctl;
 enum qx_status qx_safetensors_write(const char *path, const struct qx_write_tensor *tensors,
                                     int64_t n, const char *const (*meta)[2], int n_meta,

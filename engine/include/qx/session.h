@@ -248,7 +248,8 @@ enum qx_news {
     QX_NEWS_GAUGE = 4,
     QX_NEWS_JOBS = 8,
     QX_NEWS_RECIPE = 16, /* a calibrated range arrived */
-    QX_NEWS_FILE = 32    /* the model file changed on disk or was torn */
+    QX_NEWS_FILE = 32,   /* the model file changed on disk or was torn */
+    QX_NEWS_WRITTEN = 64 /* a model folder's writing ended: qx_session_written */
 };
 unsigned qx_session_poll(struct qx_session *s);
 /* Milliseconds until qx_session_poll wants to be called; -1 = only after a wake. */
@@ -279,10 +280,22 @@ enum qx_status qx_session_run_hist(struct qx_session *s, int64_t item, struct qx
 enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_options *options,
                                    struct qx_ctl *ctl, struct qx_eval_result **out,
                                    struct qx_error *err);
-/* A model folder with dequantized values in the original dtypes (atomic per file), beside copies of the
- * source folder's other files (graph.json, data, notes), and recipe.json. QX_EIO when out_dir holds
- * other things than such a folder. */
+/* A model folder with dequantized values in the original dtypes, beside copies of the source folder's
+ * other files (graph.json, data, notes), and recipe.json. All is written aside and then put in place:
+ * on failure or cancel an older folder is as it was, a new one gone. Progress is in bytes. QX_EIO when
+ * out_dir holds other things than such a folder. */
 enum qx_status qx_session_run_write(struct qx_session *s, const char *out_dir, struct qx_ctl *ctl,
                                     struct qx_error *err);
+
+/* ---- the same in the background ---- */
+
+/* Queue the writing of the recipe as it stands (a copy; ranges still open are chosen in the job).
+ * Shown, cancelled and retried as a job; its end is QX_NEWS_WRITTEN. Closing the session cancels it.
+ * Errors that the folder's name gives away come at once (as above); QX_EUNSUPPORTED in batch. O(items) */
+enum qx_status qx_session_write(struct qx_session *s, const char *out_dir, struct qx_error *err);
+/* True while a folder is being written or waits for it. */
+bool qx_session_writing(const struct qx_session *s);
+/* How the last writing ended: state, and message as a sentence for the user. True once per end. */
+bool qx_session_written(struct qx_session *s, struct qx_job_info *out);
 
 #endif

@@ -1,0 +1,25 @@
+/* Writing a model folder from parts that stay as they are meanwhile: in any thread. */
+#ifndef QX_SESSION_WRITE_MODEL_H
+#define QX_SESSION_WRITE_MODEL_H
+
+#include "qx/session.h"
+#include "session/recipe.h"
+
+struct qx_pool;
+
+/* What a folder is written from; all borrowed. Every range of the recipe has been chosen. */
+struct qx_write {
+    struct qx_model *model;
+    const struct qx_items *items;
+    const struct qx_recipe *recipe;
+    struct qx_pool *pool;
+};
+
+/* May the folder be written: QX_EIO when it is the model's own, or holds other things. Makes nothing. */
+enum qx_status qx_write_check(const struct qx_write *w, const char *dir, struct qx_error *err);
+/* Write it: all files aside first, then each into its place. On failure or cancel the folder is as it
+ * was before, or gone when it was made here. Progress is in bytes. */
+enum qx_status qx_write_folder(const struct qx_write *w, const char *dir, struct qx_ctl *ctl,
+                               struct qx_error *err);
+
+#endif
