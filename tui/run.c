@@ -2,6 +2,7 @@
 #include "ui.h"
 
 #include "app.h"
+#include "config.h"
 #include "loop.h"
 #include "out.h"
 #include "script.h"
@@ -140,8 +141,16 @@ static bool report_log(int64_t seq)
     return is_kept;
 }
 
-int ui_run(const struct ui_args *args)
+int ui_run(const struct ui_args *given)
 {
+    struct ui_args with = *given;
+    const struct ui_args *args = &with;
+    const char *config = ui_path_config();
+    if (config) {
+        char path[4200];
+        snprintf(path, sizeof(path), "%s/config.json", config);
+        ui_config_load(path, &with);
+    }
     if (!has_terminal()) {
         return no_terminal(args);
     }

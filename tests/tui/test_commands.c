@@ -5,6 +5,7 @@
 #include "harness.h"
 
 #include "commands.h"
+#include "config.h"
 #include "popup.h"
 #include "prompt.h"
 #include "script.h"
@@ -452,6 +453,38 @@ static void leaving_while_a_folder_is_written_asks_first(void **state)
     app_close(&app);
 }
 
+static void the_settings_file_fills_what_the_command_line_leaves_open(void **state)
+{
+    (void)state;
+    struct qx_log_entry entry;
+    struct ui_args args = {0};
+    ui_config_load("no-such-config.json", &args);
+    assert_null(args.theme);
+    write_file("config.json", "{\"theme\":\"light\",\"glyphs\":\"block\",\"mouse\":false,"
+                              "\"animation\":true,\"glyph\":1}");
+    ui_config_load("config.json", &args);
+    assert_string_equal(args.theme, "light");
+    assert_string_equal(args.glyphs, "block");
+    assert_true(args.no_mouse && !args.no_animation);
+    assert_true(qx_log_get(qx_log_next_seq() - 1, &entry));
+    assert_non_null(strstr(entry.text, "no setting 'glyph'; did you mean 'glyphs'?"));
+    args = (struct ui_args){.theme = "mono"};
+    ui_config_load("config.json", &args);
+    assert_string_equal(args.theme, "mono");
+    static const char *const hostile[] = {
+        "", "[]", "{\"theme\":", "{\"theme\":7,\"glyphs\":\"huge\",\"mouse\":\"no\"}",
+        "{\"theme\":\"../../etc/passwd\"}"};
+    for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {
+        int64_t seq = qx_log_next_seq();
+        args = (struct ui_args){0};
+        write_file("config.json", hostile[i]);
+        ui_config_load("config.json", &args);
+        assert_true(!args.theme && !args.glyphs && !args.no_mouse && !args.no_animation);
+        assert_true(qx_log_next_seq() > seq);
+    }
+    remove("config.json");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +503,7 @@ int main(void)
         cmocka_unit_test(a_recorded_log_replays_to_the_same_recipe),
         cmocka_unit_test(a_wrong_log_line_is_named),
         cmocka_unit_test(the_command_line_of_a_layer_is_told),
+        cmocka_unit_test(the_settings_file_fills_what_the_command_line_leaves_open),
         cmocka_unit_test(leaving_while_a_folder_is_written_asks_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
