@@ -7,6 +7,7 @@
 #ifndef QXK_KERNELS_H
 #define QXK_KERNELS_H
 
+#include "kernels/gemm.h"
 #include "qx/cpu.h"
 
 #include <stddef.h>
@@ -165,7 +166,9 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(fakequant, qxk_fakequant_fn)         \
     X(quantize, qxk_quantize_fn)           \
     X(error_f32, qxk_error_f32_fn)         \
-    X(error_affine, qxk_error_affine_fn)
+    X(error_affine, qxk_error_affine_fn)   \
+    X(gemm_u8s8, qxk_gemm8_fn)             \
+    X(gemm_s8s8, qxk_gemm8_fn)
 
 enum qxk_op {
 #define QXK_OP_ENUM(name, type) QXK_OP_##name,

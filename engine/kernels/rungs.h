@@ -20,13 +20,38 @@
     X(fakequant, qxk_fakequant_fn)         \
     X(quantize, qxk_quantize_fn)           \
     X(error_f32, qxk_error_f32_fn)         \
-    X(error_affine, qxk_error_affine_fn)
+    X(error_affine, qxk_error_affine_fn)   \
+    X(gemm_u8s8, qxk_gemm8_fn)             \
+    X(gemm_s8s8, qxk_gemm8_fn)
 
-#define QXK_DECLARE_REF(name, type)  type qxk_##name##_ref;
-#define QXK_DECLARE_AVX2(name, type) type qxk_##name##_avx2;
+#define QXK_AVXVNNI_OPS(X)     \
+    X(gemm_u8s8, qxk_gemm8_fn) \
+    X(gemm_s8s8, qxk_gemm8_fn)
+
+#define QXK_AVX512VNNI_OPS(X)  \
+    X(gemm_u8s8, qxk_gemm8_fn) \
+    X(gemm_s8s8, qxk_gemm8_fn)
+
+#define QXK_DECLARE_REF(name, type)        type qxk_##name##_ref;
+#define QXK_DECLARE_AVX2(name, type)       type qxk_##name##_avx2;
+#define QXK_DECLARE_AVXVNNI(name, type)    type qxk_##name##_avxvnni;
+#define QXK_DECLARE_AVX512VNNI(name, type) type qxk_##name##_avx512vnni;
+#define QXK_DECLARE_EVEX256(name, type)    type qxk_##name##_evex256;
 QXK_OPS(QXK_DECLARE_REF)
 QXK_AVX2_OPS(QXK_DECLARE_AVX2)
+QXK_AVXVNNI_OPS(QXK_DECLARE_AVXVNNI)
+QXK_AVX512VNNI_OPS(QXK_DECLARE_AVX512VNNI)
+/* The avxvnni files in the AVX-512 encoding, built by tests/kernels only. */
+QXK_AVXVNNI_OPS(QXK_DECLARE_EVEX256)
 #undef QXK_DECLARE_REF
 #undef QXK_DECLARE_AVX2
+#undef QXK_DECLARE_AVXVNNI
+#undef QXK_DECLARE_AVX512VNNI
+#undef QXK_DECLARE_EVEX256
+
+/* Sums too long for int32, on any rung: the portable epilogue on sums over (a + a_shift) w of row m,
+ * outputs n0..n0+n-1. */
+void qxk_finish_long(const struct qxk_w8 *w, const struct qxk_epilogue *e, const int64_t *sum,
+                     int32_t a_shift, int64_t m, void *y, int64_t n0, int64_t n);
 
 #endif

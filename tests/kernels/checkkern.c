@@ -1,6 +1,6 @@
 /* Compares every kernel of a rung with the portable one: fills x lengths x alignments, inputs and
  * outputs against unmapped pages, crashes caught and named. See --help. */
-#include "checkkern.h"
+#include "shapes.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -19,6 +19,8 @@ const char *const fill_names[FILL_COUNT] = {"zero", "tiny",    "extreme", "alter
 
 struct options {
     enum qx_isa isa;
+    const char *isa_name;
+    const struct qxk_table *rung;
     const char *op; /* NULL = all */
     uint64_t seed;
     bool is_bench, is_list;
@@ -33,6 +35,15 @@ static void on_crash(int sig)
     siglongjmp(crash_point, 1);
 }
 
+bool run_guarded(bool (*fn)(void *arg, char why[200]), void *arg, char why[200])
+{
+    if (sigsetjmp(crash_point, 1) == 0) {
+        return fn(arg, why);
+    }
+    snprintf(why, 200, "crashed: %s", strsignal(crash_signal));
+    return false;
+}
+
 void guard_new(struct guard *g, size_t bytes)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -44,6 +55,12 @@ void guard_new(struct guard *g, size_t bytes)
         exit(1);
     }
     g->start = p + page;
+}
+
+void guard_free(struct guard *g)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    munmap(g->start - page, g->bytes + 2 * page);
 }
 
 void *guard_place(const struct guard *g, size_t n, size_t offset, bool at_end)
@@ -179,7 +196,7 @@ static bool check_case(const struct op_row *row, const struct options *o, struct
     struct kcall call = {x, y, out, b->out_ref, n, rng};
     bool ok = false;
     if (sigsetjmp(crash_point, 1) == 0) {
-        ok = row->check(qxk_get_isa(QX_ISA_REF), qxk_get_isa(o->isa), &call, why);
+        ok = row->check(qxk_get_isa(QX_ISA_REF), o->rung, &call, why);
         if (ok && row->out_bytes > 0 && !canary_intact(&b->out, out, n * row->out_bytes)) {
             ok = false;
             snprintf(why, sizeof why, "wrote outside the output");
@@ -189,7 +206,7 @@ static bool check_case(const struct op_row *row, const struct options *o, struct
     }
     if (!ok) {
         printf("FAIL %s/%s fill %s n %zu offset %zu%s seed %llu: %s\n", qxk_op_name(row->op),
-               qx_isa_name(o->isa), fill_names[fill], n, offset, at_end ? " at end" : "",
+               o->isa_name, fill_names[fill], n, offset, at_end ? " at end" : "",
                (unsigned long long)o->seed, why);
     }
     return ok;
@@ -211,8 +228,30 @@ static bool check_op(const struct op_row *row, const struct options *o, struct b
             n_bad += !check_case(row, o, b, (enum fill)fill, primes[i], &rng);
         }
     }
-    printf("%-14s %-10s %s\n", qxk_op_name(row->op), qx_isa_name(o->isa), n_bad ? "FAIL" : "ok");
+    printf("%-14s %-10s %s\n", qxk_op_name(row->op), o->isa_name, n_bad ? "FAIL" : "ok");
     return n_bad == 0;
+}
+
+static bool check_shapes(const struct op_row *row, const struct options *o)
+{
+    struct shape_test t = {.ref = qxk_get_isa(QX_ISA_REF),
+                           .rung = o->rung,
+                           .op = qxk_op_name(row->op),
+                           .isa = o->isa_name,
+                           .seed = o->seed};
+    qx_rng_init(&t.rng, o->seed);
+    guard_new(&t.a, SHAPE_BYTES);
+    guard_new(&t.y, SHAPE_BYTES);
+    t.y_ref = malloc(SHAPE_BYTES);
+    if (t.y_ref) {
+        row->shapes(&t);
+    }
+    bool ok = t.y_ref && t.n_bad == 0;
+    printf("%-14s %-10s %s\n", t.op, t.isa, ok ? "ok" : "FAIL");
+    free(t.y_ref);
+    guard_free(&t.a);
+    guard_free(&t.y);
+    return ok;
 }
 
 /* ---- benchmark ---- */
@@ -270,7 +309,7 @@ static void bench_op(const struct op_row *row, const struct options *o, struct b
     struct kcall c = {b->x.start, b->y.start, b->out.start, b->out_ref, BENCH_N, NULL};
     fill_input(&rng, row->kind == 'b' ? FILL_BITS : FILL_NORMAL, row->kind, b->x.start, BENCH_N);
     fill_input(&rng, FILL_NORMAL, row->kind, b->y.start, BENCH_N);
-    const struct qxk_table *rung = qxk_get_isa(o->isa);
+    const struct qxk_table *rung = o->rung;
     double read = measure(row, NULL, &c, BENCH_N * elem);
     double ref = measure(row, qxk_get_isa(QX_ISA_REF), &c, 0);
     double fast = measure(row, rung, &c, 0);
@@ -283,7 +322,8 @@ static void bench_op(const struct op_row *row, const struct options *o, struct b
 
 static int usage(int code)
 {
-    printf("usage: checkkern [--isa ref|avx2|avxvnni|avx512vnni] [--op NAME] [--seed N] [--bench] "
+    printf("usage: checkkern [--isa ref|avx2|avxvnni|avx512vnni|evex256] [--op NAME] [--seed N] "
+           "[--bench] "
            "[--list]\nexit 0: all agree, 1: a difference, 77: this CPU or build lacks the rung\n");
     return code;
 }
@@ -292,9 +332,17 @@ static int usage(int code)
 static int parse(int argc, char **argv, struct options *o)
 {
     o->isa = qx_cpu_get()->best;
+    o->isa_name = qx_isa_name(o->isa);
     for (int i = 1; i < argc; i++) {
         bool has_value = i + 1 < argc;
-        if (strcmp(argv[i], "--isa") == 0 && has_value) {
+        if (strcmp(argv[i], "--isa") == 0 && has_value && strcmp(argv[i + 1], "evex256") == 0) {
+            o->isa_name = argv[++i];
+            o->rung = qx_cpu_get()->avx512vnni ? evex256_table() : NULL;
+            if (!o->rung) {
+                printf("rung evex256 cannot run here\n");
+                return SKIPPED + 1;
+            }
+        } else if (strcmp(argv[i], "--isa") == 0 && has_value) {
             struct qx_error err;
             enum qx_status st = qx_cpu_limit(argv[++i], &err);
             if (st != QX_OK) {
@@ -302,6 +350,7 @@ static int parse(int argc, char **argv, struct options *o)
                 return (st == QX_EUNSUPPORTED ? SKIPPED : 1) + 1;
             }
             o->isa = qx_cpu_get()->isa;
+            o->isa_name = qx_isa_name(o->isa);
         } else if (strcmp(argv[i], "--op") == 0 && has_value) {
             o->op = argv[++i];
         } else if (strcmp(argv[i], "--seed") == 0 && has_value) {
@@ -314,6 +363,7 @@ static int parse(int argc, char **argv, struct options *o)
             return usage(strcmp(argv[i], "--help") == 0 ? 0 : 1) + 1;
         }
     }
+    o->rung = o->rung ? o->rung : qxk_get_isa(o->isa);
     return 0;
 }
 
@@ -332,9 +382,13 @@ static bool run(const struct options *o)
             continue;
         }
         if (o->is_list) {
-            printf("%-14s %s\n", qxk_op_name(row->op), qx_isa_name(qxk_get_isa(o->isa)->isa[i]));
+            printf("%-14s %s\n", qxk_op_name(row->op), qx_isa_name(o->rung->isa[i]));
         } else if (o->is_bench) {
-            bench_op(row, o, &b);
+            if (row->bench) {
+                bench_op(row, o, &b);
+            }
+        } else if (row->shapes) {
+            ok = check_shapes(row, o) && ok;
         } else {
             ok = check_op(row, o, &b) && ok;
         }
@@ -355,7 +409,7 @@ int main(int argc, char **argv)
     sigaction(SIGBUS, &act, NULL);
     sigaction(SIGILL, &act, NULL);
     if (!o.is_list) {
-        printf("seed %llu, rung %s\n", (unsigned long long)o.seed, qx_isa_name(o.isa));
+        printf("seed %llu, rung %s\n", (unsigned long long)o.seed, o.isa_name);
     }
     return run(&o) ? 0 : 1;
 }

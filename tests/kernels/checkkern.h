@@ -16,6 +16,7 @@ struct guard {
 };
 
 void guard_new(struct guard *g, size_t bytes);
+void guard_free(struct guard *g);
 /* A place for n bytes: against the front page plus `offset`, or so that it ends at the back page. */
 void *guard_place(const struct guard *g, size_t n, size_t offset, bool at_end);
 
@@ -44,6 +45,8 @@ struct kcall {
     struct qx_rng *rng;
 };
 
+struct shape_test;
+
 struct op_row {
     enum qxk_op op;
     char kind;        /* of the input, as fill_input */
@@ -54,7 +57,14 @@ struct op_row {
     bool (*check)(const struct qxk_table *ref, const struct qxk_table *rung, const struct kcall *c,
                   char why[200]);
     void (*bench)(const struct qxk_table *t, const struct kcall *c);
+    /* Operations with shapes: all cases in one go, instead of the members above (shapes.h). */
+    void (*shapes)(struct shape_test *t);
 };
+
+/* fn(arg, why) with crashes caught: false, and why says so. */
+bool run_guarded(bool (*fn)(void *arg, char why[200]), void *arg, char why[200]);
+/* The avxvnni files built in the AVX-512 encoding, over the AVX2 table; NULL when the build lacks it. */
+const struct qxk_table *evex256_table(void);
 
 extern const struct op_row op_rows[QXK_OP_COUNT];
 

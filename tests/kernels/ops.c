@@ -1,6 +1,6 @@
 /* How each operation is called and compared. All comparisons are bit-exact but for the sign of a zero
  * minimum or maximum. */
-#include "checkkern.h"
+#include "shapes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -318,15 +318,26 @@ static void bench_error_affine(const struct qxk_table *t, const struct kcall *c)
     t->error_affine(c->x, c->n, &bench_affine, &e);
 }
 
+#define SHAPES(name) [QXK_OP_##name] = {.op = QXK_OP_##name, .shapes = check_##name}
 #define ROW(op, kind, aligned, slow, out) \
     [QXK_OP_##op] = {QXK_OP_##op, kind, aligned, slow, out, check_##op, bench_##op}
 const struct op_row op_rows[QXK_OP_COUNT] = {
-    ROW(stats_f32, 'f', false, false, 0),     ROW(stats_f16, 'h', false, false, 0),
-    ROW(stats_bf16, 'h', false, false, 0),    ROW(hist_f32, 'f', false, true, 0),
-    ROW(hist_u16, 'h', false, true, 0),       ROW(hist_weighted, 'f', false, true, 0),
-    ROW(f16_to_f32, 'h', false, false, 4),    ROW(bf16_to_f32, 'h', false, false, 4),
-    ROW(f8e4m3_to_f32, 'b', false, false, 4), ROW(f8e5m2_to_f32, 'b', false, false, 4),
-    ROW(f32_to_f16, 'f', true, false, 2),     ROW(f32_to_bf16, 'f', true, false, 2),
-    ROW(fakequant, 'f', true, false, 4),      ROW(quantize, 'f', true, false, 1),
-    ROW(error_f32, 'f', true, false, 0),      ROW(error_affine, 'f', true, false, 0),
+    ROW(stats_f32, 'f', false, false, 0),
+    ROW(stats_f16, 'h', false, false, 0),
+    ROW(stats_bf16, 'h', false, false, 0),
+    ROW(hist_f32, 'f', false, true, 0),
+    ROW(hist_u16, 'h', false, true, 0),
+    ROW(hist_weighted, 'f', false, true, 0),
+    ROW(f16_to_f32, 'h', false, false, 4),
+    ROW(bf16_to_f32, 'h', false, false, 4),
+    ROW(f8e4m3_to_f32, 'b', false, false, 4),
+    ROW(f8e5m2_to_f32, 'b', false, false, 4),
+    ROW(f32_to_f16, 'f', true, false, 2),
+    ROW(f32_to_bf16, 'f', true, false, 2),
+    ROW(fakequant, 'f', true, false, 4),
+    ROW(quantize, 'f', true, false, 1),
+    ROW(error_f32, 'f', true, false, 0),
+    ROW(error_affine, 'f', true, false, 0),
+    SHAPES(gemm_u8s8),
+    SHAPES(gemm_s8s8),
 };

@@ -1,0 +1,85 @@
+/* Integer matrix products: packed weights, what happens to the sums on their way out, and the drivers
+ * that cut a product into tiles for the pool. README.md draws the packed formats.
+ *
+ * Notation: y[m][n] = sum over k of a[m][k] * w[n][k]; m token or pixel, n output, k input. */
+#ifndef QXK_GEMM_H
+#define QXK_GEMM_H
+
+#include "qx/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct qx_pool;
+
+/* ---- 8-bit weights ---- */
+
+#define QXK_PANEL   64 /* outputs per panel */
+#define QXK_K_ALIGN 4  /* inputs per step; rows of activations are read up to a multiple of it */
+/* int32 holds 2^31 / (255 * 255) = 33,025 products of codes with their zero points taken off: a longer
+ * sum is cut here and the parts are added as int64. */
+#define QXK_K_SPLIT 32768
+#define QXK_K_MAX   ((int64_t)1 << 23) /* column sums stay in int32 */
+
+/* Weights of 2 to 8 bits as int8, in panels of 64 outputs (README.md). Owns its memory. */
+struct qxk_w8 {
+    int64_t n, k;
+    int64_t n_panels, k_steps; /* k rounded up to steps of 4; padding is zero */
+    int8_t *data;              /* [n_panels][k_steps][64][4] */
+    int32_t *col_sum;          /* [n_panels * 64]: sum over k of w */
+    bool has_min;              /* -128 occurs: AVX2 takes its slow exact path */
+    void *memory;
+};
+
+/* Pack codes[n][k] (row-major). n >= 1, 1 <= k <= QXK_K_MAX. QX_ERANGE, QX_ENOMEM. O(n k). */
+enum qx_status qxk_w8_pack(struct qxk_w8 *w, const int8_t *codes, int64_t n, int64_t k,
+                           struct qx_error *err);
+void qxk_w8_release(struct qxk_w8 *w); /* zeroed struct allowed */
+
+/* ---- what happens to a sum ---- */
+
+enum qxk_act { QXK_ACT_NONE, QXK_ACT_RELU, QXK_ACT_GELU, QXK_ACT_GELU_TANH, QXK_ACT_CLIP };
+enum qxk_out { QXK_OUT_S32, QXK_OUT_F32, QXK_OUT_U8, QXK_OUT_S8 };
+
+/* acc = sum (a - a_zero)(w - w_zero), exact, then for all but S32
+ *   v = (float)acc * (a_scale * w_scale) + bias;  v = act(v);
+ *   F32: y = v;  U8, S8: y = clamp(rint(v * y_inv_scale) + y_zero, y_min, y_max), ties to even.
+ * Arrays with step 0 hold one value for all, with step 1 one per row (a_) or output (w_). Zeros NULL
+ * mean 0. Every rung gives the same bits. NaN cannot arise from finite scales and biases; a NaN v
+ * (scales infinite) becomes y_min. */
+struct qxk_epilogue {
+    enum qxk_out out;
+    enum qxk_act act;
+    const float *a_scale, *w_scale, *bias; /* bias [n] or NULL */
+    const int32_t *a_zero, *w_zero;
+    const int32_t *a_sum; /* [m] sum over k of a, needed when w_zero is given */
+    int a_scale_step, w_scale_step, a_zero_step, w_zero_step;
+    float act_lo, act_hi; /* for CLIP */
+    float y_inv_scale, y_zero, y_min, y_max;
+};
+
+/* ---- 8-bit products ---- */
+
+/* One product. a: [m][lda] bytes, u8 or s8; each row is readable up to k rounded up to 4, whatever is
+ * there. y: [m][ldy] of int32, float or bytes. Nothing overlaps. */
+struct qxk_gemm8 {
+    const struct qxk_w8 *w;
+    const void *a;
+    void *y;
+    int64_t m, lda, ldy;
+    struct qxk_epilogue ep;
+};
+
+/* Rows m0..m0+m-1 of panels p0..p0+n_panels-1. Any cut gives the same result. Rows 1 to 8 are read in
+ * one or two passes over a panel, which then are as fast as the memory. */
+typedef void qxk_gemm8_fn(const struct qxk_gemm8 *g, int64_t m0, int64_t m, int64_t p0,
+                          int64_t n_panels);
+
+/* The whole product on the pool (NULL: this thread). is_signed: a is s8. QX_ERANGE: S32 asked for
+ * with k > QXK_K_SPLIT, where the sums may not fit. Integer results do not depend on the number of
+ * threads, nor do the others. */
+enum qx_status qxk_gemm8(struct qx_pool *pool, const struct qxk_gemm8 *g, bool is_signed,
+                         struct qx_error *err);
+
+#endif

@@ -1,0 +1,99 @@
+/* Blocks of 8-bit products by vpdpbusd. The including file defines first:
+ *   ROWS     rows of activations per block
+ *   COLS     outputs per pass over a panel, a divisor of 64
+ *   UNROLL   steps of k held in separate sums when a block has a single row (hides latency)
+ *   dot_step(sum, u8 of a repeated, s8 of w): adds four products per lane, wrapping
+ * Activations reach the product as u8: s8 ones have 128 added by flipping the sign bit, which the
+ * epilogue takes off again through the column sums. */
+#ifndef QXK_TMPL_VNNI8_H
+#define QXK_TMPL_VNNI8_H
+
+#include "kernels/gemm.h"
+#include "kernels/tmpl/vec.h"
+
+#define A_SHIFT_U8 0
+#define A_SHIFT_S8 128
+#define VECS       (COLS / VL) /* vectors per pass */
+
+/* acc[i][0..63] = sums of rows i < n_rows; a points at the first row. n_rows is a constant after
+ * inlining: the sums must stay in registers. */
+INLINE void block8(const int n_rows, const bool is_signed, const uint8_t *a, int64_t lda,
+                   const int8_t *panel, int64_t k_steps, int32_t (*acc)[QXK_PANEL])
+{
+    const vi flip = vi_set1((int32_t)0x80808080);
+    const int copies = n_rows == 1 ? UNROLL : 1;
+    for (int c = 0; c < QXK_PANEL; c += COLS) {
+        vi s[ROWS > UNROLL ? ROWS : UNROLL][VECS];
+        const int8_t *w = panel + 4 * c;
+        int64_t k = 0;
+#pragma GCC unroll 8
+        for (int i = 0; i < n_rows * copies; i++) {
+#pragma GCC unroll 8
+            for (int j = 0; j < VECS; j++) {
+                s[i][j] = vi_set1(0);
+            }
+        }
+        for (; k + copies <= k_steps; k += copies) {
+#pragma GCC unroll 8
+            for (int u = 0; u < copies; u++) {
+                vi b[VECS];
+#pragma GCC unroll 8
+                for (int j = 0; j < VECS; j++) {
+                    b[j] = vi_load(w + 4 * VL * j);
+                }
+#pragma GCC unroll 8
+                for (int i = 0; i < n_rows; i++) {
+                    vi x = vi_set1(load32(a + i * lda + 4 * (k + u)));
+                    x = is_signed ? vi_xor(x, flip) : x;
+#pragma GCC unroll 8
+                    for (int j = 0; j < VECS; j++) {
+                        dot_step(s[i * copies + u][j], x, b[j]);
+                    }
+                }
+                w += 4 * QXK_PANEL;
+            }
+        }
+        for (; k < k_steps; k++, w += 4 * QXK_PANEL) { /* single rows only */
+            vi x = vi_set1(load32(a + 4 * k));
+            x = is_signed ? vi_xor(x, flip) : x;
+            for (int j = 0; j < VECS; j++) {
+                vi b = vi_load(w + 4 * VL * j);
+                dot_step(s[0][j], x, b);
+            }
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < n_rows; i++) {
+#pragma GCC unroll 8
+            for (int j = 0; j < VECS; j++) {
+                vi t = s[i * copies][j];
+                for (int u = 1; u < copies; u++) {
+                    t = vi_add(t, s[i * copies + u][j]);
+                }
+                vi_store(acc[i] + c + VL * j, t);
+            }
+        }
+    }
+}
+
+#define BLOCK8(n)                                          \
+    case n:                                                \
+        block8(n, is_signed, a, lda, panel, k_steps, acc); \
+        break;
+
+INLINE void block8_any(int n_rows, bool is_signed, const uint8_t *a, int64_t lda,
+                       const struct qxk_w8 *w, const int8_t *panel, int64_t k_steps,
+                       int32_t (*acc)[QXK_PANEL])
+{
+    (void)w;
+    switch (n_rows) {
+        BLOCK8(1)
+        BLOCK8(2)
+        BLOCK8(3)
+        BLOCK8(4)
+#if ROWS > 4
+        BLOCK8(5)
+        BLOCK8(6)
+#endif
+    }
+}
+#endif
