@@ -82,4 +82,44 @@ typedef void qxk_gemm8_fn(const struct qxk_gemm8 *g, int64_t m0, int64_t m, int6
 enum qx_status qxk_gemm8(struct qx_pool *pool, const struct qxk_gemm8 *g, bool is_signed,
                          struct qx_error *err);
 
+/* ---- 4-bit weights in groups, 8-bit activations (W4A8) ---- */
+
+/* Codes of 4 bits with one scale per output and group of inputs, in panels (README.md). Owns its
+ * memory. */
+struct qxk_w4 {
+    int64_t n, k;
+    int64_t n_panels, n_groups;
+    int group;           /* 32, 64 or 128 inputs; the last group is padded with zeros */
+    bool is_f16;         /* scales: float16, else float32 */
+    int64_t group_bytes; /* of a panel: 32 * group of codes, then 64 scales */
+    uint8_t *data;       /* [n_panels][n_groups][group_bytes] */
+    void *memory;
+};
+
+/* Pack codes[n][k] of -8..7 and scales[n][n_groups] (float32; for is_f16 float16 values, or they are
+ * rounded). QX_ERANGE (shape, group, a code), QX_ENOMEM. O(n k). */
+enum qx_status qxk_w4_pack(struct qxk_w4 *w, const int8_t *codes, const float *scales, int64_t n,
+                           int64_t k, int group, bool is_f16, struct qx_error *err);
+void qxk_w4_release(struct qxk_w4 *w);
+
+/* y = act(a_scale * sum over groups of scale * (float)(sum over the group of a w) + bias), the inner
+ * sums exact, the outer one by fma in order of the groups: the same bits on every rung. a: [m][lda]
+ * s8, rows readable up to n_groups * group bytes, whatever is past k. group_sum: [m][n_groups] of -8
+ * times the sum of a over the group (qxk_quant_row makes both). Of the epilogue w_scale, the zeros
+ * and S32 do not apply. */
+struct qxk_gemm4 {
+    const struct qxk_w4 *w;
+    const int8_t *a;
+    const int32_t *group_sum;
+    void *y;
+    int64_t m, lda, ldy;
+    struct qxk_epilogue ep;
+};
+
+typedef void qxk_gemm4_fn(const struct qxk_gemm4 *g, int64_t m0, int64_t m, int64_t p0,
+                          int64_t n_panels);
+
+/* The whole product on the pool (NULL: this thread). */
+void qxk_gemm4(struct qx_pool *pool, const struct qxk_gemm4 *g);
+
 #endif

@@ -8,6 +8,7 @@
 #define QXK_KERNELS_H
 
 #include "kernels/gemm.h"
+#include "kernels/rows.h"
 #include "qx/cpu.h"
 
 #include <stddef.h>
@@ -168,7 +169,10 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(error_f32, qxk_error_f32_fn)         \
     X(error_affine, qxk_error_affine_fn)   \
     X(gemm_u8s8, qxk_gemm8_fn)             \
-    X(gemm_s8s8, qxk_gemm8_fn)
+    X(gemm_s8s8, qxk_gemm8_fn)             \
+    X(gemm_s8s4, qxk_gemm4_fn)             \
+    X(quant_row, qxk_quant_row_fn)         \
+    X(quant_row_asym, qxk_quant_row_asym_fn)
 
 enum qxk_op {
 #define QXK_OP_ENUM(name, type) QXK_OP_##name,

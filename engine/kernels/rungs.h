@@ -22,15 +22,22 @@
     X(error_f32, qxk_error_f32_fn)         \
     X(error_affine, qxk_error_affine_fn)   \
     X(gemm_u8s8, qxk_gemm8_fn)             \
-    X(gemm_s8s8, qxk_gemm8_fn)
+    X(gemm_s8s8, qxk_gemm8_fn)             \
+    X(gemm_s8s4, qxk_gemm4_fn)             \
+    X(quant_row, qxk_quant_row_fn)         \
+    X(quant_row_asym, qxk_quant_row_asym_fn)
 
 #define QXK_AVXVNNI_OPS(X)     \
     X(gemm_u8s8, qxk_gemm8_fn) \
-    X(gemm_s8s8, qxk_gemm8_fn)
+    X(gemm_s8s8, qxk_gemm8_fn) \
+    X(gemm_s8s4, qxk_gemm4_fn)
 
-#define QXK_AVX512VNNI_OPS(X)  \
-    X(gemm_u8s8, qxk_gemm8_fn) \
-    X(gemm_s8s8, qxk_gemm8_fn)
+#define QXK_AVX512VNNI_OPS(X)      \
+    X(gemm_u8s8, qxk_gemm8_fn)     \
+    X(gemm_s8s8, qxk_gemm8_fn)     \
+    X(gemm_s8s4, qxk_gemm4_fn)     \
+    X(quant_row, qxk_quant_row_fn) \
+    X(quant_row_asym, qxk_quant_row_asym_fn)
 
 #define QXK_DECLARE_REF(name, type)        type qxk_##name##_ref;
 #define QXK_DECLARE_AVX2(name, type)       type qxk_##name##_avx2;
@@ -53,5 +60,8 @@ QXK_AVXVNNI_OPS(QXK_DECLARE_EVEX256)
  * outputs n0..n0+n-1. */
 void qxk_finish_long(const struct qxk_w8 *w, const struct qxk_epilogue *e, const int64_t *sum,
                      int32_t a_shift, int64_t m, void *y, int64_t n0, int64_t n);
+
+/* size / top, or 1 when that is not positive. */
+float qxk_row_scale(float size, float top);
 
 #endif

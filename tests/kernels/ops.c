@@ -340,4 +340,7 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     ROW(error_affine, 'f', true, false, 0),
     SHAPES(gemm_u8s8),
     SHAPES(gemm_s8s8),
+    SHAPES(gemm_s8s4),
+    SHAPES(quant_row),
+    SHAPES(quant_row_asym),
 };

@@ -42,5 +42,8 @@ bool run_case(struct shape_test *t, void (*call)(void *), void *arg, const void 
 
 void check_gemm_u8s8(struct shape_test *t);
 void check_gemm_s8s8(struct shape_test *t);
+void check_gemm_s8s4(struct shape_test *t);
+void check_quant_row(struct shape_test *t);
+void check_quant_row_asym(struct shape_test *t);
 
 #endif

@@ -2,8 +2,7 @@
 #define QXK_SUFFIX   avx512vnni
 #define QXK_VEC_BITS 512
 #define ROWS         6
-#define COLS         64
-#define UNROLL       2
+#define COLS(n_rows) 64
 
 #include "kernels/tmpl/vec.h"
 

@@ -3,9 +3,8 @@
 #ifndef QXK_SUFFIX
 #define QXK_SUFFIX avxvnni
 #endif
-#define ROWS   6
-#define COLS   16
-#define UNROLL 4
+#define ROWS         6
+#define COLS(n_rows) ((n_rows) == 1 ? 64 : (n_rows) == 2 ? 32 : 16)
 
 #include "kernels/tmpl/vec.h"
 

@@ -58,19 +58,27 @@ INLINE void vi_store(void *p, vi v)
 /* The first n lanes, 1 <= n; the others are 0 and touch no memory. */
 INLINE vf vf_load_n(const float *p, int64_t n)
 {
-    return _mm512_maskz_loadu_ps(first(n), p);
+    return n >= VL ? vf_load(p) : _mm512_maskz_loadu_ps(first(n), p);
 }
 INLINE vi vi_load_n(const int32_t *p, int64_t n)
 {
-    return _mm512_maskz_loadu_epi32(first(n), p);
+    return n >= VL ? vi_load(p) : _mm512_maskz_loadu_epi32(first(n), p);
 }
 INLINE void vf_store_n(float *p, vf v, int64_t n)
 {
-    _mm512_mask_storeu_ps(p, first(n), v);
+    if (n >= VL) {
+        vf_store(p, v);
+    } else {
+        _mm512_mask_storeu_ps(p, first(n), v);
+    }
 }
 INLINE void vi_store_n(int32_t *p, vi v, int64_t n)
 {
-    _mm512_mask_storeu_epi32(p, first(n), v);
+    if (n >= VL) {
+        vi_store(p, v);
+    } else {
+        _mm512_mask_storeu_epi32(p, first(n), v);
+    }
 }
 INLINE vf vf_add(vf a, vf b)
 {
@@ -160,6 +168,10 @@ INLINE vi vi_shl23(vi a)
 {
     return _mm512_slli_epi32(a, 23);
 }
+INLINE vi vi_shr4(vi a) /* bits cross bytes, not 16-bit words */
+{
+    return _mm512_srli_epi16(a, 4);
+}
 INLINE uint32_t vi_largest_u32(vi a)
 {
     return _mm512_reduce_max_epu32(a);
@@ -167,7 +179,12 @@ INLINE uint32_t vi_largest_u32(vi a)
 /* Lanes hold -128..255: the low byte of each of the first n. */
 INLINE void store_bytes(void *p, vi v, int64_t n)
 {
-    _mm512_mask_cvtepi32_storeu_epi8(p, first(n), v);
+    __m128i b = _mm512_cvtepi32_epi8(v);
+    if (n >= VL) {
+        _mm_storeu_si128((__m128i *)p, b);
+    } else {
+        _mm_mask_storeu_epi8(p, first(n), b);
+    }
 }
 INLINE vf vf_load_f16(const void *p)
 {
@@ -209,19 +226,27 @@ INLINE void vi_store(void *p, vi v)
 }
 INLINE vf vf_load_n(const float *p, int64_t n)
 {
-    return _mm256_maskload_ps(p, first(n));
+    return n >= VL ? vf_load(p) : _mm256_maskload_ps(p, first(n));
 }
 INLINE vi vi_load_n(const int32_t *p, int64_t n)
 {
-    return _mm256_maskload_epi32(p, first(n));
+    return n >= VL ? vi_load(p) : _mm256_maskload_epi32(p, first(n));
 }
 INLINE void vf_store_n(float *p, vf v, int64_t n)
 {
-    _mm256_maskstore_ps(p, first(n), v);
+    if (n >= VL) {
+        vf_store(p, v);
+    } else {
+        _mm256_maskstore_ps(p, first(n), v);
+    }
 }
 INLINE void vi_store_n(int32_t *p, vi v, int64_t n)
 {
-    _mm256_maskstore_epi32(p, first(n), v);
+    if (n >= VL) {
+        vi_store(p, v);
+    } else {
+        _mm256_maskstore_epi32(p, first(n), v);
+    }
 }
 INLINE vf vf_add(vf a, vf b)
 {
@@ -310,6 +335,10 @@ INLINE vi vi_max_u32(vi a, vi b)
 INLINE vi vi_shl23(vi a)
 {
     return _mm256_slli_epi32(a, 23);
+}
+INLINE vi vi_shr4(vi a)
+{
+    return _mm256_srli_epi16(a, 4);
 }
 INLINE uint32_t vi_largest_u32(vi a)
 {

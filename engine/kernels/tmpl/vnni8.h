@@ -1,7 +1,7 @@
 /* Blocks of 8-bit products by vpdpbusd. The including file defines first:
- *   ROWS     rows of activations per block
- *   COLS     outputs per pass over a panel, a divisor of 64
- *   UNROLL   steps of k held in separate sums when a block has a single row (hides latency)
+ *   ROWS             rows of activations per block
+ *   COLS(n_rows)     outputs per pass over a panel, a divisor of 64; one row takes all 64 at once, so
+ *                    that the weights stream
  *   dot_step(sum, u8 of a repeated, s8 of w): adds four products per lane, wrapping
  * Activations reach the product as u8: s8 ones have 128 added by flipping the sign bit, which the
  * epilogue takes off again through the column sums. */
@@ -13,7 +13,6 @@
 
 #define A_SHIFT_U8 0
 #define A_SHIFT_S8 128
-#define VECS       (COLS / VL) /* vectors per pass */
 
 /* acc[i][0..63] = sums of rows i < n_rows; a points at the first row. n_rows is a constant after
  * inlining: the sums must stay in registers. */
@@ -21,55 +20,38 @@ INLINE void block8(const int n_rows, const bool is_signed, const uint8_t *a, int
                    const int8_t *panel, int64_t k_steps, int32_t (*acc)[QXK_PANEL])
 {
     const vi flip = vi_set1((int32_t)0x80808080);
-    const int copies = n_rows == 1 ? UNROLL : 1;
-    for (int c = 0; c < QXK_PANEL; c += COLS) {
-        vi s[ROWS > UNROLL ? ROWS : UNROLL][VECS];
+    const int n_vecs = COLS(n_rows) / VL;
+    for (int c = 0; c < QXK_PANEL; c += COLS(n_rows)) {
+        vi s[ROWS][QXK_PANEL / VL];
         const int8_t *w = panel + 4 * c;
-        int64_t k = 0;
 #pragma GCC unroll 8
-        for (int i = 0; i < n_rows * copies; i++) {
+        for (int i = 0; i < n_rows; i++) {
 #pragma GCC unroll 8
-            for (int j = 0; j < VECS; j++) {
+            for (int j = 0; j < n_vecs; j++) {
                 s[i][j] = vi_set1(0);
             }
         }
-        for (; k + copies <= k_steps; k += copies) {
+        for (int64_t k = 0; k < k_steps; k++, w += 4 * QXK_PANEL) {
+            vi b[QXK_PANEL / VL];
 #pragma GCC unroll 8
-            for (int u = 0; u < copies; u++) {
-                vi b[VECS];
-#pragma GCC unroll 8
-                for (int j = 0; j < VECS; j++) {
-                    b[j] = vi_load(w + 4 * VL * j);
-                }
-#pragma GCC unroll 8
-                for (int i = 0; i < n_rows; i++) {
-                    vi x = vi_set1(load32(a + i * lda + 4 * (k + u)));
-                    x = is_signed ? vi_xor(x, flip) : x;
-#pragma GCC unroll 8
-                    for (int j = 0; j < VECS; j++) {
-                        dot_step(s[i * copies + u][j], x, b[j]);
-                    }
-                }
-                w += 4 * QXK_PANEL;
+            for (int j = 0; j < n_vecs; j++) {
+                b[j] = vi_load(w + 4 * VL * j);
             }
-        }
-        for (; k < k_steps; k++, w += 4 * QXK_PANEL) { /* single rows only */
-            vi x = vi_set1(load32(a + 4 * k));
-            x = is_signed ? vi_xor(x, flip) : x;
-            for (int j = 0; j < VECS; j++) {
-                vi b = vi_load(w + 4 * VL * j);
-                dot_step(s[0][j], x, b);
+#pragma GCC unroll 8
+            for (int i = 0; i < n_rows; i++) {
+                vi x = vi_set1(load32(a + i * lda + 4 * k));
+                x = is_signed ? vi_xor(x, flip) : x;
+#pragma GCC unroll 8
+                for (int j = 0; j < n_vecs; j++) {
+                    dot_step(s[i][j], x, b[j]);
+                }
             }
         }
 #pragma GCC unroll 8
         for (int i = 0; i < n_rows; i++) {
 #pragma GCC unroll 8
-            for (int j = 0; j < VECS; j++) {
-                vi t = s[i * copies][j];
-                for (int u = 1; u < copies; u++) {
-                    t = vi_add(t, s[i * copies + u][j]);
-                }
-                vi_store(acc[i] + c + VL * j, t);
+            for (int j = 0; j < n_vecs; j++) {
+                vi_store(acc[i] + c + VL * j, s[i][j]);
             }
         }
     }

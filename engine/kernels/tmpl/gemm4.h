@@ -1,0 +1,162 @@
+/* Blocks of W4A8 products. The including file defines first:
+ *   ROWS4           rows of activations per block
+ *   VECS4(n_rows)   vectors of outputs per pass, dividing 64 / VL
+ *   dot4(sum, w, a) adds products of codes 0..15 and signed activations to the sums
+ *   SUMS_16         1 when these sums are pairs of 16 bits: dot4 then may run for 32 inputs
+ *                   (32,767 >= 8 * 2 * 15 * 128), and widen(sum) makes int32 of them */
+#ifndef QXK_TMPL_GEMM4_H
+#define QXK_TMPL_GEMM4_H
+
+#include "kernels/rungs.h"
+#include "kernels/tmpl/finish.h"
+
+enum { GROUP4 = 32, BLOCK4 = 8 * QXK_PANEL / 2 }; /* bytes of 8 inputs of a panel */
+
+/* Adds 32 inputs; w points at the first vector of outputs, a at the first input. */
+INLINE void dot_group(const int n_rows, const int n_vecs, const uint8_t *w, const int8_t *a,
+                      int64_t lda, vi (*sum)[VECS4(1)])
+{
+    const vi low = vi_set1(0x0F0F0F0F);
+#pragma GCC unroll 4
+    for (int b = 0; b < 4; b++) {
+        vi w0[VECS4(1)], w1[VECS4(1)];
+#pragma GCC unroll 4
+        for (int j = 0; j < n_vecs; j++) {
+            vi x = vi_load(w + b * BLOCK4 + 4 * VL * j);
+            w0[j] = vi_and(x, low);
+            w1[j] = vi_and(vi_shr4(x), low);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < n_rows; i++) {
+            vi a0 = vi_set1(load32(a + i * lda + 8 * b)),
+               a1 = vi_set1(load32(a + i * lda + 8 * b + 4));
+#pragma GCC unroll 4
+            for (int j = 0; j < n_vecs; j++) {
+                dot4(sum[i][j], w0[j], a0);
+            }
+#pragma GCC unroll 4
+            for (int j = 0; j < n_vecs; j++) {
+                dot4(sum[i][j], w1[j], a1);
+            }
+        }
+    }
+}
+
+INLINE vf load_scale(const uint8_t *scales, const bool is_f16, int at)
+{
+    return is_f16 ? vf_load_f16(scales + 2 * at)
+                  : vf_load((const float *)(const void *)scales + at);
+}
+
+/* f[i][c..] of one pass over all groups. */
+INLINE void pass4(const int n_rows, const int n_vecs, const bool is_f16, const struct qxk_w4 *w,
+                  const uint8_t *panel, int c, const int8_t *a, int64_t lda,
+                  const int32_t *group_sum, float (*out)[QXK_PANEL])
+{
+    vf f[ROWS4][VECS4(1)];
+#pragma GCC unroll 8
+    for (int i = 0; i < n_rows; i++) {
+#pragma GCC unroll 4
+        for (int j = 0; j < n_vecs; j++) {
+            f[i][j] = vf_set1(0.0f);
+        }
+    }
+    for (int64_t g = 0; g < w->n_groups; g++, panel += w->group_bytes, a += w->group) {
+        vi t[ROWS4][VECS4(1)];
+#pragma GCC unroll 8
+        for (int i = 0; i < n_rows; i++) {
+#pragma GCC unroll 4
+            for (int j = 0; j < n_vecs; j++) {
+                t[i][j] = vi_set1(group_sum[i * w->n_groups + g]);
+            }
+        }
+        for (int k = 0; k < w->group; k += GROUP4) {
+            const uint8_t *codes = panel + k / 8 * BLOCK4 + 4 * c;
+#if SUMS_16
+            vi s[ROWS4][VECS4(1)];
+#pragma GCC unroll 8
+            for (int i = 0; i < n_rows; i++) {
+#pragma GCC unroll 4
+                for (int j = 0; j < n_vecs; j++) {
+                    s[i][j] = vi_set1(0);
+                }
+            }
+            dot_group(n_rows, n_vecs, codes, a + k, lda, s);
+#pragma GCC unroll 8
+            for (int i = 0; i < n_rows; i++) {
+#pragma GCC unroll 4
+                for (int j = 0; j < n_vecs; j++) {
+                    t[i][j] = vi_add(t[i][j], widen(s[i][j]));
+                }
+            }
+#else
+            dot_group(n_rows, n_vecs, codes, a + k, lda, t);
+#endif
+        }
+#pragma GCC unroll 4
+        for (int j = 0; j < n_vecs; j++) {
+            vf scale = load_scale(panel + w->group * (QXK_PANEL / 2), is_f16, c + VL * j);
+#pragma GCC unroll 8
+            for (int i = 0; i < n_rows; i++) {
+                f[i][j] = vf_fma(vf_of(t[i][j]), scale, f[i][j]);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < n_rows; i++) {
+#pragma GCC unroll 4
+        for (int j = 0; j < n_vecs; j++) {
+            vf_store(out[i] + c + VL * j, f[i][j]);
+        }
+    }
+}
+
+#define BLOCK4_ROWS(rows)                                                                \
+    case rows:                                                                           \
+        for (int c = 0; c < QXK_PANEL; c += VECS4(rows) * VL) {                          \
+            pass4(rows, VECS4(rows), is_f16, g->w, panel, c, a, g->lda, group_sum, out); \
+        }                                                                                \
+        break;
+
+INLINE void block4(const struct qxk_gemm4 *g, const bool is_f16, int n_rows, int64_t m,
+                   const uint8_t *panel, float (*out)[QXK_PANEL])
+{
+    const int8_t *a = g->a + m * g->lda;
+    const int32_t *group_sum = g->group_sum + m * g->w->n_groups;
+    switch (n_rows) {
+        BLOCK4_ROWS(1)
+        BLOCK4_ROWS(2)
+        BLOCK4_ROWS(3)
+        BLOCK4_ROWS(4)
+#if ROWS4 > 4
+        BLOCK4_ROWS(5)
+        BLOCK4_ROWS(6)
+#endif
+    }
+}
+
+void QXK_FN(gemm_s8s4)(const struct qxk_gemm4 *g, int64_t m0, int64_t m, int64_t p0,
+                       int64_t n_panels)
+{
+    const struct qxk_w4 *w = g->w;
+    const int64_t n_blocks = (m + ROWS4 - 1) / ROWS4;
+    struct block_out o = {.e = &g->ep, .row_bytes = g->ldy * out_bytes(&g->ep)};
+    for (int64_t p = p0; p < p0 + n_panels; p++) {
+        const uint8_t *panel = w->data + p * w->n_groups * w->group_bytes;
+        o.n0 = p * QXK_PANEL;
+        int64_t n = w->n - o.n0 < QXK_PANEL ? w->n - o.n0 : QXK_PANEL;
+        for (int64_t b = 0; b < n_blocks; b++) {
+            float out[ROWS4][QXK_PANEL] __attribute__((aligned(64)));
+            o.m = m0 + b * m / n_blocks;
+            o.n_rows = (int)(m0 + (b + 1) * m / n_blocks - o.m);
+            o.y = (char *)g->y + o.m * o.row_bytes;
+            if (w->is_f16) {
+                block4(g, true, o.n_rows, o.m, panel, out);
+            } else {
+                block4(g, false, o.n_rows, o.m, panel, out);
+            }
+            finish_floats(&o, n, out);
+        }
+    }
+}
+#endif
