@@ -5,39 +5,47 @@
 
 #include "kernels/kernels.h"
 
-#define QXK_AVX2_OPS(X)                    \
-    X(stats_f32, qxk_stats_f32_fn)         \
-    X(stats_f16, qxk_stats_u16_fn)         \
-    X(stats_bf16, qxk_stats_u16_fn)        \
-    X(hist_f32, qxk_hist_f32_fn)           \
-    X(hist_weighted, qxk_hist_weighted_fn) \
-    X(f16_to_f32, qxk_to_f32_fn)           \
-    X(bf16_to_f32, qxk_to_f32_fn)          \
-    X(f8e4m3_to_f32, qxk_to_f32_fn)        \
-    X(f8e5m2_to_f32, qxk_to_f32_fn)        \
-    X(f32_to_f16, qxk_from_f32_fn)         \
-    X(f32_to_bf16, qxk_from_f32_fn)        \
-    X(fakequant, qxk_fakequant_fn)         \
-    X(quantize, qxk_quantize_fn)           \
-    X(error_f32, qxk_error_f32_fn)         \
-    X(error_affine, qxk_error_affine_fn)   \
-    X(gemm_u8s8, qxk_gemm8_fn)             \
-    X(gemm_s8s8, qxk_gemm8_fn)             \
-    X(gemm_s8s4, qxk_gemm4_fn)             \
-    X(quant_row, qxk_quant_row_fn)         \
-    X(quant_row_asym, qxk_quant_row_asym_fn)
+#define QXK_AVX2_OPS(X)                      \
+    X(stats_f32, qxk_stats_f32_fn)           \
+    X(stats_f16, qxk_stats_u16_fn)           \
+    X(stats_bf16, qxk_stats_u16_fn)          \
+    X(hist_f32, qxk_hist_f32_fn)             \
+    X(hist_weighted, qxk_hist_weighted_fn)   \
+    X(f16_to_f32, qxk_to_f32_fn)             \
+    X(bf16_to_f32, qxk_to_f32_fn)            \
+    X(f8e4m3_to_f32, qxk_to_f32_fn)          \
+    X(f8e5m2_to_f32, qxk_to_f32_fn)          \
+    X(f32_to_f16, qxk_from_f32_fn)           \
+    X(f32_to_bf16, qxk_from_f32_fn)          \
+    X(fakequant, qxk_fakequant_fn)           \
+    X(quantize, qxk_quantize_fn)             \
+    X(error_f32, qxk_error_f32_fn)           \
+    X(error_affine, qxk_error_affine_fn)     \
+    X(gemm_u8s8, qxk_gemm8_fn)               \
+    X(gemm_s8s8, qxk_gemm8_fn)               \
+    X(gemm_s8s4, qxk_gemm4_fn)               \
+    X(quant_row, qxk_quant_row_fn)           \
+    X(quant_row_asym, qxk_quant_row_asym_fn) \
+    X(layer_norm, qxk_layer_norm_fn)         \
+    X(softmax, qxk_softmax_fn)               \
+    X(gelu, qxk_gelu_fn)                     \
+    X(gelu_tanh, qxk_gelu_fn)
 
 #define QXK_AVXVNNI_OPS(X)     \
     X(gemm_u8s8, qxk_gemm8_fn) \
     X(gemm_s8s8, qxk_gemm8_fn) \
     X(gemm_s8s4, qxk_gemm4_fn)
 
-#define QXK_AVX512VNNI_OPS(X)      \
-    X(gemm_u8s8, qxk_gemm8_fn)     \
-    X(gemm_s8s8, qxk_gemm8_fn)     \
-    X(gemm_s8s4, qxk_gemm4_fn)     \
-    X(quant_row, qxk_quant_row_fn) \
-    X(quant_row_asym, qxk_quant_row_asym_fn)
+#define QXK_AVX512VNNI_OPS(X)                \
+    X(gemm_u8s8, qxk_gemm8_fn)               \
+    X(gemm_s8s8, qxk_gemm8_fn)               \
+    X(gemm_s8s4, qxk_gemm4_fn)               \
+    X(quant_row, qxk_quant_row_fn)           \
+    X(quant_row_asym, qxk_quant_row_asym_fn) \
+    X(layer_norm, qxk_layer_norm_fn)         \
+    X(softmax, qxk_softmax_fn)               \
+    X(gelu, qxk_gelu_fn)                     \
+    X(gelu_tanh, qxk_gelu_fn)
 
 #define QXK_DECLARE_REF(name, type)        type qxk_##name##_ref;
 #define QXK_DECLARE_AVX2(name, type)       type qxk_##name##_avx2;

@@ -343,4 +343,8 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     SHAPES(gemm_s8s4),
     SHAPES(quant_row),
     SHAPES(quant_row_asym),
+    SHAPES(layer_norm),
+    SHAPES(softmax),
+    SHAPES(gelu),
+    SHAPES(gelu_tanh),
 };

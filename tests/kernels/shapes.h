@@ -45,5 +45,9 @@ void check_gemm_s8s8(struct shape_test *t);
 void check_gemm_s8s4(struct shape_test *t);
 void check_quant_row(struct shape_test *t);
 void check_quant_row_asym(struct shape_test *t);
+void check_layer_norm(struct shape_test *t);
+void check_softmax(struct shape_test *t);
+void check_gelu(struct shape_test *t);
+void check_gelu_tanh(struct shape_test *t);
 
 #endif

@@ -2,3 +2,4 @@
 #define QXK_VEC_BITS 512
 
 #include "kernels/tmpl/quant_row.h"
+#include "kernels/tmpl/rows.h"

@@ -1,0 +1,198 @@
+/* Functions of the integer engine against the mathematics they stand for. */
+#include "base/rng.h"
+#include "kernels/gemm.h"
+#include "kernels/kernels.h"
+#include "kernels/ref/math.h"
+#include "kernels/tiles.h"
+#include "base/pool.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Every 911th float: 4.7 million values of both signs and all sizes. */
+static float next_float(uint32_t *bits)
+{
+    float x;
+    memcpy(&x, bits, 4);
+    *bits += 911;
+    return x;
+}
+
+static void functions_keep_their_bounds(void **state)
+{
+    (void)state;
+    double worst_exp = 0, worst_erf = 0, worst_gelu = 0, worst_tanh = 0;
+    uint32_t bits = 0;
+    for (int i = 0; i < 4714000; i++) {
+        float x = next_float(&bits);
+        if (!isfinite(x)) {
+            continue;
+        }
+        double v = (double)x, size = fmax(fabs(v), 1e-30);
+        if (v > -87 && v < 88.3) {
+            worst_exp = fmax(worst_exp, fabs((double)exp_ref(x) / exp(v) - 1));
+        }
+        worst_erf = fmax(worst_erf, fabs((double)erf_ref(x) - erf(v)));
+        double gelu = 0.5 * v * erfc(-v * 0.70710678118654752);
+        worst_gelu = fmax(worst_gelu, fabs((double)gelu_ref(x) - gelu) / size);
+        double u = 0.79788456080286536 * (v + 0.044715 * v * v * v);
+        double tanh_form = v > -1e5 ? v / (1 + exp(-2 * u)) : 0;
+        worst_tanh = fmax(worst_tanh, fabs((double)gelu_tanh_ref(x) - tanh_form) / size);
+    }
+    print_message("exp %.3g relative, erf %.3g, gelu %.3g |x|, gelu_tanh %.3g |x|\n", worst_exp,
+                  worst_erf, worst_gelu, worst_tanh);
+    assert_true(worst_exp < 1e-7);
+    assert_true(worst_erf < 3e-7);
+    assert_true(worst_gelu < 3e-7);
+    assert_true(worst_tanh < 2e-7);
+}
+
+static void special_values_pass_through(void **state)
+{
+    (void)state;
+    assert_true(isnan(exp_ref(NAN)) && isnan(erf_ref(NAN)) && isnan(gelu_ref(NAN)));
+    assert_true(isnan(gelu_tanh_ref(NAN)));
+    assert_true(isinf(gelu_ref(INFINITY)) && isinf(gelu_tanh_ref(INFINITY)));
+    assert_true(fabsf(gelu_ref(-INFINITY)) < 4e-7f && fabsf(gelu_tanh_ref(-INFINITY)) < 4e-7f);
+    assert_true(gelu_ref(0.0f) == 0.0f && exp_ref(0.0f) == 1.0f);
+}
+
+static void softmax_sums_to_one_and_norm_is_normal(void **state)
+{
+    (void)state;
+    enum { N = 3000 };
+    static float x[N], y[N];
+    struct qx_rng r;
+    qx_rng_init(&r, 5);
+    for (int i = 0; i < N; i++) {
+        x[i] = (float)qx_rng_normal(&r) * 4.0f + 2.0f;
+    }
+    double sum = 0, want = 0, top = -1e9, mean = 0, square = 0;
+    qxk_get()->softmax(x, N, 0.5f, NULL, y);
+    for (int i = 0; i < N; i++) {
+        top = fmax(top, 0.5 * (double)x[i]);
+    }
+    for (int i = 0; i < N; i++) {
+        want += exp(0.5 * (double)x[i] - top);
+    }
+    for (int i = 0; i < N; i++) {
+        double v = exp(0.5 * (double)x[i] - top) / want;
+        sum += (double)y[i];
+        assert_true(fabs((double)y[i] - v) <= 1e-6 * v + 1e-37);
+    }
+    assert_true(fabs(sum - 1) < 1e-5);
+    struct qxk_norm norm = {.eps = 1e-12f};
+    qxk_get()->layer_norm(x, N, &norm, y);
+    for (int i = 0; i < N; i++) {
+        mean += (double)y[i] / N;
+        square += (double)y[i] * (double)y[i] / N;
+    }
+    assert_true(fabs(mean) < 1e-6 && fabs(square - 1) < 1e-5);
+}
+
+/* Each element of the product in exactly one tile, whatever the shape and the threads. */
+static void tiles_cover_everything_once(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {0, 1, 5, 16, 191, 192, 193, 288, 512, 1000};
+    static unsigned char seen[1000][70];
+    for (int s = 0; s < 10; s++) {
+        for (int64_t panels = 1; panels < 70; panels += 17) {
+            for (int threads = 1; threads <= 5; threads += 2) {
+                struct qxk_tiles t = qxk_tiles_of(sizes[s], panels, 768, threads);
+                memset(seen, 0, sizeof seen);
+                for (int64_t i = 0; i < t.n; i++) {
+                    struct qxk_tile at = qxk_tile_at(&t, i);
+                    for (int64_t m = at.m0; m < at.m0 + at.m; m++) {
+                        for (int64_t p = at.p0; p < at.p0 + at.n_panels; p++) {
+                            seen[m][p]++;
+                        }
+                    }
+                }
+                for (int64_t m = 0; m < sizes[s]; m++) {
+                    for (int64_t p = 0; p < panels; p++) {
+                        assert_int_equal(seen[m][p], 1);
+                    }
+                }
+            }
+        }
+    }
+}
+
+static void threads_do_not_change_a_product(void **state)
+{
+    (void)state;
+    enum { M = 37, N = 700, K = 300 };
+    int8_t *codes = malloc(N * K), *a = malloc(M * K);
+    float *y[2] = {malloc(M * N * 4), malloc(M * N * 4)};
+    struct qx_rng r;
+    qx_rng_init(&r, 7);
+    for (int i = 0; i < N * K; i++) {
+        codes[i] = (int8_t)(qx_rng_below(&r, 255) - 127);
+    }
+    for (int i = 0; i < M * K; i++) {
+        a[i] = (int8_t)qx_rng_next(&r);
+    }
+    struct qxk_w8 w = {0};
+    assert_int_equal(qxk_w8_pack(&w, codes, N, K, NULL), QX_OK);
+    const float scale = 0.01f;
+    struct qxk_gemm8 g = {.w = &w, .a = a, .m = M, .lda = K, .ldy = N};
+    g.ep = (struct qxk_epilogue){
+        .out = QXK_OUT_F32, .act = QXK_ACT_GELU, .a_scale = &scale, .w_scale = &scale};
+    for (int threads = 1; threads <= 3; threads += 2) {
+        struct qx_pool *pool = NULL;
+        assert_int_equal(qx_pool_new(threads, &pool, NULL), QX_OK);
+        g.y = y[threads / 2];
+        assert_int_equal(qxk_gemm8(pool, &g, true, NULL), QX_OK);
+        qx_pool_free(pool);
+    }
+    assert_memory_equal(y[0], y[1], M * N * 4);
+    qxk_w8_release(&w);
+    free(codes);
+    free(a);
+    free(y[0]);
+    free(y[1]);
+}
+
+static void wrong_requests_are_refused(void **state)
+{
+    (void)state;
+    int8_t codes[64] = {9};
+    float scales[2] = {1, 1};
+    struct qxk_w8 w8 = {0};
+    struct qxk_w4 w4 = {0};
+    struct qx_error err;
+    assert_int_equal(qxk_w8_pack(&w8, codes, 0, 4, &err), QX_ERANGE);
+    assert_int_equal(qxk_w8_pack(&w8, codes, 1, 0, &err), QX_ERANGE);
+    assert_int_equal(qxk_w4_pack(&w4, codes, scales, 1, 64, 32, true, &err), QX_ERANGE);
+    codes[0] = 7;
+    assert_int_equal(qxk_w4_pack(&w4, codes, scales, 1, 64, 48, true, &err), QX_ERANGE);
+    assert_int_equal(qxk_w4_pack(&w4, codes, scales, 1, 64, 32, true, &err), QX_OK);
+    qxk_w4_release(&w4);
+    qxk_w4_release(&w4);
+    int8_t *many = calloc(QXK_K_SPLIT + 1, 1);
+    assert_int_equal(qxk_w8_pack(&w8, many, 1, QXK_K_SPLIT + 1, &err), QX_OK);
+    struct qxk_gemm8 g = {.w = &w8};
+    assert_int_equal(qxk_gemm8(NULL, &g, true, &err), QX_ERANGE);
+    qxk_w8_release(&w8);
+    free(many);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(functions_keep_their_bounds),
+        cmocka_unit_test(special_values_pass_through),
+        cmocka_unit_test(softmax_sums_to_one_and_norm_is_normal),
+        cmocka_unit_test(tiles_cover_everything_once),
+        cmocka_unit_test(threads_do_not_change_a_product),
+        cmocka_unit_test(wrong_requests_are_refused),
+    };
+    return cmocka_run_group_tests_name("kernels_int", tests, NULL, NULL);
+}
