@@ -89,17 +89,29 @@ enum qx_status qxk_gemm8(struct qx_pool *pool, const struct qxk_gemm8 *g, bool i
 struct qxk_w4 {
     int64_t n, k;
     int64_t n_panels, n_groups;
-    int group;           /* 32, 64 or 128 inputs; the last group is padded with zeros */
-    bool is_f16;         /* scales: float16, else float32 */
-    int64_t group_bytes; /* of a panel: 32 * group of codes, then 64 scales */
+    int group;   /* 32, 64 or 128 inputs; the last group is padded with zeros */
+    bool is_f16; /* scales: float16, else float32 */
+    bool has_zeros;
+    int64_t group_bytes; /* of a panel: 32 * group of codes, 64 scales, 64 zeros when there are any */
     uint8_t *data;       /* [n_panels][n_groups][group_bytes] */
     void *memory;
 };
 
-/* Pack codes[n][k] of -8..7 and scales[n][n_groups] (float32; for is_f16 float16 values, or they are
- * rounded). QX_ERANGE (shape, group, a code), QX_ENOMEM. O(n k). */
-enum qx_status qxk_w4_pack(struct qxk_w4 *w, const int8_t *codes, const float *scales, int64_t n,
-                           int64_t k, int group, bool is_f16, struct qx_error *err);
+/* What is packed. Without zeros codes are -8..7 and a weight is code * scale; with zeros both are 0..15
+ * and a weight is (code - zero) * scale. Indices into a table of 16 values are 0..15 with zeros NULL and
+ * is_table set. */
+struct qxk_w4_source {
+    const int8_t *codes;  /* [n][k] */
+    const float *scales;  /* [n][n_groups]; for is_f16 values of float16, or they are rounded */
+    const uint8_t *zeros; /* [n][n_groups] or NULL */
+    int64_t n, k;
+    int group;
+    bool is_f16, is_table;
+};
+
+/* QX_ERANGE (shape, group, a code or zero out of range), QX_ENOMEM. O(n k). */
+enum qx_status qxk_w4_pack(struct qxk_w4 *w, const struct qxk_w4_source *from,
+                           struct qx_error *err);
 void qxk_w4_release(struct qxk_w4 *w);
 
 /* y = act(a_scale * sum over groups of scale * (float)(sum over the group of a w) + bias), the inner
@@ -121,5 +133,37 @@ typedef void qxk_gemm4_fn(const struct qxk_gemm4 *g, int64_t m0, int64_t m, int6
 
 /* The whole product on the pool (NULL: this thread). */
 void qxk_gemm4(struct qx_pool *pool, const struct qxk_gemm4 *g);
+
+/* ---- weights only: float32 activations ---- */
+
+/* y[n] = act(sum over k of x[k] * weight[n][k] + bias[n]), from either kind of packed weights.
+ *   w8: (w - w_zero) * w_scale; parts of QXK_F32_PART inputs are summed by fma, then added
+ *   w4: table[code] * scale (only without zeros) or (code - zero) * scale; each group is summed by fma, then scaled and added by
+ *       fma. table NULL: the integers the codes stand for.
+ * The same bits on every rung. NaN and infinities of x reach y. x: [k]; y: [n] float. Of the epilogue
+ * w_scale, w_zero (w8), bias and act apply. */
+#define QXK_F32_PART 128
+struct qxk_gemv {
+    const struct qxk_w8 *w8;
+    const struct qxk_w4 *w4;
+    const float *table; /* [16] or NULL */
+    const float *x;
+    float *y;
+    struct qxk_epilogue ep;
+};
+typedef void qxk_gemv_fn(const struct qxk_gemv *g, int64_t p0, int64_t n_panels);
+
+/* Weights n0..n0+n-1 as float32 rows out[n][k], for sgemm. */
+void qxk_w8_unpack(const struct qxk_w8 *w, const struct qxk_epilogue *ep, int64_t n0, int64_t n,
+                   float *out);
+void qxk_w4_unpack(const struct qxk_w4 *w, const float *table, int64_t n0, int64_t n, float *out);
+
+/* Bias and activation on float outputs n0..n0+n-1 of a row y, in place. */
+void qxk_finish_f32(const struct qxk_epilogue *ep, float *y, int64_t n0, int64_t n);
+
+/* m rows x: [m][ldx], y: [m][ldy]: up to 4 one after the other by the kernels above, more through
+ * float32 panels and sgemm. g->x and g->y are the first rows. QX_ENOMEM for the panels. */
+enum qx_status qxk_gemm_f32(struct qx_pool *pool, const struct qxk_gemv *g, int64_t m, int64_t ldx,
+                            int64_t ldy, struct qx_error *err);
 
 #endif

@@ -9,51 +9,63 @@
 
 #include <string.h>
 
-static bool is_range_ok(const int8_t *codes, int64_t count)
+static bool is_range_ok(const struct qxk_w4_source *s, int64_t n_groups)
 {
-    for (int64_t i = 0; i < count; i++) {
-        if (codes[i] < -8 || codes[i] > 7) {
+    int lo = s->zeros || s->is_table ? 0 : -8;
+    for (int64_t i = 0; i < s->n * s->k; i++) {
+        if (s->codes[i] < lo || s->codes[i] > lo + 15) {
+            return false;
+        }
+    }
+    for (int64_t i = 0; s->zeros && i < s->n * n_groups; i++) {
+        if (s->zeros[i] > 15) {
             return false;
         }
     }
     return true;
 }
 
-/* Codes of one output into its column of the panel, 8 inputs to 4 bytes. */
-static void pack_row(struct qxk_w4 *w, const int8_t *codes, const float *scales, uint8_t *panel,
-                     int64_t j)
+/* Output n into its column of the panel, 8 inputs to 4 bytes. */
+static void pack_row(struct qxk_w4 *w, const struct qxk_w4_source *s, int64_t n)
 {
+    uint8_t *panel = w->data + n / QXK_PANEL * w->n_groups * w->group_bytes;
+    int64_t j = n % QXK_PANEL, first = n * w->n_groups;
+    int up = s->zeros || s->is_table ? 0 : 8;
     for (int64_t k = 0; k < w->k; k++) {
         uint8_t *record = panel + k / w->group * w->group_bytes;
         int64_t in = k % w->group, at = in / 8 * 4 * QXK_PANEL + 4 * j + in % 4;
-        record[at] |= (uint8_t)((codes[k] + 8) << (in / 4 % 2 * 4));
+        record[at] |= (uint8_t)((s->codes[n * w->k + k] + up) << (in / 4 % 2 * 4));
     }
     for (int64_t g = 0; g < w->n_groups; g++) {
         uint8_t *to = panel + g * w->group_bytes + w->group * (QXK_PANEL / 2);
-        uint16_t half = qx_f32_to_f16(scales[g]);
+        uint16_t half = qx_f32_to_f16(s->scales[first + g]);
         if (w->is_f16) {
             memcpy(to + 2 * j, &half, 2);
         } else {
-            memcpy(to + 4 * j, &scales[g], 4);
+            memcpy(to + 4 * j, &s->scales[first + g], 4);
+        }
+        if (s->zeros) {
+            to[QXK_PANEL * (w->is_f16 ? 2 : 4) + j] = s->zeros[first + g];
         }
     }
 }
 
-enum qx_status qxk_w4_pack(struct qxk_w4 *w, const int8_t *codes, const float *scales, int64_t n,
-                           int64_t k, int group, bool is_f16, struct qx_error *err)
+enum qx_status qxk_w4_pack(struct qxk_w4 *w, const struct qxk_w4_source *from, struct qx_error *err)
 {
+    int group = from->group;
+    bool is_shape = from->n >= 1 && from->k >= 1 && from->k <= QXK_K_MAX;
     bool is_group = group == 32 || group == 64 || group == 128;
-    if (n < 1 || k < 1 || k > QXK_K_MAX || !is_group || !is_range_ok(codes, n * k)) {
-        return qx_fail(
-            err, QX_ERANGE,
-            "cannot pack 4-bit weights of %lld outputs and %lld inputs in groups of %d: "
-            "the kernels take codes -8..7, groups of 32, 64 or 128 and up to %lld inputs",
-            (long long)n, (long long)k, group, (long long)QXK_K_MAX);
+    if (!is_shape || !is_group || !is_range_ok(from, (from->k + group - 1) / group)) {
+        return qx_fail(err, QX_ERANGE,
+                       "cannot pack 4-bit weights of %lld outputs and %lld inputs in groups of %d: "
+                       "the kernels take 16 codes, groups of 32, 64 or 128 and up to %lld inputs",
+                       (long long)from->n, (long long)from->k, group, (long long)QXK_K_MAX);
     }
-    struct qxk_w4 r = {.n = n, .k = k, .group = group, .is_f16 = is_f16};
-    r.n_panels = (n + QXK_PANEL - 1) / QXK_PANEL;
-    r.n_groups = (k + group - 1) / group;
-    r.group_bytes = group * (QXK_PANEL / 2) + QXK_PANEL * (is_f16 ? 2 : 4);
+    struct qxk_w4 r = {.n = from->n, .k = from->k, .group = group, .is_f16 = from->is_f16};
+    r.has_zeros = from->zeros != NULL;
+    r.n_panels = (r.n + QXK_PANEL - 1) / QXK_PANEL;
+    r.n_groups = (r.k + group - 1) / group;
+    r.group_bytes = (group / 2 + (r.is_f16 ? 2 : 4) + (r.has_zeros ? 1 : 0)) * QXK_PANEL;
     size_t bytes;
     if (!qx_size_mul((size_t)r.n_panels, (size_t)(r.n_groups * r.group_bytes), &bytes)) {
         return qx_fail_nomem(err, SIZE_MAX);
@@ -62,9 +74,8 @@ enum qx_status qxk_w4_pack(struct qxk_w4 *w, const int8_t *codes, const float *s
     if (!r.data) {
         return qx_fail_nomem(err, bytes);
     }
-    for (int64_t i = 0; i < n; i++) {
-        uint8_t *panel = r.data + i / QXK_PANEL * r.n_groups * r.group_bytes;
-        pack_row(&r, codes + i * k, scales + i * r.n_groups, panel, i % QXK_PANEL);
+    for (int64_t n = 0; n < r.n; n++) {
+        pack_row(&r, from, n);
     }
     *w = r;
     return QX_OK;

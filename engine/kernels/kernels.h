@@ -176,7 +176,9 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(layer_norm, qxk_layer_norm_fn)         \
     X(softmax, qxk_softmax_fn)               \
     X(gelu, qxk_gelu_fn)                     \
-    X(gelu_tanh, qxk_gelu_fn)
+    X(gelu_tanh, qxk_gelu_fn)                \
+    X(gemv_f32w8, qxk_gemv_fn)               \
+    X(gemv_f32w4, qxk_gemv_fn)
 
 enum qxk_op {
 #define QXK_OP_ENUM(name, type) QXK_OP_##name,

@@ -29,7 +29,9 @@
     X(layer_norm, qxk_layer_norm_fn)         \
     X(softmax, qxk_softmax_fn)               \
     X(gelu, qxk_gelu_fn)                     \
-    X(gelu_tanh, qxk_gelu_fn)
+    X(gelu_tanh, qxk_gelu_fn)                \
+    X(gemv_f32w8, qxk_gemv_fn)               \
+    X(gemv_f32w4, qxk_gemv_fn)
 
 #define QXK_AVXVNNI_OPS(X)     \
     X(gemm_u8s8, qxk_gemm8_fn) \
@@ -45,7 +47,9 @@
     X(layer_norm, qxk_layer_norm_fn)         \
     X(softmax, qxk_softmax_fn)               \
     X(gelu, qxk_gelu_fn)                     \
-    X(gelu_tanh, qxk_gelu_fn)
+    X(gelu_tanh, qxk_gelu_fn)                \
+    X(gemv_f32w8, qxk_gemv_fn)               \
+    X(gemv_f32w4, qxk_gemv_fn)
 
 #define QXK_DECLARE_REF(name, type)        type qxk_##name##_ref;
 #define QXK_DECLARE_AVX2(name, type)       type qxk_##name##_avx2;
@@ -71,5 +75,7 @@ void qxk_finish_long(const struct qxk_w8 *w, const struct qxk_epilogue *e, const
 
 /* size / top, or 1 when that is not positive. */
 float qxk_row_scale(float size, float top);
+/* In 16 interleaved lanes, parts of QXK_ROW_PART in double. */
+double qxk_row_sum(const float *v, int64_t n);
 
 #endif

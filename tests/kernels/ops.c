@@ -347,4 +347,6 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     SHAPES(softmax),
     SHAPES(gelu),
     SHAPES(gelu_tanh),
+    SHAPES(gemv_f32w8),
+    SHAPES(gemv_f32w4),
 };

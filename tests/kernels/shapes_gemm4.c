@@ -28,6 +28,7 @@ enum { MAX_M = 16, MAX_N = 260, MAX_K = 1100 };
 
 struct data4 {
     int8_t codes[MAX_N * MAX_K];
+    uint8_t zeros[MAX_N * (MAX_K / 32 + 1)];
     float scales[MAX_N * (MAX_K / 32 + 1)];
     int32_t sums[MAX_M * (MAX_K / 32 + 1)];
     float a_scale[MAX_M], bias[MAX_N];
@@ -48,7 +49,8 @@ static void check_ref(struct shape_test *t, const struct qxk_gemm4 *g, const str
         double sum = 0.0, size = 0.0;
         for (int64_t k = 0; k < w->k; k++) {
             double scale = (double)d->scales[n * w->n_groups + k / w->group];
-            double v = scale * g->a[m * g->lda + k] * d->codes[n * w->k + k];
+            int zero = w->has_zeros ? d->zeros[n * w->n_groups + k / w->group] : 0;
+            double v = scale * g->a[m * g->lda + k] * (d->codes[n * w->k + k] - zero);
             sum += v;
             size += fabs(v);
         }
@@ -65,17 +67,22 @@ static void check_ref(struct shape_test *t, const struct qxk_gemm4 *g, const str
 }
 
 static void make_weights(struct shape_test *t, enum byte_fill fill, int64_t n, int64_t k,
-                         struct qxk_w4 *w, struct data4 *d)
+                         bool is_table, struct qxk_w4 *w, struct data4 *d)
 {
-    int group = 32 << pick(&t->rng, 0, 2);
-    bool is_f16 = pick(&t->rng, 0, 1);
-    fill_bytes(&t->rng, pick(&t->rng, 0, 2) ? fill : BYTES_RANDOM, -8, 7, d->codes,
-               (size_t)(n * k));
-    for (int64_t i = 0; i < n * ((k + group - 1) / group); i++) {
+    struct qxk_w4_source from = {.codes = d->codes, .scales = d->scales, .n = n, .k = k};
+    from.group = 32 << pick(&t->rng, 0, 2);
+    from.is_f16 = pick(&t->rng, 0, 1);
+    from.is_table = is_table;
+    from.zeros = !is_table && pick(&t->rng, 0, 2) == 0 ? d->zeros : NULL;
+    int lo = is_table || from.zeros ? 0 : -8;
+    fill = pick(&t->rng, 0, 2) ? fill : BYTES_RANDOM;
+    fill_bytes(&t->rng, fill, lo, lo + 15, d->codes, (size_t)(n * k));
+    for (int64_t i = 0; i < n * ((k + from.group - 1) / from.group); i++) {
         float scale = 0.01f * (float)pick(&t->rng, 1, 900);
-        d->scales[i] = is_f16 ? qx_f16_to_f32(qx_f32_to_f16(scale)) : scale;
+        d->scales[i] = from.is_f16 ? qx_f16_to_f32(qx_f32_to_f16(scale)) : scale;
+        d->zeros[i] = (uint8_t)pick(&t->rng, 0, 15);
     }
-    if (qxk_w4_pack(w, d->codes, d->scales, n, k, group, is_f16, NULL) != QX_OK) {
+    if (qxk_w4_pack(w, &from, NULL) != QX_OK) {
         t->n_bad++;
     }
 }
@@ -87,7 +94,7 @@ static void one_case(struct shape_test *t, enum byte_fill fill, int64_t m, int64
     struct qxk_w4 w = {0};
     struct call4 c = {0};
     char what[160];
-    make_weights(t, fill, n, k, &w, d);
+    make_weights(t, fill, n, k, false, &w, d);
     int64_t row = w.n_groups * w.group;
     c.g = (struct qxk_gemm4){.w = &w, .m = m, .lda = row + pick(r, 0, 3), .ldy = n + pick(r, 0, 9)};
     size_t a_bytes = m > 0 ? (size_t)((m - 1) * c.g.lda + row) : 0;
@@ -151,6 +158,127 @@ void check_gemm_s8s4(struct shape_test *t)
         one_case(t, f, 7, 64, 1088, d);
     }
     free(d);
+}
+
+/* ---- weights only ---- */
+
+struct call_gemv {
+    qxk_gemv_fn *fn;
+    struct qxk_gemv g;
+    int64_t cut, n_panels;
+};
+
+static void call_gemv(void *p)
+{
+    struct call_gemv *c = p;
+    c->fn(&c->g, 0, c->cut);
+    c->fn(&c->g, c->cut, c->n_panels - c->cut);
+}
+
+/* The reference rung against unpacked weights in double. */
+static void check_unpacked(struct shape_test *t, const struct call_gemv *c, int64_t n, int64_t k)
+{
+    float *w = malloc((size_t)(n * k) * sizeof *w), *y = malloc((size_t)n * sizeof *y);
+    struct call_gemv plain = *c;
+    plain.g.ep.act = QXK_ACT_NONE;
+    plain.g.ep.bias = NULL;
+    plain.g.y = y;
+    call_gemv(&plain);
+    if (c->g.w8) {
+        qxk_w8_unpack(c->g.w8, &c->g.ep, 0, n, w);
+    } else {
+        qxk_w4_unpack(c->g.w4, c->g.table, 0, n, w);
+    }
+    /* Zeros are taken off sums of whole codes: the error is one of those. */
+    bool has_zeros = c->g.w8 ? c->g.ep.w_zero != NULL : c->g.w4->has_zeros;
+    double code = !has_zeros ? 0.0 : c->g.w8 ? 256.0 * 4.0 : 30.0 * 9.0;
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0.0, size = 0.0;
+        for (int64_t j = 0; j < k; j++) {
+            sum += (double)w[i * k + j] * (double)c->g.x[j];
+            size += (fabs((double)w[i * k + j]) + code) * fabs((double)c->g.x[j]);
+        }
+        if (!(fabs((double)y[i] - sum) <= 1e-6 * size + 1e-30)) {
+            printf("FAIL %s/ref output %lld: %g, in double %g\n", t->op, (long long)i, (double)y[i],
+                   sum);
+            t->n_bad++;
+            break;
+        }
+    }
+    free(w);
+    free(y);
+}
+
+static void gemv_case(struct shape_test *t, bool is_w4, int64_t n, int64_t k, struct data4 *d)
+{
+    struct qx_rng *r = &t->rng;
+    struct qxk_w4 w4 = {0};
+    struct qxk_w8 w8 = {0};
+    float table[16], scale = 0.03f;
+    int32_t zeros[MAX_N];
+    enum byte_fill fill = (enum byte_fill)pick(r, 0, BYTES_FILLS - 1);
+    bool is_table = pick(r, 0, 1);
+    for (int i = 0; i < 16; i++) {
+        table[i] = (float)qx_rng_normal(r);
+    }
+    for (int i = 0; i < MAX_N; i++) {
+        zeros[i] = pick(r, -128, 127);
+        d->bias[i] = (float)qx_rng_normal(r);
+    }
+    struct call_gemv c = {.g.ep.act = (enum qxk_act)pick(r, 0, QXK_ACT_CLIP), .g.ep.act_hi = 1.0f};
+    if (is_w4) {
+        make_weights(t, fill, n, k, is_table, &w4, d);
+        c.g.w4 = &w4;
+        c.g.table = is_table ? table : NULL;
+    } else {
+        fill_bytes(r, fill, -128, 127, d->codes, (size_t)(n * k));
+        qxk_w8_pack(&w8, d->codes, n, k, NULL);
+        c.g.w8 = &w8;
+        c.g.ep.w_scale = is_table ? &scale : d->bias;
+        c.g.ep.w_scale_step = !is_table;
+        c.g.ep.w_zero = pick(r, 0, 1) ? zeros : NULL;
+        c.g.ep.w_zero_step = pick(r, 0, 1);
+    }
+    c.g.ep.bias = pick(r, 0, 1) ? d->bias : NULL;
+    float *x = guard_place(&t->a, (size_t)k * 4, 4 * qx_rng_below(r, 16), qx_rng_next(r) & 1);
+    fill_input(r, pick(r, 0, 1) ? FILL_NORMAL : FILL_TIES, 'f', x, (size_t)k);
+    c.g.x = x;
+    c.n_panels = (n + QXK_PANEL - 1) / QXK_PANEL;
+    c.cut = pick(r, 0, (int)c.n_panels);
+    c.g.y = place_output(t, (size_t)n * 4);
+    struct call_gemv ref = c;
+    ref.g.y = (float *)(void *)t->y_ref;
+    ref.fn = is_w4 ? t->ref->gemv_f32w4 : t->ref->gemv_f32w8;
+    call_gemv(&ref);
+    check_unpacked(t, &ref, n, k);
+    c.fn = is_w4 ? t->rung->gemv_f32w4 : t->rung->gemv_f32w8;
+    char what[100];
+    snprintf(what, sizeof what, "fill %d n %lld k %lld act %d", (int)fill, (long long)n,
+             (long long)k, (int)c.g.ep.act);
+    run_case(t, call_gemv, &c, c.g.y, (size_t)n * 4, what);
+    qxk_w4_release(&w4);
+    qxk_w8_release(&w8);
+}
+
+static void check_gemv(struct shape_test *t, bool is_w4)
+{
+    struct data4 *d = malloc(sizeof *d);
+    for (int k = 1; k <= 300 && t->n_bad < 5; k++) {
+        gemv_case(t, is_w4, pick(&t->rng, 1, 200), k, d);
+    }
+    gemv_case(t, is_w4, 257, 1024, d);
+    gemv_case(t, is_w4, 130, 1093, d);
+    free(d);
+}
+
+void check_gemv_f32w8(struct shape_test *t)
+{
+    check_gemv(t, false);
+}
+
+void check_gemv_f32w4(struct shape_test *t)
+{
+    check_gemv(t, true);
 }
 
 /* ---- dynamic quantization ---- */

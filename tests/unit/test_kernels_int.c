@@ -170,10 +170,13 @@ static void wrong_requests_are_refused(void **state)
     struct qx_error err;
     assert_int_equal(qxk_w8_pack(&w8, codes, 0, 4, &err), QX_ERANGE);
     assert_int_equal(qxk_w8_pack(&w8, codes, 1, 0, &err), QX_ERANGE);
-    assert_int_equal(qxk_w4_pack(&w4, codes, scales, 1, 64, 32, true, &err), QX_ERANGE);
+    struct qxk_w4_source from = {.codes = codes, .scales = scales, .n = 1, .k = 64, .group = 32};
+    assert_int_equal(qxk_w4_pack(&w4, &from, &err), QX_ERANGE);
     codes[0] = 7;
-    assert_int_equal(qxk_w4_pack(&w4, codes, scales, 1, 64, 48, true, &err), QX_ERANGE);
-    assert_int_equal(qxk_w4_pack(&w4, codes, scales, 1, 64, 32, true, &err), QX_OK);
+    from.group = 48;
+    assert_int_equal(qxk_w4_pack(&w4, &from, &err), QX_ERANGE);
+    from.group = 32;
+    assert_int_equal(qxk_w4_pack(&w4, &from, &err), QX_OK);
     qxk_w4_release(&w4);
     qxk_w4_release(&w4);
     int8_t *many = calloc(QXK_K_SPLIT + 1, 1);

@@ -39,7 +39,9 @@ void qxk_gemm_s8s4_ref(const struct qxk_gemm4 *g, int64_t m0, int64_t m, int64_t
                 for (int64_t b = 0; b < w->n_groups; b++) {
                     const uint8_t *record = panel + b * w->group_bytes;
                     int32_t sum = group_sum(w, record, g->a + i * g->lda + b * w->group, j);
-                    sum += g->group_sum[i * w->n_groups + b];
+                    int32_t shift = g->group_sum[i * w->n_groups + b]; /* -8 times the sum of a */
+                    sum +=
+                        w->has_zeros ? shift / 8 * record[w->group_bytes - QXK_PANEL + j] : shift;
                     f = fmaf((float)sum, group_scale(w, record, j), f);
                 }
                 f *= g->ep.a_scale[g->ep.a_scale_step * i];

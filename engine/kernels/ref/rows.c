@@ -14,7 +14,7 @@ static float fold(float *lane)
     return lane[0];
 }
 
-static double sum(const float *v, int64_t n)
+double qxk_row_sum(const float *v, int64_t n)
 {
     double total = 0.0;
     for (int64_t i = 0; i < n; i += QXK_ROW_PART) {
@@ -46,7 +46,7 @@ void qxk_layer_norm_ref(const float *x, int64_t n, const struct qxk_norm *norm, 
     for (int64_t i = 0; i < n; i++) {
         y[i] = norm->add ? x[i] + norm->add[i] : x[i];
     }
-    float mean = (float)(sum(y, n) / (double)n);
+    float mean = (float)(qxk_row_sum(y, n) / (double)n);
     double var = sum_squares(y, n, mean) / (double)n;
     float inverse = (float)(1.0 / sqrt(var + (double)norm->eps));
     for (int64_t i = 0; i < n; i++) {
@@ -65,7 +65,7 @@ void qxk_softmax_ref(const float *x, int64_t n, float scale, const float *mask, 
     for (int64_t i = 0; i < n; i++) {
         y[i] = exp_ref(y[i] - top);
     }
-    float inverse = (float)(1.0 / sum(y, n));
+    float inverse = (float)(1.0 / qxk_row_sum(y, n));
     for (int64_t i = 0; i < n; i++) {
         y[i] *= inverse;
     }

@@ -49,8 +49,8 @@ INLINE vf load_scale(const uint8_t *scales, const bool is_f16, int at)
 }
 
 /* f[i][c..] of one pass over all groups. */
-INLINE void pass4(const int n_rows, const int n_vecs, const bool is_f16, const struct qxk_w4 *w,
-                  const uint8_t *panel, int c, const int8_t *a, int64_t lda,
+INLINE void pass4(const int n_rows, const int n_vecs, const bool is_f16, const bool has_zeros,
+                  const struct qxk_w4 *w, const uint8_t *panel, int c, const int8_t *a, int64_t lda,
                   const int32_t *group_sum, float (*out)[QXK_PANEL])
 {
     vf f[ROWS4][VECS4(1)];
@@ -68,6 +68,11 @@ INLINE void pass4(const int n_rows, const int n_vecs, const bool is_f16, const s
 #pragma GCC unroll 4
             for (int j = 0; j < n_vecs; j++) {
                 t[i][j] = vi_set1(group_sum[i * w->n_groups + g]);
+                if (has_zeros) { /* a zero of 8 is what group_sum stands for */
+                    const uint8_t *zeros = panel + w->group_bytes - QXK_PANEL;
+                    vi zero = vi_of_u8(zeros + c + VL * j);
+                    t[i][j] = vi_mul(zero, vi_set1(group_sum[i * w->n_groups + g] / 8));
+                }
             }
         }
         for (int k = 0; k < w->group; k += GROUP4) {
@@ -111,15 +116,16 @@ INLINE void pass4(const int n_rows, const int n_vecs, const bool is_f16, const s
     }
 }
 
-#define BLOCK4_ROWS(rows)                                                                \
-    case rows:                                                                           \
-        for (int c = 0; c < QXK_PANEL; c += VECS4(rows) * VL) {                          \
-            pass4(rows, VECS4(rows), is_f16, g->w, panel, c, a, g->lda, group_sum, out); \
-        }                                                                                \
+#define BLOCK4_ROWS(rows)                                                                     \
+    case rows:                                                                                \
+        for (int c = 0; c < QXK_PANEL; c += VECS4(rows) * VL) {                               \
+            pass4(rows, VECS4(rows), is_f16, has_zeros, g->w, panel, c, a, g->lda, group_sum, \
+                  out);                                                                       \
+        }                                                                                     \
         break;
 
-INLINE void block4(const struct qxk_gemm4 *g, const bool is_f16, int n_rows, int64_t m,
-                   const uint8_t *panel, float (*out)[QXK_PANEL])
+INLINE void block4(const struct qxk_gemm4 *g, const bool is_f16, const bool has_zeros, int n_rows,
+                   int64_t m, const uint8_t *panel, float (*out)[QXK_PANEL])
 {
     const int8_t *a = g->a + m * g->lda;
     const int32_t *group_sum = g->group_sum + m * g->w->n_groups;
@@ -150,10 +156,12 @@ void QXK_FN(gemm_s8s4)(const struct qxk_gemm4 *g, int64_t m0, int64_t m, int64_t
             o.m = m0 + b * m / n_blocks;
             o.n_rows = (int)(m0 + (b + 1) * m / n_blocks - o.m);
             o.y = (char *)g->y + o.m * o.row_bytes;
-            if (w->is_f16) {
-                block4(g, true, o.n_rows, o.m, panel, out);
+            if (w->has_zeros) {
+                block4(g, w->is_f16, true, o.n_rows, o.m, panel, out);
+            } else if (w->is_f16) {
+                block4(g, true, false, o.n_rows, o.m, panel, out);
             } else {
-                block4(g, false, o.n_rows, o.m, panel, out);
+                block4(g, false, false, o.n_rows, o.m, panel, out);
             }
             finish_floats(&o, n, out);
         }

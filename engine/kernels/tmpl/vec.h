@@ -164,10 +164,6 @@ INLINE vi vi_max_u32(vi a, vi b)
 {
     return _mm512_max_epu32(a, b);
 }
-INLINE vi vi_shl23(vi a)
-{
-    return _mm512_slli_epi32(a, 23);
-}
 INLINE vi vi_shr4(vi a) /* bits cross bytes, not 16-bit words */
 {
     return _mm512_srli_epi16(a, 4);
@@ -185,6 +181,34 @@ INLINE void store_bytes(void *p, vi v, int64_t n)
     } else {
         _mm_mask_storeu_epi8(p, first(n), b);
     }
+}
+INLINE vi vi_of_u8(const void *p) /* VL bytes */
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+INLINE vi vi_shr(vi a, int bits)
+{
+    return _mm512_srli_epi32(a, (unsigned)bits);
+}
+INLINE vi vi_shl(vi a, int bits)
+{
+    return _mm512_slli_epi32(a, (unsigned)bits);
+}
+INLINE vi vi_sar(vi a, int bits)
+{
+    return _mm512_srai_epi32(a, (unsigned)bits);
+}
+struct table16 {
+    vf v;
+};
+INLINE struct table16 table_load(const float *p)
+{
+    return (struct table16){vf_load(p)};
+}
+/* Entries by the low 4 bits of each lane. */
+INLINE vf table_get(struct table16 t, vi index)
+{
+    return _mm512_permutexvar_ps(index, t.v);
 }
 INLINE vf vf_load_f16(const void *p)
 {
@@ -332,10 +356,6 @@ INLINE vi vi_max_u32(vi a, vi b)
 {
     return _mm256_max_epu32(a, b);
 }
-INLINE vi vi_shl23(vi a)
-{
-    return _mm256_slli_epi32(a, 23);
-}
 INLINE vi vi_shr4(vi a)
 {
     return _mm256_srli_epi16(a, 4);
@@ -356,6 +376,34 @@ INLINE void store_bytes(void *p, vi v, int64_t n)
     int64_t bytes = _mm_cvtsi128_si64(
         _mm_unpacklo_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1)));
     memcpy(p, &bytes, n >= 8 ? 8 : (size_t)n);
+}
+INLINE vi vi_of_u8(const void *p)
+{
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+}
+INLINE vi vi_shr(vi a, int bits)
+{
+    return _mm256_srli_epi32(a, bits);
+}
+INLINE vi vi_shl(vi a, int bits)
+{
+    return _mm256_slli_epi32(a, bits);
+}
+INLINE vi vi_sar(vi a, int bits)
+{
+    return _mm256_srai_epi32(a, bits);
+}
+struct table16 {
+    vf low, high;
+};
+INLINE struct table16 table_load(const float *p)
+{
+    return (struct table16){vf_load(p), vf_load(p + 8)};
+}
+INLINE vf table_get(struct table16 t, vi index)
+{
+    vf low = _mm256_permutevar8x32_ps(t.low, index), high = _mm256_permutevar8x32_ps(t.high, index);
+    return _mm256_blendv_ps(low, high, vf_bits(vi_shl(index, 28)));
 }
 INLINE vf vf_load_f16(const void *p)
 {

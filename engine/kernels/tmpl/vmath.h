@@ -22,7 +22,7 @@ INLINE vf v_exp(vf x)
     vf n = vf_rint(vf_mul(x, vf_set1(LOG2_E)));
     vf r = vf_fnma(n, vf_set1(LN2_LO), vf_fnma(n, vf_set1(LN2_HI), x));
     vf p = vf_fma(v_poly5(exp_coef, r), r, vf_set1(1.0f));
-    return vf_mul(p, vf_bits(vi_shl23(vi_add(vi_of(n), vi_set1(127)))));
+    return vf_mul(p, vf_bits(vi_shl(vi_add(vi_of(n), vi_set1(127)), 23)));
 }
 
 INLINE vf v_erf(vf z)
