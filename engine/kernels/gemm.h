@@ -92,8 +92,9 @@ struct qxk_w4 {
     int group;   /* 32, 64 or 128 inputs; the last group is padded with zeros */
     bool is_f16; /* scales: float16, else float32 */
     bool has_zeros;
-    int64_t group_bytes; /* of a panel: 32 * group of codes, 64 scales, 64 zeros when there are any */
-    uint8_t *data;       /* [n_panels][n_groups][group_bytes] */
+    int64_t
+        group_bytes; /* of a panel: 32 * group of codes, 64 scales, 64 zeros when there are any */
+    uint8_t *data;   /* [n_panels][n_groups][group_bytes] */
     void *memory;
 };
 

@@ -7,6 +7,7 @@
 #ifndef QXK_KERNELS_H
 #define QXK_KERNELS_H
 
+#include "kernels/conv.h"
 #include "kernels/gemm.h"
 #include "kernels/rows.h"
 #include "qx/cpu.h"
@@ -178,7 +179,8 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
     X(gemv_f32w8, qxk_gemv_fn)               \
-    X(gemv_f32w4, qxk_gemv_fn)
+    X(gemv_f32w4, qxk_gemv_fn)               \
+    X(dwconv_u8s8, qxk_dwconv_fn)
 
 enum qxk_op {
 #define QXK_OP_ENUM(name, type) QXK_OP_##name,

@@ -31,7 +31,8 @@
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
     X(gemv_f32w8, qxk_gemv_fn)               \
-    X(gemv_f32w4, qxk_gemv_fn)
+    X(gemv_f32w4, qxk_gemv_fn)               \
+    X(dwconv_u8s8, qxk_dwconv_fn)
 
 #define QXK_AVXVNNI_OPS(X)     \
     X(gemm_u8s8, qxk_gemm8_fn) \
@@ -49,7 +50,8 @@
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
     X(gemv_f32w8, qxk_gemv_fn)               \
-    X(gemv_f32w4, qxk_gemv_fn)
+    X(gemv_f32w4, qxk_gemv_fn)               \
+    X(dwconv_u8s8, qxk_dwconv_fn)
 
 #define QXK_DECLARE_REF(name, type)        type qxk_##name##_ref;
 #define QXK_DECLARE_AVX2(name, type)       type qxk_##name##_avx2;
@@ -73,6 +75,9 @@ QXK_AVXVNNI_OPS(QXK_DECLARE_EVEX256)
 void qxk_finish_long(const struct qxk_w8 *w, const struct qxk_epilogue *e, const int64_t *sum,
                      int32_t a_shift, int64_t m, void *y, int64_t n0, int64_t n);
 
+/* Pointers to the codes of all taps of an output place, those outside the image to the padding; with an
+ * odd number one more. tap: [QXK_DW_TAPS + 1]. Returns the number of taps. */
+int64_t qxk_dw_taps(const struct qxk_dwconv *d, int64_t row, int64_t column, const uint8_t **tap);
 /* size / top, or 1 when that is not positive. */
 float qxk_row_scale(float size, float top);
 /* In 16 interleaved lanes, parts of QXK_ROW_PART in double. */

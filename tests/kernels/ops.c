@@ -349,4 +349,5 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     SHAPES(gelu_tanh),
     SHAPES(gemv_f32w8),
     SHAPES(gemv_f32w4),
+    SHAPES(dwconv_u8s8),
 };

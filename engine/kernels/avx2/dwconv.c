@@ -1,0 +1,3 @@
+#define QXK_SUFFIX avx2
+
+#include "kernels/tmpl/dwconv.h"
