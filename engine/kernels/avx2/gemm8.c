@@ -7,7 +7,7 @@
 #define A_SHIFT_U8 (-128)
 #define A_SHIFT_S8 0
 
-#include "kernels/gemm.h"
+#include "kernels/kernels.h"
 #include "kernels/tmpl/vec.h"
 
 /* Activations of a block, made ready once and used by the 64 outputs of a panel. */

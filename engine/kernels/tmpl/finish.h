@@ -2,7 +2,7 @@
 #ifndef QXK_TMPL_FINISH_H
 #define QXK_TMPL_FINISH_H
 
-#include "kernels/gemm.h"
+#include "kernels/kernels.h"
 #include "kernels/tmpl/vmath.h"
 
 /* n lanes of a value that is one for all (step 0) or one per output. */

@@ -2,7 +2,7 @@
 #ifndef QXK_TMPL_LANES_H
 #define QXK_TMPL_LANES_H
 
-#include "kernels/rows.h"
+#include "kernels/kernels.h"
 #include "kernels/tmpl/vmath.h"
 
 #define PARTS (16 / VL) /* vectors of sixteen lanes */

@@ -8,7 +8,7 @@
 #ifndef QXK_TMPL_VNNI8_H
 #define QXK_TMPL_VNNI8_H
 
-#include "kernels/gemm.h"
+#include "kernels/kernels.h"
 #include "kernels/tmpl/vec.h"
 
 #define A_SHIFT_U8 0
