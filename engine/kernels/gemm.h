@@ -137,34 +137,28 @@ void qxk_gemm4(struct qx_pool *pool, const struct qxk_gemm4 *g);
 
 /* ---- weights only: float32 activations ---- */
 
-/* y[n] = act(sum over k of x[k] * weight[n][k] + bias[n]), from either kind of packed weights.
+/* y[m][n] = act(sum over k of x[m][k] * weight[n][k] + bias[n]), from either kind of packed weights, which
+ * are decoded in registers.
  *   w8: (w - w_zero) * w_scale; parts of QXK_F32_PART inputs are summed by fma, then added
- *   w4: table[code] * scale (only without zeros) or (code - zero) * scale; each group is summed by fma, then scaled and added by
- *       fma. table NULL: the integers the codes stand for.
- * The same bits on every rung. NaN and infinities of x reach y. x: [k]; y: [n] float. Of the epilogue
- * w_scale, w_zero (w8), bias and act apply. */
+ *   w4: table[code] * scale (only without zeros) or (code - zero) * scale; each group is summed by fma,
+ *       then scaled and added by fma. table NULL: the integers the codes stand for.
+ * The same bits on every rung. NaN and infinities of x reach y. x: [m][ldx]; y: [m][ldy] float. Of the
+ * epilogue w_scale, w_zero (w8), bias and act apply. */
 #define QXK_F32_PART 128
-struct qxk_gemv {
+struct qxk_gemmf {
     const struct qxk_w8 *w8;
     const struct qxk_w4 *w4;
     const float *table; /* [16] or NULL */
     const float *x;
     float *y;
+    int64_t m, ldx, ldy;
     struct qxk_epilogue ep;
 };
-typedef void qxk_gemv_fn(const struct qxk_gemv *g, int64_t p0, int64_t n_panels);
 
-/* Weights n0..n0+n-1 as float32 rows out[n][k], for sgemm. */
-void qxk_w8_unpack(const struct qxk_w8 *w, const struct qxk_epilogue *ep, int64_t n0, int64_t n,
-                   float *out);
-void qxk_w4_unpack(const struct qxk_w4 *w, const float *table, int64_t n0, int64_t n, float *out);
+typedef void qxk_gemmf_fn(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_t p0,
+                          int64_t n_panels);
 
-/* Bias and activation on float outputs n0..n0+n-1 of a row y, in place. */
-void qxk_finish_f32(const struct qxk_epilogue *ep, float *y, int64_t n0, int64_t n);
-
-/* m rows x: [m][ldx], y: [m][ldy]: up to 4 one after the other by the kernels above, more through
- * float32 panels and sgemm. g->x and g->y are the first rows. QX_ENOMEM for the panels. */
-enum qx_status qxk_gemm_f32(struct qx_pool *pool, const struct qxk_gemv *g, int64_t m, int64_t ldx,
-                            int64_t ldy, struct qx_error *err);
+/* The whole product on the pool (NULL: this thread). */
+void qxk_gemmf(struct qx_pool *pool, const struct qxk_gemmf *g);
 
 #endif

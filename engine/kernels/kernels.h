@@ -178,8 +178,8 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(softmax, qxk_softmax_fn)               \
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
-    X(gemv_f32w8, qxk_gemv_fn)               \
-    X(gemv_f32w4, qxk_gemv_fn)               \
+    X(gemm_f32s8, qxk_gemmf_fn)              \
+    X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)
 
 enum qxk_op {

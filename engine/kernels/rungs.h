@@ -30,8 +30,8 @@
     X(softmax, qxk_softmax_fn)               \
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
-    X(gemv_f32w8, qxk_gemv_fn)               \
-    X(gemv_f32w4, qxk_gemv_fn)               \
+    X(gemm_f32s8, qxk_gemmf_fn)              \
+    X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)
 
 #define QXK_AVXVNNI_OPS(X)     \
@@ -49,8 +49,8 @@
     X(softmax, qxk_softmax_fn)               \
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
-    X(gemv_f32w8, qxk_gemv_fn)               \
-    X(gemv_f32w4, qxk_gemv_fn)               \
+    X(gemm_f32s8, qxk_gemmf_fn)              \
+    X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)
 
 #define QXK_DECLARE_REF(name, type)        type qxk_##name##_ref;

@@ -210,9 +210,11 @@ static void run_g128(struct problem *p)
 
 static void run_weights(struct problem *p, const struct qxk_w8 *w8, const struct qxk_w4 *w4)
 {
-    struct qxk_gemv g = {.w8 = w8, .w4 = w4, .x = p->a, .y = p->y};
+    struct qxk_gemmf g = {.w8 = w8, .w4 = w4, .x = p->a, .y = p->y, .m = p->m};
+    g.ldx = p->k;
+    g.ldy = p->n;
     g.ep.w_scale = &one_scale;
-    qxk_gemm_f32(p->pool, &g, p->m, p->k, p->n, NULL);
+    qxk_gemmf(p->pool, &g);
 }
 
 static void run_f32w8(struct problem *p)

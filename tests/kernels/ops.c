@@ -347,7 +347,7 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     SHAPES(softmax),
     SHAPES(gelu),
     SHAPES(gelu_tanh),
-    SHAPES(gemv_f32w8),
-    SHAPES(gemv_f32w4),
+    SHAPES(gemm_f32s8),
+    SHAPES(gemm_f32s4),
     SHAPES(dwconv_u8s8),
 };

@@ -49,8 +49,8 @@ void check_layer_norm(struct shape_test *t);
 void check_softmax(struct shape_test *t);
 void check_gelu(struct shape_test *t);
 void check_gelu_tanh(struct shape_test *t);
-void check_gemv_f32w8(struct shape_test *t);
-void check_gemv_f32w4(struct shape_test *t);
+void check_gemm_f32s8(struct shape_test *t);
+void check_gemm_f32s4(struct shape_test *t);
 void check_dwconv_u8s8(struct shape_test *t);
 
 #endif

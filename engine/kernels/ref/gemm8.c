@@ -53,12 +53,3 @@ void qxk_finish_long(const struct qxk_w8 *w, const struct qxk_epilogue *e, const
         finish_ref(w, e, sum[j], a_shift, m, y, n0 + j);
     }
 }
-
-void qxk_finish_f32(const struct qxk_epilogue *ep, float *y, int64_t n0, int64_t n)
-{
-    struct qxk_epilogue e = *ep;
-    e.out = QXK_OUT_F32;
-    for (int64_t j = n0; j < n0 + n; j++) {
-        emit_ref(y[j], &e, y, j);
-    }
-}

@@ -1,3 +1,0 @@
-#define QXK_SUFFIX avx2
-
-#include "kernels/tmpl/gemv.h"
