@@ -28,7 +28,6 @@ struct qxk_w8 {
     int64_t n_panels, k_steps; /* k rounded up to steps of 4; padding is zero */
     int8_t *data;              /* [n_panels][k_steps][64][4] */
     int32_t *col_sum;          /* [n_panels * 64]: sum over k of w */
-    bool has_min;              /* -128 occurs: AVX2 takes its slow exact path */
     void *memory;
 };
 

@@ -18,7 +18,6 @@ static void pack_panel(struct qxk_w8 *w, const int8_t *codes, int64_t p)
         for (int64_t k = 0; k < w->k; k++) {
             out[k / 4 * 4 * QXK_PANEL + k % 4] = row[k];
             sum += row[k];
-            w->has_min |= row[k] == -128;
         }
         w->col_sum[n0 + j] = (int32_t)sum;
     }

@@ -7,7 +7,13 @@
 
 #include "kernels/tmpl/vec.h"
 
-#define dot4(sum, w, a) (sum) = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, a))
+/* The addition as assembly: gcc 12 would copy the sum around. */
+INLINE void dot4_ptr(vi *sum, vi w, vi a)
+{
+    vi p = _mm256_maddubs_epi16(w, a);
+    __asm__("vpaddw %1, %0, %0" : "+x"(*sum) : "x"(p));
+}
+#define dot4(sum, w, a) dot4_ptr(&(sum), w, a)
 #define widen(sum)      _mm256_madd_epi16(sum, _mm256_set1_epi16(1))
 
 #include "kernels/tmpl/gemm4.h"

@@ -1,63 +1,84 @@
-/* Exact without VNNI: |a| times w with the sign of a. vpmaddubsw adds two such products in 16 bits,
- * at most 2 * 128 * 127 = 32,512, so it never saturates while w > -128; unsigned activations become
- * signed by taking 128 off. Weights of -128 take products of 16-bit values instead. */
+/* Exact without VNNI. The 8-bit vpmaddubsw would saturate (255 * 127 * 2 > 32,767), so products are made
+ * of 16-bit values: the even bytes of a step shifted up and the odd ones masked are weights times 256,
+ * and vpmaddwd adds two products per lane in 32 bits. Sums times 256 hold 64 steps: 64 * 4 * 255 * 128 *
+ * 256 < 2^31. */
 #define QXK_SUFFIX avx2
-#define ROWS       4
-#define PART       256 /* steps of k whose activations are prepared at a time */
-#define A_SHIFT_U8 (-128)
+#define ROWS       3
+#define PART       64
+#define A_SHIFT_U8 0
 #define A_SHIFT_S8 0
 
 #include "kernels/kernels.h"
 #include "kernels/tmpl/vec.h"
 
-/* Activations of a block, made ready once and used by the 64 outputs of a panel. */
+/* Activations of a block in 16 bits, of each step inputs 0 2 1 3, made once for a panel. */
 struct rows {
-    int8_t a[ROWS][4 * PART];
-    uint8_t size[ROWS][4 * PART]; /* |a| */
+    int16_t a[ROWS][4 * PART];
 };
 
-static void prepare(struct rows *r, int n_rows, bool is_signed, const uint8_t *a, int64_t lda,
-                    int64_t steps)
+INLINE void widen_step(int16_t *out, bool is_signed, const uint8_t *a)
 {
-    const __m256i flip = _mm256_set1_epi8(is_signed ? 0 : (char)0x80);
+    const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+    __m128i x = _mm_cvtsi32_si128(load32(a));
+    x = is_signed ? _mm_cvtepi8_epi16(x) : _mm_cvtepu8_epi16(x);
+    _mm_storel_epi64((__m128i *)(void *)out, _mm_shuffle_epi8(x, order));
+}
+
+static void widen_rows(struct rows *r, int n_rows, bool is_signed, const uint8_t *a, int64_t lda,
+                       int64_t steps)
+{
     for (int i = 0; i < n_rows; i++, a += lda) {
         int64_t k = 0;
-        for (; k + 32 <= 4 * steps; k += 32) {
-            __m256i x = _mm256_xor_si256(vi_load(a + k), flip);
-            vi_store(r->a[i] + k, x);
-            vi_store(r->size[i] + k, _mm256_abs_epi8(x));
+        for (; k + 16 <= 4 * steps; k += 16) {
+            __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(a + k));
+            __m256i v = is_signed ? _mm256_cvtepi8_epi16(x) : _mm256_cvtepu8_epi16(x);
+            v = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(v, 0xD8), 0xD8);
+            vi_store(r->a[i] + k, v);
         }
         for (; k < 4 * steps; k += 4) {
-            __m128i x =
-                _mm_xor_si128(_mm_cvtsi32_si128(load32(a + k)), _mm256_castsi256_si128(flip));
-            int32_t v = _mm_cvtsi128_si32(x), size = _mm_cvtsi128_si32(_mm_abs_epi8(x));
-            memcpy(r->a[i] + k, &v, 4);
-            memcpy(r->size[i] + k, &size, 4);
+            widen_step(r->a[i] + k, is_signed, a + k);
         }
     }
+}
+
+/* As assembly, so that gcc 12 keeps the sum in its register instead of copying it around. */
+INLINE void add_to(__m256i *sum, __m256i v)
+{
+    __asm__("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(v));
 }
 
 /* Adds to acc[i][0..8 n_vecs) the sums over `steps` steps; w points at the first of these outputs. */
 INLINE void add_rows(const int n_rows, const int n_vecs, const struct rows *r, const int8_t *w,
                      int64_t steps, int32_t (*acc)[QXK_PANEL])
 {
-    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i odd = _mm256_set1_epi16((int16_t)0xFF00);
     __m256i s[ROWS][8];
 #pragma GCC unroll 8
     for (int i = 0; i < n_rows; i++) {
 #pragma GCC unroll 8
         for (int j = 0; j < n_vecs; j++) {
-            s[i][j] = vi_load(acc[i] + 8 * j);
+            s[i][j] = vi_set1(0);
         }
     }
     for (int64_t k = 0; k < 4 * steps; k += 4, w += 4 * QXK_PANEL) {
+        const int at_once = n_rows == 1 ? 1 : n_vecs; /* vectors whose weights are in registers */
 #pragma GCC unroll 8
-        for (int i = 0; i < n_rows; i++) {
-            __m256i a = vi_set1(load32(r->a[i] + k)), size = vi_set1(load32(r->size[i] + k));
+        for (int j0 = 0; j0 < n_vecs; j0 += at_once) {
+            __m256i b0[8], b1[8];
 #pragma GCC unroll 8
-            for (int j = 0; j < n_vecs; j++) {
-                __m256i p = _mm256_maddubs_epi16(size, _mm256_sign_epi8(vi_load(w + 32 * j), a));
-                s[i][j] = vi_add(s[i][j], _mm256_madd_epi16(p, ones));
+            for (int j = j0; j < j0 + at_once; j++) {
+                __m256i b = vi_load(w + 32 * j);
+                b0[j] = _mm256_slli_epi16(b, 8);
+                b1[j] = _mm256_and_si256(b, odd);
+            }
+#pragma GCC unroll 8
+            for (int i = 0; i < n_rows; i++) {
+                __m256i a0 = vi_set1(load32(r->a[i] + k)), a1 = vi_set1(load32(r->a[i] + k + 2));
+#pragma GCC unroll 8
+                for (int j = j0; j < j0 + at_once; j++) {
+                    add_to(&s[i][j], _mm256_madd_epi16(a0, b0[j]));
+                    add_to(&s[i][j], _mm256_madd_epi16(a1, b1[j]));
+                }
             }
         }
     }
@@ -65,65 +86,33 @@ INLINE void add_rows(const int n_rows, const int n_vecs, const struct rows *r, c
     for (int i = 0; i < n_rows; i++) {
 #pragma GCC unroll 8
         for (int j = 0; j < n_vecs; j++) {
-            vi_store(acc[i] + 8 * j, s[i][j]);
+            int32_t *out = acc[i] + 8 * j;
+            vi_store(out, vi_add(vi_load(out), _mm256_srai_epi32(s[i][j], 8)));
         }
     }
 }
 
-/* As add_rows for one row and 8 outputs, for any weights. */
-static void add_wide(const int8_t *a, const int8_t *w, int64_t steps, int32_t *acc)
-{
-    __m256i low = vi_set1(0), high = low; /* pairs of sums of outputs 0-3 and 4-7 */
-    for (int64_t k = 0; k < 4 * steps; k += 4, w += 4 * QXK_PANEL) {
-        __m256i x = _mm256_cvtepi8_epi16(_mm_set1_epi32(load32(a + k)));
-        __m256i v = vi_load(w);
-        __m256i v0 = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(v));
-        __m256i v1 = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(v, 1));
-        low = vi_add(low, _mm256_madd_epi16(x, v0));
-        high = vi_add(high, _mm256_madd_epi16(x, v1));
-    }
-    __m256i s = _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xD8);
-    vi_store(acc, vi_add(vi_load(acc), s));
-}
-
-static void add_part(int n_rows, const struct rows *r, const int8_t *panel, int64_t steps,
-                     int32_t (*acc)[QXK_PANEL])
-{
-    if (n_rows == 1) {
-        add_rows(1, 8, r, panel, steps, acc);
-        return;
-    }
-    for (int c = 0; c < QXK_PANEL; c += 16) {
-        int32_t(*at)[QXK_PANEL] = (int32_t(*)[QXK_PANEL])(acc[0] + c);
-        const int8_t *w = panel + 4 * c;
-        if (n_rows == 2) {
-            add_rows(2, 2, r, w, steps, at);
-        } else if (n_rows == 3) {
-            add_rows(3, 2, r, w, steps, at);
-        } else {
-            add_rows(4, 2, r, w, steps, at);
-        }
-    }
-}
+#define ADD_ROWS(rows, vecs)                                               \
+    case rows:                                                             \
+        for (int c = 0; c < QXK_PANEL; c += 8 * (vecs)) {                  \
+            int32_t(*at)[QXK_PANEL] = (int32_t(*)[QXK_PANEL])(acc[0] + c); \
+            add_rows(rows, vecs, &r, part + 4 * c, steps, at);             \
+        }                                                                  \
+        break;
 
 static void block8_any(int n_rows, bool is_signed, const uint8_t *a, int64_t lda,
-                       const struct qxk_w8 *w, const int8_t *panel, int64_t k_steps,
-                       int32_t (*acc)[QXK_PANEL])
+                       const int8_t *panel, int64_t k_steps, int32_t (*acc)[QXK_PANEL])
 {
     struct rows r;
     memset(acc, 0, (size_t)n_rows * sizeof *acc);
     for (int64_t k = 0; k < k_steps; k += PART) {
         int64_t steps = k_steps - k < PART ? k_steps - k : PART;
-        const int8_t *at = panel + 4 * QXK_PANEL * k;
-        prepare(&r, n_rows, is_signed, a + 4 * k, lda, steps);
-        if (!w->has_min) {
-            add_part(n_rows, &r, at, steps, acc);
-            continue;
-        }
-        for (int i = 0; i < n_rows; i++) {
-            for (int c = 0; c < QXK_PANEL; c += 8) {
-                add_wide(r.a[i], at + 4 * c, steps, acc[i] + c);
-            }
+        const int8_t *part = panel + 4 * QXK_PANEL * k;
+        widen_rows(&r, n_rows, is_signed, a + 4 * k, lda, steps);
+        switch (n_rows) {
+            ADD_ROWS(1, 8)
+            ADD_ROWS(2, 4)
+            ADD_ROWS(3, 2)
         }
     }
 }

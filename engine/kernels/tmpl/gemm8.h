@@ -1,7 +1,7 @@
 /* The loop over blocks of 8-bit products. The including file defines first:
  *   ROWS                    rows of activations per block
  *   A_SHIFT_U8, A_SHIFT_S8  what block8_any adds to every activation
- *   block8_any(n_rows, is_signed, a, lda, w, panel, k_steps, acc): acc[i][0..63] = sums of rows
+ *   block8_any(n_rows, is_signed, a, lda, panel, k_steps, acc): acc[i][0..63] = sums of rows
  *   i < n_rows <= ROWS over k_steps steps; a and panel point at the first of them */
 #ifndef QXK_TMPL_GEMM8_H
 #define QXK_TMPL_GEMM8_H
@@ -19,7 +19,7 @@ static void block8_long(const struct qxk_gemm8 *g, const struct block_out *o, bo
     for (int64_t k = 0; k < g->w->k_steps; k += part) {
         int64_t steps = g->w->k_steps - k < part ? g->w->k_steps - k : part;
         const uint8_t *a = (const uint8_t *)g->a + o->m * g->lda + QXK_K_ALIGN * k;
-        block8_any(o->n_rows, is_signed, a, g->lda, g->w, panel + 4 * QXK_PANEL * k, steps, acc);
+        block8_any(o->n_rows, is_signed, a, g->lda, panel + 4 * QXK_PANEL * k, steps, acc);
         for (int i = 0; i < o->n_rows; i++) {
             for (int j = 0; j < QXK_PANEL; j++) {
                 sum[i][j] += acc[i][j];
@@ -51,7 +51,7 @@ INLINE void gemm8(const struct qxk_gemm8 *g, bool is_signed, int64_t m0, int64_t
                 continue;
             }
             int32_t acc[ROWS][QXK_PANEL] __attribute__((aligned(64)));
-            block8_any(o.n_rows, is_signed, (const uint8_t *)g->a + o.m * g->lda, g->lda, w, panel,
+            block8_any(o.n_rows, is_signed, (const uint8_t *)g->a + o.m * g->lda, g->lda, panel,
                        w->k_steps, acc);
             finish_block(&o, w, is_signed ? A_SHIFT_S8 : A_SHIFT_U8, n, acc);
         }

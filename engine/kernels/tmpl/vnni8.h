@@ -63,10 +63,8 @@ INLINE void block8(const int n_rows, const bool is_signed, const uint8_t *a, int
         break;
 
 INLINE void block8_any(int n_rows, bool is_signed, const uint8_t *a, int64_t lda,
-                       const struct qxk_w8 *w, const int8_t *panel, int64_t k_steps,
-                       int32_t (*acc)[QXK_PANEL])
+                       const int8_t *panel, int64_t k_steps, int32_t (*acc)[QXK_PANEL])
 {
-    (void)w;
     switch (n_rows) {
         BLOCK8(1)
         BLOCK8(2)
