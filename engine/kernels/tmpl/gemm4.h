@@ -163,6 +163,9 @@ void QXK_FN(gemm_s8s4)(const struct qxk_gemm4 *g, int64_t m0, int64_t m, int64_t
             } else {
                 block4(g, false, false, o.n_rows, o.m, panel, out);
             }
+            if (b == n_blocks - 1) {
+                prefetch_next(panel + w->n_groups * w->group_bytes);
+            }
             finish_floats(&o, n, out);
         }
     }

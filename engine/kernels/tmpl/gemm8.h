@@ -53,6 +53,9 @@ INLINE void gemm8(const struct qxk_gemm8 *g, bool is_signed, int64_t m0, int64_t
             int32_t acc[ROWS][QXK_PANEL] __attribute__((aligned(64)));
             block8_any(o.n_rows, is_signed, (const uint8_t *)g->a + o.m * g->lda, g->lda, panel,
                        w->k_steps, acc);
+            if (b == n_blocks - 1) {
+                prefetch_next(panel + w->k_steps * 4 * QXK_PANEL);
+            }
             finish_block(&o, w, is_signed ? A_SHIFT_S8 : A_SHIFT_U8, n, acc);
         }
     }

@@ -22,6 +22,15 @@ INLINE int32_t load32(const void *p)
     return v;
 }
 
+/* The start of what is read next: without it the stream from memory stops while a panel is finished. */
+INLINE void prefetch_next(const void *p)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 32; i++) {
+        _mm_prefetch((const char *)p + 64 * i, _MM_HINT_T0);
+    }
+}
+
 #if QXK_VEC_BITS == 512
 #define VL 16
 typedef __m512 vf;
