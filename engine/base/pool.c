@@ -14,6 +14,10 @@
 
 enum { WORKER_NICE = 5, STACK_BYTES = 1 << 20 };
 
+/* Looks at a flag before a thread goes to sleep: about 20 microseconds, so that loops that follow one
+ * another closely need no wake-up, and a core taken by another program is hardly held. */
+enum { SPINS = 1500 };
+
 struct worker {
     struct qx_pool *pool;
     pthread_t thread;
@@ -24,10 +28,10 @@ struct qx_pool {
     pthread_mutex_t turn; /* held by the loop that runs */
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t start, done;
-    uint64_t generation; /* counts loops */
-    bool is_open;        /* workers may still join the current loop */
-    bool is_ending;
-    int n_active; /* workers inside the current loop */
+    atomic_uint_least64_t generation; /* counts loops; changed under the lock, as the next two */
+    atomic_bool is_ending;
+    atomic_int n_active; /* workers inside the current loop */
+    bool is_open;        /* workers may still join it */
     qx_pool_fn *fn;
     void *arg;
     int64_t n;
@@ -92,6 +96,30 @@ static void work(struct qx_pool *pool, int worker)
     }
 }
 
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void spin_for_loop(struct qx_pool *pool, uint64_t seen)
+{
+    for (int i = 0; i < SPINS && atomic_load(&pool->generation) == seen; i++) {
+        if (atomic_load(&pool->is_ending)) {
+            return;
+        }
+        pause_briefly();
+    }
+}
+
+static void spin_for_workers(struct qx_pool *pool)
+{
+    for (int i = 0; i < SPINS && atomic_load(&pool->n_active) > 0; i++) {
+        pause_briefly();
+    }
+}
+
 static void *worker_main(void *p)
 {
     struct worker *w = p;
@@ -113,6 +141,9 @@ static void *worker_main(void *p)
         if (--pool->n_active == 0) {
             pthread_cond_signal(&pool->done);
         }
+        pthread_mutex_unlock(&pool->lock);
+        spin_for_loop(pool, seen);
+        pthread_mutex_lock(&pool->lock);
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
@@ -195,6 +226,9 @@ void qx_pool_for(struct qx_pool *pool, int64_t n, qx_pool_fn *fn, void *arg)
     work(pool, 0);
     pthread_mutex_lock(&pool->lock);
     pool->is_open = false; /* workers that have not woken yet find nothing to do */
+    pthread_mutex_unlock(&pool->lock);
+    spin_for_workers(pool);
+    pthread_mutex_lock(&pool->lock);
     while (pool->n_active > 0) {
         pthread_cond_wait(&pool->done, &pool->lock);
     }
