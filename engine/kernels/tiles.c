@@ -8,9 +8,9 @@ static const int64_t SMALL = 1 << 18;
 
 struct qxk_tiles qxk_tiles_of(int64_t m, int64_t n_panels, int64_t k, int n_threads)
 {
-    struct qxk_tiles t = {.m = m, .n_panels = n_panels, .rows = m, .panels = n_panels};
+    struct qxk_tiles t = {.m = m, .n_panels = n_panels, .panels = n_panels};
+    t.rows = m < TILE_ROWS + TILE_ROWS / 2 ? m : TILE_ROWS;
     if (n_threads > 1) {
-        t.rows = m < TILE_ROWS + TILE_ROWS / 2 ? m : TILE_ROWS;
         int64_t row_tiles = t.rows > 0 ? (m + t.rows - 1) / t.rows : 0;
         int64_t wanted =
             (TILES_PER_THREAD * n_threads + row_tiles - 1) / (row_tiles ? row_tiles : 1);

@@ -15,7 +15,7 @@ struct qxk_tile {
     int64_t m0, m, p0, n_panels;
 };
 
-/* k: inputs, which with the panels give the work of a tile. One thread takes whole products. */
+/* k: inputs, which with the panels give the work of a tile. One thread takes all panels of some rows. */
 struct qxk_tiles qxk_tiles_of(int64_t m, int64_t n_panels, int64_t k, int n_threads);
 struct qxk_tile qxk_tile_at(const struct qxk_tiles *t, int64_t i);
 
