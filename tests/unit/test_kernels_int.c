@@ -1,4 +1,5 @@
 /* Functions of the integer engine against the mathematics they stand for. */
+#include "base/mem.h"
 #include "base/rng.h"
 #include "kernels/gemm.h"
 #include "kernels/kernels.h"
@@ -187,6 +188,28 @@ static void wrong_requests_are_refused(void **state)
     free(many);
 }
 
+static void packing_survives_a_lack_of_memory(void **state)
+{
+    (void)state;
+    static const int8_t codes[64 * 3];
+    static const float scales[64];
+    struct qxk_w4_source from = {.codes = codes, .scales = scales, .n = 3, .k = 64, .group = 32};
+    struct qxk_w8 w8 = {0};
+    struct qxk_w4 w4 = {0};
+    struct qxk_dw dw = {0};
+    struct qx_error err;
+    qx_mem_fail_at(1);
+    assert_int_equal(qxk_w8_pack(&w8, codes, 3, 64, &err), QX_ENOMEM);
+    qx_mem_fail_at(1);
+    assert_int_equal(qxk_w4_pack(&w4, &from, &err), QX_ENOMEM);
+    qx_mem_fail_at(1);
+    assert_int_equal(qxk_dw_pack(&dw, codes, 3, 9, &err), QX_ENOMEM);
+    qx_mem_fail_at(0);
+    assert_null(w8.data);
+    assert_null(w4.data);
+    assert_null(dw.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +219,7 @@ int main(void)
         cmocka_unit_test(tiles_cover_everything_once),
         cmocka_unit_test(threads_do_not_change_a_product),
         cmocka_unit_test(wrong_requests_are_refused),
+        cmocka_unit_test(packing_survives_a_lack_of_memory),
     };
     return cmocka_run_group_tests_name("kernels_int", tests, NULL, NULL);
 }
