@@ -88,6 +88,7 @@ struct ui_app {
     char toast[320];
     enum ui_toast_kind toast_kind;
     int64_t toast_ms;  /* when it was put up */
+    int64_t tick_ms;   /* a view wants to be drawn again then; 0 = no */
     int64_t log_seen;  /* messages of the log up to here were looked at */
     bool first_line;   /* the first-start line is up */
     bool told_marks;   /* "the threshold of this layer alone" was said */
@@ -167,5 +168,6 @@ void ui_news(struct ui_app *app, unsigned news);
 bool ui_log_news(struct ui_app *app);
 /* Milliseconds until the app wants to be drawn again (toast, flash), -1 = never. */
 int ui_timeout_ms(const struct ui_app *app);
+bool ui_toast_is_up(const struct ui_app *app);
 
 #endif

@@ -122,7 +122,7 @@ static void draw_hints(struct ui_app *app, struct ui_canvas *c)
     ui_put(c, right + 13, app->h - 1, -1, UI_STYLE_HINT, "help");
 }
 
-static bool toast_is_up(const struct ui_app *app)
+bool ui_toast_is_up(const struct ui_app *app)
 {
     return app->toast[0] && (app->asks_quit || app->now_ms - app->toast_ms < TOAST_MS);
 }
@@ -162,7 +162,7 @@ static void draw_status(struct ui_app *app, struct ui_canvas *c)
     char text[400] = "";
     if (app->prompt.active) {
         ui_draw_prompt(app, c);
-    } else if (toast_is_up(app)) {
+    } else if (ui_toast_is_up(app)) {
         draw_line(app, c, kind[app->toast_kind], app->toast);
     } else if (app->file_changed) {
         draw_line(app, c, UI_STYLE_WARN,
@@ -221,8 +221,11 @@ void ui_draw(struct ui_app *app, struct ui_canvas *c)
 
 int ui_timeout_ms(const struct ui_app *app)
 {
-    if (!toast_is_up(app) || app->asks_quit) {
-        return -1; /* a question stays until it is answered */
+    int64_t tick = app->tick_ms ? app->tick_ms - app->now_ms : -1;
+    tick = app->tick_ms && tick < 0 ? 0 : tick;
+    if (!ui_toast_is_up(app) || app->asks_quit) { /* a question stays until it is answered */
+        return (int)tick;
     }
-    return (int)(TOAST_MS - (app->now_ms - app->toast_ms)) + 1;
+    int64_t toast = TOAST_MS - (app->now_ms - app->toast_ms) + 1;
+    return (int)(tick >= 0 && tick < toast ? tick : toast);
 }

@@ -389,7 +389,7 @@ bool ui_loop_turn(struct ui_loop *l, int max_wait_ms)
                             {.fd = l->wake[0], .events = POLLIN},
                             {.fd = l->signals, .events = POLLIN}};
     int64_t before = ui_now_ms();
-    bool toast = ui_timeout_ms(app) >= 0;
+    bool toast = ui_toast_is_up(app);
     poll(fds, 3, wait_ms(l, max_wait_ms, before));
     app->now_ms = ui_now_ms();
     bool dirty = take_signals(l);
@@ -398,7 +398,11 @@ bool ui_loop_turn(struct ui_loop *l, int max_wait_ms)
     take_news(l);
     follow_wishes(l);
     dirty |= ui_log_news(app);
-    dirty |= app->redraw || (toast && ui_timeout_ms(app) < 0);
+    dirty |= app->redraw || (toast && !ui_toast_is_up(app));
+    if (app->tick_ms && app->now_ms >= app->tick_ms) {
+        app->tick_ms = 0;
+        dirty = true;
+    }
     dirty |= l->news != 0 && app->now_ms - l->last_draw_ms >= PROGRESS_MS;
     if (app->quit) {
         return false;

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { REST_MS = 150 };
+
 /* The exact pass is asked for once the setting has rested for one frame: never while it is dragged. */
 static void want_exact(struct layer_frame *f)
 {
@@ -22,6 +24,9 @@ static void want_exact(struct layer_frame *f)
         s->asked_item = f->index;
     }
     s->seen_mse = f->has_metrics ? f->metrics.mse : NAN;
+    if (!rested) {
+        f->app->tick_ms = f->app->now_ms + REST_MS; /* nothing else may come to draw that frame */
+    }
     s->seen_revision = revision;
     s->seen_item = f->index;
 }

@@ -130,6 +130,12 @@ static void toasts_go_away_by_themselves(void **state)
     assert_true(ui_loop_turn(&loop, 0));
     assert_true(app.toast[0] && ui_timeout_ms(&app) > 0);
     app.toast_ms -= 10000;
+    assert_false(ui_toast_is_up(&app));
+    /* the layer asks for one frame more, when the hand rests: it orders the exact figures */
+    assert_true(app.tick_ms > app.now_ms && ui_timeout_ms(&app) > 0);
+    app.tick_ms = 1;
+    assert_true(ui_loop_turn(&loop, 0));
+    assert_int_equal(app.tick_ms, 0);
     assert_int_equal(ui_timeout_ms(&app), -1);
     end();
 }
