@@ -210,6 +210,56 @@ static void reload_keeps_the_edits_of_a_fresh_start(void **state)
     pty_close(&pty);
 }
 
+/* Random keys and mouse reports, whole and split, at changing sizes: it stays alive and still quits.
+ * Left out: what quits, suspends or writes files. */
+static void a_monkey_does_not_break_it(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {
+        "h",  "l",      "j",  "k",    "J",    "[",      "]",      "{",      "}",      "t",
+        "=",  "O",      "cm", "cp",   "ck",   "v",      "V",      "S",      ";",      "L",
+        "Z",  "r",      "m",  "`",    "n",    "N",      "/",      "?",      "i",      "u",
+        "U",  "y",      "e",  "gl",   "gm",   "gc",     "gj",     "go",     "gg",     "s",
+        "o",  "x",      "d",  "A",    "D",    "E",      "f",      "F",      "2",      "3",
+        "4",  "8",      " ",  ".",    "\033", "\033[A", "\033[B", "\033[C", "\033[D", "\033[5~",
+        "\t", "\033[Z", "\r", "\014", "R",    "\177"};
+    unsigned seed = 20260101;
+    int w = 80, h = 24;
+    start(false);
+    for (int i = 0; i < 1500; i++) {
+        char bytes[64];
+        if (next_random(&seed, 4) == 0) {
+            static const int button[] = {0, 0, 32, 32, 64, 65, 2, 35};
+            snprintf(bytes, sizeof(bytes), "\033[<%d;%u;%u%c", button[next_random(&seed, 8)],
+                     1 + next_random(&seed, (unsigned)w), 1 + next_random(&seed, (unsigned)h),
+                     "MMm"[next_random(&seed, 3)]);
+        } else {
+            snprintf(bytes, sizeof(bytes), "%s",
+                     keys[next_random(&seed, sizeof(keys) / sizeof(keys[0]))]);
+        }
+        if (next_random(&seed, 50) == 0) {
+            w = 20 + (int)next_random(&seed, 180);
+            h = 5 + (int)next_random(&seed, 50);
+            pty_resize(&pty, w, h);
+        }
+        pty_type(&pty, bytes);
+        if (i % 16 == 0) {
+            pty_quiet(&pty, 1, 50);
+            pty_clear(&pty);
+        }
+    }
+    pty_resize(&pty, 80, 24);
+    pty_quiet(&pty, 300, LONG);
+    for (int i = 0; i < 3; i++) {
+        pty_type(&pty, "\033");
+        pty_quiet(&pty, 100, 1000);
+    }
+    pty_type(&pty, "q");
+    assert_int_equal(pty_end(&pty, LONG), 0);
+    assert_true(pty_restored(&pty));
+    pty_close(&pty);
+}
+
 static void interrupt_twice_quits(void **state)
 {
     (void)state;
@@ -297,6 +347,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(stop_gives_the_terminal_back_and_continue_takes_it),
         cmocka_unit_test(signals_end_the_program_and_restore),
         cmocka_unit_test(reload_keeps_the_edits_of_a_fresh_start),
+        cmocka_unit_test(a_monkey_does_not_break_it),
         cmocka_unit_test(interrupt_twice_quits),
         cmocka_unit_test(any_terminal_shows_the_screen),
         cmocka_unit_test(keys_come_from_the_terminal_when_stdin_is_none),
