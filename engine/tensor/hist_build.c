@@ -48,7 +48,7 @@ static enum qx_status check(const struct qx_tensor *t, const struct qx_hist_spec
 }
 
 /* The one unit of granularity tensor. */
-static bool whole_unit(struct qx_hist *h)
+bool qx_hist_whole_unit(struct qx_hist *h)
 {
     const struct qx_stats *s = &h->f.stats;
     if (!qx_hist_units_new(h, 1)) {
@@ -73,7 +73,8 @@ static enum qx_status build_all(const struct qx_hist_job *job)
         return st;
     }
     if (is_tensor) {
-        st = whole_unit(h) ? qx_hist_pass_tensor(job) : qx_fail_nomem(job->err, sizeof(float));
+        st = qx_hist_whole_unit(h) ? qx_hist_pass_tensor(job)
+                                   : qx_fail_nomem(job->err, sizeof(float));
     } else {
         st = qx_hist_pass_units(job);
     }

@@ -61,6 +61,20 @@ struct qx_hist_job {
 
 /* First pass: h->f.stats but for p999. */
 enum qx_status qx_hist_pass_stats(const struct qx_hist_job *job);
+/* Parts of the two passes, for values that come from elsewhere (hist_stream.c). */
+struct qx_hist_moments {
+    double n, mean, m2;
+};
+void qx_hist_merge_moments(struct qx_hist_moments *m, const struct qxk_stats *b);
+void qx_hist_finish_stats(struct qx_stats *s, const struct qxk_stats *total,
+                          const struct qx_hist_moments *m);
+/* Units of granularity tensor; stats are known. False when out of memory. */
+bool qx_hist_whole_unit(struct qx_hist *h);
+float qx_hist_key_scale(enum qx_dtype dtype, double absmax);
+float qx_hist_lin_scale(double absmax);
+/* Tables and linear bins from sums made with these scales. False when out of memory. */
+bool qx_hist_fill_floats(struct qx_hist *h, float key_scale, float lin_scale,
+                         const struct qxk_hist *acc);
 /* Second pass, granularity tensor; stats are known. */
 enum qx_status qx_hist_pass_tensor(const struct qx_hist_job *job);
 /* Ranges of the units, then the normalised histogram; granularity channel or group. */

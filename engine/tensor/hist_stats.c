@@ -14,11 +14,7 @@ struct pass {
 };
 
 /* Mean and sum of squared deviations, updated block by block (Chan et al. 1979, pairwise update). */
-struct moments {
-    double n, mean, m2;
-};
-
-static void merge_moments(struct moments *m, const struct qxk_stats *b)
+void qx_hist_merge_moments(struct qx_hist_moments *m, const struct qxk_stats *b)
 {
     double n = (double)b->n_finite;
     if (n == 0.0) {
@@ -78,7 +74,8 @@ static int64_t find_nonfinite(const struct pass *p, int64_t block)
     return i < n ? block * QX_HIST_BLOCK + i : -1;
 }
 
-static void finish(struct qx_stats *s, const struct qxk_stats *total, const struct moments *m)
+void qx_hist_finish_stats(struct qx_stats *s, const struct qxk_stats *total,
+                          const struct qx_hist_moments *m)
 {
     bool any = total->n_finite > 0;
     s->n = total->n_finite;
@@ -97,7 +94,7 @@ static enum qx_status run(struct pass *p)
 {
     struct qxk_stats total = qxk_stats_zero();
     struct qx_stats *s = &p->job->h->f.stats;
-    struct moments m = {0};
+    struct qx_hist_moments m = {0};
     int64_t n_blocks = (p->job->t->numel + QX_HIST_BLOCK - 1) / QX_HIST_BLOCK;
     s->first_nonfinite = -1;
     for (int64_t b = 0; b < n_blocks; b += ROUND) {
@@ -112,11 +109,11 @@ static enum qx_status run(struct pass *p)
             if (s->first_nonfinite < 0 && block->n_finite < block_len(p->job->t, b + i)) {
                 s->first_nonfinite = find_nonfinite(p, b + i);
             }
-            merge_moments(&m, block);
+            qx_hist_merge_moments(&m, block);
             qxk_stats_merge(&total, block);
         }
     }
-    finish(s, &total, &m);
+    qx_hist_finish_stats(s, &total, &m);
     return QX_OK;
 }
 

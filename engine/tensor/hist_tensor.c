@@ -28,16 +28,16 @@ struct pass {
 };
 
 /* 2^k that brings absmax into [2^15, 2^16), as far as float32 can; 1 for F16 files: lossless. */
-static float scale_of(const struct qx_tensor *t, double absmax)
+float qx_hist_key_scale(enum qx_dtype dtype, double absmax)
 {
-    if (t->dtype == QX_DTYPE_F16 || !(absmax > 0.0)) {
+    if (dtype == QX_DTYPE_F16 || !(absmax > 0.0)) {
         return 1.0f;
     }
     int k = 15 - ilogb(absmax);
     return ldexpf(1.0f, k > 127 ? 127 : k);
 }
 
-static float lin_scale_of(double absmax)
+float qx_hist_lin_scale(double absmax)
 {
     double scale = absmax > 0.0 ? QX_HIST_LIN / absmax : 0.0;
     return scale > (double)FLT_MAX ? FLT_MAX : (float)scale;
@@ -152,13 +152,24 @@ static void fold_tiny(struct qx_hist *h)
     }
 }
 
-static enum qx_status finish_floats(const struct pass *p, const struct qxk_hist *acc)
+bool qx_hist_fill_floats(struct qx_hist *h, float key_scale, float lin_scale,
+                         const struct qxk_hist *acc)
 {
-    struct qx_hist *h = p->job->h;
     for (int i = 0; i < QX_HIST_LIN; i++) {
         h->f.lin[i] = (double)acc->lin[i];
     }
-    return qx_hist_fill_main(h, (double)p->scale, acc_floats, acc)
+    if (!qx_hist_fill_main(h, (double)key_scale, acc_floats, acc)) {
+        return false;
+    }
+    if (lin_scale == FLT_MAX) {
+        fold_tiny(h);
+    }
+    return true;
+}
+
+static enum qx_status finish_floats(const struct pass *p, const struct qxk_hist *acc)
+{
+    return qx_hist_fill_floats(p->job->h, p->scale, p->lin_scale, acc)
                ? QX_OK
                : qx_fail_nomem(p->job->err, QX_HIST_BINS * sizeof(struct qx_hist_line));
 }
@@ -239,8 +250,8 @@ enum qx_status qx_hist_pass_tensor(const struct qx_hist_job *job)
     enum qx_status st = QX_OK;
     p.n_workers = n_tiles > 1 ? qx_pool_threads(job->pool) : 1;
     p.is_counted = t->dtype == QX_DTYPE_F16 || t->dtype == QX_DTYPE_BF16;
-    p.scale = scale_of(t, job->h->f.stats.absmax);
-    p.lin_scale = lin_scale_of(job->h->f.stats.absmax);
+    p.scale = qx_hist_key_scale(t->dtype, job->h->f.stats.absmax);
+    p.lin_scale = qx_hist_lin_scale(job->h->f.stats.absmax);
     p.workers = qx_mem_zalloc((size_t)p.n_workers * sizeof *p.workers);
     bool ok = p.workers != NULL;
     for (int i = 0; ok && i < p.n_workers; i++) {
@@ -259,7 +270,7 @@ enum qx_status qx_hist_pass_tensor(const struct qx_hist_job *job)
     st =
         p.is_counted ? finish_counted(&p, p.workers[0].acc16) : finish_floats(&p, p.workers[0].acc);
     job->h->f.is_lossless = st == QX_OK && is_lossless(job->h, p.is_counted);
-    if (st == QX_OK && p.lin_scale == FLT_MAX) {
+    if (st == QX_OK && p.is_counted && p.lin_scale == FLT_MAX) {
         fold_tiny(job->h);
     }
 out:

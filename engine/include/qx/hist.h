@@ -62,6 +62,25 @@ struct qx_pool;
 enum qx_status qx_hist_build(const struct qx_tensor *t, const struct qx_hist_spec *spec,
                              int64_t n_sample, struct qx_pool *pool, struct qx_ctl *ctl,
                              struct qx_hist **out, struct qx_error *err);
+/* The same for values that are nowhere at once (activations): they come twice, in blocks. First every
+ * block's stats, one thread per block, then qx_hist_stream_turn, then their bins. Blocks are numbered
+ * 0..n_blocks-1; results do not depend on threads. Stats of a block may be called again: adds. */
+struct qx_hist_stream;
+struct qx_hist_stream_work; /* one per thread of the second pass, 1.1 MiB */
+enum qx_status qx_hist_stream_new(int64_t n_blocks, struct qx_hist_stream **out,
+                                  struct qx_error *err);
+void qx_hist_stream_free(struct qx_hist_stream *s); /* NULL allowed */
+void qx_hist_stream_stats(struct qx_hist_stream *s, int64_t block, const float *x, int64_t n);
+/* Finite range of one block so far; *lo > *hi when it has no finite value. */
+void qx_hist_stream_range(const struct qx_hist_stream *s, int64_t block, float *lo, float *hi);
+void qx_hist_stream_turn(struct qx_hist_stream *s);
+struct qx_hist_stream_work *qx_hist_stream_work_new(void); /* NULL when out of memory */
+void qx_hist_stream_work_free(struct qx_hist_stream_work *work);
+void qx_hist_stream_bins(struct qx_hist_stream *s, struct qx_hist_stream_work *work, const float *x,
+                         int64_t n);
+enum qx_status qx_hist_stream_take(struct qx_hist_stream *s, struct qx_hist **out,
+                                   struct qx_error *err);
+
 struct qx_hist *qx_hist_ref(struct qx_hist *h);
 void qx_hist_unref(struct qx_hist *h); /* NULL allowed; frees with the last reference */
 
