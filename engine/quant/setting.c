@@ -30,6 +30,12 @@ struct qx_setting qx_setting_int(int bits)
 
 bool qx_setting_equal(const struct qx_setting *a, const struct qx_setting *b)
 {
+    return qx_setting_equal_weight(a, b) &&
+           (a->format->kind == QX_FORMAT_FLOAT || qx_act_equal(&a->act, &b->act));
+}
+
+bool qx_setting_equal_weight(const struct qx_setting *a, const struct qx_setting *b)
+{
     if (a->format != b->format) {
         return false;
     }
@@ -82,8 +88,13 @@ char *qx_setting_text(const struct qx_setting *s, char *buf, size_t cap)
         snprintf(gran, sizeof(gran), "group:%lld", (long long)s->group);
     }
     calib_text(s, calib, sizeof(calib));
-    snprintf(buf, cap, "%s%d %s %s %s", s->format->title, s->bits, s->sym ? "sym" : "asym", gran,
-             calib);
+    int len = snprintf(buf, cap, "%s%d %s %s %s", s->format->title, s->bits,
+                       s->sym ? "sym" : "asym", gran, calib);
+    if (s->act.bits > 0 && len > 0 && (size_t)len < cap) {
+        char act[96];
+        snprintf(buf + len, cap - (size_t)len, ", inputs %s",
+                 qx_act_text(&s->act, act, sizeof(act)));
+    }
     return buf;
 }
 
@@ -155,7 +166,8 @@ enum qx_status qx_setting_check(const struct qx_setting *s, struct qx_error *err
         return qx_fail(err, QX_ERANGE, "%s takes a number above 0 and at most 100, not %g",
                        s->calib->name, s->param);
     }
-    return s->has_range ? range_check(s, err) : QX_OK;
+    enum qx_status st = qx_act_check(&s->act, err);
+    return st == QX_OK && s->has_range ? range_check(s, err) : st;
 }
 
 enum qx_status qx_setting_resolve(struct qx_setting *s, const struct qx_hist *hist,

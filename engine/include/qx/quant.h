@@ -58,6 +58,22 @@ enum qx_status qx_calib_range(const struct qx_hist *hist, const struct qx_scheme
 
 enum qx_scale_type { QX_SCALE_F32, QX_SCALE_F16 };
 
+/* What happens to the input of a layer (activations) before it meets the weights. Codes: symmetric
+ * -Q..Q, asymmetric 0..2^bits - 1. One scale serves the whole input (tensor; of one sample, when
+ * dynamic) or one token: a row of a matrix product, a sample of a convolution. */
+enum qx_act_gran { QX_ACT_TENSOR, QX_ACT_TOKEN };
+struct qx_act {
+    int bits; /* 0: float32, and nothing below matters; else 2..8 */
+    bool sym;
+    enum qx_act_gran gran; /* TOKEN needs dynamic */
+    bool dynamic;          /* range of the values at hand; else `range`, fixed by calibration */
+    /* static only: a calibrator or qx_calib_ema, its parameter, and the range in real units */
+    const struct qx_calibrator *calib;
+    double param;
+    bool has_range;
+    struct qx_range range;
+};
+
 /* Plain values, copied freely; compare with qx_setting_equal. Fields after `format` matter for the
  * affine kind only. */
 struct qx_setting {
@@ -71,11 +87,14 @@ struct qx_setting {
     double param;          /* of the calibrator */
     bool has_range;        /* range below is set: by hand, or resolved by the calibrator */
     struct qx_range range; /* as struct qx_range says */
+    struct qx_act act;     /* of the layer's input */
 };
 struct qx_setting qx_setting_fp32(void);
 /* int, symmetric, channel, mse, no range yet; scale f32 (f16 for groups). */
 struct qx_setting qx_setting_int(int bits);
 bool qx_setting_equal(const struct qx_setting *a, const struct qx_setting *b);
+/* The same but for the activations: does the weight become the same? */
+bool qx_setting_equal_weight(const struct qx_setting *a, const struct qx_setting *b);
 bool qx_setting_is_fp32(const struct qx_setting *s);
 /* "INT4 sym channel mse", at most cap bytes. */
 char *qx_setting_text(const struct qx_setting *s, char *buf, size_t cap);
@@ -92,6 +111,42 @@ enum qx_status qx_setting_resolve(struct qx_setting *s, const struct qx_hist *hi
 uint64_t qx_setting_bytes(const struct qx_setting *s, int64_t n, int64_t n_units);
 /* Units the setting gives a tensor: 1, channels, or groups (the last group of a channel may be short). */
 int64_t qx_setting_units(const struct qx_setting *s, struct qx_channels channels);
+
+/* ---- activations ---- */
+
+/* Moving average of each batch's min and max, r += param (x - r), static activations only (Jacob et
+ * al. 2017, section 3.1). Not in the calibrators' table. */
+extern const struct qx_calibrator qx_calib_ema;
+
+/* Asymmetric u8, one range, static, percentile 99.99. */
+struct qx_act qx_act_static(int bits);
+/* Symmetric, per token, of the values at hand. */
+struct qx_act qx_act_dynamic(int bits);
+bool qx_act_equal(const struct qx_act *a, const struct qx_act *b);
+/* Static and still without a range. */
+bool qx_act_open(const struct qx_act *a);
+/* "8 bits asym percentile:99.99", "8 bits sym dynamic token", "float32"; at most cap bytes. */
+char *qx_act_text(const struct qx_act *a, char *buf, size_t cap);
+/* "percentile:99.9", "ema", "ema:0.05", "manual:LO,HI": calibrator, parameter, range. */
+enum qx_status qx_act_method(struct qx_act *a, const char *text, struct qx_error *err);
+/* QX_ERANGE names the field. */
+enum qx_status qx_act_check(const struct qx_act *a, struct qx_error *err);
+/* Scale and zero point: of the static range, or (dynamic) of finite values within lo..hi. */
+struct qx_qparams qx_act_qparams(const struct qx_act *a, float lo, float hi);
+
+/* What calibration saw of one layer's input. */
+struct qx_observed {
+    struct qx_hist *hist; /* granularity tensor; n = 0 when nothing was finite */
+    int64_t n_batches;
+    float *lo, *hi; /* [n_batches] of the finite values; lo > hi where there are none */
+};
+/* Ranges and histogram of a stream whose blocks are the batches. */
+enum qx_status qx_observe(struct qx_hist_stream *s, int64_t n_batches, struct qx_observed *out,
+                          struct qx_error *err);
+void qx_observed_release(struct qx_observed *o); /* zeroed struct allowed */
+/* Let the calibrator choose. Nothing is done for dynamic, float32 and ranges that are there. An input
+ * without finite values, or of zeros only, gives the range 0..0 (scale 1). */
+enum qx_status qx_act_resolve(struct qx_act *a, const struct qx_observed *o, struct qx_error *err);
 
 /* ---- quantizing a tensor ---- */
 
@@ -121,5 +176,14 @@ struct qx_pool;
 enum qx_status qx_fakequant(const struct qx_tensor *t, struct qx_channels channels,
                             const struct qx_setting *s, struct qx_pool *pool, struct qx_ctl *ctl,
                             float *out, int16_t *codes, int64_t *n_nonfinite, struct qx_error *err);
+
+/* The stored numbers of an affine setting, for execution: x^ = (codes - zero) * scale of its unit.
+ * codes [numel] in storage order; scale, zero [qx_setting_units], channels in order, a channel's
+ * groups together. Asymmetric codes and zeros are shifted by -2^(bits-1), so that they fit. As
+ * qx_fakequant otherwise. */
+enum qx_status qx_quantize_tensor(const struct qx_tensor *t, struct qx_channels channels,
+                                  const struct qx_setting *s, struct qx_pool *pool,
+                                  struct qx_ctl *ctl, int8_t *codes, float *scale, int32_t *zero,
+                                  struct qx_error *err);
 
 #endif

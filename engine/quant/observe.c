@@ -1,0 +1,92 @@
+/* What calibration saw of a layer's input, and the range that a calibrator makes of it. */
+#include <math.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "qx/quant.h"
+
+/* Without batches a moving average has nothing to move over. */
+static enum qx_status ema_range(const struct qx_hist *hist, const struct qx_scheme *scheme,
+                                double param, struct qx_range *out, struct qx_error *err)
+{
+    (void)param;
+    return qx_calib_find("minmax")->range(hist, scheme, 0.0, out, err);
+}
+
+const struct qx_calibrator qx_calib_ema = {
+    .name = "ema",
+    .title = "moving average",
+    .help = "Moving average of each batch's smallest and largest value: outliers of single batches "
+            "fade. The number is the weight of a new batch.",
+    .takes_param = true,
+    .param_default = 0.1,
+    .range = ema_range};
+
+enum qx_status qx_observe(struct qx_hist_stream *s, int64_t n_batches, struct qx_observed *out,
+                          struct qx_error *err)
+{
+    struct qx_observed o = {.n_batches = n_batches};
+    o.lo = qx_mem_array((size_t)n_batches + 1, sizeof *o.lo);
+    o.hi = qx_mem_array((size_t)n_batches + 1, sizeof *o.hi);
+    enum qx_status st = o.lo && o.hi ? qx_hist_stream_take(s, &o.hist, err)
+                                     : qx_fail_nomem(err, (size_t)n_batches * sizeof *o.lo);
+    if (st != QX_OK) {
+        qx_observed_release(&o);
+        return st;
+    }
+    for (int64_t b = 0; b < n_batches; b++) {
+        qx_hist_stream_range(s, b, &o.lo[b], &o.hi[b]);
+    }
+    *out = o;
+    return QX_OK;
+}
+
+void qx_observed_release(struct qx_observed *o)
+{
+    qx_hist_unref(o->hist);
+    qx_mem_free(o->lo);
+    qx_mem_free(o->hi);
+    *o = (struct qx_observed){0};
+}
+
+/* r += rate (x - r), starting from the first batch that has finite values. */
+static struct qx_range ema_of(const struct qx_observed *o, double rate)
+{
+    struct qx_range r = {0};
+    bool any = false;
+    for (int64_t b = 0; b < o->n_batches; b++) {
+        if (o->lo[b] > o->hi[b]) {
+            continue;
+        }
+        const double lo = (double)o->lo[b], hi = (double)o->hi[b];
+        r.lo = any ? r.lo + rate * (lo - r.lo) : lo;
+        r.hi = any ? r.hi + rate * (hi - r.hi) : hi;
+        any = true;
+    }
+    return r;
+}
+
+enum qx_status qx_act_resolve(struct qx_act *a, const struct qx_observed *o, struct qx_error *err)
+{
+    const struct qx_scheme scheme = {a->bits, a->sym};
+    struct qx_range r = {0};
+    enum qx_status st = qx_act_check(a, err);
+    if (st != QX_OK || !qx_act_open(a)) {
+        return st;
+    }
+    if (a->calib == &qx_calib_ema) {
+        r = ema_of(o, a->param);
+    } else if (qx_hist_stats(o->hist)->n > 0 && qx_hist_stats(o->hist)->absmax > 0.0) {
+        st = qx_calib_range(o->hist, &scheme, a->calib, a->param, &r, err);
+    }
+    if (st != QX_OK) {
+        return st;
+    }
+    if (a->sym) {
+        r.hi = fmax(-r.lo, r.hi);
+        r.lo = -r.hi;
+    }
+    a->range = (struct qx_range){fmin(r.lo, 0.0), fmax(r.hi, 0.0)};
+    a->has_range = true;
+    return QX_OK;
+}
