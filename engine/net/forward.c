@@ -1,5 +1,6 @@
-/* The float32 forward pass: tiles of fixed size on the pool, one workspace per worker. */
-#include "weights.h"
+/* The forward pass: tiles of fixed size on the pool, one workspace per worker. */
+#include "exec.h"
+#include "qlinear.h"
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -9,16 +10,28 @@
 
 /* One worker's memory. */
 struct worker {
-    float *space;           /* [plan.floats] */
+    float *space;     /* [plan.floats] */
+    uint8_t *integer; /* scratch of the integer products */
+    float *fake;      /* an input, quantized and dequantized */
+    uint8_t *record;  /* compare: codes of every quantized input of the tile */
+    uint8_t *codes;   /* compare: of one input */
+    float *other;     /* compare: logits of the integer engine */
+    struct qx_net_report report;
     const float **in;       /* [QX_NODE_INPUTS] */
     struct qx_shape *shape; /* [QX_NODE_INPUTS] */
 };
 
+enum mode { RUN, COMPARE, TAP };
 struct forward {
     const struct qx_net *net;
     const struct qx_weights *weights;
+    enum mode mode;
+    qx_net_tap_fn *tap;
+    void *tap_arg;
     const float *x;
-    float *logits;
+    float *logits;      /* NULL = not wanted */
+    int64_t most_input; /* values of the largest quantized input of a tile */
+    int64_t all_inputs; /* of all of them */
     int64_t n;
     struct qx_ctl *ctl;
     struct worker *workers;
@@ -45,52 +58,191 @@ static const float *value_at(const struct forward *f, const struct worker *w, in
                               : w->space + plan->offset[root];
 }
 
-static enum qx_status run_node(const struct forward *f, struct worker *w,
-                               const struct qx_node *node, int64_t first, int64_t rows,
-                               struct qx_error *err)
+/* What one pass over a tile does beside running it. */
+struct tile {
+    int64_t index, first, rows;
+    bool is_integer;
+    uint8_t *record;    /* integer pass of a comparison: where the next codes go */
+    const uint8_t *met; /* simulated pass: the codes that the other had */
+};
+
+/* Input 0 as the codes say; in a comparison, also how many codes are not the other engine's. */
+static void fake_input(const struct forward *f, struct worker *w, const struct qx_node *node,
+                       struct tile *t)
+{
+    const struct qx_act *act = qx_node_act(f->weights, node);
+    const struct qx_shape *s = &node->in[0]->shape;
+    const int64_t n = qx_shape_numel(s, t->rows);
+    const bool is_matrix = !qx_node_is(node, "Conv");
+    const int64_t token = is_matrix ? s->dim[s->rank - 1] : n / t->rows;
+    const int64_t step = !act->dynamic ? n : act->gran == QX_ACT_TOKEN ? token : n / t->rows;
+    for (int64_t at = 0; at < n; at += step) {
+        const struct qx_qparams p = qx_qinput_params(act, w->in[0] + at, step);
+        const struct qxk_affine q = {p.scale, (float)p.zero, (float)p.qmin, (float)p.qmax};
+        w->report.n_nonfinite +=
+            qxk_get()->fakequant(w->in[0] + at, (size_t)step, &q, w->fake + at);
+        if (t->met) {
+            const struct qx_codes c = qx_codes_of(&p);
+            const struct qxk_affine stored = {c.scale, (float)c.zero, (float)c.min, (float)c.max};
+            qxk_get()->quantize(w->in[0] + at, (size_t)step, &stored, w->codes + at);
+        }
+    }
+    for (int64_t i = 0; t->met && i < n; i++) {
+        w->report.n_codes_differ += w->codes[i] != t->met[i];
+    }
+    if (t->met) {
+        w->report.n_codes += n;
+        t->met += n;
+    }
+    w->in[0] = w->fake;
+}
+
+static enum qx_status run_float(const struct forward *f, struct worker *w,
+                                const struct qx_node *node, struct tile *t, struct qx_error *err)
 {
     for (int i = 0; i < node->n_in; i++) {
         w->in[i] = NULL;
         if (node->in[i]) {
-            w->in[i] = value_at(f, w, node->in[i]->index, first);
-            w->shape[i] = qx_shape_at(&node->in[i]->shape, rows);
+            w->in[i] = value_at(f, w, node->in[i]->index, t->first);
+            w->shape[i] = qx_shape_at(&node->in[i]->shape, t->rows);
         }
     }
     const struct qx_plan *plan = &f->net->plan;
+    const struct qx_op *op = node->op;
+    if (f->mode == TAP && op->weight == 1 && op->role == QX_ROLE_LINEAR &&
+        node->in[1]->tensor >= 0 && node->in[0]->tensor < 0) {
+        f->tap(f->tap_arg, f->net->layer_of_tensor[node->in[1]->tensor], t->index,
+               (int)(w - f->workers), w->in[0], qx_shape_numel(&node->in[0]->shape, t->rows));
+    } else if (!t->is_integer && f->weights->has_act && qx_node_act(f->weights, node)) {
+        fake_input(f, w, node, t);
+    }
     const struct qx_run run = {.node = node,
                                .in = w->in,
                                .in_shape = w->shape,
                                .out = w->space + plan->offset[plan->root[node->out->index]],
-                               .out_shape = qx_shape_at(&node->out->shape, rows),
+                               .out_shape = qx_shape_at(&node->out->shape, t->rows),
                                .scratch = w->space + plan->scratch,
-                               .first_row = first,
-                               .rows = rows};
-    enum qx_status st = node->op->forward(&run, err);
+                               .first_row = t->first,
+                               .rows = t->rows};
+    enum qx_status st = op->forward(&run, err);
     if (st != QX_OK) {
-        qx_error_context(err, "node '%.100s' (%s)", node->name, node->op->name);
+        qx_error_context(err, "node '%.100s' (%s)", node->name, op->name);
     }
     return st;
 }
 
-static enum qx_status run_rows(const struct forward *f, struct worker *w, int64_t first,
-                               int64_t rows, struct qx_error *err)
+static void run_linear(const struct forward *f, struct worker *w, int i, struct tile *t)
 {
-    const struct qx_net *net = f->net;
-    for (int i = 0; i < net->n_nodes; i++) {
-        if (net->nodes[i]->op->is_view) {
-            continue;
-        }
-        if (qx_cancel_test(f->ctl)) {
-            return qx_fail(err, QX_ECANCELLED, "the measurement was cancelled");
-        }
-        enum qx_status st = run_node(f, w, net->nodes[i], first, rows, err);
-        if (st != QX_OK) {
-            return st;
-        }
+    const struct qx_exec *e = f->weights->exec;
+    const struct qx_node *node = f->net->nodes[i];
+    const struct qx_plan *plan = &f->net->plan;
+    const int in = node->in[0]->index, out = e->nodes[i].out;
+    struct qx_qrun r = {.q = e->nodes[i].linear,
+                        .in_value = &e->values[in],
+                        .out_value = &e->values[out],
+                        .in = value_at(f, w, in, t->first),
+                        .out = w->space + plan->offset[plan->root[out]],
+                        .rows = t->rows,
+                        .scratch = w->integer,
+                        .record = t->record};
+    qx_qlinear_run(&r);
+    w->report.n_nonfinite += r.n_nonfinite;
+    if (t->record) {
+        t->record += qx_shape_numel(&node->in[0]->shape, t->rows);
     }
-    memcpy(f->logits + first * net->n_classes, value_at(f, w, net->output->index, first),
-           (size_t)(rows * net->n_classes) * sizeof *f->logits);
+}
+
+static enum qx_status run_node(const struct forward *f, struct worker *w, int i, struct tile *t,
+                               struct qx_error *err)
+{
+    const struct qx_node *node = f->net->nodes[i];
+    const struct qx_exec *e = f->weights->exec;
+    const enum qx_exec_kind kind = t->is_integer       ? e->nodes[i].kind
+                                   : node->op->is_view ? QX_EXEC_NONE
+                                                       : QX_EXEC_FLOAT;
+    if (kind == QX_EXEC_FLOAT) {
+        return run_float(f, w, node, t, err);
+    }
+    if (kind == QX_EXEC_LINEAR) {
+        run_linear(f, w, i, t);
+        return QX_OK;
+    }
+    if (kind == QX_EXEC_NONE) {
+        return QX_OK;
+    }
+    const float *in = value_at(f, w, node->in[0]->index, t->first);
+    float *out = w->space + f->net->plan.offset[f->net->plan.root[node->out->index]];
+    if (kind == QX_EXEC_CODES) {
+        qx_codes_run(node, &e->values[node->in[0]->index], (const uint8_t *)in, t->rows,
+                     (uint8_t *)out);
+    } else {
+        qx_last_run(node, in, t->rows, out);
+    }
     return QX_OK;
+}
+
+/* Logits of the tile: borrowed from the workspace. */
+static enum qx_status run_pass(const struct forward *f, struct worker *w, struct tile *t,
+                               const float **logits, struct qx_error *err)
+{
+    enum qx_status st = QX_OK;
+    for (int i = 0; st == QX_OK && i < f->net->n_nodes; i++) {
+        st = qx_cancel_test(f->ctl) ? qx_fail(err, QX_ECANCELLED, "the measurement was cancelled")
+                                    : run_node(f, w, i, t, err);
+    }
+    *logits = st == QX_OK ? value_at(f, w, f->net->output->index, t->first) : NULL;
+    return st;
+}
+
+static int class_of(const float *logits, int n)
+{
+    int best = 0;
+    for (int c = 1; c < n; c++) {
+        best = logits[c] > logits[best] ? c : best;
+    }
+    return best;
+}
+
+/* Both engines, one after the other, in the same workspace. */
+static enum qx_status compare_rows(const struct forward *f, struct worker *w, struct tile *t,
+                                   struct qx_error *err)
+{
+    const int n = f->net->n_classes;
+    const float *logits;
+    t->is_integer = true;
+    t->record = w->record;
+    enum qx_status st = run_pass(f, w, t, &logits, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    memcpy(w->other, logits, (size_t)(t->rows * n) * sizeof *w->other);
+    t->is_integer = false;
+    t->record = NULL;
+    t->met = w->record;
+    const int64_t n_nonfinite = w->report.n_nonfinite;
+    st = run_pass(f, w, t, &logits, err);
+    w->report.n_nonfinite = n_nonfinite; /* the same values again */
+    for (int64_t r = 0; st == QX_OK && r < t->rows; r++) {
+        w->report.n_rows_differ += class_of(logits + r * n, n) != class_of(w->other + r * n, n);
+    }
+    w->report.n_rows += t->rows;
+    return st;
+}
+
+static enum qx_status run_rows(const struct forward *f, struct worker *w, struct tile *t,
+                               struct qx_error *err)
+{
+    const float *logits;
+    if (f->mode == COMPARE) {
+        return compare_rows(f, w, t, err);
+    }
+    t->is_integer = f->mode == RUN && f->weights->engine == QX_ENGINE_INTEGER;
+    enum qx_status st = run_pass(f, w, t, &logits, err);
+    if (st == QX_OK && f->logits) {
+        memcpy(f->logits + t->first * f->net->n_classes, logits,
+               (size_t)(t->rows * f->net->n_classes) * sizeof *f->logits);
+    }
+    return st;
 }
 
 static void run_tile(void *arg, int64_t tile, int worker)
@@ -102,9 +254,10 @@ static void run_tile(void *arg, int64_t tile, int worker)
     const int64_t step = f->net->plan.tile_rows, first = tile * step;
     const int64_t rows = step < f->n - first ? step : f->n - first;
     struct qx_error error = {0};
+    struct tile t = {.index = tile, .first = first, .rows = rows};
     enum qx_status st = qx_cancel_test(f->ctl)
                             ? qx_fail(&error, QX_ECANCELLED, "the measurement was cancelled")
-                            : run_rows(f, &f->workers[worker], first, rows, &error);
+                            : run_rows(f, &f->workers[worker], &t, &error);
     if (st == QX_OK) {
         qx_ctl_add(f->ctl, rows);
         return;
@@ -121,6 +274,11 @@ static void workers_free(struct forward *f, int n)
 {
     for (int i = 0; f->workers && i < n; i++) {
         qx_mem_free(f->workers[i].space);
+        qx_mem_free(f->workers[i].integer);
+        qx_mem_free(f->workers[i].fake);
+        qx_mem_free(f->workers[i].record);
+        qx_mem_free(f->workers[i].codes);
+        qx_mem_free(f->workers[i].other);
         qx_mem_free(f->workers[i].in);
         qx_mem_free(f->workers[i].shape);
     }
@@ -128,9 +286,46 @@ static void workers_free(struct forward *f, int n)
     qx_mem_free(f->failures);
 }
 
+/* What only quantized inputs need. */
+static bool worker_extra(const struct forward *f, struct worker *w)
+{
+    const struct qx_exec *e = f->weights->exec;
+    const bool is_integer =
+        f->mode == COMPARE || (f->mode == RUN && f->weights->engine == QX_ENGINE_INTEGER);
+    const bool is_faked = f->mode == COMPARE || (f->mode == RUN && !is_integer);
+    if (is_integer && e->scratch_bytes > 0 && !(w->integer = qx_mem_aligned(e->scratch_bytes))) {
+        return false;
+    }
+    if (is_faked && f->most_input > 0 &&
+        !(w->fake = qx_mem_array((size_t)f->most_input, sizeof *w->fake))) {
+        return false;
+    }
+    if (f->mode != COMPARE) {
+        return true;
+    }
+    w->record = qx_mem_array((size_t)f->all_inputs + 1, 1);
+    w->codes = qx_mem_array((size_t)f->most_input + 1, 1);
+    w->other =
+        qx_mem_array((size_t)f->net->plan.tile_rows, (size_t)f->net->n_classes * sizeof *w->other);
+    return w->record && w->codes && w->other;
+}
+
+static void inputs_measure(struct forward *f)
+{
+    for (int i = 0; f->weights->has_act && i < f->net->n_nodes; i++) {
+        const struct qx_node *node = f->net->nodes[i];
+        if (qx_node_act(f->weights, node)) {
+            const int64_t n = qx_shape_numel(&node->in[0]->shape, f->net->plan.tile_rows);
+            f->most_input = n > f->most_input ? n : f->most_input;
+            f->all_inputs += n;
+        }
+    }
+}
+
 static enum qx_status workers_new(struct forward *f, int n, struct qx_error *err)
 {
     const size_t bytes = (size_t)f->net->plan.floats * sizeof(float);
+    inputs_measure(f);
     f->workers = qx_mem_zalloc((size_t)n * sizeof *f->workers);
     f->failures = qx_mem_zalloc((size_t)n * sizeof *f->failures);
     bool is_whole = f->workers && f->failures;
@@ -139,7 +334,7 @@ static enum qx_status workers_new(struct forward *f, int n, struct qx_error *err
         w->space = qx_mem_aligned(bytes ? bytes : 64);
         w->in = qx_mem_array(QX_NODE_INPUTS, sizeof *w->in);
         w->shape = qx_mem_array(QX_NODE_INPUTS, sizeof *w->shape);
-        is_whole = w->space && w->in && w->shape;
+        is_whole = w->space && w->in && w->shape && worker_extra(f, w);
     }
     return is_whole ? QX_OK : qx_fail_nomem(err, bytes);
 }
@@ -159,22 +354,75 @@ static enum qx_status result_of(const struct forward *f, int n, struct qx_error 
     return QX_OK;
 }
 
+static enum qx_status forward_run(struct forward *f, struct qx_net_report *report,
+                                  struct qx_pool *pool, struct qx_error *err)
+{
+    if (f->n <= 0) {
+        return QX_OK;
+    }
+    const int64_t n_tiles = (f->n + f->net->plan.tile_rows - 1) / f->net->plan.tile_rows;
+    const int threads = pool ? qx_pool_threads(pool) : 1;
+    atomic_init(&f->failed_tile, INT64_MAX);
+    enum qx_status st = workers_new(f, threads, err);
+    if (st == QX_OK) {
+        qx_pool_for(pool, n_tiles, run_tile, f);
+        st = result_of(f, threads, err);
+    }
+    for (int i = 0; st == QX_OK && report && i < threads; i++) {
+        const struct qx_net_report *r = &f->workers[i].report;
+        report->n_nonfinite += r->n_nonfinite;
+        report->n_codes += r->n_codes;
+        report->n_codes_differ += r->n_codes_differ;
+        report->n_rows += r->n_rows;
+        report->n_rows_differ += r->n_rows_differ;
+    }
+    workers_free(f, threads);
+    return st;
+}
+
+enum qx_status qx_net_run(const struct qx_net *net, const struct qx_weights *w, const float *x,
+                          int64_t n, float *logits, struct qx_net_report *report,
+                          struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    struct forward f = {
+        .net = net, .weights = w, .mode = RUN, .x = x, .logits = logits, .n = n, .ctl = ctl};
+    return forward_run(&f, report, pool, err);
+}
+
 enum qx_status qx_net_forward(const struct qx_net *net, const struct qx_weights *w, const float *x,
                               int64_t n, float *logits, struct qx_pool *pool, struct qx_ctl *ctl,
                               struct qx_error *err)
 {
-    if (n <= 0) {
-        return QX_OK;
+    return qx_net_run(net, w, x, n, logits, NULL, pool, ctl, err);
+}
+
+enum qx_status qx_net_compare(const struct qx_net *net, const struct qx_weights *w, const float *x,
+                              int64_t n, struct qx_net_report *report, struct qx_pool *pool,
+                              struct qx_ctl *ctl, struct qx_error *err)
+{
+    struct forward f = {.net = net, .weights = w, .mode = COMPARE, .x = x, .n = n, .ctl = ctl};
+    if (w->engine != QX_ENGINE_INTEGER) {
+        return qx_fail(err, QX_EUNSUPPORTED, "the network is not prepared for the integer engine");
     }
-    const int64_t n_tiles = (n + net->plan.tile_rows - 1) / net->plan.tile_rows;
-    const int threads = pool ? qx_pool_threads(pool) : 1;
-    struct forward f = {.net = net, .weights = w, .x = x, .logits = logits, .n = n, .ctl = ctl};
-    atomic_init(&f.failed_tile, INT64_MAX);
-    enum qx_status st = workers_new(&f, threads, err);
-    if (st == QX_OK) {
-        qx_pool_for(pool, n_tiles, run_tile, &f);
-        st = result_of(&f, threads, err);
-    }
-    workers_free(&f, threads);
-    return st;
+    return forward_run(&f, report, pool, err);
+}
+
+enum qx_status qx_net_tap(const struct qx_net *net, const struct qx_weights *w, const float *x,
+                          int64_t n, qx_net_tap_fn *tap, void *arg, struct qx_pool *pool,
+                          struct qx_ctl *ctl, struct qx_error *err)
+{
+    struct forward f = {.net = net,
+                        .weights = w,
+                        .mode = TAP,
+                        .tap = tap,
+                        .tap_arg = arg,
+                        .x = x,
+                        .n = n,
+                        .ctl = ctl};
+    return forward_run(&f, NULL, pool, err);
+}
+
+int64_t qx_net_tile_rows(const struct qx_net *net)
+{
+    return net->plan.tile_rows;
 }

@@ -2,6 +2,8 @@
  * float32, widened or quantized copies otherwise. */
 #include "weights.h"
 
+#include "exec.h"
+
 #include "base/error.h"
 #include "base/mem.h"
 
@@ -52,6 +54,7 @@ enum qx_status qx_weights_new(const struct qx_net *net, struct qx_weights **out,
         return qx_fail_nomem(err, sizeof *w);
     }
     w->net = net;
+    w->engine = QX_ENGINE_SIMULATED;
     w->values = qx_mem_zalloc((size_t)net->n_values * sizeof *w->values);
     enum qx_status st =
         w->values ? QX_OK : qx_fail_nomem(err, (size_t)net->n_values * sizeof *w->values);
@@ -78,8 +81,47 @@ void qx_weights_free(struct qx_weights *w)
         qx_mem_free(w->values[i].widened);
         qx_mem_free(w->values[i].changed);
     }
+    qx_exec_free(w->exec);
     qx_mem_free(w->values);
     qx_mem_free(w);
+}
+
+/* The integer form speaks of settings that no longer hold. */
+static void exec_drop(struct qx_weights *w)
+{
+    qx_exec_free(w->exec);
+    w->exec = NULL;
+    w->engine = QX_ENGINE_SIMULATED;
+}
+
+static void setting_put(struct qx_weights *w, struct qx_weight *weight, const struct qx_setting *s)
+{
+    exec_drop(w);
+    weight->setting = *s;
+    w->has_act = qx_weights_has_act(w);
+}
+
+static enum qx_status requantize(struct qx_weights *w, const struct qx_layer *layer,
+                                 struct qx_weight *weight, const struct qx_setting *s,
+                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    const struct qx_tensor *t = qx_model_tensor(w->net->model, layer->tensor);
+    if (!weight->changed) {
+        weight->changed = qx_mem_aligned((size_t)t->numel * sizeof *weight->changed);
+        if (!weight->changed) {
+            return qx_fail_nomem(err, (size_t)t->numel * sizeof *weight->changed);
+        }
+    }
+    /* A cancelled pass leaves the copy torn: until it is whole, the layer is at its stored values. */
+    const struct qx_setting fp32 = qx_setting_fp32();
+    weight->data = weight->stored;
+    setting_put(w, weight, &fp32);
+    enum qx_status st =
+        qx_fakequant(t, layer->channels, s, pool, ctl, weight->changed, NULL, NULL, err);
+    if (st == QX_OK) {
+        weight->data = weight->changed;
+    }
+    return st;
 }
 
 enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_setting *s,
@@ -89,30 +131,50 @@ enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_set
     if (!layer) {
         return qx_fail(err, QX_ERANGE, "there is no layer %d", i);
     }
-    const struct qx_tensor *t = qx_model_tensor(w->net->model, layer->tensor);
     struct qx_weight *weight = &w->values[w->net->value_of_tensor[layer->tensor]];
     if (qx_setting_equal(&weight->setting, s)) {
         return QX_OK;
     }
+    if (s->format->kind == QX_FORMAT_AFFINE && qx_act_open(&s->act)) {
+        return qx_fail(err, QX_EDATA,
+                       "the inputs of layer '%.100s' have no range yet: calibrate them first",
+                       layer->name);
+    }
     if (qx_setting_is_fp32(s)) {
         weight->data = weight->stored;
-        weight->setting = *s;
-        return QX_OK;
-    }
-    if (!weight->changed) {
-        weight->changed = qx_mem_aligned((size_t)t->numel * sizeof *weight->changed);
-        if (!weight->changed) {
-            return qx_fail_nomem(err, (size_t)t->numel * sizeof *weight->changed);
+    } else if (!qx_setting_equal_weight(&weight->setting, s)) {
+        enum qx_status st = requantize(w, layer, weight, s, pool, ctl, err);
+        if (st != QX_OK) {
+            return st;
         }
     }
-    /* A cancelled pass leaves the copy torn: until it is whole, the layer is at its stored values. */
-    weight->data = weight->stored;
-    weight->setting = qx_setting_fp32();
-    enum qx_status st =
-        qx_fakequant(t, layer->channels, s, pool, ctl, weight->changed, NULL, NULL, err);
+    setting_put(w, weight, s);
+    return QX_OK;
+}
+
+enum qx_status qx_weights_prepare(struct qx_weights *w, enum qx_engine engine, struct qx_pool *pool,
+                                  struct qx_ctl *ctl, struct qx_error *err)
+{
+    if (engine == QX_ENGINE_SIMULATED || (engine == QX_ENGINE_AUTO && !w->has_act)) {
+        w->engine = QX_ENGINE_SIMULATED;
+        return QX_OK;
+    }
+    struct qx_exec *exec = w->exec;
+    struct qx_error why = {0};
+    enum qx_status st = exec ? QX_OK : qx_exec_new(w, pool, ctl, &exec, &why);
     if (st == QX_OK) {
-        weight->data = weight->changed;
-        weight->setting = *s;
+        w->exec = exec;
+        w->engine = QX_ENGINE_INTEGER;
+    } else if (st == QX_EUNSUPPORTED && engine == QX_ENGINE_AUTO) {
+        w->engine = QX_ENGINE_SIMULATED;
+        st = QX_OK;
+    } else if (err) {
+        *err = why;
     }
     return st;
+}
+
+enum qx_engine qx_weights_engine(const struct qx_weights *w)
+{
+    return w->engine;
 }

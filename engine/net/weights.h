@@ -11,9 +11,13 @@ struct qx_weight {
     struct qx_setting setting; /* of data */
 };
 
+struct qx_exec;
 struct qx_weights {
     const struct qx_net *net;
     struct qx_weight *values; /* [net->n_values]; unused for computed values */
+    bool has_act;             /* some layer quantizes its input; set by apply and prepare */
+    enum qx_engine engine;    /* SIMULATED or INTEGER */
+    struct qx_exec *exec;     /* INTEGER: made by prepare */
 };
 
 #endif

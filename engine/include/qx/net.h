@@ -67,6 +67,20 @@ struct qx_pool;
 enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_setting *s,
                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
 
+/* Which arithmetic runs quantized layers. Layers whose inputs stay float32 run in float32 with
+ * quantized-dequantized weights either way. */
+enum qx_engine {
+    QX_ENGINE_AUTO, /* integer where the whole network can run so and some input is quantized */
+    QX_ENGINE_SIMULATED, /* float32 on quantized-dequantized values */
+    QX_ENGINE_INTEGER    /* codes, exact integer sums, one scaling */
+};
+/* Choose the engine of the passes to come; INTEGER packs the weights (once, until a layer changes:
+ * then the engine is SIMULATED again). QX_EUNSUPPORTED: a layer that no integer kernel runs, named
+ * (not for AUTO, which then simulates). After a failure the weights are as they were. */
+enum qx_status qx_weights_prepare(struct qx_weights *w, enum qx_engine engine, struct qx_pool *pool,
+                                  struct qx_ctl *ctl, struct qx_error *err);
+enum qx_engine qx_weights_engine(const struct qx_weights *w); /* never AUTO */
+
 /* Run n rows. x: n * sample_size float32 (ids as float32 whole numbers up to 2^24, checked against
  * the table by Gather: QX_EDATA names row and id). logits: [n, classes].
  * Rows are run in tiles of fixed size on the pool; the result does not depend on its threads.
@@ -74,5 +88,33 @@ enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_set
 enum qx_status qx_net_forward(const struct qx_net *net, const struct qx_weights *w, const float *x,
                               int64_t n, float *logits, struct qx_pool *pool, struct qx_ctl *ctl,
                               struct qx_error *err);
+
+/* What a pass met, added to what is there. */
+struct qx_net_report {
+    int64_t
+        n_nonfinite; /* NaN and infinities in inputs of quantized layers: they became the code of 0 */
+    /* qx_net_compare only: */
+    int64_t n_codes,
+        n_codes_differ;            /* codes of inputs, and those that differ between the engines */
+    int64_t n_rows, n_rows_differ; /* rows, and those whose largest logit is another class */
+};
+/* The same with a report (NULL allowed; written on success only). */
+enum qx_status qx_net_run(const struct qx_net *net, const struct qx_weights *w, const float *x,
+                          int64_t n, float *logits, struct qx_net_report *report,
+                          struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
+/* Run the rows on both engines and compare the codes that each layer's input has. The weights must be
+ * prepared for INTEGER. Progress in rows, each counted once. */
+enum qx_status qx_net_compare(const struct qx_net *net, const struct qx_weights *w, const float *x,
+                              int64_t n, struct qx_net_report *report, struct qx_pool *pool,
+                              struct qx_ctl *ctl, struct qx_error *err);
+/* Run the rows in float32 and show the inputs of every layer to `tap`: tile t (of the call) of that
+ * layer, from worker w; x[len] as the graph has them. Tiles of one layer come from several threads, the
+ * calls of one tile from one. */
+typedef void qx_net_tap_fn(void *arg, int layer, int64_t tile, int worker, const float *x,
+                           int64_t len);
+enum qx_status qx_net_tap(const struct qx_net *net, const struct qx_weights *w, const float *x,
+                          int64_t n, qx_net_tap_fn *tap, void *arg, struct qx_pool *pool,
+                          struct qx_ctl *ctl, struct qx_error *err);
+int64_t qx_net_tile_rows(const struct qx_net *net);
 
 #endif

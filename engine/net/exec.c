@@ -1,0 +1,110 @@
+/* The program of an integer run: products packed, what follows fused, forms of values chosen. */
+#include "net/exec.h"
+
+#include "net/qlinear.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+
+#include <string.h>
+
+bool qx_node_is(const struct qx_node *node, const char *op)
+{
+    return strcmp(node->op->name, op) == 0;
+}
+
+const struct qx_attr *qx_node_attr(const struct qx_node *node, const char *name)
+{
+    for (int i = 0; i < node->op->n_attrs; i++) {
+        if (strcmp(node->op->attrs[i].name, name) == 0) {
+            return &node->attr[i];
+        }
+    }
+    return NULL;
+}
+
+const struct qx_act *qx_node_act(const struct qx_weights *w, const struct qx_node *node)
+{
+    const struct qx_op *op = node->op;
+    const struct qx_value *v = op->weight >= 0 ? node->in[op->weight] : NULL;
+    if (!v || v->tensor < 0 || op->role != QX_ROLE_LINEAR || op->weight != 1) {
+        return NULL;
+    }
+    const struct qx_setting *s = &w->values[v->index].setting;
+    return s->format->kind == QX_FORMAT_AFFINE && s->act.bits > 0 ? &s->act : NULL;
+}
+
+bool qx_weights_has_act(const struct qx_weights *w)
+{
+    for (int i = 0; i < w->net->n_nodes; i++) {
+        if (qx_node_act(w, w->net->nodes[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum qx_status pack_all(struct qx_exec *e, const struct qx_weights *w, struct qx_pool *pool,
+                               struct qx_ctl *ctl, struct qx_error *err)
+{
+    enum qx_status st = QX_OK;
+    for (int i = 0; st == QX_OK && i < e->net->n_nodes; i++) {
+        const struct qx_node *node = e->net->nodes[i];
+        e->nodes[i].out = node->out->index;
+        e->nodes[i].kind = node->op->is_view ? QX_EXEC_NONE : QX_EXEC_FLOAT;
+        if (qx_node_act(w, node)) {
+            e->nodes[i].kind = QX_EXEC_LINEAR;
+            st = qx_qlinear_new(w, node, pool, ctl, &e->nodes[i].linear, err);
+        }
+    }
+    return st;
+}
+
+enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
+                           struct qx_exec **out, struct qx_error *err)
+{
+    struct qx_exec *e = qx_mem_zalloc(sizeof *e);
+    if (!e) {
+        return qx_fail_nomem(err, sizeof *e);
+    }
+    e->net = w->net;
+    e->nodes = qx_mem_zalloc(((size_t)e->net->n_nodes + 1) * sizeof *e->nodes);
+    e->values = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->values);
+    enum qx_status st = e->nodes && e->values
+                            ? QX_OK
+                            : qx_fail_nomem(err, (size_t)e->net->n_values * sizeof *e->values);
+    if (st == QX_OK) {
+        st = pack_all(e, w, pool, ctl, err);
+    }
+    if (st == QX_OK) {
+        st = qx_exec_fuse(e, w, err);
+    }
+    if (st == QX_OK) {
+        st = qx_exec_forms(e, err);
+    }
+    if (st != QX_OK) {
+        qx_exec_free(e);
+        return st;
+    }
+    for (int i = 0; i < e->net->n_nodes; i++) {
+        if (e->nodes[i].linear) {
+            const size_t need = qx_qlinear_scratch(e->nodes[i].linear, e->net->plan.tile_rows);
+            e->scratch_bytes = need > e->scratch_bytes ? need : e->scratch_bytes;
+        }
+    }
+    *out = e;
+    return QX_OK;
+}
+
+void qx_exec_free(struct qx_exec *e)
+{
+    if (!e) {
+        return;
+    }
+    for (int i = 0; e->nodes && i < e->net->n_nodes; i++) {
+        qx_qlinear_free(e->nodes[i].linear);
+    }
+    qx_mem_free(e->nodes);
+    qx_mem_free(e->values);
+    qx_mem_free(e);
+}

@@ -1,0 +1,75 @@
+/* How a network runs under its settings: which nodes are integer products, what is fused into them, and
+ * in which form each value lies in memory between them. */
+#ifndef QX_NET_EXEC_H
+#define QX_NET_EXEC_H
+
+#include "net/weights.h"
+
+#include "kernels/kernels.h"
+
+/* Activations are stored as u8 whatever the setting: symmetric codes with 128 added. */
+struct qx_codes {
+    float scale;
+    int32_t zero, min, max;
+};
+struct qx_codes qx_codes_of(const struct qx_qparams *p);
+
+/* A value between nodes. LAST and CODES of a shape [n, c, h, w] are [n, h, w, c]; codes that are not
+ * is_last lie as the shape says. */
+enum qx_form { QX_FORM_PLAIN, QX_FORM_LAST, QX_FORM_CODES };
+struct qx_exec_value {
+    enum qx_form form;
+    struct qx_codes codes;
+    bool is_last;      /* CODES: channels last ... */
+    int64_t c, places; /* ... of this many channels and places, per sample */
+};
+
+enum qx_exec_kind {
+    QX_EXEC_FLOAT,  /* the operation's own forward pass */
+    QX_EXEC_LINEAR, /* integer product */
+    QX_EXEC_CODES,  /* Relu, MaxPool on codes */
+    QX_EXEC_LAST,   /* MaxPool, GlobalAveragePool on LAST */
+    QX_EXEC_NONE    /* view, or part of the product before */
+};
+
+struct qx_qlinear;
+struct qx_exec_node {
+    enum qx_exec_kind kind;
+    struct qx_qlinear *linear; /* LINEAR; owned */
+    int out;                   /* value that it fills: behind what is fused */
+};
+
+struct qx_exec {
+    const struct qx_net *net;
+    struct qx_exec_node *nodes;   /* [n_nodes] */
+    struct qx_exec_value *values; /* [n_values] */
+    size_t scratch_bytes;
+};
+
+/* The setting of a node's input: NULL when it stays float32. */
+const struct qx_act *qx_node_act(const struct qx_weights *w, const struct qx_node *node);
+/* Does any layer quantize its input? */
+bool qx_weights_has_act(const struct qx_weights *w);
+
+/* Make the program. QX_EUNSUPPORTED names the first node that no integer kernel runs. */
+enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
+                           struct qx_exec **out, struct qx_error *err);
+void qx_exec_free(struct qx_exec *e); /* NULL allowed */
+
+/* ---- fuse.c: what becomes part of a product, and the forms of values ---- */
+
+enum qx_status qx_exec_fuse(struct qx_exec *e, const struct qx_weights *w, struct qx_error *err);
+enum qx_status qx_exec_forms(struct qx_exec *e, struct qx_error *err);
+
+bool qx_node_is(const struct qx_node *node, const char *op);
+const struct qx_attr *qx_node_attr(const struct qx_node *node, const char *name);
+
+/* ---- run on values that are not PLAIN (exec_ops.c) ---- */
+
+/* MaxPool or Relu of codes, n rows. */
+void qx_codes_run(const struct qx_node *node, const struct qx_exec_value *v, const uint8_t *x,
+                  int64_t n, uint8_t *out);
+/* MaxPool or GlobalAveragePool of LAST. */
+void qx_last_run(const struct qx_node *node, const float *x, int64_t n, float *out);
+
+#endif

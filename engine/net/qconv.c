@@ -1,0 +1,283 @@
+/* Convolutions on codes, channels last, one sample at a time: padding is the zero point, columns are
+ * runs of bytes. */
+#include "net/qlinear.h"
+
+#include <string.h>
+
+/* Columns of several output lines: at most about this many bytes, so that they stay in the cache. */
+#define COLUMN_BYTES 98304
+/* Runs are copied in steps; the last one reads and writes a little beyond. */
+#define COPY 16
+
+struct conv {
+    const struct qx_qlinear *q;
+    int64_t icg, width;      /* channels of a group; padded width */
+    int64_t lines;           /* output lines at a time */
+    bool is_pointwise;       /* columns are the input */
+    uint8_t *codes, *turned; /* one sample */
+    uint8_t *padded;
+    float *floats; /* depthwise: the padded input as float32 */
+    uint8_t *columns;
+    float *product; /* [lines * ow][oc] when the output is not written in place */
+    uint8_t *rest;
+};
+
+static bool has_pads(const struct qx_window *w)
+{
+    return w->top + w->left + w->bottom + w->right > 0;
+}
+
+static size_t conv_cut(const struct qx_qlinear *q, uint8_t *base, struct conv *c)
+{
+    const struct qx_window *w = &q->w;
+    const size_t in = (size_t)(w->c * w->h * w->w);
+    struct qx_cut cut = {base, 0};
+    c->q = q;
+    c->icg = w->c / q->group;
+    c->width = w->w + w->left + w->right;
+    c->is_pointwise = q->kind == QX_QCONV && q->group == 1 && w->kh * w->kw == 1 &&
+                      w->sh * w->sw == 1 && !has_pads(w);
+    int64_t lines = c->is_pointwise ? w->oh : COLUMN_BYTES / (w->ow * q->k);
+    c->lines = lines < 1 ? 1 : lines < w->oh ? lines : w->oh;
+    const size_t padded = (size_t)(w->h + w->top + w->bottom) * (size_t)(c->width * w->c);
+    const size_t m = (size_t)(c->lines * w->ow);
+    c->codes = qx_cut_take(&cut, in);
+    c->turned = qx_cut_take(&cut, in);
+    c->padded = qx_cut_take(&cut, padded);
+    c->floats = q->kind == QX_QDEPTHWISE ? qx_cut_take(&cut, padded * sizeof(float)) : NULL;
+    c->columns = c->is_pointwise ? NULL : qx_cut_take(&cut, m * (size_t)q->k);
+    c->product = qx_cut_take(&cut, m * (size_t)q->oc * sizeof(float));
+    c->rest = base ? base + cut.used : NULL;
+    return cut.used + qx_qproduct_scratch(q, (int64_t)m);
+}
+
+/* Codes of sample s, channels last. */
+static const uint8_t *sample_codes(struct qx_qrun *r, const struct conv *c, int64_t s,
+                                   struct qx_codes *used)
+{
+    const struct qx_window *w = &c->q->w;
+    const struct qx_exec_value *v = r->in_value;
+    const int64_t places = w->h * w->w, size = w->c * places;
+    const uint8_t *plain = c->codes;
+    if (v->form == QX_FORM_CODES) {
+        const uint8_t *x = (const uint8_t *)r->in + s * size;
+        *used = c->q->in;
+        if (v->is_last && v->c == w->c) {
+            return x;
+        }
+        if (v->is_last) {
+            qx_bytes_turn(x, v->places, v->c, c->codes);
+        } else {
+            plain = x;
+        }
+    } else {
+        r->n_nonfinite += qx_qinput(c->q, (const float *)r->in + s * size, size, c->codes, used);
+        if (v->form == QX_FORM_LAST) {
+            return c->codes;
+        }
+    }
+    if (w->c == 1 || places == 1) {
+        return plain;
+    }
+    qx_bytes_turn(plain, w->c, places, c->turned);
+    return c->turned;
+}
+
+static const uint8_t *pad(const struct conv *c, const uint8_t *x, uint8_t zero)
+{
+    const struct qx_window *w = &c->q->w;
+    const size_t line = (size_t)(c->width * w->c), inner = (size_t)(w->w * w->c);
+    const size_t left = (size_t)(w->left * w->c);
+    if (!has_pads(w)) {
+        return x;
+    }
+    uint8_t *out = c->padded;
+    memset(out, zero, (size_t)w->top * line);
+    out += (size_t)w->top * line;
+    for (int64_t i = 0; i < w->h; i++, out += line) {
+        memset(out, zero, left);
+        memcpy(out + left, x + (size_t)i * inner, inner);
+        memset(out + left + inner, zero, line - left - inner);
+    }
+    memset(out, zero, (size_t)w->bottom * line);
+    return c->padded;
+}
+
+/* ---- columns ---- */
+
+static inline uint8_t *copy_run(uint8_t *out, const uint8_t *from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += COPY) {
+        memcpy(out + i, from + i, COPY);
+    }
+    return out + n;
+}
+
+/* Columns [places][k] of the output lines first .. first+lines-1 of group g. */
+static void unroll(const struct conv *c, const uint8_t *x, int64_t g, int64_t first, int64_t lines)
+{
+    const struct qx_window *w = &c->q->w;
+    const bool is_joined = w->dw == 1 && c->icg == w->c; /* a line of the window is one run */
+    const int64_t run = is_joined ? w->kw * w->c : c->icg, n_runs = is_joined ? 1 : w->kw;
+    uint8_t *out = c->columns;
+    for (int64_t y = first; y < first + lines; y++) {
+        for (int64_t j = 0; j < w->ow; j++) {
+            const uint8_t *at = x + (y * w->sh * c->width + j * w->sw) * w->c + g * c->icg;
+            for (int64_t a = 0; a < w->kh; a++, at += w->dh * c->width * w->c) {
+                for (int64_t b = 0; b < n_runs; b++) {
+                    out = copy_run(out, at + b * w->dw * w->c, run);
+                }
+            }
+        }
+    }
+}
+
+/* The same in the order of the stored weights, byte by byte. */
+static void unroll_stored(const struct conv *c, const uint8_t *x, int64_t g, int64_t first,
+                          int64_t lines)
+{
+    const struct qx_window *w = &c->q->w;
+    uint8_t *out = c->columns;
+    for (int64_t y = first; y < first + lines; y++) {
+        for (int64_t j = 0; j < w->ow; j++) {
+            const uint8_t *at = x + (y * w->sh * c->width + j * w->sw) * w->c + g * c->icg;
+            for (int64_t i = 0; i < c->q->k; i++) {
+                *out++ = at[c->q->offset[i]];
+            }
+        }
+    }
+}
+
+/* ---- one input channel a group ---- */
+
+/* Output lines first .. first+lines-1 into c->product. Sums of at most 256 products of 8 by 9 bits are
+ * whole numbers below 2^24 and a few more bits are never needed: float32 holds every one exactly. */
+static void depthwise(const struct conv *c, int64_t first, int64_t lines,
+                      const struct qx_codes *used)
+{
+    const struct qx_qlinear *q = c->q;
+    const struct qx_window *w = &q->w;
+    float *out = c->product;
+    for (int64_t y = first; y < first + lines; y++) {
+        for (int64_t j = 0; j < w->ow; j++, out += w->c) {
+            const float *at = c->floats + (y * w->sh * c->width + j * w->sw) * w->c;
+            const float *taps = q->taps;
+            memset(out, 0, (size_t)w->c * sizeof *out);
+            for (int64_t a = 0; a < w->kh; a++) {
+                for (int64_t b = 0; b < w->kw; b++, taps += w->c) {
+                    const float *x = at + (a * w->dh * c->width + b * w->dw) * w->c;
+                    for (int64_t i = 0; i < w->c; i++) {
+                        out[i] += x[i] * taps[i];
+                    }
+                }
+            }
+            for (int64_t i = 0; i < w->c; i++) {
+                float v = out[i] * (used->scale * q->folded[i]) + q->bias[i];
+                v = q->fused == QXK_ACT_RELU && v < 0.0f ? 0.0f : v;
+                if (q->fused == QXK_ACT_CLIP) {
+                    v = v < q->act_lo ? q->act_lo : v > q->act_hi ? q->act_hi : v;
+                }
+                out[i] = v;
+            }
+        }
+    }
+}
+
+static void widen(const struct conv *c, const uint8_t *x, int32_t zero)
+{
+    const struct qx_window *w = &c->q->w;
+    const int64_t n = (w->h + w->top + w->bottom) * c->width * w->c;
+    for (int64_t i = 0; i < n; i++) {
+        c->floats[i] = (float)((int32_t)x[i] - zero);
+    }
+}
+
+/* ---- one sample ---- */
+
+/* [places][oc] from place `first` on to planes [oc][all places]. */
+static void planes_write(const struct conv *c, int64_t first, int64_t n, float *out)
+{
+    const int64_t oc = c->q->oc, places = c->q->w.oh * c->q->w.ow;
+    for (int64_t o = 0; o < oc; o++) {
+        const float *from = c->product + o;
+        float *to = out + o * places + first;
+        for (int64_t i = 0; i < n; i++) {
+            to[i] = from[i * oc];
+        }
+    }
+}
+
+static void lines_run(const struct conv *c, const uint8_t *x, const struct qx_codes *used,
+                      int64_t first, int64_t lines, bool is_codes, void *y)
+{
+    const struct qx_qlinear *q = c->q;
+    struct qx_qproduct p = {.q = q,
+                            .m = lines * q->w.ow,
+                            .lda = q->k,
+                            .a = c->is_pointwise ? x : c->columns,
+                            .rows = {&used->scale, &used->zero, 0},
+                            .is_codes = is_codes,
+                            .y = y,
+                            .scratch = c->rest};
+    for (p.g = 0; p.g < q->group; p.g++) {
+        if (!c->is_pointwise && q->n_units > 1) {
+            unroll_stored(c, x, p.g, first, lines);
+        } else if (!c->is_pointwise) {
+            unroll(c, x, p.g, first, lines);
+        }
+        qx_qproduct_run(&p);
+    }
+}
+
+static void sample_run(struct qx_qrun *r, const struct conv *c, const uint8_t *codes,
+                       const struct qx_codes *used, int64_t s)
+{
+    const struct qx_qlinear *q = c->q;
+    const struct qx_window *w = &q->w;
+    const int64_t places = w->oh * w->ow;
+    const enum qx_form form = r->out_value->form;
+    const uint8_t *x = pad(c, codes, (uint8_t)used->zero);
+    if (c->floats) {
+        widen(c, x, used->zero);
+    }
+    for (int64_t first = 0; first < w->oh; first += c->lines) {
+        const int64_t lines = c->lines < w->oh - first ? c->lines : w->oh - first;
+        const int64_t n = lines * w->ow, at = (s * places + first * w->ow) * q->oc;
+        void *y = form == QX_FORM_CODES  ? (void *)((uint8_t *)r->out + at)
+                  : form == QX_FORM_LAST ? (void *)((float *)r->out + at)
+                                         : (void *)c->product;
+        if (q->kind == QX_QDEPTHWISE) {
+            depthwise(c, first, lines, used);
+            if (form != QX_FORM_PLAIN) {
+                qx_qfinish(q, c->product, n * q->oc, form == QX_FORM_CODES, y);
+            }
+        } else {
+            lines_run(c, x, used, first, lines, form == QX_FORM_CODES, y);
+        }
+        if (form == QX_FORM_PLAIN) {
+            planes_write(c, first * w->ow, n, (float *)r->out + s * places * q->oc);
+        }
+    }
+}
+
+void qx_qconv_run(struct qx_qrun *r)
+{
+    const struct qx_window *w = &r->q->w;
+    const int64_t places = w->h * w->w, size = w->c * places;
+    struct conv c;
+    conv_cut(r->q, r->scratch, &c);
+    for (int64_t s = 0; s < r->rows; s++) {
+        struct qx_codes used;
+        const uint8_t *codes = sample_codes(r, &c, s, &used);
+        if (r->record) {
+            qx_bytes_turn(codes, places, w->c, r->record + s * size);
+        }
+        sample_run(r, &c, codes, &used, s);
+    }
+}
+
+size_t qx_qconv_scratch(const struct qx_qlinear *q)
+{
+    struct conv c;
+    return conv_cut(q, NULL, &c);
+}

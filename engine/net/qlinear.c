@@ -1,0 +1,312 @@
+/* Integer execution of one layer: packing, products, matrices. qconv.c has the convolutions. */
+#include "net/qlinear.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+void *qx_cut_take(struct qx_cut *c, size_t bytes)
+{
+    void *p = c->base ? c->base + c->used : NULL;
+    c->used += (bytes + 127) & ~(size_t)63; /* kernels read a little beyond */
+    return p;
+}
+
+struct qx_codes qx_codes_of(const struct qx_qparams *p)
+{
+    const int32_t shift = p->qmin < 0 ? 128 : 0;
+    return (struct qx_codes){p->scale, p->zero + shift, p->qmin + shift, p->qmax + shift};
+}
+
+/* ---- packing ---- */
+
+static enum qx_status refuse(const struct qx_node *node, const char *why, struct qx_error *err)
+{
+    return qx_fail(err, QX_EUNSUPPORTED,
+                   "no integer kernel runs node '%.100s' (%s): %s; use --engine simulated",
+                   node->name, node->op->name, why);
+}
+
+static enum qx_status conv_shape(struct qx_qlinear *q, struct qx_error *err)
+{
+    const struct qx_node *node = q->node;
+    const struct qx_shape *weight = &node->in[1]->shape, *x = &node->in[0]->shape;
+    enum qx_status st = qx_window_of(node, x, &weight->dim[2], &q->w, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    if (x->batch != 0 || x->dim[0] != 1 || x->lead != 1) {
+        return refuse(node, "its input is not one sample a row", err);
+    }
+    q->group = qx_node_attr(node, "group")->i;
+    q->oc = weight->dim[0];
+    q->n = q->oc / q->group;
+    q->k = weight->dim[1] * q->w.kh * q->w.kw;
+    const bool is_depthwise = q->group > 1 && q->n == 1 && weight->dim[1] == 1;
+    q->kind = is_depthwise ? QX_QDEPTHWISE : QX_QCONV;
+    return QX_OK;
+}
+
+/* Initializer that adds one value to each output; NULL allowed. */
+static bool is_row_bias(const struct qx_value *v, int64_t n)
+{
+    return !v || (v->tensor >= 0 && v->shape.rank >= 1 && qx_shape_numel(&v->shape, 1) == n &&
+                  v->shape.dim[v->shape.rank - 1] == n);
+}
+
+static enum qx_status matrix_shape(struct qx_qlinear *q, struct qx_error *err)
+{
+    const struct qx_node *node = q->node;
+    const struct qx_shape *weight = &node->in[1]->shape, *x = &node->in[0]->shape;
+    const bool is_gemm = qx_node_is(node, "Gemm");
+    const bool is_out_first = is_gemm && qx_node_attr(node, "transB")->i;
+    if (weight->rank != 2) {
+        return refuse(node, "its weight has not two axes", err);
+    }
+    if (node->in[0]->tensor >= 0 || x->batch != 0 || x->lead != 1 || x->rank < 2) {
+        return refuse(node, "its input is not a batch of rows", err);
+    }
+    if (is_gemm && qx_node_attr(node, "transA")->i) {
+        return refuse(node, "it transposes its input", err);
+    }
+    q->kind = QX_QMATRIX;
+    q->group = 1;
+    q->oc = q->n = weight->dim[is_out_first ? 0 : 1];
+    q->k = weight->dim[is_out_first ? 1 : 0];
+    if (node->n_in > 2 && !is_row_bias(node->in[2], q->n)) {
+        return refuse(node, "its third input is not one value for each output", err);
+    }
+    return QX_OK;
+}
+
+/* Element of the weight tensor that input i of output o is, in the order in which columns lie. */
+static int64_t weight_index(const struct qx_qlinear *q, int64_t o, int64_t i)
+{
+    if (q->kind == QX_QMATRIX) {
+        const bool is_out_first = qx_node_is(q->node, "Gemm") && qx_node_attr(q->node, "transB")->i;
+        return is_out_first ? o * q->k + i : i * q->oc + o;
+    }
+    if (q->n_units > 1 || q->kind == QX_QDEPTHWISE) {
+        return o * q->k + i; /* groups of inputs are runs of the storage order */
+    }
+    const int64_t taps = q->w.kh * q->w.kw, channels = q->k / taps; /* [taps][channels] */
+    return o * q->k + i % channels * taps + i / channels;
+}
+
+/* Codes of the outputs of one group and unit, as the kernels pack them. */
+static enum qx_status pack_one(struct qx_qlinear *q, const int8_t *codes, int64_t g, int64_t u,
+                               int8_t *rows, struct qx_error *err)
+{
+    const int64_t first = u * q->unit, len = q->unit < q->k - first ? q->unit : q->k - first;
+    for (int64_t o = 0; o < q->n; o++) {
+        for (int64_t i = 0; i < len; i++) {
+            rows[o * len + i] = codes[weight_index(q, g * q->n + o, first + i)];
+        }
+    }
+    return qxk_w8_pack(&q->w8[g * q->n_units + u], rows, q->n, len, err);
+}
+
+static enum qx_status pack(struct qx_qlinear *q, const int8_t *codes, struct qx_ctl *ctl,
+                           struct qx_error *err)
+{
+    int8_t *rows = qx_mem_array((size_t)q->n, (size_t)(q->unit < q->k ? q->unit : q->k));
+    q->w8 = qx_mem_array((size_t)q->group, (size_t)q->n_units * sizeof *q->w8);
+    enum qx_status st = rows && q->w8 ? QX_OK : qx_fail_nomem(err, (size_t)(q->n * q->k));
+    if (q->w8) {
+        memset(q->w8, 0, (size_t)(q->group * q->n_units) * sizeof *q->w8);
+    }
+    for (int64_t i = 0; st == QX_OK && i < q->group * q->n_units; i++) {
+        st = qx_cancel_test(ctl) ? qx_fail(err, QX_ECANCELLED, "packing the weights was cancelled")
+                                 : pack_one(q, codes, i / q->n_units, i % q->n_units, rows, err);
+    }
+    qx_mem_free(rows);
+    return st;
+}
+
+static enum qx_status pack_depthwise(struct qx_qlinear *q, const int8_t *codes,
+                                     struct qx_error *err)
+{
+    q->taps = qx_mem_array((size_t)q->k, (size_t)q->oc * sizeof *q->taps);
+    if (!q->taps) {
+        return qx_fail_nomem(err, (size_t)(q->k * q->oc) * sizeof *q->taps);
+    }
+    for (int64_t o = 0; o < q->oc; o++) {
+        for (int64_t i = 0; i < q->k; i++) {
+            const int32_t zero = q->w_zero ? q->w_zero[o] : 0;
+            q->taps[i * q->oc + o] = (float)(codes[o * q->k + i] - zero);
+        }
+    }
+    return QX_OK;
+}
+
+/* Scales and zeros of the units [n_units][oc] from the order in which the tensor has them. */
+static enum qx_status spread_units(struct qx_qlinear *q, int64_t n_units, const float *scale,
+                                   const int32_t *zero, struct qx_error *err)
+{
+    const size_t n = (size_t)(q->n_units * q->oc);
+    bool any = false;
+    q->w_scale = qx_mem_array(n, sizeof *q->w_scale);
+    q->w_zero = qx_mem_array(n, sizeof *q->w_zero);
+    if (!q->w_scale || !q->w_zero) {
+        return qx_fail_nomem(err, n * sizeof *q->w_scale);
+    }
+    for (int64_t o = 0; o < q->oc; o++) {
+        for (int64_t u = 0; u < q->n_units; u++) {
+            const int64_t from = n_units == 1 ? 0 : o * q->n_units + u;
+            q->w_scale[u * q->oc + o] = scale[from];
+            q->w_zero[u * q->oc + o] = zero[from];
+            any |= zero[from] != 0;
+        }
+    }
+    if (!any) {
+        qx_mem_free(q->w_zero);
+        q->w_zero = NULL;
+    }
+    return QX_OK;
+}
+
+static enum qx_status pack_weight(struct qx_qlinear *q, const struct qx_weights *w,
+                                  struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    const struct qx_value *v = q->node->in[1];
+    const struct qx_setting *s = &w->values[v->index].setting;
+    const struct qx_layer *layer = &w->net->layers[w->net->layer_of_tensor[v->tensor]];
+    const struct qx_tensor *t = qx_model_tensor(w->net->model, v->tensor);
+    const int64_t n_units = qx_setting_units(s, layer->channels);
+    q->unit = s->gran == QX_GRAN_GROUP && s->group < q->k ? s->group : q->k;
+    q->n_units = (q->k + q->unit - 1) / q->unit;
+    if (q->n_units > 1 && q->unit > QXK_K_SPLIT) {
+        return refuse(q->node, "its groups are longer than int32 sums allow", err);
+    }
+    int8_t *codes = qx_mem_array((size_t)t->numel, sizeof *codes);
+    float *scale = qx_mem_array((size_t)n_units, sizeof *scale);
+    int32_t *zero = qx_mem_array((size_t)n_units, sizeof *zero);
+    enum qx_status st =
+        codes && scale && zero ? QX_OK : qx_fail_nomem(err, (size_t)t->numel * sizeof *codes);
+    if (st == QX_OK) {
+        st = qx_quantize_tensor(t, layer->channels, s, pool, ctl, codes, scale, zero, err);
+    }
+    if (st == QX_OK) {
+        st = spread_units(q, n_units, scale, zero, err);
+    }
+    if (st == QX_OK) {
+        st = q->kind == QX_QDEPTHWISE ? pack_depthwise(q, codes, err) : pack(q, codes, ctl, err);
+    }
+    qx_mem_free(codes);
+    qx_mem_free(scale);
+    qx_mem_free(zero);
+    return st;
+}
+
+/* Columns in storage order: where each lies in the padded input [height][width][channels]. */
+static enum qx_status find_offsets(struct qx_qlinear *q, struct qx_error *err)
+{
+    if (q->kind == QX_QMATRIX) {
+        return QX_OK;
+    }
+    const struct qx_window *w = &q->w;
+    const int64_t taps = w->kh * w->kw, width = w->w + w->left + w->right;
+    q->offset = qx_mem_array((size_t)q->k, sizeof *q->offset);
+    if (!q->offset) {
+        return qx_fail_nomem(err, (size_t)q->k * sizeof *q->offset);
+    }
+    for (int64_t i = 0; i < q->k; i++) {
+        const int64_t tap = i % taps, a = tap / w->kw, b = tap % w->kw;
+        q->offset[i] = (int32_t)((a * w->dh * width + b * w->dw) * w->c + i / taps);
+    }
+    return QX_OK;
+}
+
+static enum qx_status epilogue(struct qx_qlinear *q, const struct qx_weights *w,
+                               struct qx_error *err)
+{
+    const struct qx_node *node = q->node;
+    const struct qx_value *b = node->n_in > 2 ? node->in[2] : NULL;
+    const bool is_gemm = qx_node_is(node, "Gemm");
+    const double alpha = is_gemm ? (double)(float)qx_node_attr(node, "alpha")->f : 1.0;
+    const double beta = is_gemm ? (double)(float)qx_node_attr(node, "beta")->f : 1.0;
+    const size_t bytes = (size_t)q->oc * sizeof(float);
+    q->scale = qx_mem_alloc(bytes);
+    q->bias = qx_mem_alloc(bytes);
+    q->folded = qx_mem_alloc(bytes);
+    if (!q->scale || !q->bias || !q->folded) {
+        return qx_fail_nomem(err, bytes);
+    }
+    for (int64_t o = 0; o < q->oc; o++) {
+        q->scale[o] = (float)alpha;
+        q->bias[o] = b ? (float)(beta * (double)w->values[b->index].data[o]) : 0.0f;
+    }
+    qx_qlinear_affine(q, NULL, NULL);
+    return QX_OK;
+}
+
+void qx_qlinear_affine(struct qx_qlinear *q, const double *scale, const double *shift)
+{
+    for (int64_t o = 0; o < q->oc; o++) {
+        const double s = scale ? scale[o] : 1.0, t = shift ? shift[o] : 0.0;
+        q->scale[o] = (float)((double)q->scale[o] * s);
+        q->bias[o] = (float)((double)q->bias[o] * s + t);
+        q->folded[o] = (float)((double)q->w_scale[o] * (double)q->scale[o]);
+    }
+}
+
+enum qx_status qx_qlinear_new(const struct qx_weights *w, const struct qx_node *node,
+                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_qlinear **out,
+                              struct qx_error *err)
+{
+    const struct qx_layer *layer = &w->net->layers[w->net->layer_of_tensor[node->in[1]->tensor]];
+    struct qx_qlinear *q = qx_mem_zalloc(sizeof *q);
+    if (!q) {
+        return qx_fail_nomem(err, sizeof *q);
+    }
+    q->node = node;
+    q->act = *qx_node_act(w, node);
+    if (!q->act.dynamic) {
+        const struct qx_qparams p = qx_act_qparams(&q->act, 0.0f, 0.0f);
+        q->in = qx_codes_of(&p);
+    }
+    const bool is_conv = qx_node_is(node, "Conv");
+    enum qx_status st = is_conv ? conv_shape(q, err) : matrix_shape(q, err);
+    if (st == QX_OK && layer->axis != node->op->weight_axis(node)) {
+        st = refuse(node, "its weight is shared with a node that has its outputs elsewhere", err);
+    }
+    if (st == QX_OK) {
+        st = pack_weight(q, w, pool, ctl, err);
+    }
+    if (st == QX_OK && q->kind == QX_QDEPTHWISE && (q->n_units > 1 || q->k > 256)) {
+        st = refuse(node, "depthwise windows take one scale a channel and 256 places", err);
+    }
+    if (st == QX_OK) {
+        st = find_offsets(q, err);
+    }
+    if (st == QX_OK) {
+        st = epilogue(q, w, err);
+    }
+    if (st != QX_OK) {
+        qx_qlinear_free(q);
+        return st;
+    }
+    *out = q;
+    return QX_OK;
+}
+
+void qx_qlinear_free(struct qx_qlinear *q)
+{
+    if (!q) {
+        return;
+    }
+    for (int64_t i = 0; q->w8 && i < q->group * q->n_units; i++) {
+        qxk_w8_release(&q->w8[i]);
+    }
+    qx_mem_free(q->w8);
+    qx_mem_free(q->taps);
+    qx_mem_free(q->w_scale);
+    qx_mem_free(q->w_zero);
+    qx_mem_free(q->scale);
+    qx_mem_free(q->bias);
+    qx_mem_free(q->folded);
+    qx_mem_free(q->offset);
+    qx_mem_free(q);
+}

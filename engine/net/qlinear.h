@@ -1,0 +1,96 @@
+/* One integer product: a Conv, Gemm or MatMul with its weights packed. */
+#ifndef QX_NET_QLINEAR_H
+#define QX_NET_QLINEAR_H
+
+#include "net/exec.h"
+#include "net/window.h"
+
+enum qx_qkind { QX_QMATRIX, QX_QCONV, QX_QDEPTHWISE };
+
+/* Weights [oc][k]: units of `unit` inputs share a scale (unit = k but for groups). */
+struct qx_qlinear {
+    enum qx_qkind kind;
+    const struct qx_node *node;
+    struct qx_act act;
+    struct qx_codes in; /* static */
+    int64_t group;      /* of a convolution; 1 for a matrix */
+    int64_t oc, n, k;   /* outputs of all groups and of one; inputs of one */
+    int64_t unit, n_units;
+    struct qxk_w8 *w8;   /* [group * n_units]; NULL for depthwise */
+    float *taps;         /* depthwise: [kh * kw][c] of code minus zero */
+    float *w_scale;      /* [n_units][oc] */
+    int32_t *w_zero;     /* the same; NULL when all are 0 */
+    float *scale, *bias; /* [oc] of the epilogue: v = sum * a_scale * w_scale * scale + bias */
+    float *folded;       /* [oc] w_scale * scale, for n_units = 1 */
+    enum qxk_act fused;  /* after the bias */
+    float act_lo, act_hi;
+    struct qx_codes out; /* where the output value holds codes */
+    int32_t *offset;     /* [k] of a column in the padded input, for units and dilation */
+    struct qx_window w;  /* of one row */
+};
+
+/* Pack the weights of a node. QX_EUNSUPPORTED: no integer kernel runs it (text: why). */
+enum qx_status qx_qlinear_new(const struct qx_weights *w, const struct qx_node *node,
+                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_qlinear **out,
+                              struct qx_error *err);
+void qx_qlinear_free(struct qx_qlinear *q); /* NULL allowed */
+/* Multiply the output by scale[oc] and add shift[oc], before anything is fused behind. */
+void qx_qlinear_affine(struct qx_qlinear *q, const double *scale, const double *shift);
+
+/* One tile. */
+struct qx_qrun {
+    const struct qx_qlinear *q;
+    const struct qx_exec_value *in_value, *out_value;
+    const void *in;
+    void *out;
+    int64_t rows;     /* samples */
+    uint8_t *scratch; /* qx_qlinear_scratch bytes, 64-byte aligned */
+    uint8_t *record;  /* codes of the input as the shape says, for comparisons; NULL = none */
+    int64_t n_nonfinite;
+};
+void qx_qlinear_run(struct qx_qrun *r);
+size_t qx_qlinear_scratch(const struct qx_qlinear *q, int64_t rows);
+
+/* ---- inside ---- */
+
+/* Scratch cut into 64-byte aligned pieces. size only: base NULL. */
+struct qx_cut {
+    uint8_t *base;
+    size_t used;
+};
+void *qx_cut_take(struct qx_cut *c, size_t bytes);
+
+/* What the rows of a product share, or have each (step 1). */
+struct qx_qrows {
+    const float *scale;
+    const int32_t *zero;
+    int step;
+};
+/* The product of group g: a [m][lda] to outputs g * n .. of y [m][oc] in the out value's form.
+ * scratch: qx_qproduct_scratch bytes. */
+struct qx_qproduct {
+    const struct qx_qlinear *q;
+    int64_t g, m, lda;
+    const uint8_t *a;
+    struct qx_qrows rows;
+    bool is_codes;
+    void *y; /* [m][oc] of float or u8 */
+    uint8_t *scratch;
+};
+void qx_qproduct_run(const struct qx_qproduct *p);
+size_t qx_qproduct_scratch(const struct qx_qlinear *q, int64_t m);
+/* v[m * oc] behind bias and fused activation, to the form asked for. */
+void qx_qfinish(const struct qx_qlinear *q, const float *v, int64_t n, bool is_codes, void *y);
+
+/* Quantize n values under the act: dynamic over these values. Returns the non-finite ones. */
+int64_t qx_qinput(const struct qx_qlinear *q, const float *x, int64_t n, uint8_t *codes,
+                  struct qx_codes *used);
+/* Scale and zero point for n values under an act. */
+struct qx_qparams qx_qinput_params(const struct qx_act *act, const float *x, int64_t n);
+/* [c][places] to [places][c], bytes. */
+void qx_bytes_turn(const uint8_t *x, int64_t c, int64_t places, uint8_t *out);
+
+void qx_qconv_run(struct qx_qrun *r);
+size_t qx_qconv_scratch(const struct qx_qlinear *q);
+
+#endif

@@ -1,0 +1,303 @@
+/* Products of codes with packed weights, and what happens to the sums. */
+#include "net/qlinear.h"
+
+#include <string.h>
+
+/* Inputs of a dynamic act are ranged in blocks. */
+static void range_of(const float *x, int64_t n, float *lo, float *hi)
+{
+    struct qxk_stats all = qxk_stats_zero();
+    for (int64_t at = 0; at < n; at += QXK_STATS_BLOCK) {
+        struct qxk_stats part;
+        const int64_t len = n - at < QXK_STATS_BLOCK ? n - at : QXK_STATS_BLOCK;
+        qxk_get()->stats_f32(x + at, (size_t)len, &part);
+        qxk_stats_merge(&all, &part);
+    }
+    *lo = all.min;
+    *hi = all.max;
+}
+
+struct qx_qparams qx_qinput_params(const struct qx_act *act, const float *x, int64_t n)
+{
+    float lo = 0.0f, hi = 0.0f;
+    if (act->dynamic) {
+        range_of(x, n, &lo, &hi);
+    }
+    return qx_act_qparams(act, lo, hi);
+}
+
+int64_t qx_qinput(const struct qx_qlinear *q, const float *x, int64_t n, uint8_t *codes,
+                  struct qx_codes *used)
+{
+    *used = q->in;
+    if (q->act.dynamic) {
+        const struct qx_qparams p = qx_qinput_params(&q->act, x, n);
+        *used = qx_codes_of(&p);
+    }
+    const struct qxk_affine affine = {used->scale, (float)used->zero, (float)used->min,
+                                      (float)used->max};
+    return qxk_get()->quantize(x, (size_t)n, &affine, codes);
+}
+
+void qx_qfinish(const struct qx_qlinear *q, const float *v, int64_t n, bool is_codes, void *y)
+{
+    const struct qxk_affine affine = {q->out.scale, (float)q->out.zero, (float)q->out.min,
+                                      (float)q->out.max};
+    if (is_codes) {
+        qxk_get()->quantize(v, (size_t)n, &affine, y);
+    } else {
+        memcpy(y, v, (size_t)n * sizeof *v);
+    }
+}
+
+/* Sums of a row's codes from k0 on: weights with zero points need them. */
+static void sum_rows(const struct qx_qproduct *p, int64_t k0, int64_t k, int32_t *out)
+{
+    for (int64_t m = 0; m < p->m; m++) {
+        const uint8_t *a = p->a + m * p->lda + k0;
+        int32_t sum = 0;
+        for (int64_t i = 0; i < k; i++) {
+            sum += a[i];
+        }
+        out[m] = sum;
+    }
+}
+
+static void product_whole(const struct qx_qproduct *p)
+{
+    const struct qx_qlinear *q = p->q;
+    const int64_t first = p->g * q->n;
+    struct qx_cut cut = {p->scratch, 0};
+    struct qxk_epilogue e = {.out = p->is_codes ? QXK_OUT_U8 : QXK_OUT_F32,
+                             .act = q->fused,
+                             .act_lo = q->act_lo,
+                             .act_hi = q->act_hi,
+                             .a_scale = p->rows.scale,
+                             .a_scale_step = p->rows.step,
+                             .a_zero = p->rows.zero,
+                             .a_zero_step = p->rows.step,
+                             .w_scale = q->folded + first,
+                             .w_scale_step = 1,
+                             .bias = q->bias + first};
+    if (q->w_zero) {
+        int32_t *sum = qx_cut_take(&cut, (size_t)p->m * sizeof *sum);
+        sum_rows(p, 0, q->k, sum);
+        e.w_zero = q->w_zero + first;
+        e.w_zero_step = 1;
+        e.a_sum = sum;
+    }
+    if (p->is_codes) {
+        e.y_inv_scale = 1.0f / q->out.scale;
+        e.y_zero = (float)q->out.zero;
+        e.y_min = (float)q->out.min;
+        e.y_max = (float)q->out.max;
+    }
+    const struct qxk_gemm8 gemm = {.w = &q->w8[p->g],
+                                   .a = p->a,
+                                   .y = p->is_codes ? (void *)((uint8_t *)p->y + first)
+                                                    : (void *)((float *)p->y + first),
+                                   .m = p->m,
+                                   .lda = p->lda,
+                                   .ldy = q->oc,
+                                   .ep = e};
+    qxk_get()->gemm_u8s8(&gemm, 0, p->m, 0, gemm.w->n_panels);
+}
+
+static float act_of(const struct qx_qlinear *q, float v)
+{
+    if (q->fused == QXK_ACT_RELU) {
+        return v > 0.0f ? v : 0.0f;
+    }
+    if (q->fused == QXK_ACT_CLIP) {
+        return v < q->act_lo ? q->act_lo : v > q->act_hi ? q->act_hi : v;
+    }
+    return v;
+}
+
+/* Exact sums of one unit, scaled and added. */
+static void unit_add(const struct qx_qproduct *p, int64_t u, int32_t *sums, int32_t *row_sum,
+                     float *v)
+{
+    const struct qx_qlinear *q = p->q;
+    const int64_t first = p->g * q->n, k0 = u * q->unit;
+    const struct qxk_w8 *w = &q->w8[p->g * q->n_units + u];
+    const float *scale = q->w_scale + u * q->oc + first;
+    struct qxk_epilogue e = {
+        .out = QXK_OUT_S32, .a_zero = p->rows.zero, .a_zero_step = p->rows.step};
+    if (q->w_zero) {
+        sum_rows(p, k0, w->k, row_sum);
+        e.w_zero = q->w_zero + u * q->oc + first;
+        e.w_zero_step = 1;
+        e.a_sum = row_sum;
+    }
+    const struct qxk_gemm8 gemm = {
+        .w = w, .a = p->a + k0, .y = sums, .m = p->m, .lda = p->lda, .ldy = q->n, .ep = e};
+    qxk_get()->gemm_u8s8(&gemm, 0, p->m, 0, w->n_panels);
+    for (int64_t m = 0; m < p->m; m++) {
+        for (int64_t o = 0; o < q->n; o++) {
+            v[m * q->n + o] += (float)sums[m * q->n + o] * scale[o];
+        }
+    }
+}
+
+/* A scale for each group of inputs: unit by unit. */
+static void product_units(const struct qx_qproduct *p)
+{
+    const struct qx_qlinear *q = p->q;
+    const int64_t first = p->g * q->n;
+    const size_t n = (size_t)(p->m * q->n);
+    struct qx_cut cut = {p->scratch, 0};
+    float *v = qx_cut_take(&cut, n * sizeof *v);
+    int32_t *sums = qx_cut_take(&cut, n * sizeof *sums);
+    int32_t *row_sum = qx_cut_take(&cut, (size_t)p->m * sizeof *row_sum);
+    memset(v, 0, n * sizeof *v);
+    for (int64_t u = 0; u < q->n_units; u++) {
+        unit_add(p, u, sums, row_sum, v);
+    }
+    for (int64_t m = 0; m < p->m; m++) {
+        float *row = v + m * q->n;
+        const float a_scale = p->rows.scale[m * p->rows.step];
+        for (int64_t o = 0; o < q->n; o++) {
+            row[o] = act_of(q, row[o] * (a_scale * q->scale[first + o]) + q->bias[first + o]);
+        }
+        void *y = p->is_codes ? (void *)((uint8_t *)p->y + m * q->oc + first)
+                              : (void *)((float *)p->y + m * q->oc + first);
+        qx_qfinish(q, row, q->n, p->is_codes, y);
+    }
+}
+
+void qx_qproduct_run(const struct qx_qproduct *p)
+{
+    if (p->q->n_units == 1) {
+        product_whole(p);
+    } else {
+        product_units(p);
+    }
+}
+
+size_t qx_qproduct_scratch(const struct qx_qlinear *q, int64_t m)
+{
+    struct qx_cut cut = {0};
+    if (q->n_units > 1) {
+        qx_cut_take(&cut, (size_t)(m * q->n) * sizeof(float));
+        qx_cut_take(&cut, (size_t)(m * q->n) * sizeof(int32_t));
+    }
+    qx_cut_take(&cut, (size_t)m * sizeof(int32_t));
+    return cut.used;
+}
+
+void qx_bytes_turn(const uint8_t *x, int64_t c, int64_t places, uint8_t *out)
+{
+    enum { SIDE = 16 };
+    if (c == 1 || places == 1) {
+        memcpy(out, x, (size_t)(c * places));
+        return;
+    }
+    for (int64_t c0 = 0; c0 < c; c0 += SIDE) {
+        const int64_t c1 = c0 + SIDE < c ? c0 + SIDE : c;
+        for (int64_t i = 0; i < places; i++) {
+            for (int64_t j = c0; j < c1; j++) {
+                out[i * c + j] = x[j * places + i];
+            }
+        }
+    }
+}
+
+/* ---- matrices ---- */
+
+/* What a tile of a matrix needs. */
+struct matrix {
+    uint8_t *codes;
+    float *scale;
+    int32_t *zero;
+    uint8_t *rest;
+};
+
+static size_t matrix_cut(const struct qx_qlinear *q, int64_t m, uint8_t *base, struct matrix *out)
+{
+    struct qx_cut cut = {base, 0};
+    out->codes = qx_cut_take(&cut, (size_t)(m * q->k));
+    out->scale = qx_cut_take(&cut, (size_t)m * sizeof *out->scale);
+    out->zero = qx_cut_take(&cut, (size_t)m * sizeof *out->zero);
+    out->rest = base ? base + cut.used : NULL;
+    return cut.used + qx_qproduct_scratch(q, m);
+}
+
+/* Codes of one sample in the order of the matrix; `used` is for all its rows. */
+static const uint8_t *matrix_static(struct qx_qrun *r, const struct matrix *mx, int64_t numel)
+{
+    const struct qx_exec_value *v = r->in_value;
+    struct qx_codes used;
+    if (v->form != QX_FORM_CODES) {
+        r->n_nonfinite += qx_qinput(r->q, r->in, numel, mx->codes, &used);
+        return mx->codes;
+    }
+    if (!v->is_last || v->c == 1 || v->places == 1) {
+        return r->in;
+    }
+    const int64_t size = v->c * v->places;
+    for (int64_t s = 0; s < r->rows; s++) {
+        qx_bytes_turn((const uint8_t *)r->in + s * size, v->places, v->c, mx->codes + s * size);
+    }
+    return mx->codes;
+}
+
+/* Every row (or sample) has its own range. */
+static void matrix_dynamic(struct qx_qrun *r, const struct matrix *mx, int64_t m)
+{
+    const struct qx_qlinear *q = r->q;
+    const int64_t together = q->act.gran == QX_ACT_TOKEN ? 1 : m / r->rows;
+    for (int64_t i = 0; i < m; i += together) {
+        struct qx_codes used;
+        r->n_nonfinite += qx_qinput(q, (const float *)r->in + i * q->k, together * q->k,
+                                    mx->codes + i * q->k, &used);
+        for (int64_t j = i; j < i + together; j++) {
+            mx->scale[j] = used.scale;
+            mx->zero[j] = used.zero;
+        }
+    }
+}
+
+static void matrix_run(struct qx_qrun *r)
+{
+    const struct qx_qlinear *q = r->q;
+    const int64_t numel = qx_shape_numel(&q->node->in[0]->shape, r->rows), m = numel / q->k;
+    struct matrix mx;
+    matrix_cut(q, m, r->scratch, &mx);
+    struct qx_qproduct p = {.q = q,
+                            .m = m,
+                            .lda = q->k,
+                            .rows = {&q->in.scale, &q->in.zero, 0},
+                            .is_codes = r->out_value->form == QX_FORM_CODES,
+                            .y = r->out,
+                            .scratch = mx.rest};
+    if (q->act.dynamic) {
+        matrix_dynamic(r, &mx, m);
+        p.a = mx.codes;
+        p.rows = (struct qx_qrows){mx.scale, mx.zero, 1};
+    } else {
+        p.a = matrix_static(r, &mx, numel);
+    }
+    if (r->record) {
+        memcpy(r->record, p.a, (size_t)numel);
+    }
+    qx_qproduct_run(&p);
+}
+
+void qx_qlinear_run(struct qx_qrun *r)
+{
+    if (r->q->kind == QX_QMATRIX) {
+        matrix_run(r);
+    } else {
+        qx_qconv_run(r);
+    }
+}
+
+size_t qx_qlinear_scratch(const struct qx_qlinear *q, int64_t rows)
+{
+    if (q->kind != QX_QMATRIX) {
+        return qx_qconv_scratch(q);
+    }
+    struct matrix mx;
+    return matrix_cut(q, qx_shape_numel(&q->node->in[0]->shape, rows) / q->k, NULL, &mx);
+}
