@@ -145,7 +145,7 @@ static void score_rows(const struct qx_dataset *data, struct qx_eval_result *r, 
 
 /* Run all chosen rows, chunk by chunk. */
 static enum qx_status run_all(const struct qx_net *net, const struct qx_dataset *data,
-                              const struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
+                              struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
                               struct qx_eval_result *r, struct qx_error *err)
 {
     const int64_t sample = qx_net_sample_size(net);
@@ -161,7 +161,7 @@ static enum qx_status run_all(const struct qx_net *net, const struct qx_dataset 
         const int64_t n = chunk < r->n - first ? chunk : r->n - first;
         st = read_rows(data, r, first, n, sample, x, err);
         if (st == QX_OK) {
-            st = qx_net_forward(net, w, x, n, logits, pool, ctl, err);
+            st = qx_net_run(net, w, x, n, logits, &r->report, pool, ctl, err);
         }
         if (st == QX_OK) {
             score_rows(data, r, first, n, logits, n_classes);
@@ -172,8 +172,38 @@ static enum qx_status run_all(const struct qx_net *net, const struct qx_dataset 
     return st;
 }
 
+/* `want` of the measured rows, evenly spread, on both engines, a few at a time. */
+static enum qx_status compare(const struct qx_net *net, const struct qx_dataset *data,
+                              const struct qx_weights *w, int64_t want, struct qx_pool *pool,
+                              struct qx_ctl *ctl, struct qx_eval_result *r, struct qx_error *err)
+{
+    const int64_t sample = qx_net_sample_size(net), step = qx_net_tile_rows(net);
+    const int64_t n_nonfinite = r->report.n_nonfinite, n_all = want < r->n ? want : r->n;
+    struct qx_ctl silent = {.parent = NULL};
+    enum qx_status st = QX_OK;
+    float *x = qx_mem_array((size_t)step, (size_t)sample * sizeof *x);
+    if (!x) {
+        return qx_fail_nomem(err, (size_t)(step * sample) * sizeof *x);
+    }
+    for (int64_t first = 0; st == QX_OK && first < n_all; first += step) {
+        const int64_t n = step < n_all - first ? step : n_all - first;
+        for (int64_t i = 0; st == QX_OK && i < n; i++) {
+            st = qx_dataset_read(data, r->rows[(first + i) * r->n / n_all], 1, x + i * sample, err);
+        }
+        if (st == QX_OK && qx_cancel_test(ctl)) {
+            st = qx_fail(err, QX_ECANCELLED, "the measurement was cancelled");
+        }
+        if (st == QX_OK) {
+            st = qx_net_compare(net, w, x, n, &r->report, pool, &silent, err);
+        }
+    }
+    r->report.n_nonfinite = n_nonfinite;
+    qx_mem_free(x);
+    return st;
+}
+
 enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *data,
-                           const struct qx_weights *w, const struct qx_eval_options *options,
+                           struct qx_weights *w, const struct qx_eval_options *options,
                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_eval_result **out,
                            struct qx_error *err)
 {
@@ -190,7 +220,15 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
     }
     draw_rows(all, r->n, options ? options->seed : 0, r->rows);
     qx_ctl_total(ctl, r->n);
-    st = run_all(net, data, w, pool, ctl, r, err);
+    st = qx_weights_prepare(w, options ? options->engine : QX_ENGINE_AUTO, pool, ctl, err);
+    if (st == QX_OK) {
+        r->engine = qx_weights_engine(w);
+        st = run_all(net, data, w, pool, ctl, r, err);
+    }
+    r->time_s = qx_clock_s() - start;
+    if (st == QX_OK && options && options->compare_rows > 0 && r->engine == QX_ENGINE_INTEGER) {
+        st = compare(net, data, w, options->compare_rows, pool, ctl, r, err);
+    }
     if (st == QX_OK) {
         st = macro_f1(r, qx_net_n_classes(net), &r->macro_f1, err);
     }
@@ -200,7 +238,6 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
     }
     r->accuracy = (double)r->correct / (double)r->n;
     qx_wilson(r->correct, r->n, &r->ci_lo, &r->ci_hi);
-    r->time_s = qx_clock_s() - start;
     *out = r;
     return QX_OK;
 }

@@ -36,7 +36,7 @@ static double sgemm_gflops(void)
 
 /* Median time of measuring all rows; *cpu_s: of all threads together, the fairer one on a busy machine. */
 static double median_s(const struct qx_net *net, const struct qx_dataset *data,
-                       const struct qx_weights *w, struct qx_pool *pool, double *cpu_s)
+                       struct qx_weights *w, struct qx_pool *pool, double *cpu_s)
 {
     double time[N_RUNS], cpu[N_RUNS];
     for (int i = 0; i < N_RUNS; i++) {

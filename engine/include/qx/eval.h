@@ -23,28 +23,52 @@ int qx_dataset_label(const struct qx_dataset *data, int64_t row); /* -1 without 
 enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int64_t n, float *x,
                                struct qx_error *err);
 
+/* ---- calibrating activations ---- */
+
+/* What every layer's input looked like in float32, over the first n_rows rows of `data` (all, if
+ * fewer), or over n_rows rows of standard normal noise when data is NULL. Two passes; progress counts
+ * both. The result does not depend on threads. QX_ECANCELLED, QX_ENOMEM (1.5 MiB a layer), QX_EDATA,
+ * QX_EUNSUPPORTED (noise for a network of ids). */
+struct qx_calibration;
+enum qx_status qx_calibration_run(const struct qx_net *net, const struct qx_dataset *data,
+                                  int64_t n_rows, uint64_t seed, struct qx_pool *pool,
+                                  struct qx_ctl *ctl, struct qx_calibration **out,
+                                  struct qx_error *err);
+void qx_calibration_free(struct qx_calibration *c); /* NULL allowed */
+int64_t qx_calibration_rows(const struct qx_calibration *c);
+/* Borrowed; n = 0 values where the layer has no float32 input (embeddings). */
+const struct qx_observed *qx_calibration_layer(const struct qx_calibration *c, int layer);
+
 /* ---- measuring ---- */
 
 struct qx_eval_options {
     int64_t max_samples; /* 0 = all; else that many rows drawn by seed, in row order */
     uint64_t seed;
+    enum qx_engine engine; /* AUTO by default */
+    /* Rows of the measurement, evenly spread, that run on both engines to count differing codes, when
+     * the engine is INTEGER; 0 = none. They cost about as much as the simulation takes for them. */
+    int64_t compare_rows;
 };
 
 /* Owned; free with qx_eval_result_free. Immutable once made. */
 struct qx_eval_result {
     int64_t n, correct;
-    double accuracy;     /* 0..1 */
-    double ci_lo, ci_hi; /* Wilson interval at 95 % */
-    double macro_f1;     /* mean over the classes that occur as label or as prediction */
-    double time_s;
+    double accuracy;       /* 0..1 */
+    double ci_lo, ci_hi;   /* Wilson interval at 95 % */
+    double macro_f1;       /* mean over the classes that occur as label or as prediction */
+    double time_s;         /* without the comparison */
+    enum qx_engine engine; /* that ran; AUTO: not known (kept from an earlier session) */
+    /* n_nonfinite is of all rows, the rest of the compared ones (n_rows = 0: none) */
+    struct qx_net_report report;
     int64_t *rows;      /* [n] row numbers in the data set */
     int32_t *predicted; /* [n] class of the largest logit, lowest index on a tie; NaN loses */
     float *margin;      /* [n] logit of the label minus the largest other logit */
     int32_t *label;     /* [n] */
 };
-/* options NULL = all rows. Progress in rows. QX_EDATA without labels; what qx_net_forward returns. */
+/* options NULL = all rows, engine AUTO. Prepares the weights for the engine. Progress in rows.
+ * QX_EDATA without labels; what qx_weights_prepare and qx_net_forward return. */
 enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *data,
-                           const struct qx_weights *w, const struct qx_eval_options *options,
+                           struct qx_weights *w, const struct qx_eval_options *options,
                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_eval_result **out,
                            struct qx_error *err);
 void qx_eval_result_free(struct qx_eval_result *r); /* NULL allowed */

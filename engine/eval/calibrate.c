@@ -1,0 +1,198 @@
+/* Static calibration: the network runs in float32 twice over some rows, and every layer's input is
+ * observed: ranges first, then the histogram. */
+#include "qx/eval.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/rng.h"
+
+/* Input values at once. */
+#define CHUNK_FLOATS (INT64_C(1) << 21)
+
+struct qx_calibration {
+    int n_layers;
+    int64_t n_rows;
+    struct qx_observed *layers; /* [n_layers] */
+};
+
+struct pass {
+    struct qx_hist_stream **streams; /* [n_layers]; made for layers that have inputs */
+    struct qx_hist_stream_work **works;
+    int64_t first_tile;
+    bool is_second;
+};
+
+static void tap(void *arg, int layer, int64_t tile, int worker, const float *x, int64_t n)
+{
+    struct pass *p = arg;
+    if (p->is_second) {
+        qx_hist_stream_bins(p->streams[layer], p->works[worker], x, n);
+    } else {
+        qx_hist_stream_stats(p->streams[layer], p->first_tile + tile, x, n);
+    }
+}
+
+/* Standard normal noise, the same for every row number. */
+static void noise(uint64_t seed, int64_t first, int64_t n, int64_t sample, float *x)
+{
+    for (int64_t r = 0; r < n; r++, x += sample) {
+        struct qx_rng rng;
+        qx_rng_init(&rng, seed + 0x9e3779b97f4a7c15u * (uint64_t)(first + r + 1));
+        for (int64_t i = 0; i < sample; i++) {
+            x[i] = (float)qx_rng_normal(&rng);
+        }
+    }
+}
+
+struct source {
+    const struct qx_net *net;
+    const struct qx_weights *weights;
+    const struct qx_dataset *data; /* NULL: noise */
+    int64_t n;
+    uint64_t seed;
+    struct qx_pool *pool;
+    struct qx_ctl *ctl;
+};
+
+static enum qx_status run_pass(const struct source *s, struct pass *p, int64_t chunk, float *x,
+                               struct qx_error *err)
+{
+    const int64_t sample = qx_net_sample_size(s->net), tile = qx_net_tile_rows(s->net);
+    enum qx_status st = QX_OK;
+    for (int64_t first = 0; st == QX_OK && first < s->n; first += chunk) {
+        const int64_t n = chunk < s->n - first ? chunk : s->n - first;
+        if (s->data) {
+            st = qx_dataset_read(s->data, first, n, x, err);
+        } else {
+            noise(s->seed, first, n, sample, x);
+        }
+        p->first_tile = first / tile;
+        if (st == QX_OK) {
+            st = qx_net_tap(s->net, s->weights, x, n, tap, p, s->pool, s->ctl, err);
+        }
+    }
+    return st;
+}
+
+static enum qx_status run_both(const struct source *s, struct pass *p, int n_layers,
+                               struct qx_error *err)
+{
+    const int64_t sample = qx_net_sample_size(s->net), tile = qx_net_tile_rows(s->net);
+    int64_t chunk = CHUNK_FLOATS / sample / tile * tile;
+    chunk = chunk < tile ? tile : chunk;
+    chunk = chunk > s->n ? s->n : chunk;
+    float *x = qx_mem_array((size_t)chunk, (size_t)sample * sizeof *x);
+    if (!x) {
+        return qx_fail_nomem(err, (size_t)(chunk * sample) * sizeof *x);
+    }
+    enum qx_status st = run_pass(s, p, chunk, x, err);
+    for (int i = 0; i < n_layers; i++) {
+        qx_hist_stream_turn(p->streams[i]);
+    }
+    p->is_second = true;
+    if (st == QX_OK) {
+        st = run_pass(s, p, chunk, x, err);
+    }
+    qx_mem_free(x);
+    return st;
+}
+
+static enum qx_status pass_new(struct pass *p, int n_layers, int64_t n_tiles, int n_workers,
+                               struct qx_error *err)
+{
+    enum qx_status st = QX_OK;
+    p->streams = qx_mem_zalloc(((size_t)n_layers + 1) * sizeof *p->streams);
+    p->works = qx_mem_zalloc((size_t)n_workers * sizeof *p->works);
+    if (!p->streams || !p->works) {
+        return qx_fail_nomem(err, (size_t)n_layers * sizeof *p->streams);
+    }
+    for (int i = 0; st == QX_OK && i < n_layers; i++) {
+        st = qx_hist_stream_new(n_tiles, &p->streams[i], err);
+    }
+    for (int i = 0; st == QX_OK && i < n_workers; i++) {
+        p->works[i] = qx_hist_stream_work_new();
+        st = p->works[i] ? QX_OK : qx_fail_nomem(err, (size_t)1 << 20);
+    }
+    return st;
+}
+
+static void pass_free(struct pass *p, int n_layers, int n_workers)
+{
+    for (int i = 0; p->streams && i < n_layers; i++) {
+        qx_hist_stream_free(p->streams[i]);
+    }
+    for (int i = 0; p->works && i < n_workers; i++) {
+        qx_hist_stream_work_free(p->works[i]);
+    }
+    qx_mem_free(p->streams);
+    qx_mem_free(p->works);
+}
+
+enum qx_status qx_calibration_run(const struct qx_net *net, const struct qx_dataset *data,
+                                  int64_t n_rows, uint64_t seed, struct qx_pool *pool,
+                                  struct qx_ctl *ctl, struct qx_calibration **out,
+                                  struct qx_error *err)
+{
+    const int n_layers = qx_net_n_layers(net), n_workers = pool ? qx_pool_threads(pool) : 1;
+    struct source s = {
+        .net = net, .data = data, .n = n_rows, .seed = seed, .pool = pool, .ctl = ctl};
+    struct qx_weights *weights = NULL;
+    struct pass p = {0};
+    if (!data && qx_net_input_is_ids(net)) {
+        return qx_fail(err, QX_EUNSUPPORTED,
+                       "the network takes ids, which noise cannot stand for: calibrate on a file");
+    }
+    if (n_rows < 1) {
+        return qx_fail(err, QX_ERANGE, "calibration needs at least 1 row");
+    }
+    s.n = data && qx_dataset_n(data) < n_rows ? qx_dataset_n(data) : n_rows;
+    const int64_t n_tiles = (s.n + qx_net_tile_rows(net) - 1) / qx_net_tile_rows(net);
+    struct qx_calibration *c = qx_mem_zalloc(sizeof *c);
+    enum qx_status st = c ? qx_weights_new(net, &weights, err) : qx_fail_nomem(err, sizeof *c);
+    if (st == QX_OK) {
+        c->layers = qx_mem_zalloc(((size_t)n_layers + 1) * sizeof *c->layers);
+        st = c->layers ? pass_new(&p, n_layers, n_tiles, n_workers, err)
+                       : qx_fail_nomem(err, (size_t)n_layers * sizeof *c->layers);
+    }
+    if (st == QX_OK) {
+        s.weights = weights;
+        qx_ctl_total(ctl, 2 * s.n);
+        st = run_both(&s, &p, n_layers, err);
+    }
+    for (int i = 0; st == QX_OK && i < n_layers; i++) {
+        c->n_layers = i + 1;
+        st = qx_observe(p.streams[i], n_tiles, &c->layers[i], err);
+    }
+    pass_free(&p, n_layers, n_workers);
+    qx_weights_free(weights);
+    if (st != QX_OK) {
+        qx_calibration_free(c);
+        return st;
+    }
+    c->n_rows = s.n;
+    *out = c;
+    return QX_OK;
+}
+
+void qx_calibration_free(struct qx_calibration *c)
+{
+    if (!c) {
+        return;
+    }
+    for (int i = 0; c->layers && i < c->n_layers; i++) {
+        qx_observed_release(&c->layers[i]);
+    }
+    qx_mem_free(c->layers);
+    qx_mem_free(c);
+}
+
+int64_t qx_calibration_rows(const struct qx_calibration *c)
+{
+    return c->n_rows;
+}
+
+const struct qx_observed *qx_calibration_layer(const struct qx_calibration *c, int layer)
+{
+    return layer >= 0 && layer < c->n_layers ? &c->layers[layer] : NULL;
+}
