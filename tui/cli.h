@@ -51,7 +51,7 @@ struct ui_args {
     int threads; /* 0 = cores; QEXPLORE_THREADS */
     const char *isa;
     /* session */
-    const char *data, *recipe;
+    const char *data, *recipe, *calib;
     uint64_t mem_bytes; /* 0 = default */
     uint64_t seed;
     /* recipe */
@@ -103,7 +103,7 @@ struct qx_session_options ui_session_options(const struct ui_args *args);
 /* Open a batch session for the model at positional[0]; reports errors; NULL then, *code set. */
 struct qx_session *ui_open_batch(const struct ui_args *args, int *code);
 /* Put what --recipe or the recipe flags say into the session. False with err filled. Flags naming what
- * this version cannot do (activations, algorithms, presets) give QX_EUNSUPPORTED. */
+ * this version cannot do (algorithms, presets) give QX_EUNSUPPORTED. */
 bool ui_apply_recipe(const struct ui_args *args, struct qx_session *s, struct qx_error *err);
 /* Does any recipe flag stand? */
 bool ui_has_recipe(const struct ui_args *args);

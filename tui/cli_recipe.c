@@ -17,21 +17,27 @@ __attribute__((format(printf, 3, 4))) static bool fail(struct qx_error *err, enu
     return false;
 }
 
+/* Any of the flags that speak of activations. */
+static const char *act_flag(const struct ui_args *a)
+{
+    return a->act_bits     ? "--act-bits"
+           : a->dynamic    ? "--dynamic"
+           : a->act_gran   ? "--act-gran"
+           : a->act_method ? "--act-method"
+           : a->act_sym    ? "--act-sym"
+           : a->act_asym   ? "--act-asym"
+                           : NULL;
+}
+
 bool ui_has_recipe(const struct ui_args *a)
 {
     return a->recipe || a->bits || a->format || a->gran || a->method || a->sym || a->asym ||
-           a->scale || a->n_keep || a->act_bits || a->dynamic || a->algo || a->preset;
+           a->scale || a->n_keep || act_flag(a) || a->algo || a->preset;
 }
 
 /* What the flags can name but this version cannot do is refused, never ignored. */
 static bool refuse_later(const struct ui_args *a, struct qx_error *err)
 {
-    if (a->act_bits || a->dynamic || a->act_gran || a->act_method || a->act_sym || a->act_asym) {
-        return fail(
-            err, QX_EUNSUPPORTED,
-            "activations stay float32 in this version: leave out %s and quantize weights only",
-            a->dynamic ? "--dynamic" : "the --act flags");
-    }
     if (a->algo) {
         return fail(err, QX_EUNSUPPORTED,
                     "--algo %s: this version rounds to nearest; choose a calibrator with --method",
@@ -42,12 +48,6 @@ static bool refuse_later(const struct ui_args *a, struct qx_error *err)
                     "--preset %s: this version has no presets; spell it out with --bits, --gran, "
                     "--method",
                     a->preset);
-    }
-    if (a->engine && strcmp(a->engine, "integer") == 0) {
-        return fail(
-            err, QX_EUNSUPPORTED,
-            "--engine %s: this version simulates quantized weights in float32; leave it out",
-            a->engine);
     }
     return true;
 }
@@ -89,6 +89,44 @@ static bool format_parse(const char *name, struct qx_setting *set, struct qx_err
     return true;
 }
 
+/* --act-bits N is static, --dynamic and --act-gran token are not. */
+static bool act_parse(const struct ui_args *a, struct qx_act *act, struct qx_error *err)
+{
+    const char *flag = act_flag(a);
+    *act = (struct qx_act){0};
+    if (!flag) {
+        return true;
+    }
+    if (a->weights_only) {
+        return fail(err, QX_ERANGE, "--weights-only and %s exclude each other", flag);
+    }
+    const bool by_token = a->act_gran && strcmp(a->act_gran, "token") == 0;
+    if (!a->act_bits && !a->dynamic && !by_token) {
+        return fail(err, QX_ERANGE, "%s needs --act-bits N or --dynamic", flag);
+    }
+    const int bits = a->act_bits ? a->act_bits : 8;
+    *act = a->dynamic || by_token ? qx_act_dynamic(bits) : qx_act_static(bits);
+    if (a->act_gran) {
+        act->gran = by_token ? QX_ACT_TOKEN : QX_ACT_TENSOR;
+    }
+    if (a->act_sym || a->act_asym) {
+        act->sym = a->act_sym;
+    }
+    if (a->act_method && act->dynamic) {
+        return fail(err, QX_ERANGE,
+                    "--act-method chooses static ranges, and --dynamic takes them as they come: "
+                    "give one of the two");
+    }
+    if (a->act_method && qx_act_method(act, a->act_method, err) != QX_OK) {
+        return false;
+    }
+    if (act->has_range && act->sym && act->range.lo != -act->range.hi) {
+        return fail(err, QX_ERANGE, "--act-method %s: symmetric activations take manual:T",
+                    a->act_method);
+    }
+    return qx_act_check(act, err) == QX_OK;
+}
+
 /* The setting that the flags describe for every selected tensor. */
 static bool setting_parse(const struct ui_args *a, struct qx_setting *set, struct qx_error *err)
 {
@@ -113,6 +151,15 @@ static bool setting_parse(const struct ui_args *a, struct qx_setting *set, struc
     }
     if (a->format && set->format->kind == QX_FORMAT_AFFINE && !a->bits) {
         return fail(err, QX_ERANGE, "--format %s needs --bits 2 to 8", a->format);
+    }
+    if (!act_parse(a, &set->act, err)) {
+        return false;
+    }
+    if (set->act.bits && set->format->kind != QX_FORMAT_AFFINE) {
+        return fail(err, QX_EUNSUPPORTED,
+                    "%s needs weights of 2 to 8 bits: floating-point weights keep float32 "
+                    "activations",
+                    act_flag(a));
     }
     return qx_setting_check(set, err) == QX_OK;
 }
@@ -185,6 +232,10 @@ bool ui_apply_recipe(const struct ui_args *a, struct qx_session *s, struct qx_er
         return false;
     }
     bool describes = a->bits || a->format || a->gran || a->method || a->sym || a->asym || a->scale;
+    if (!describes && act_flag(a)) {
+        return fail(err, QX_ERANGE, "%s needs --bits N: activations are quantized with the weights",
+                    act_flag(a));
+    }
     if (describes && !a->bits && !a->format) {
         return fail(err, QX_ERANGE, "%s needs --bits N or --format NAME",
                     a->gran     ? "--gran"

@@ -3,6 +3,9 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
+
+enum { COMPARE_ROWS = 256 }; /* on which the two engines are compared */
 
 struct measured {
     struct qx_eval_result *fp32, *recipe; /* recipe == NULL: nothing is quantized */
@@ -26,8 +29,17 @@ static enum qx_status measure(const struct ui_args *args, struct qx_session *s, 
     while (qx_session_undo(s)) {
         n_steps++;
     }
-    struct qx_eval_options options = {.max_samples = args->max_samples, .seed = args->seed};
-    enum qx_status status = qx_session_run_eval(s, &options, ui_batch_ctl(), &m->fp32, err);
+    struct qx_eval_options options = {
+        .max_samples = args->max_samples, .seed = args->seed, .compare_rows = COMPARE_ROWS};
+    if (args->engine) {
+        options.engine =
+            strcmp(args->engine, "integer") == 0 ? QX_ENGINE_INTEGER : QX_ENGINE_SIMULATED;
+    }
+    struct qx_eval_options plain = {.max_samples = args->max_samples, .seed = args->seed};
+    if (n_steps == 0) {
+        plain.engine = options.engine;
+    }
+    enum qx_status status = qx_session_run_eval(s, &plain, ui_batch_ctl(), &m->fp32, err);
     if (status != QX_OK || n_steps == 0) {
         return status;
     }
@@ -50,6 +62,29 @@ static void whole(struct qx_jw *w, const char *key, int64_t value)
 {
     qx_jw_key(w, key);
     qx_jw_int(w, value);
+}
+
+static const char *engine_name(const struct qx_eval_result *r)
+{
+    return r->engine == QX_ENGINE_INTEGER ? "integer" : "simulated";
+}
+
+static void calib_json(struct qx_jw *w, const struct qx_session *s)
+{
+    struct qx_session_calib c;
+    if (!qx_session_calib(s, &c)) {
+        return;
+    }
+    qx_jw_key(w, "calib");
+    qx_jw_object(w);
+    qx_jw_key(w, "source");
+    qx_jw_str(w, c.source);
+    whole(w, "n", c.n);
+    qx_jw_key(w, "hash");
+    qx_jw_str(w, c.hash[0] ? c.hash : NULL);
+    qx_jw_key(w, "note");
+    qx_jw_str(w, c.note[0] ? c.note : NULL);
+    qx_jw_end(w);
 }
 
 static void metrics_json(struct qx_jw *w, const struct measured *m)
@@ -76,6 +111,16 @@ static void metrics_json(struct qx_jw *w, const struct measured *m)
         num(w, "mcnemar_p", m->pair.mcnemar_p);
         num(w, "accuracy_fp32", m->fp32->accuracy);
     }
+    const struct qx_net_report *both = &r->report;
+    if (both->n_codes > 0) { /* integer against simulated */
+        num(w, "code_mismatch", (double)both->n_codes_differ / (double)both->n_codes);
+        whole(w, "code_mismatch_codes", both->n_codes_differ);
+        whole(w, "code_mismatch_rows", both->n_rows_differ);
+        whole(w, "code_mismatch_n", both->n_rows);
+    }
+    if (both->n_nonfinite > 0) {
+        whole(w, "nonfinite", both->n_nonfinite);
+    }
     qx_jw_end(w);
 }
 
@@ -84,7 +129,8 @@ static int eval_json(const struct ui_args *args, struct qx_session *s, const str
     struct qx_jw *w = ui_json_begin(args, "eval");
     metrics_json(w, m);
     qx_jw_key(w, "engine");
-    qx_jw_str(w, "simulated");
+    qx_jw_str(w, engine_name(shown(m)));
+    calib_json(w, s);
     qx_jw_key(w, "data");
     qx_jw_object(w);
     qx_jw_key(w, "path");
@@ -103,14 +149,35 @@ static void eval_print(const struct measured *m)
 {
     const struct qx_eval_result *r = shown(m);
     printf("accuracy %.2f %% (%lld of %lld right), 95 %% interval %.2f to %.2f, macro F1 %.4f, "
-           "simulated, %.2f s\n",
+           "%s, %.2f s\n",
            100 * r->accuracy, (long long)r->correct, (long long)r->n, 100 * r->ci_lo,
-           100 * r->ci_hi, r->macro_f1, r->time_s);
+           100 * r->ci_hi, r->macro_f1, engine_name(r), r->time_s);
+    const struct qx_net_report *both = &r->report;
+    if (both->n_codes > 0) {
+        printf("integer against simulated, %lld rows: %lld of %lld activation codes differ, "
+               "%lld rows get another class\n",
+               (long long)both->n_rows, (long long)both->n_codes_differ, (long long)both->n_codes,
+               (long long)both->n_rows_differ);
+    }
     if (m->recipe) {
         printf("against FP32 %.2f %%: %+.2f points, %lld rows lost, %lld gained, agreement %.2f "
                "%%, McNemar p %.3g\n",
                100 * m->fp32->accuracy, 100 * m->pair.delta, (long long)m->pair.lost,
                (long long)m->pair.gained, 100 * m->pair.agreement, m->pair.mcnemar_p);
+    }
+}
+
+/* What the figures cannot say for themselves. */
+static void notes_print(struct qx_session *s, const struct measured *m)
+{
+    struct qx_session_calib c;
+    if (qx_session_calib(s, &c) && c.note[0]) {
+        fprintf(stderr, "qexplore eval: %s\n", c.note);
+    }
+    if (shown(m)->report.n_nonfinite > 0) {
+        fprintf(stderr,
+                "qexplore eval: %lld NaN or infinite activations were taken as 0 when quantized\n",
+                (long long)shown(m)->report.n_nonfinite);
     }
 }
 
@@ -144,6 +211,7 @@ static int eval_report(const struct ui_args *args, struct qx_session *s)
         code = ui_report(args, &err);
     } else {
         code = args->json ? eval_json(args, s, &m) : (eval_print(&m), UI_EXIT_OK);
+        notes_print(s, &m);
         code = code ? code : gate(args, &m);
     }
     qx_eval_result_free(m.fp32);

@@ -124,15 +124,20 @@ enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *set
                               struct qx_eval_result **out, struct qx_error *err)
 {
     struct qx_measure *m = &s->measure;
-    enum qx_status status = QX_OK;
+    const int n = qx_net_n_layers(s->net);
+    struct qx_setting *set = qx_mem_array((size_t)n + 1, sizeof *set);
+    if (!set) {
+        return qx_fail_nomem(err, ((size_t)n + 1) * sizeof *set);
+    }
+    memcpy(set, setting, (size_t)n * sizeof *set);
     pthread_mutex_lock(&m->weights_lock);
-    if (!m->weights) {
+    enum qx_status status = qx_ranges_resolve(s, set, ctl, err);
+    if (status == QX_OK && !m->weights) {
         status = qx_weights_new(s->net, &m->weights, err);
     }
-    for (int i = 0; i < qx_net_n_layers(s->net) && status == QX_OK; i++) {
-        status = qx_cancel_test(ctl)
-                     ? qx_fail(err, QX_ECANCELLED, "the measurement was cancelled")
-                     : qx_weights_apply(m->weights, i, &setting[i], s->pool, ctl, err);
+    for (int i = 0; i < n && status == QX_OK; i++) {
+        status = qx_cancel_test(ctl) ? qx_fail(err, QX_ECANCELLED, "the measurement was cancelled")
+                                     : qx_weights_apply(m->weights, i, &set[i], s->pool, ctl, err);
     }
     if (status == QX_OK && ctl) { /* from here on rows are counted */
         atomic_store(&ctl->total, 0);
@@ -142,6 +147,7 @@ enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *set
         status = qx_eval_run(s->net, s->data, m->weights, options, s->pool, ctl, out, err);
     }
     pthread_mutex_unlock(&m->weights_lock);
+    qx_mem_free(set);
     return status;
 }
 

@@ -43,12 +43,31 @@ static uint64_t hash_str(uint64_t h, const char *s)
     return qx_hash64(s, strlen(s) + 1, h);
 }
 
+static uint64_t hash_act(uint64_t h, const struct qx_act *a)
+{
+    if (a->bits == 0) {
+        return h;
+    }
+    int64_t whole[4] = {a->bits, a->sym, a->gran, a->dynamic};
+    h = qx_hash64(whole, sizeof whole, h);
+    if (a->dynamic) {
+        return h;
+    }
+    if (a->has_range) {
+        double range[2] = {a->range.lo + 0.0, a->range.hi + 0.0};
+        return qx_hash64(range, sizeof range, h);
+    }
+    h = hash_str(h, a->calib->name);
+    return qx_hash64(&a->param, sizeof a->param, h);
+}
+
 static uint64_t hash_setting(uint64_t h, const struct qx_setting *s)
 {
     h = hash_str(h, s->format->name);
     if (s->format->kind == QX_FORMAT_FLOAT) {
         return h;
     }
+    h = hash_act(h, &s->act);
     int64_t whole[5] = {s->bits, s->sym, s->gran, s->gran == QX_GRAN_GROUP ? s->group : 0,
                         s->scale};
     h = qx_hash64(whole, sizeof whole, h);
@@ -160,6 +179,9 @@ static void apply_fields(const struct qx_patch *p, struct qx_setting *s)
     if (p->fields & QX_PATCH_CALIB) {
         s->calib = v->calib;
         s->param = v->param;
+    }
+    if (p->fields & QX_PATCH_ACT) {
+        s->act = v->act;
     }
 }
 

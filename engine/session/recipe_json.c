@@ -68,7 +68,7 @@ void qx_setting_write(struct qx_jw *w, const struct qx_setting *s, enum qx_origi
     qx_jw_array(w);
     qx_jw_end(w);
     qx_jw_key(w, "act");
-    qx_jw_null(w);
+    qx_act_write(w, s->format->kind == QX_FORMAT_AFFINE ? &s->act : &(struct qx_act){0});
     qx_jw_key(w, "origin");
     qx_jw_str(w, origin_names[origin]);
     qx_jw_end(w);
@@ -305,17 +305,20 @@ static enum qx_status origin_read(const struct place *at, const struct qx_jval *
 /* Keys of the schema that later versions will know. */
 static enum qx_status later_check(const struct place *at, const struct qx_jval *v)
 {
-    const struct qx_jval *algo = qx_jget(v, "algo"), *act = qx_jget(v, "act");
-    if (act && !qx_jis_null(act)) {
-        return bad(at, QX_EUNSUPPORTED,
-                   "act must be null in this version, which quantizes weights only: activations "
-                   "stay float32");
-    }
+    const struct qx_jval *algo = qx_jget(v, "algo");
     if (algo && !qx_jis_null(algo) && !(qx_jis_array(algo) && qx_jlen(algo) == 0)) {
         return bad(at, QX_EUNSUPPORTED,
                    "algo must be an empty list in this version, which rounds to nearest");
     }
     return QX_OK;
+}
+
+static enum qx_status act_read(const struct place *at, const struct qx_jval *v,
+                               struct qx_setting *s)
+{
+    struct qx_error why;
+    enum qx_status status = qx_act_read(v, s->format->kind == QX_FORMAT_AFFINE, &s->act, &why);
+    return status == QX_OK ? QX_OK : bad(at, status, "%s", why.text);
 }
 
 enum qx_status qx_setting_read(const struct qx_jval *v, const char *file, const char *tensor,
@@ -341,6 +344,9 @@ enum qx_status qx_setting_read(const struct qx_jval *v, const char *file, const 
     }
     if (status == QX_OK) {
         status = origin_read(&at, qx_jget(v, "origin"), origin);
+    }
+    if (status == QX_OK) {
+        status = act_read(&at, qx_jget(v, "act"), &s);
     }
     if (status == QX_OK && s.format->kind == QX_FORMAT_FLOAT) {
         *out = s; /* the other keys mean nothing to it */

@@ -7,11 +7,16 @@
 
 /* Writes one setting as an object. */
 void qx_setting_write(struct qx_jw *w, const struct qx_setting *s, enum qx_origin origin);
-/* Reads one, strictly: unknown keys, formats and calibrators are errors naming the nearest; act must
- * be null and algo empty. where: file, tensor: for messages. QX_EFORMAT, QX_ENAME, QX_ERANGE,
+/* Reads one, strictly: unknown keys, formats and calibrators are errors naming the nearest; algo must
+ * be empty. where: file, tensor: for messages. QX_EFORMAT, QX_ENAME, QX_ERANGE,
  * QX_EUNSUPPORTED. */
 enum qx_status qx_setting_read(const struct qx_jval *v, const char *file, const char *tensor,
                                struct qx_setting *s, enum qx_origin *origin, struct qx_error *err);
+
+/* The key "act" (act_json.c). is_affine: the weight is of an integer format. */
+void qx_act_write(struct qx_jw *w, const struct qx_act *a);
+enum qx_status qx_act_read(const struct qx_jval *v, bool is_affine, struct qx_act *out,
+                           struct qx_error *err);
 
 /* Object of all items that are not fp32: {"TENSOR": setting, ...}. open[i] true writes item i without
  * its range (chosen from a sample only); NULL = none. */

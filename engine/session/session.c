@@ -104,6 +104,11 @@ static enum qx_status parts_open(struct qx_session *s, const char *path,
                                  const struct qx_session_options *o, struct qx_error *err)
 {
     enum qx_status status = qx_model_open(path, &s->model, err);
+    s->seed = o->seed;
+    if (status == QX_OK && o->calib) {
+        s->ranges.source = qx_mem_strdup(o->calib);
+        status = s->ranges.source ? QX_OK : qx_fail_nomem(err, strlen(o->calib) + 1);
+    }
     if (status == QX_OK) {
         s->file_hash = qx_cache_file_hash(s->model);
         s->threads = o->threads > 0 ? o->threads : qx_cpu_get()->n_cores;
@@ -175,6 +180,7 @@ void qx_session_close(struct qx_session **session)
     qx_autosave_close(s);
     qx_jobs_release(&s->jobs);
     qx_measure_release(s);
+    qx_ranges_release(s);
     qx_cache_release(&s->cache);
     qx_undo_release(&s->undo);
     qx_recipe_release(&s->now);

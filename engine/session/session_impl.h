@@ -12,6 +12,7 @@
 #include "session/jobs.h"
 #include "session/lane.h"
 #include "session/measure.h"
+#include "session/ranges.h"
 #include "session/recipe.h"
 #include "session/undo.h"
 
@@ -76,6 +77,8 @@ struct qx_session {
     int n_writing;              /* model folders being written or waiting for it */
     struct qx_job_info written; /* the one that ended last */
     bool has_written;           /* and the host has not heard */
+    struct qx_ranges ranges;
+    uint64_t seed;
     unsigned news;
     double file_check_s;
     bool file_changed;

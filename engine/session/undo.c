@@ -142,6 +142,9 @@ static void change_describe(const struct qx_setting *a, const struct qx_setting 
                  gran_text(b, y, sizeof y));
     } else if (calib && !qx_setting_is_manual(b)) {
         snprintf(out, cap, "calibrator %s -> %s", a->calib->title, b->calib->title);
+    } else if (!qx_act_equal(&a->act, &b->act)) {
+        snprintf(out, cap, "inputs %s -> %s", qx_act_text(&a->act, x, sizeof x),
+                 qx_act_text(&b->act, y, sizeof y));
     } else if (a->scale != b->scale) {
         snprintf(out, cap, "scales stored as %s", b->scale == QX_SCALE_F16 ? "FP16" : "FP32");
     } else {

@@ -191,6 +191,14 @@ class Errors(unittest.TestCase):
         self.expect(2, "quantize", FIVE, "--bits", "4", "--method", "mean", text="mean")
         self.expect(2, "quantize", FIVE, "--bits", "4", "--layers", "nope*", text="nope*")
         self.expect(2, "eval", text="argument is missing")
+        self.expect(2, "eval", FASHION, "--act-bits", "8", text="--bits N")
+        self.expect(2, "eval", FASHION, "--bits", "8", "--act-sym", text="--act-bits N")
+        self.expect(2, "eval", FASHION, "--bits", "8", "--dynamic", "--act-method", "mse",
+                    text="--dynamic")
+        self.expect(2, "eval", FASHION, "--bits", "8", "--weights-only", "--dynamic",
+                    text="exclude")
+        self.expect(2, "eval", FASHION, "--bits", "8", "--act-bits", "8", "--act-method", "mze",
+                    text="mse")
 
     def test_mistyped_verb(self):
         self.expect(2, "inof", FASHION, text="qexplore info")
@@ -211,8 +219,8 @@ class Errors(unittest.TestCase):
 
     def test_unsupported(self):
         self.expect(4, "eval", FIVE, text="cannot measure")
-        self.expect(4, "eval", FASHION, "--act-bits", "8", text="activations")
-        self.expect(4, "eval", FASHION, "--engine", "integer", text="integer")
+        self.expect(4, "eval", FASHION, "--bits", "16", "--act-bits", "8", text="--act-bits")
+        self.expect(4, "eval", FASHION, "--bits", "8", "--algo", "gptq", text="--algo")
 
     def test_input(self):
         missing = os.path.join(TMP, "missing.safetensors")

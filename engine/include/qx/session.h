@@ -35,6 +35,9 @@ struct qx_session_options {
                                 batch); NULL = state_dir's */
     const char *data_path;   /* evaluation data, must open; NULL = the folder's eval.safetensors, if
                                 there is one that opens */
+    const char *calib;       /* rows that give activations their ranges: a data file, or "random:N" for
+                                N rows of noise; NULL = the folder's calib.safetensors, else the
+                                first rows of the evaluation data */
     int threads;             /* 0 = number of cores */
     uint64_t mem_bytes;      /* budget of the caches; 0 = 25 % of RAM */
     uint64_t seed;
@@ -95,7 +98,8 @@ enum qx_patch_field {
     QX_PATCH_RANGE =
         64, /* range by hand: calib becomes manual. Together with CALIB: the range as that
                             calibrator chose it, or nothing when value.has_range is false */
-    QX_PATCH_ALL = 127
+    QX_PATCH_ACT = 128, /* act; needs an integer weight */
+    QX_PATCH_ALL = 255
 };
 struct qx_patch {
     unsigned fields;
@@ -265,7 +269,16 @@ void qx_session_settle(struct qx_session *s, int max_ms);
 enum qx_scope { QX_SCOPE_LINEAR, QX_SCOPE_ALL };
 void qx_session_select(const struct qx_session *s, enum qx_scope scope, const char *glob,
                        bool *out);
-/* Resolve every range of the recipe that is still open. */
+/* Where the ranges of activations came from; false while nothing was calibrated. */
+struct qx_session_calib {
+    char source[512]; /* file, or "random:N" */
+    char hash[17];    /* of the file; "" for noise */
+    int64_t n;        /* rows */
+    char note[256];   /* what to beware of, one sentence; "" = nothing */
+};
+bool qx_session_calib(const struct qx_session *s, struct qx_session_calib *out);
+/* Resolve every range of the recipe that is still open: of weights, and, where there is a network, of
+ * activations (calibrates when needed; QX_EDATA without data for that). */
 enum qx_status qx_session_run_resolve(struct qx_session *s, struct qx_ctl *ctl,
                                       struct qx_error *err);
 /* Exact metrics of one item under its current setting (resolved first). */
