@@ -79,6 +79,9 @@ enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, str
     if (st == QX_OK) {
         st = qx_exec_fuse(e, w, err);
     }
+    for (int i = 0; st == QX_OK && i < e->net->n_nodes; i++) {
+        st = e->nodes[i].linear ? qx_qlinear_finish(e->nodes[i].linear, err) : QX_OK;
+    }
     if (st == QX_OK) {
         st = qx_exec_forms(e, err);
     }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Columns of several output lines: at most about this many bytes, so that they stay in the cache. */
-#define COLUMN_BYTES 98304
+#define COLUMN_BYTES 49152
 /* Runs are copied in steps; the last one reads and writes a little beyond. */
 #define COPY 16
 
@@ -16,7 +16,8 @@ struct conv {
     bool is_pointwise;       /* columns are the input */
     uint8_t *codes, *turned; /* one sample */
     uint8_t *padded;
-    float *floats; /* depthwise: the padded input as float32 */
+    float *floats;    /* depthwise with zero points of weights: the padded input as float32 */
+    uint8_t *pad_row; /* depthwise without: one place of padding */
     uint8_t *columns;
     float *product; /* [lines * ow][oc] when the output is not written in place */
     uint8_t *rest;
@@ -37,15 +38,17 @@ static size_t conv_cut(const struct qx_qlinear *q, uint8_t *base, struct conv *c
     c->width = w->w + w->left + w->right;
     c->is_pointwise = q->kind == QX_QCONV && q->group == 1 && w->kh * w->kw == 1 &&
                       w->sh * w->sw == 1 && !has_pads(w);
-    int64_t lines = c->is_pointwise ? w->oh : COLUMN_BYTES / (w->ow * q->k);
+    const bool is_whole = c->is_pointwise || q->kind == QX_QDEPTHWISE;
+    int64_t lines = is_whole ? w->oh : COLUMN_BYTES / (w->ow * q->k);
     c->lines = lines < 1 ? 1 : lines < w->oh ? lines : w->oh;
     const size_t padded = (size_t)(w->h + w->top + w->bottom) * (size_t)(c->width * w->c);
     const size_t m = (size_t)(c->lines * w->ow);
     c->codes = qx_cut_take(&cut, in);
     c->turned = qx_cut_take(&cut, in);
     c->padded = qx_cut_take(&cut, padded);
-    c->floats = q->kind == QX_QDEPTHWISE ? qx_cut_take(&cut, padded * sizeof(float)) : NULL;
-    c->columns = c->is_pointwise ? NULL : qx_cut_take(&cut, m * (size_t)q->k);
+    c->floats = q->taps ? qx_cut_take(&cut, padded * sizeof(float)) : NULL;
+    c->pad_row = qx_cut_take(&cut, (size_t)w->c);
+    c->columns = is_whole ? NULL : qx_cut_take(&cut, m * (size_t)q->k);
     c->product = qx_cut_take(&cut, m * (size_t)q->oc * sizeof(float));
     c->rest = base ? base + cut.used : NULL;
     return cut.used + qx_qproduct_scratch(q, (int64_t)m);
@@ -150,15 +153,14 @@ static void unroll_stored(const struct conv *c, const uint8_t *x, int64_t g, int
 
 /* ---- one input channel a group ---- */
 
-/* Output lines first .. first+lines-1 into c->product. Sums of at most 256 products of 8 by 9 bits are
- * whole numbers below 2^24 and a few more bits are never needed: float32 holds every one exactly. */
-static void depthwise(const struct conv *c, int64_t first, int64_t lines,
-                      const struct qx_codes *used)
+/* Weights with zero points, into c->product: sums of at most 256 products of 9 by 9 bits are whole
+ * numbers below 2^24, and float32 holds every one exactly. */
+static void depthwise_zeros(const struct conv *c, const struct qx_codes *used)
 {
     const struct qx_qlinear *q = c->q;
     const struct qx_window *w = &q->w;
     float *out = c->product;
-    for (int64_t y = first; y < first + lines; y++) {
+    for (int64_t y = 0; y < w->oh; y++) {
         for (int64_t j = 0; j < w->ow; j++, out += w->c) {
             const float *at = c->floats + (y * w->sh * c->width + j * w->sw) * w->c;
             const float *taps = q->taps;
@@ -181,6 +183,35 @@ static void depthwise(const struct conv *c, int64_t first, int64_t lines,
             }
         }
     }
+}
+
+static void depthwise(const struct conv *c, const uint8_t *x, const struct qx_codes *used,
+                      bool is_codes, void *y)
+{
+    const struct qx_qlinear *q = c->q;
+    const struct qx_window *w = &q->w;
+    memset(c->pad_row, used->zero, (size_t)w->c);
+    const struct qxk_dwconv conv = {.s = {.h = w->h,
+                                          .w = w->w,
+                                          .c = w->c,
+                                          .oh = w->oh,
+                                          .ow = w->ow,
+                                          .kernel_y = w->kh,
+                                          .kernel_x = w->kw,
+                                          .stride_y = w->sh,
+                                          .stride_x = w->sw,
+                                          .dilation_y = w->dh,
+                                          .dilation_x = w->dw,
+                                          .pad_y = w->top,
+                                          .pad_x = w->left},
+                                    .w = &q->dw,
+                                    .x = x,
+                                    .pad_row = c->pad_row,
+                                    .y = y,
+                                    .ldy = q->oc,
+                                    .ep =
+                                        qx_qepilogue(q, 0, &used->scale, &used->zero, 0, is_codes)};
+    qxk_get()->dwconv_u8s8(&conv, 0, w->oh);
 }
 
 static void widen(const struct conv *c, const uint8_t *x, int32_t zero)
@@ -236,8 +267,9 @@ static void sample_run(struct qx_qrun *r, const struct conv *c, const uint8_t *c
     const struct qx_window *w = &q->w;
     const int64_t places = w->oh * w->ow;
     const enum qx_form form = r->out_value->form;
-    const uint8_t *x = pad(c, codes, (uint8_t)used->zero);
-    if (c->floats) {
+    const bool is_padded = q->kind == QX_QCONV || q->taps;
+    const uint8_t *x = is_padded ? pad(c, codes, (uint8_t)used->zero) : codes;
+    if (q->taps) {
         widen(c, x, used->zero);
     }
     for (int64_t first = 0; first < w->oh; first += c->lines) {
@@ -246,8 +278,10 @@ static void sample_run(struct qx_qrun *r, const struct conv *c, const uint8_t *c
         void *y = form == QX_FORM_CODES  ? (void *)((uint8_t *)r->out + at)
                   : form == QX_FORM_LAST ? (void *)((float *)r->out + at)
                                          : (void *)c->product;
-        if (q->kind == QX_QDEPTHWISE) {
-            depthwise(c, first, lines, used);
+        if (q->kind == QX_QDEPTHWISE && !q->taps) {
+            depthwise(c, x, used, form == QX_FORM_CODES, y);
+        } else if (q->kind == QX_QDEPTHWISE) {
+            depthwise_zeros(c, used);
             if (form != QX_FORM_PLAIN) {
                 qx_qfinish(q, c->product, n * q->oc, form == QX_FORM_CODES, y);
             }

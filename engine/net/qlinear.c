@@ -125,17 +125,88 @@ static enum qx_status pack(struct qx_qlinear *q, const int8_t *codes, struct qx_
     return st;
 }
 
+/* Does the 4-bit kernel run it? Its inputs are signed and have no zero point, but for one that is known
+ * beforehand and goes into the bias. */
+static bool is_w4(const struct qx_qlinear *q, const struct qx_setting *s)
+{
+    return s->bits <= 4 && s->sym && q->n_units > 1 &&
+           (q->unit == 32 || q->unit == 64 || q->unit == 128) && (q->act.sym || !q->act.dynamic);
+}
+
+/* The 4-bit kernel's scales hold the epilogue's, so this comes after fusing. The codes are those of the
+ * 8-bit units, which are given up. */
+static enum qx_status w4_one(struct qx_qlinear *q, int64_t g, int8_t *codes, float *scales,
+                             struct qx_error *err)
+{
+    for (int64_t o = 0; o < q->n; o++) {
+        const int64_t out = g * q->n + o;
+        double sum = 0.0; /* of scale * code */
+        for (int64_t u = 0; u < q->n_units; u++) {
+            const float scale =
+                (float)((double)q->w_scale[u * q->oc + out] * (double)q->scale[out]);
+            scales[o * q->n_units + u] = scale;
+            for (int64_t i = u * q->unit; i < q->k && i < (u + 1) * q->unit; i++) {
+                codes[o * q->k + i] = q->w4_codes[out * q->k + i];
+                sum += (double)scale * (double)codes[o * q->k + i];
+            }
+        }
+        const double zero = q->act.dynamic ? 0.0 : (double)(q->in.zero - 128);
+        q->w4_bias[out] = (float)((double)q->bias[out] - zero * (double)q->in.scale * sum);
+    }
+    const struct qxk_w4_source from = {
+        .codes = codes, .scales = scales, .n = q->n, .k = q->k, .group = (int)q->unit};
+    return qxk_w4_pack(&q->w4[g], &from, err);
+}
+
+enum qx_status qx_qlinear_finish(struct qx_qlinear *q, struct qx_error *err)
+{
+    if (!q->w4_codes) {
+        return QX_OK;
+    }
+    int8_t *codes = qx_mem_array((size_t)q->n, (size_t)q->k);
+    float *scales = qx_mem_array((size_t)q->n, (size_t)q->n_units * sizeof *scales);
+    q->w4 = qx_mem_zalloc((size_t)q->group * sizeof *q->w4);
+    q->w4_bias = qx_mem_array((size_t)q->oc, sizeof *q->w4_bias);
+    enum qx_status st =
+        codes && scales && q->w4 && q->w4_bias ? QX_OK : qx_fail_nomem(err, (size_t)(q->n * q->k));
+    for (int64_t g = 0; st == QX_OK && g < q->group; g++) {
+        st = w4_one(q, g, codes, scales, err);
+    }
+    qx_mem_free(codes);
+    qx_mem_free(scales);
+    qx_mem_free(q->w4_codes);
+    q->w4_codes = NULL;
+    return st;
+}
+
+/* Codes [oc][k] in the order of columns, until the scales are known. */
+static enum qx_status keep_w4(struct qx_qlinear *q, const int8_t *codes, struct qx_error *err)
+{
+    q->w4_codes = qx_mem_array((size_t)q->oc, (size_t)q->k);
+    if (!q->w4_codes) {
+        return qx_fail_nomem(err, (size_t)(q->oc * q->k));
+    }
+    for (int64_t o = 0; o < q->oc; o++) {
+        for (int64_t i = 0; i < q->k; i++) {
+            q->w4_codes[o * q->k + i] = codes[weight_index(q, o, i)];
+        }
+    }
+    return QX_OK;
+}
+
 static enum qx_status pack_depthwise(struct qx_qlinear *q, const int8_t *codes,
                                      struct qx_error *err)
 {
+    if (!q->w_zero) {
+        return qxk_dw_pack(&q->dw, codes, q->oc, q->k, err);
+    }
     q->taps = qx_mem_array((size_t)q->k, (size_t)q->oc * sizeof *q->taps);
     if (!q->taps) {
         return qx_fail_nomem(err, (size_t)(q->k * q->oc) * sizeof *q->taps);
     }
     for (int64_t o = 0; o < q->oc; o++) {
         for (int64_t i = 0; i < q->k; i++) {
-            const int32_t zero = q->w_zero ? q->w_zero[o] : 0;
-            q->taps[i * q->oc + o] = (float)(codes[o * q->k + i] - zero);
+            q->taps[i * q->oc + o] = (float)(codes[o * q->k + i] - q->w_zero[o]);
         }
     }
     return QX_OK;
@@ -180,6 +251,9 @@ static enum qx_status pack_weight(struct qx_qlinear *q, const struct qx_weights 
     if (q->n_units > 1 && q->unit > QXK_K_SPLIT) {
         return refuse(q->node, "its groups are longer than int32 sums allow", err);
     }
+    if (q->kind == QX_QDEPTHWISE && (q->n_units > 1 || q->k > QXK_DW_TAPS)) {
+        return refuse(q->node, "depthwise windows take one scale a channel and 256 places", err);
+    }
     int8_t *codes = qx_mem_array((size_t)t->numel, sizeof *codes);
     float *scale = qx_mem_array((size_t)n_units, sizeof *scale);
     int32_t *zero = qx_mem_array((size_t)n_units, sizeof *zero);
@@ -192,7 +266,9 @@ static enum qx_status pack_weight(struct qx_qlinear *q, const struct qx_weights 
         st = spread_units(q, n_units, scale, zero, err);
     }
     if (st == QX_OK) {
-        st = q->kind == QX_QDEPTHWISE ? pack_depthwise(q, codes, err) : pack(q, codes, ctl, err);
+        st = q->kind == QX_QDEPTHWISE ? pack_depthwise(q, codes, err)
+             : is_w4(q, s)            ? keep_w4(q, codes, err)
+                                      : pack(q, codes, ctl, err);
     }
     qx_mem_free(codes);
     qx_mem_free(scale);
@@ -275,9 +351,6 @@ enum qx_status qx_qlinear_new(const struct qx_weights *w, const struct qx_node *
     if (st == QX_OK) {
         st = pack_weight(q, w, pool, ctl, err);
     }
-    if (st == QX_OK && q->kind == QX_QDEPTHWISE && (q->n_units > 1 || q->k > 256)) {
-        st = refuse(node, "depthwise windows take one scale a channel and 256 places", err);
-    }
     if (st == QX_OK) {
         st = find_offsets(q, err);
     }
@@ -301,6 +374,13 @@ void qx_qlinear_free(struct qx_qlinear *q)
         qxk_w8_release(&q->w8[i]);
     }
     qx_mem_free(q->w8);
+    for (int64_t g = 0; q->w4 && g < q->group; g++) {
+        qxk_w4_release(&q->w4[g]);
+    }
+    qx_mem_free(q->w4);
+    qx_mem_free(q->w4_bias);
+    qx_mem_free(q->w4_codes);
+    qxk_dw_release(&q->dw);
     qx_mem_free(q->taps);
     qx_mem_free(q->w_scale);
     qx_mem_free(q->w_zero);

@@ -5,6 +5,8 @@
 #include "net/exec.h"
 #include "net/window.h"
 
+#include "kernels/conv.h"
+
 enum qx_qkind { QX_QMATRIX, QX_QCONV, QX_QDEPTHWISE };
 
 /* Weights [oc][k]: units of `unit` inputs share a scale (unit = k but for groups). */
@@ -16,8 +18,12 @@ struct qx_qlinear {
     int64_t group;      /* of a convolution; 1 for a matrix */
     int64_t oc, n, k;   /* outputs of all groups and of one; inputs of one */
     int64_t unit, n_units;
-    struct qxk_w8 *w8;   /* [group * n_units]; NULL for depthwise */
-    float *taps;         /* depthwise: [kh * kw][c] of code minus zero */
+    struct qxk_w8 *w8;   /* [group * n_units]; NULL for depthwise and w4 */
+    struct qxk_w4 *w4;   /* [group]; codes of at most 4 bits with units of 32, 64 or 128 inputs */
+    float *w4_bias;      /* [oc] bias without the share of the zero point of static inputs */
+    int8_t *w4_codes;    /* [oc][k] until qx_qlinear_finish */
+    struct qxk_dw dw;    /* depthwise, weights without zero points */
+    float *taps;         /* depthwise, with: [kh * kw][c] of code minus zero */
     float *w_scale;      /* [n_units][oc] */
     int32_t *w_zero;     /* the same; NULL when all are 0 */
     float *scale, *bias; /* [oc] of the epilogue: v = sum * a_scale * w_scale * scale + bias */
@@ -36,6 +42,9 @@ enum qx_status qx_qlinear_new(const struct qx_weights *w, const struct qx_node *
 void qx_qlinear_free(struct qx_qlinear *q); /* NULL allowed */
 /* Multiply the output by scale[oc] and add shift[oc], before anything is fused behind. */
 void qx_qlinear_affine(struct qx_qlinear *q, const double *scale, const double *shift);
+
+/* Nothing more will be fused: scales are final. */
+enum qx_status qx_qlinear_finish(struct qx_qlinear *q, struct qx_error *err);
 
 /* One tile. */
 struct qx_qrun {
@@ -66,6 +75,9 @@ struct qx_qrows {
     const int32_t *zero;
     int step;
 };
+/* The epilogue of group g, without the zeros of weights. step: 0 = one scale and zero for all rows. */
+struct qxk_epilogue qx_qepilogue(const struct qx_qlinear *q, int64_t g, const float *a_scale,
+                                 const int32_t *a_zero, int step, bool is_codes);
 /* The product of group g: a [m][lda] to outputs g * n .. of y [m][oc] in the out value's form.
  * scratch: qx_qproduct_scratch bytes. */
 struct qx_qproduct {

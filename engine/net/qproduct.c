@@ -63,43 +63,46 @@ static void sum_rows(const struct qx_qproduct *p, int64_t k0, int64_t k, int32_t
     }
 }
 
+struct qxk_epilogue qx_qepilogue(const struct qx_qlinear *q, int64_t g, const float *a_scale,
+                                 const int32_t *a_zero, int step, bool is_codes)
+{
+    return (struct qxk_epilogue){.out = is_codes ? QXK_OUT_U8 : QXK_OUT_F32,
+                                 .act = q->fused,
+                                 .act_lo = q->act_lo,
+                                 .act_hi = q->act_hi,
+                                 .a_scale = a_scale,
+                                 .a_scale_step = step,
+                                 .a_zero = a_zero,
+                                 .a_zero_step = step,
+                                 .w_scale = q->folded + g * q->n,
+                                 .w_scale_step = 1,
+                                 .bias = q->bias + g * q->n,
+                                 .y_inv_scale = is_codes ? 1.0f / q->out.scale : 0.0f,
+                                 .y_zero = (float)q->out.zero,
+                                 .y_min = (float)q->out.min,
+                                 .y_max = (float)q->out.max};
+}
+
 static void product_whole(const struct qx_qproduct *p)
 {
     const struct qx_qlinear *q = p->q;
     const int64_t first = p->g * q->n;
     struct qx_cut cut = {p->scratch, 0};
-    struct qxk_epilogue e = {.out = p->is_codes ? QXK_OUT_U8 : QXK_OUT_F32,
-                             .act = q->fused,
-                             .act_lo = q->act_lo,
-                             .act_hi = q->act_hi,
-                             .a_scale = p->rows.scale,
-                             .a_scale_step = p->rows.step,
-                             .a_zero = p->rows.zero,
-                             .a_zero_step = p->rows.step,
-                             .w_scale = q->folded + first,
-                             .w_scale_step = 1,
-                             .bias = q->bias + first};
+    struct qxk_gemm8 gemm = {
+        .w = &q->w8[p->g],
+        .a = p->a,
+        .y = p->is_codes ? (void *)((uint8_t *)p->y + first) : (void *)((float *)p->y + first),
+        .m = p->m,
+        .lda = p->lda,
+        .ldy = q->oc,
+        .ep = qx_qepilogue(q, p->g, p->rows.scale, p->rows.zero, p->rows.step, p->is_codes)};
     if (q->w_zero) {
         int32_t *sum = qx_cut_take(&cut, (size_t)p->m * sizeof *sum);
         sum_rows(p, 0, q->k, sum);
-        e.w_zero = q->w_zero + first;
-        e.w_zero_step = 1;
-        e.a_sum = sum;
+        gemm.ep.w_zero = q->w_zero + first;
+        gemm.ep.w_zero_step = 1;
+        gemm.ep.a_sum = sum;
     }
-    if (p->is_codes) {
-        e.y_inv_scale = 1.0f / q->out.scale;
-        e.y_zero = (float)q->out.zero;
-        e.y_min = (float)q->out.min;
-        e.y_max = (float)q->out.max;
-    }
-    const struct qxk_gemm8 gemm = {.w = &q->w8[p->g],
-                                   .a = p->a,
-                                   .y = p->is_codes ? (void *)((uint8_t *)p->y + first)
-                                                    : (void *)((float *)p->y + first),
-                                   .m = p->m,
-                                   .lda = p->lda,
-                                   .ldy = q->oc,
-                                   .ep = e};
     qxk_get()->gemm_u8s8(&gemm, 0, p->m, 0, gemm.w->n_panels);
 }
 
@@ -166,9 +169,53 @@ static void product_units(const struct qx_qproduct *p)
     }
 }
 
+/* Codes as the 4-bit kernel takes them: signed, with the sums of each unit. */
+static void w4_rows(const struct qx_qproduct *p, int64_t lda, int8_t *a, int32_t *sums)
+{
+    const struct qx_qlinear *q = p->q;
+    for (int64_t m = 0; m < p->m; m++) {
+        const uint8_t *from = p->a + m * p->lda;
+        int8_t *to = a + m * lda;
+        for (int64_t i = 0; i < q->k; i++) {
+            to[i] = (int8_t)(from[i] ^ 0x80);
+        }
+        for (int64_t u = 0; u < q->n_units; u++) {
+            const int64_t end = (u + 1) * q->unit < q->k ? (u + 1) * q->unit : q->k;
+            int32_t sum = 0;
+            for (int64_t i = u * q->unit; i < end; i++) {
+                sum += to[i];
+            }
+            sums[m * q->n_units + u] = -8 * sum;
+        }
+    }
+}
+
+static void product_w4(const struct qx_qproduct *p)
+{
+    const struct qx_qlinear *q = p->q;
+    const int64_t first = p->g * q->n, lda = q->n_units * q->unit;
+    struct qx_cut cut = {p->scratch, 0};
+    int8_t *a = qx_cut_take(&cut, (size_t)(p->m * lda));
+    int32_t *sums = qx_cut_take(&cut, (size_t)(p->m * q->n_units) * sizeof *sums);
+    w4_rows(p, lda, a, sums);
+    struct qxk_gemm4 gemm = {
+        .w = &q->w4[p->g],
+        .a = a,
+        .group_sum = sums,
+        .y = p->is_codes ? (void *)((uint8_t *)p->y + first) : (void *)((float *)p->y + first),
+        .m = p->m,
+        .lda = lda,
+        .ldy = q->oc,
+        .ep = qx_qepilogue(q, p->g, p->rows.scale, NULL, p->rows.step, p->is_codes)};
+    gemm.ep.bias = q->w4_bias + first;
+    qxk_get()->gemm_s8s4(&gemm, 0, p->m, 0, gemm.w->n_panels);
+}
+
 void qx_qproduct_run(const struct qx_qproduct *p)
 {
-    if (p->q->n_units == 1) {
+    if (p->q->w4) {
+        product_w4(p);
+    } else if (p->q->n_units == 1) {
         product_whole(p);
     } else {
         product_units(p);
@@ -178,7 +225,10 @@ void qx_qproduct_run(const struct qx_qproduct *p)
 size_t qx_qproduct_scratch(const struct qx_qlinear *q, int64_t m)
 {
     struct qx_cut cut = {0};
-    if (q->n_units > 1) {
+    if (q->w4) {
+        qx_cut_take(&cut, (size_t)(m * q->n_units * q->unit));
+        qx_cut_take(&cut, (size_t)(m * q->n_units) * sizeof(int32_t));
+    } else if (q->n_units > 1) {
         qx_cut_take(&cut, (size_t)(m * q->n) * sizeof(float));
         qx_cut_take(&cut, (size_t)(m * q->n) * sizeof(int32_t));
     }
