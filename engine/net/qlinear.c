@@ -252,7 +252,7 @@ static enum qx_status pack_weight(struct qx_qlinear *q, const struct qx_weights 
         return refuse(q->node, "its groups are longer than int32 sums allow", err);
     }
     if (q->kind == QX_QDEPTHWISE && (q->n_units > 1 || q->k > QXK_DW_TAPS)) {
-        return refuse(q->node, "depthwise windows take one scale a channel and 256 places", err);
+        q->kind = QX_QCONV; /* beyond the depthwise kernel: as any grouped convolution */
     }
     int8_t *codes = qx_mem_array((size_t)t->numel, sizeof *codes);
     float *scale = qx_mem_array((size_t)n_units, sizeof *scale);

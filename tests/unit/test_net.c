@@ -2,5 +2,5 @@
 
 int main(void)
 {
-    return test_net_graph() + test_net_golden() + test_net_forward() == 0 ? 0 : 1;
+    return test_net_graph() + test_net_golden() + test_net_forward() + test_net_integer() == 0 ? 0 : 1;
 }
