@@ -2,5 +2,7 @@
 
 int main(void)
 {
-    return test_eval_data() + test_eval_measure() + test_eval_figures() == 0 ? 0 : 1;
+    return test_eval_data() + test_eval_measure() + test_eval_figures() + test_eval_calibrate() == 0
+               ? 0
+               : 1;
 }

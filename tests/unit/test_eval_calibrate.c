@@ -1,0 +1,351 @@
+/* Calibrating activations, and what quantized activations cost on the models at hand. */
+#include "base/mem.h"
+#include "base/pool.h"
+#include "net_fixture.h"
+#include "test_eval.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { ROWS = 100 };
+
+static void open_sample(struct folder *f, const char *set, struct qx_dataset **data)
+{
+    char path[512];
+    struct qx_error err = {0};
+    source_path(path, sizeof path, "samples/fashion-cnn");
+    folder_open(f, path);
+    snprintf(path + strlen(path), 64, "/%s.safetensors", set);
+    if (qx_dataset_open(path, f->net, data, &err) != QX_OK) {
+        fail_msg("%s", err.text);
+    }
+}
+
+static struct qx_calibration *calibrated(const struct folder *f, const struct qx_dataset *data,
+                                         int64_t rows, struct qx_pool *pool)
+{
+    struct qx_calibration *c = NULL;
+    struct qx_error err = {0};
+    if (qx_calibration_run(f->net, data, rows, 5, pool, NULL, &c, &err) != QX_OK) {
+        fail_msg("%s", err.text);
+    }
+    return c;
+}
+
+static void assert_same_hist(const struct qx_hist *a, const struct qx_hist *b)
+{
+    const struct qx_stats *s = qx_hist_stats(a), *t = qx_hist_stats(b);
+    double top[2];
+    assert_true(s->n == t->n && s->min == t->min && s->max == t->max && s->n_zero == t->n_zero);
+    assert_float_equal(s->mean, t->mean, 1e-6);
+    assert_float_equal(s->std, t->std, 1e-6);
+    for (int i = 1; i <= 20; i++) {
+        const double p = i / 20.0;
+        assert_true(qx_hist_quantile(a, p) == qx_hist_quantile(b, p));
+        assert_true(qx_hist_quantile_abs(a, p) == qx_hist_quantile_abs(b, p));
+    }
+    assert_memory_equal(qx_hist_linear(a, &top[0]), qx_hist_linear(b, &top[1]),
+                        QX_HIST_LIN * sizeof(double));
+    assert_true(top[0] == top[1]);
+}
+
+/* The network's input is also the first layer's: its histogram can be built in one piece. */
+static void observed_values_are_those_of_one_big_tensor(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct qx_dataset *data;
+    open_sample(&f, "calib", &data);
+    const int64_t n = ROWS * qx_net_sample_size(f.net);
+    float *x = malloc((size_t)n * sizeof *x);
+    assert_int_equal(qx_dataset_read(data, 0, ROWS, x, NULL), QX_OK);
+    const struct qx_tensor t = {.name = "x",
+                                .dtype = QX_DTYPE_F32,
+                                .rank = 1,
+                                .shape = &n,
+                                .numel = n,
+                                .data = (const uint8_t *)x,
+                                .bytes = (uint64_t)n * sizeof *x};
+    const struct qx_hist_spec spec = {.gran = QX_GRAN_TENSOR, .sym = true, .channels = {1, 1, n}};
+    struct qx_hist *want = NULL;
+    assert_int_equal(qx_hist_build(&t, &spec, 0, NULL, NULL, &want, NULL), QX_OK);
+    struct qx_calibration *c = calibrated(&f, data, ROWS, NULL);
+    assert_int_equal(qx_calibration_rows(c), ROWS);
+    const struct qx_observed *o = qx_calibration_layer(c, 0);
+    assert_same_hist(o->hist, want);
+
+    /* the moving average by hand, over batches as they come */
+    const int64_t batch = qx_net_tile_rows(f.net) * qx_net_sample_size(f.net);
+    double lo = 0, hi = 0;
+    for (int64_t at = 0; at < n; at += batch) {
+        double a = INFINITY, b = -INFINITY;
+        for (int64_t i = at; i < n && i < at + batch; i++) {
+            a = fmin(a, (double)x[i]);
+            b = fmax(b, (double)x[i]);
+        }
+        lo = at ? lo + 0.3 * (a - lo) : a;
+        hi = at ? hi + 0.3 * (b - hi) : b;
+    }
+    struct qx_act act = qx_act_static(8);
+    assert_int_equal(qx_act_method(&act, "ema:0.3", NULL), QX_OK);
+    assert_int_equal(qx_act_resolve(&act, o, NULL), QX_OK);
+    assert_float_equal(act.range.lo, fmin(lo, 0), 1e-6);
+    assert_float_equal(act.range.hi, hi, 1e-6);
+    qx_calibration_free(c);
+    qx_hist_unref(want);
+    qx_dataset_close(&data);
+    free(x);
+    folder_close(&f);
+}
+
+static void threads_do_not_change_a_range(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct qx_dataset *data;
+    struct qx_pool *pool = NULL;
+    open_sample(&f, "calib", &data);
+    assert_int_equal(qx_pool_new(3, &pool, NULL), QX_OK);
+    struct qx_calibration *a = calibrated(&f, data, ROWS, NULL);
+    struct qx_calibration *b = calibrated(&f, data, ROWS, pool);
+    for (int i = 0; i < qx_net_n_layers(f.net); i++) {
+        const struct qx_observed *x = qx_calibration_layer(a, i), *y = qx_calibration_layer(b, i);
+        assert_same_hist(x->hist, y->hist);
+        static const char *const methods[] = {"minmax", "percentile:99.9", "mse", "mae",
+                                              "kl",     "kl-full",         "ema"};
+        for (size_t k = 0; k < sizeof methods / sizeof *methods; k++) {
+            struct qx_act p = qx_act_static(k % 2 ? 8 : 4), q = p;
+            p.sym = q.sym = k % 3 == 0;
+            assert_int_equal(qx_act_method(&p, methods[k], NULL), QX_OK);
+            q = p;
+            assert_int_equal(qx_act_resolve(&p, x, NULL), QX_OK);
+            assert_int_equal(qx_act_resolve(&q, y, NULL), QX_OK);
+            assert_true(qx_act_equal(&p, &q) && p.has_range);
+            assert_true(p.range.lo <= 0 && p.range.hi > 0);
+            assert_true(p.range.hi <= qx_hist_stats(x->hist)->absmax);
+        }
+    }
+    qx_calibration_free(a);
+    qx_calibration_free(b);
+    qx_pool_free(pool);
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
+static void noise_is_standard_normal_and_the_same_for_a_seed(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct qx_dataset *data;
+    open_sample(&f, "calib", &data);
+    struct qx_calibration *a = calibrated(&f, NULL, 64, NULL), *b = calibrated(&f, NULL, 64, NULL);
+    const struct qx_hist *x = qx_calibration_layer(a, 0)->hist;
+    assert_float_equal(qx_hist_stats(x)->mean, 0.0, 0.02);
+    assert_float_equal(qx_hist_stats(x)->std, 1.0, 0.02);
+    assert_same_hist(x, qx_calibration_layer(b, 0)->hist);
+    qx_calibration_free(a);
+    qx_calibration_free(b);
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
+static void an_input_of_zeros_or_without_numbers_gets_an_empty_range(void **state)
+{
+    (void)state;
+    static const float zeros[4] = {0, -0.0f, 0, 0}, none[4] = {NAN, INFINITY, -INFINITY, NAN};
+    const float *const inputs[] = {zeros, none};
+    for (int i = 0; i < 2; i++) {
+        struct qx_hist_stream *s = NULL;
+        struct qx_observed o = {0};
+        assert_int_equal(qx_hist_stream_new(1, &s, NULL), QX_OK);
+        qx_hist_stream_stats(s, 0, inputs[i], 4);
+        qx_hist_stream_turn(s);
+        struct qx_hist_stream_work *work = qx_hist_stream_work_new();
+        qx_hist_stream_bins(s, work, inputs[i], 4);
+        assert_int_equal(qx_observe(s, 1, &o, NULL), QX_OK);
+        struct qx_act a = qx_act_static(8);
+        assert_int_equal(qx_act_resolve(&a, &o, NULL), QX_OK);
+        assert_true(a.has_range && a.range.lo == 0 && a.range.hi == 0);
+        assert_true(qx_act_qparams(&a, 0, 0).scale == 1.0f);
+        qx_observed_release(&o);
+        qx_hist_stream_work_free(work);
+        qx_hist_stream_free(s);
+    }
+}
+
+static void calibrating_survives_failed_allocations_and_cancelling(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct qx_dataset *data;
+    struct qx_calibration *c = NULL;
+    struct qx_error err = {0};
+    struct qx_ctl ctl = {0};
+    open_sample(&f, "calib", &data);
+    atomic_store(&ctl.cancel, true);
+    assert_int_equal(qx_calibration_run(f.net, data, 8, 0, NULL, &ctl, &c, &err), QX_ECANCELLED);
+    enum qx_status st = QX_ENOMEM;
+    for (int64_t n = 1; st != QX_OK; n++) {
+        qx_mem_fail_at(n);
+        st = qx_calibration_run(f.net, data, 2, 0, NULL, NULL, &c, &err);
+        qx_mem_fail_at(0);
+        assert_true(n < 2000 && (st == QX_OK || (st == QX_ENOMEM && !c)));
+    }
+    qx_calibration_free(c);
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
+/* ---- accuracy ---- */
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MOST_ROWS 300
+#else
+#define MOST_ROWS 2000
+#endif
+
+struct measured {
+    struct folder f;
+    struct qx_dataset *data;
+    struct qx_calibration *calibration;
+    struct qx_pool *pool;
+};
+
+static struct qx_eval_result *measure(struct measured *m, enum qx_engine engine)
+{
+    const struct qx_eval_options o = {
+        .max_samples = MOST_ROWS, .seed = 1, .engine = engine, .compare_rows = 64};
+    struct qx_eval_result *r = NULL;
+    struct qx_error err = {0};
+    if (qx_eval_run(m->f.net, m->data, m->f.weights, &o, m->pool, NULL, &r, &err) != QX_OK) {
+        fail_msg("%s", err.text);
+    }
+    return r;
+}
+
+static void apply_act(struct measured *m, const char *gran, int bits, const char *method)
+{
+    for (int i = 0; i < qx_net_n_layers(m->f.net); i++) {
+        struct qx_setting s = rtn_setting(&m->f, i, gran, bits);
+        struct qx_error err = {0};
+        if (method) {
+            s.act = strcmp(method, "dynamic") == 0 ? qx_act_dynamic(8) : qx_act_static(8);
+        }
+        if (method && !s.act.dynamic) {
+            assert_int_equal(qx_act_method(&s.act, method, &err), QX_OK);
+            assert_int_equal(qx_act_resolve(&s.act, qx_calibration_layer(m->calibration, i), &err),
+                             QX_OK);
+        }
+        if (qx_weights_apply(m->f.weights, i, &s, m->pool, NULL, &err) != QX_OK) {
+            fail_msg("%s", err.text);
+        }
+    }
+}
+
+static void check_model(const char *path)
+{
+    static const char *const methods[] = {"percentile:99.99", "mse", "dynamic"};
+    char part[600];
+    struct measured m = {0};
+    folder_open(&m.f, path);
+    assert_int_equal(qx_pool_new(2, &m.pool, NULL), QX_OK);
+    snprintf(part, sizeof part, "%s/calib.safetensors", path);
+    assert_int_equal(qx_dataset_open(part, m.f.net, &m.data, NULL), QX_OK);
+    m.calibration = calibrated(&m.f, m.data, 512, m.pool);
+    qx_dataset_close(&m.data);
+    snprintf(part, sizeof part, "%s/eval.safetensors", path);
+    assert_int_equal(qx_dataset_open(part, m.f.net, &m.data, NULL), QX_OK);
+    struct qx_eval_result *fp32 = measure(&m, QX_ENGINE_AUTO);
+    assert_int_equal(fp32->engine, QX_ENGINE_SIMULATED);
+    for (int i = 0; i < 3; i++) {
+        apply_act(&m, "channel", 8, methods[i]);
+        struct qx_eval_result *r = measure(&m, QX_ENGINE_AUTO);
+        struct qx_eval_result *simulated = measure(&m, QX_ENGINE_SIMULATED);
+        assert_int_equal(r->engine, QX_ENGINE_INTEGER);
+        assert_int_equal(simulated->engine, QX_ENGINE_SIMULATED);
+        const double lost = fp32->accuracy - r->accuracy;
+        const double share = (double)r->report.n_codes_differ / (double)r->report.n_codes;
+        if (lost > 0.005 || share > 0.01 || r->report.n_rows != 64 ||
+            llabs(r->correct - simulated->correct) > 1 + r->n / 1000) {
+            fail_msg("%s, %s: %lld right, simulated %lld, fp32 %lld; %g of the codes differ", path,
+                     methods[i], (long long)r->correct, (long long)simulated->correct,
+                     (long long)fp32->correct, share);
+        }
+        qx_eval_result_free(r);
+        qx_eval_result_free(simulated);
+    }
+    /* weights of 4 bits cost what they cost with float inputs, within a point */
+    static const char *const grans[] = {"channel", "group:32"};
+    for (int i = 0; i < 2; i++) {
+        apply_act(&m, grans[i], 4, NULL);
+        struct qx_eval_result *plain = measure(&m, QX_ENGINE_INTEGER);
+        apply_act(&m, grans[i], 4, "mse");
+        struct qx_eval_result *r = measure(&m, QX_ENGINE_INTEGER);
+        if (fabs(plain->accuracy - r->accuracy) > 0.015) {
+            fail_msg("%s, 4 bits %s: %lld right, %lld with float inputs", path, grans[i],
+                     (long long)r->correct, (long long)plain->correct);
+        }
+        qx_eval_result_free(plain);
+        qx_eval_result_free(r);
+    }
+    qx_eval_result_free(fp32);
+    qx_calibration_free(m.calibration);
+    qx_dataset_close(&m.data);
+    qx_pool_free(m.pool);
+    folder_close(&m.f);
+}
+
+static void the_sample_loses_less_than_half_a_point(void **state)
+{
+    (void)state;
+    char path[512];
+    source_path(path, sizeof path, "samples/fashion-cnn");
+    check_model(path);
+}
+
+static void check_shared(const char *name)
+{
+    char path[512];
+    shared_path(path, sizeof path, name);
+    struct qx_model *model = NULL;
+    if (qx_model_open(path, &model, NULL) != QX_OK) {
+        print_message("%s is not there: skipped\n", path);
+        skip();
+    }
+    qx_model_close(&model);
+    check_model(path);
+}
+
+static void keywords_lose_less_than_half_a_point(void **state)
+{
+    (void)state;
+    check_shared("mlperf-kws");
+}
+
+static void digits_lose_less_than_half_a_point(void **state)
+{
+    (void)state;
+    check_shared("mnist-cnn");
+}
+
+int test_eval_calibrate(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(observed_values_are_those_of_one_big_tensor),
+        cmocka_unit_test(threads_do_not_change_a_range),
+        cmocka_unit_test(noise_is_standard_normal_and_the_same_for_a_seed),
+        cmocka_unit_test(an_input_of_zeros_or_without_numbers_gets_an_empty_range),
+        cmocka_unit_test(calibrating_survives_failed_allocations_and_cancelling),
+        cmocka_unit_test(the_sample_loses_less_than_half_a_point),
+        cmocka_unit_test(keywords_lose_less_than_half_a_point),
+        cmocka_unit_test(digits_lose_less_than_half_a_point),
+    };
+    return cmocka_run_group_tests_name("eval calibrate", tests, NULL, NULL);
+}
