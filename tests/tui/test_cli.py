@@ -167,6 +167,41 @@ class Eval(unittest.TestCase):
         b = answer("eval", FASHION, "--bits", "3", "--threads", "3")["metrics"]
         self.assertEqual(a["correct"], b["correct"])
 
+    def test_activations(self):
+        fp32 = answer("eval", FASHION)["metrics"]["accuracy"]
+        for flags in (("--act-bits", "8"), ("--act-bits", "8", "--act-method", "mse"),
+                      ("--dynamic",), ("--act-bits", "8", "--act-gran", "token", "--act-asym")):
+            a = answer("eval", FASHION, "--bits", "8", *flags)
+            self.assertEqual(a["engine"], "integer", flags)
+            self.assertGreater(a["metrics"]["accuracy"], fp32 - 0.005, flags)
+            self.assertLess(a["metrics"]["code_mismatch"], 0.01, flags)
+            self.assertEqual("calib" in a, "--act-bits" in flags and "--act-gran" not in flags)
+            b = answer("eval", FASHION, "--bits", "8", *flags, "--engine", "simulated")
+            self.assertEqual(b["engine"], "simulated")
+            self.assertNotIn("code_mismatch", b["metrics"])
+            self.assertLessEqual(abs(a["metrics"]["correct"] - b["metrics"]["correct"]), 2)
+
+    def test_calibration_on_noise(self):
+        code, out, err = run("eval", FASHION, "--bits", "8", "--act-bits", "8", "--calib",
+                             "random:32", "--json")
+        self.assertEqual(code, 0)
+        self.assertEqual(json.loads(out)["calib"]["n"], 32)
+        self.assertIn("noise", err)
+
+    def test_recipe_with_activations(self):
+        recipe = os.path.join(TMP, "act.json")
+        flags = ("--bits", "8", "--act-bits", "8", "--layers", "block*")
+        answer("quantize", FASHION, *flags, "--save-recipe", recipe)
+        act = load(recipe)["layers"]["block1.a.conv.weight"]["act"]
+        self.assertEqual((act["bits"], act["sym"], act["gran"], act["dynamic"], act["method"]),
+                         (8, False, "tensor", False, "percentile:99.99"))
+        self.assertLessEqual(act["lo"], 0)
+        self.assertGreater(act["hi"], 0)
+        a, b = answer("eval", FASHION, *flags), answer("eval", FASHION, "--recipe", recipe)
+        self.assertEqual(a["metrics"]["correct"], b["metrics"]["correct"])
+        self.assertEqual(a["recipe_hash"], b["recipe_hash"])
+        self.assertEqual((a["engine"], b["engine"]), ("integer", "integer"))
+
     def test_comma_locale(self):
         env = dict(ENV, LC_ALL="de_DE.UTF-8", LC_NUMERIC="de_DE.UTF-8")
         code, out, _ = run("quantize", FIVE, "--bits", "8", "--gran", "tensor", "--method",
