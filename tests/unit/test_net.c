@@ -2,5 +2,7 @@
 
 int main(void)
 {
-    return test_net_graph() + test_net_golden() + test_net_forward() + test_net_integer() == 0 ? 0 : 1;
+    const int n_failed = test_net_graph() + test_net_golden() + test_net_forward() +
+                         test_net_integer() + test_net_sums();
+    return n_failed == 0 ? 0 : 1;
 }

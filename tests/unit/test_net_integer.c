@@ -1,8 +1,8 @@
-/* The integer engine: sums against hand loops, every graph against the simulation, threads, faults. */
+/* The integer engine on whole graphs: against the simulation, threads, faults. */
 #include "base/mem.h"
 #include "base/pool.h"
+#include "integer_fixture.h"
 #include "net/exec.h"
-#include "net_fixture.h"
 #include "test_net.h"
 
 #include <math.h>
@@ -12,269 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
-
-enum { ROWS = 37 }; /* more than a tile */
-
-static char home[64] = "/tmp/qx-integer-XXXXXX";
-
-static int enter(void **state)
-{
-    (void)state;
-    return mkdtemp(home) && chdir(home) == 0 ? 0 : -1;
-}
-
-static int leave(void **state)
-{
-    (void)state;
-    char command[96];
-    snprintf(command, sizeof command, "rm -rf %s", home);
-    return chdir("/") == 0 && system(command) == 0 ? 0 : -1;
-}
-
-/* Whole numbers from lo to hi, the ends included, in a fixed muddle. */
-static void fill(float *x, int64_t n, int lo, int hi, unsigned seed)
-{
-    unsigned s = seed * 2654435761u + 1;
-    for (int64_t i = 0; i < n; i++) {
-        s = s * 1664525u + 1013904223u;
-        x[i] = (float)(lo + (int)((s >> 8) % (unsigned)(hi - lo + 1)));
-    }
-    x[n / 2] = (float)lo;
-    x[0] = (float)hi;
-}
-
-/* Settings whose scales are exactly 1, so that outputs are the sums themselves. */
-struct exact {
-    const char *name;
-    int w_lo, w_hi, bits;
-    bool w_sym;
-    int a_lo, a_hi, a_bits; /* range of the codes' values */
-    bool a_sym, dynamic;
-};
-static const struct exact exacts[] = {
-    {"w8 sym, u8 asym", -127, 127, 8, true, -100, 155, 8, false, false},
-    {"w8 sym, s8", -127, 127, 8, true, -127, 127, 8, true, false},
-    {"w8 sym, u8 all above 0", -127, 127, 8, true, 0, 255, 8, false, false},
-    {"w8 asym, u8 asym", -100, 155, 8, false, -100, 155, 8, false, false},
-    {"w4 sym, 7 bits", -7, 7, 4, true, -63, 63, 7, true, false},
-    {"w2 sym, 2 bits asym", -1, 1, 2, true, -1, 2, 2, false, false},
-    {"w3 asym, dynamic s8", -2, 5, 3, false, -127, 127, 8, true, true},
-    {"w8 sym, dynamic u8", -127, 127, 8, true, -55, 200, 8, false, true},
-};
-
-static struct qx_setting exact_setting(const struct exact *e, enum qx_act_gran gran)
-{
-    struct qx_setting s = qx_setting_int(e->bits);
-    s.gran = QX_GRAN_TENSOR;
-    s.sym = e->w_sym;
-    s.calib = qx_calib_find("manual");
-    s.has_range = true;
-    s.range = (struct qx_range){e->w_lo, e->w_hi};
-    s.act = (struct qx_act){.bits = e->a_bits, .sym = e->a_sym, .dynamic = e->dynamic};
-    s.act.gran = e->dynamic ? gran : QX_ACT_TENSOR;
-    s.act.calib = s.calib;
-    s.act.has_range = !e->dynamic;
-    s.act.range = (struct qx_range){e->a_lo, e->a_hi};
-    return s;
-}
-
-static void open_written(struct folder *f, const char *nodes, const char *input, const char *output)
-{
-    char text[4096];
-    snprintf(text, sizeof text,
-             "{'schema':'qexplore.graph/1','inputs':[{'name':'x','dtype':'F32','shape':%s}],"
-             "'nodes':[%s],'outputs':['%s']}",
-             input, nodes, output);
-    char *json = quoted(text);
-    text_write("graph.json", json);
-    free(json);
-    folder_open(f, ".");
-}
-
-static void apply(struct folder *f, int layer, const struct qx_setting *s)
-{
-    struct qx_error err = {0};
-    if (qx_weights_apply(f->weights, layer, s, NULL, NULL, &err) != QX_OK) {
-        fail_msg("%s", err.text);
-    }
-}
-
-static void prepare(struct folder *f, enum qx_engine engine)
-{
-    struct qx_error err = {0};
-    if (qx_weights_prepare(f->weights, engine, NULL, NULL, &err) != QX_OK) {
-        fail_msg("%s", err.text);
-    }
-}
-
-static float *run(const struct folder *f, const float *x, int64_t n, struct qx_pool *pool)
-{
-    struct qx_error err = {0};
-    float *out = malloc((size_t)(n * qx_net_n_classes(f->net)) * sizeof *out);
-    assert_non_null(out);
-    if (qx_net_run(f->net, f->weights, x, n, out, NULL, pool, NULL, &err) != QX_OK) {
-        fail_msg("%s", err.text);
-    }
-    return out;
-}
-
-/* ---- sums ---- */
-
-struct geometry {
-    int c, h, w, oc, kh, kw, group, sh, sw, top, left, bottom, right, dh, dw;
-};
-static const struct geometry geometries[] = {
-    {1, 7, 6, 5, 3, 3, 1, 1, 1, 0, 0, 0, 0, 1, 1},  {3, 8, 7, 70, 3, 2, 1, 1, 1, 1, 0, 1, 1, 1, 1},
-    {5, 9, 9, 4, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1},  {5, 9, 8, 4, 1, 1, 1, 2, 3, 0, 0, 0, 0, 1, 1},
-    {4, 9, 9, 6, 3, 3, 2, 2, 1, 2, 0, 1, 3, 1, 1},  {6, 8, 8, 6, 3, 3, 6, 1, 1, 1, 1, 1, 1, 1, 1},
-    {6, 9, 7, 12, 3, 3, 6, 2, 2, 0, 1, 2, 0, 1, 1}, {2, 11, 9, 3, 3, 2, 1, 1, 2, 2, 1, 0, 2, 2, 3},
-    {7, 9, 9, 7, 3, 3, 7, 2, 1, 2, 2, 2, 2, 2, 2},  {32, 5, 5, 9, 5, 5, 1, 1, 1, 2, 2, 2, 2, 1, 1},
-    {9, 1, 13, 8, 1, 4, 1, 1, 2, 0, 2, 0, 1, 1, 1}, {8, 6, 6, 8, 2, 2, 4, 1, 1, 0, 0, 1, 1, 1, 1},
-};
-
-static int out_len(int n, int pads, int k, int dilation, int stride)
-{
-    return (n + pads - dilation * (k - 1) - 1) / stride + 1;
-}
-
-/* One output of one sample, as the definition says, in 64-bit integers. */
-static int64_t conv_at(const struct geometry *g, const float *x, const float *w, int o, int y,
-                       int xx)
-{
-    const int icg = g->c / g->group, first = o / (g->oc / g->group) * icg;
-    int64_t sum = 0;
-    for (int i = 0; i < icg; i++) {
-        for (int a = 0; a < g->kh; a++) {
-            for (int b = 0; b < g->kw; b++) {
-                const int r = y * g->sh - g->top + a * g->dh, q = xx * g->sw - g->left + b * g->dw;
-                if (r >= 0 && r < g->h && q >= 0 && q < g->w) {
-                    sum += (int64_t)x[((first + i) * g->h + r) * g->w + q] *
-                           (int64_t)w[((o * icg + i) * g->kh + a) * g->kw + b];
-                }
-            }
-        }
-    }
-    return sum;
-}
-
-static void check_geometry(const struct geometry *g, const struct exact *e)
-{
-    const int icg = g->c / g->group, oh = out_len(g->h, g->top + g->bottom, g->kh, g->dh, g->sh);
-    const int ow = out_len(g->w, g->left + g->right, g->kw, g->dw, g->sw);
-    const int64_t size = g->c * g->h * g->w, n_w = g->oc * icg * g->kh * g->kw;
-    float *w = malloc((size_t)n_w * sizeof *w), *x = malloc((size_t)(ROWS * size) * sizeof *x);
-    assert_true(w && x);
-    fill(w, n_w, e->w_lo, e->w_hi, 3);
-    for (int r = 0; r < ROWS; r++) {
-        fill(x + r * size, size, e->a_lo, e->a_hi, 7 + (unsigned)r);
-    }
-    const struct tensor_spec t = {"w", "F32", 4, {g->oc, icg, g->kh, g->kw}, w};
-    model_write("model.safetensors", &t, 1, NULL);
-    char nodes[512], input[64];
-    snprintf(nodes, sizeof nodes,
-             "{'op':'Conv','name':'conv','inputs':['x','w'],'outputs':['c'],'attrs':{'group':%d,"
-             "'strides':[%d,%d],'pads':[%d,%d,%d,%d],'dilations':[%d,%d]}},"
-             "{'op':'Flatten','name':'f','inputs':['c'],'outputs':['y']}",
-             g->group, g->sh, g->sw, g->top, g->left, g->bottom, g->right, g->dh, g->dw);
-    snprintf(input, sizeof input, "['N',%d,%d,%d]", g->c, g->h, g->w);
-    struct folder f;
-    open_written(&f, nodes, input, "y");
-    const struct qx_setting s = exact_setting(e, QX_ACT_TOKEN);
-    apply(&f, 0, &s);
-    prepare(&f, QX_ENGINE_INTEGER);
-    float *have = run(&f, x, ROWS, NULL), *at = have;
-    for (int r = 0; r < ROWS; r++) {
-        for (int o = 0; o < g->oc; o++) {
-            for (int p = 0; p < oh * ow; p++, at++) {
-                const int64_t want = conv_at(g, x + r * size, w, o, p / ow, p % ow);
-                if ((int64_t)*at != want) {
-                    fail_msg("%s, c %d %dx%d group %d: row %d output %d place %d is %.9g, not %lld",
-                             e->name, g->c, g->kh, g->kw, g->group, r, o, p, (double)*at,
-                             (long long)want);
-                }
-            }
-        }
-    }
-    free(have);
-    free(w);
-    free(x);
-    folder_close(&f);
-}
-
-static void sums_of_convolutions_are_those_of_hand_loops(void **state)
-{
-    (void)state;
-    for (size_t g = 0; g < sizeof geometries / sizeof *geometries; g++) {
-        for (size_t e = 0; e < sizeof exacts / sizeof *exacts; e++) {
-            check_geometry(&geometries[g], &exacts[e]);
-        }
-    }
-}
-
-/* x [N, tokens, k] times [k, n]; or, with one token, Gemm in both layouts. */
-static void check_matrix(int tokens, int k, int n, int layout, const struct exact *e)
-{
-    static const char *const ops[] = {
-        "{'op':'Gemm','name':'m','inputs':['x','w'],'outputs':['y'],'attrs':{'transB':1}}",
-        "{'op':'Gemm','name':'m','inputs':['x','w','b'],'outputs':['y'],'attrs':{'alpha':2,"
-        "'beta':3}}",
-        "{'op':'MatMul','name':'m','inputs':['x','w'],'outputs':['z']},"
-        "{'op':'Flatten','name':'f','inputs':['z'],'outputs':['y']}"};
-    float *w = malloc((size_t)(k * n) * sizeof *w), *b = calloc((size_t)n, sizeof *b);
-    float *x = malloc((size_t)(ROWS * tokens * k) * sizeof *x);
-    assert_true(w && b && x);
-    fill(w, (int64_t)k * n, e->w_lo, e->w_hi, 5);
-    for (int i = 0; i < n; i++) {
-        b[i] = (float)(i * 11 - 40);
-    }
-    for (int r = 0; r < ROWS * tokens; r++) {
-        fill(x + r * k, k, e->a_lo, e->a_hi, 9 + (unsigned)r);
-    }
-    const struct tensor_spec t[] = {{"w", "F32", 2, {layout == 0 ? n : k, layout == 0 ? k : n}, w},
-                                    {"b", "F32", 1, {n}, b}};
-    model_write("model.safetensors", t, 2, NULL);
-    char input[64];
-    snprintf(input, sizeof input, layout == 2 ? "['N',%d,%d]" : "['N',%.0d%d]",
-             layout == 2 ? tokens : 0, k);
-    struct folder f;
-    open_written(&f, ops[layout], input, "y");
-    const struct qx_setting s = exact_setting(e, QX_ACT_TOKEN);
-    apply(&f, 0, &s);
-    prepare(&f, QX_ENGINE_INTEGER);
-    float *have = run(&f, x, ROWS, NULL);
-    for (int r = 0; r < ROWS * tokens; r++) {
-        for (int o = 0; o < n; o++) {
-            int64_t want = 0;
-            for (int i = 0; i < k; i++) {
-                want += (int64_t)x[r * k + i] * (int64_t)w[layout == 0 ? o * k + i : i * n + o];
-            }
-            want = layout == 1 ? 2 * want + 3 * (int64_t)b[o] : want;
-            assert_int_equal((int64_t)have[r * n + o], want);
-        }
-    }
-    free(have);
-    free(w);
-    free(b);
-    free(x);
-    folder_close(&f);
-}
-
-static void sums_of_matrices_are_those_of_hand_loops(void **state)
-{
-    (void)state;
-    for (size_t e = 0; e < sizeof exacts / sizeof *exacts; e++) {
-        check_matrix(1, 33, 7, 0, &exacts[e]);
-        check_matrix(1, 130, 65, 0, &exacts[e]);
-        check_matrix(1, 12, 129, 1, &exacts[e]);
-        check_matrix(5, 19, 20, 2, &exacts[e]);
-    }
-}
-
-/* ---- whole graphs ---- */
 
 /* Fused parts, codes between layers, values that stay float: all at scale 1 give whole numbers. */
 #define CONV(name, in, w)                                                                    \
@@ -355,7 +94,7 @@ static void apply_all(struct folder *f, const char *gran, int bits, const struct
     for (int i = 0; i < qx_net_n_layers(f->net); i++) {
         if (qx_net_layer(f->net, i)->role == QX_ROLE_LINEAR) {
             const struct qx_setting s = layer_setting(f, i, gran, bits, act);
-            apply(f, i, &s);
+            integer_apply(f, i, &s);
         }
     }
 }
@@ -375,10 +114,10 @@ static float *waves(const struct folder *f, int64_t rows)
 static void check_agreement(struct folder *f, const char *what)
 {
     float *x = waves(f, ROWS);
-    prepare(f, QX_ENGINE_SIMULATED);
-    float *want = run(f, x, ROWS, NULL);
-    prepare(f, QX_ENGINE_INTEGER);
-    float *have = run(f, x, ROWS, NULL);
+    integer_prepare(f, QX_ENGINE_SIMULATED);
+    float *want = integer_run(f, x, ROWS, NULL);
+    integer_prepare(f, QX_ENGINE_INTEGER);
+    float *have = integer_run(f, x, ROWS, NULL);
     struct qx_net_report r = {0};
     struct qx_error err = {0};
     assert_int_equal(qx_net_compare(f->net, f->weights, x, ROWS, &r, NULL, NULL, &err), QX_OK);
@@ -424,7 +163,7 @@ static void chains_agree_with_the_simulation(void **state)
     for (size_t c = 0; c < sizeof chains / sizeof *chains; c++) {
         write_chain_weights(fc_inputs[c]);
         struct folder f;
-        open_written(&f, chains[c], "['N',3,6,6]", "y");
+        integer_open_written(&f, chains[c], "['N',3,6,6]", "y");
         for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
             char what[64];
             const struct qx_act act = variant_act(&variants[v]);
@@ -458,7 +197,7 @@ static void golden_nets_agree_with_the_simulation(void **state)
             open_golden(&f, nets[k]);
             apply_all(&f, variants[v].gran, variants[v].bits, &act);
             snprintf(what, sizeof what, "%s, variant %zu", nets[k], v);
-            prepare(&f, QX_ENGINE_INTEGER);
+            integer_prepare(&f, QX_ENGINE_INTEGER);
             check_agreement(&f, what);
             folder_close(&f);
         }
@@ -472,9 +211,9 @@ static void codes_stay_codes_where_all_readers_take_them(void **state)
     const struct qx_act act = qx_act_static(8);
     write_chain_weights(fc_inputs[0]);
     struct folder f;
-    open_written(&f, chains[0], "['N',3,6,6]", "y");
+    integer_open_written(&f, chains[0], "['N',3,6,6]", "y");
     apply_all(&f, "channel", 8, &act);
-    prepare(&f, QX_ENGINE_INTEGER);
+    integer_prepare(&f, QX_ENGINE_INTEGER);
     const struct qx_exec *e = f.weights->exec;
     static const enum qx_exec_kind kinds[] = {QX_EXEC_LINEAR, QX_EXEC_NONE,   QX_EXEC_NONE,
                                               QX_EXEC_CODES,  QX_EXEC_LINEAR, QX_EXEC_NONE,
@@ -497,18 +236,18 @@ static void threads_and_tiles_do_not_change_a_bit(void **state)
     struct folder f;
     open_golden(&f, "residual_net");
     apply_all(&f, "channel", 8, &act);
-    prepare(&f, QX_ENGINE_INTEGER);
-    float *x = waves(&f, 103), *want = run(&f, x, 103, NULL);
+    integer_prepare(&f, QX_ENGINE_INTEGER);
+    float *x = waves(&f, 103), *want = integer_run(&f, x, 103, NULL);
     const int n = qx_net_n_classes(f.net);
     for (int threads = 1; threads <= 3; threads += 2) {
         struct qx_pool *pool = NULL;
         assert_int_equal(qx_pool_new(threads, &pool, NULL), QX_OK);
-        float *have = run(&f, x, 103, pool);
+        float *have = integer_run(&f, x, 103, pool);
         assert_memory_equal(have, want, (size_t)(103 * n) * sizeof *have);
         free(have);
         qx_pool_free(pool);
     }
-    float *one = run(&f, x + 50 * qx_net_sample_size(f.net), 1, NULL);
+    float *one = integer_run(&f, x + 50 * qx_net_sample_size(f.net), 1, NULL);
     assert_memory_equal(one, want + 50 * n, (size_t)n * sizeof *one);
     free(one);
     free(x);
@@ -525,21 +264,21 @@ static void auto_simulates_what_no_kernel_runs_and_integer_names_it(void **state
     struct qx_error err = {0};
     struct folder f;
     open_golden(&f, "gemm_transposed_input");
-    prepare(&f, QX_ENGINE_AUTO);
+    integer_prepare(&f, QX_ENGINE_AUTO);
     assert_int_equal(qx_weights_engine(f.weights), QX_ENGINE_SIMULATED);
     apply_all(&f, "channel", 8, &act);
     assert_int_equal(qx_weights_prepare(f.weights, QX_ENGINE_INTEGER, NULL, NULL, &err),
                      QX_EUNSUPPORTED);
     assert_non_null(strstr(err.text, "node '"));
-    prepare(&f, QX_ENGINE_AUTO);
+    integer_prepare(&f, QX_ENGINE_AUTO);
     assert_int_equal(qx_weights_engine(f.weights), QX_ENGINE_SIMULATED);
     folder_close(&f);
     open_golden(&f, "residual_net");
     apply_all(&f, "channel", 8, &act);
-    prepare(&f, QX_ENGINE_AUTO);
+    integer_prepare(&f, QX_ENGINE_AUTO);
     assert_int_equal(qx_weights_engine(f.weights), QX_ENGINE_INTEGER);
     const struct qx_setting plain = qx_setting_fp32();
-    apply(&f, 0, &plain);
+    integer_apply(&f, 0, &plain);
     assert_int_equal(qx_weights_engine(f.weights), QX_ENGINE_SIMULATED);
     folder_close(&f);
 }
@@ -566,7 +305,7 @@ static void values_that_are_no_numbers_are_counted(void **state)
         const struct qx_act act = dynamic ? qx_act_dynamic(8) : qx_act_static(8);
         apply_all(&f, "channel", 8, &act);
         for (int engine = QX_ENGINE_SIMULATED; engine <= QX_ENGINE_INTEGER; engine++) {
-            prepare(&f, (enum qx_engine)engine);
+            integer_prepare(&f, (enum qx_engine)engine);
             float *x = waves(&f, ROWS), logits[ROWS * 16];
             x[3] = NAN;
             x[40] = INFINITY;
@@ -591,7 +330,7 @@ static void failed_allocations_and_cancelling_leave_the_weights_as_they_were(voi
     const struct qx_act act = qx_act_static(8);
     open_golden(&f, "residual_net");
     apply_all(&f, "group:32", 4, &act);
-    float *x = waves(&f, ROWS), *want = run(&f, x, ROWS, NULL);
+    float *x = waves(&f, ROWS), *want = integer_run(&f, x, ROWS, NULL);
     const size_t bytes = (size_t)(ROWS * qx_net_n_classes(f.net)) * sizeof *want;
     float *have = malloc(bytes);
     atomic_store(&ctl.cancel, true);
@@ -626,8 +365,6 @@ static void failed_allocations_and_cancelling_leave_the_weights_as_they_were(voi
 int test_net_integer(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sums_of_convolutions_are_those_of_hand_loops),
-        cmocka_unit_test(sums_of_matrices_are_those_of_hand_loops),
         cmocka_unit_test(chains_agree_with_the_simulation),
         cmocka_unit_test(golden_nets_agree_with_the_simulation),
         cmocka_unit_test(codes_stay_codes_where_all_readers_take_them),
@@ -637,5 +374,5 @@ int test_net_integer(void)
         cmocka_unit_test(values_that_are_no_numbers_are_counted),
         cmocka_unit_test(failed_allocations_and_cancelling_leave_the_weights_as_they_were),
     };
-    return cmocka_run_group_tests_name("net integer", tests, enter, leave);
+    return cmocka_run_group_tests_name("net integer", tests, integer_enter, integer_leave);
 }

@@ -35,11 +35,11 @@ struct qx_session_options {
                                 batch); NULL = state_dir's */
     const char *data_path;   /* evaluation data, must open; NULL = the folder's eval.safetensors, if
                                 there is one that opens */
-    const char *calib;       /* rows that give activations their ranges: a data file, or "random:N" for
+    const char *calib;  /* rows that give activations their ranges: a data file, or "random:N" for
                                 N rows of noise; NULL = the folder's calib.safetensors, else the
                                 first rows of the evaluation data */
-    int threads;             /* 0 = number of cores */
-    uint64_t mem_bytes;      /* budget of the caches; 0 = 25 % of RAM */
+    int threads;        /* 0 = number of cores */
+    uint64_t mem_bytes; /* budget of the caches; 0 = 25 % of RAM */
     uint64_t seed;
     bool fresh;              /* do not resume the autosaved recipe */
     bool batch;              /* no background jobs, no autosave, no lock: for the verbs */
