@@ -4,7 +4,7 @@
 
 #include "session/lane.h"
 
-enum qx_job_kind { QX_JOB_EVAL, QX_JOB_HIST, QX_JOB_EXACT, QX_JOB_WRITE };
+enum qx_job_kind { QX_JOB_EVAL, QX_JOB_HIST, QX_JOB_EXACT, QX_JOB_WRITE, QX_JOB_BENCH };
 
 struct qx_job {
     struct qx_job_info info; /* final once task is NULL */
@@ -12,7 +12,7 @@ struct qx_job {
     enum qx_job_kind kind;
     /* for a retry */
     enum qx_which which;
-    int64_t item;
+    int64_t item; /* BENCH: index of the variant */
     struct qx_setting setting;
     char *path; /* owned; NULL = none */
 };

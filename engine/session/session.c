@@ -356,6 +356,8 @@ bool qx_session_retry(struct qx_session *s, int id)
         qx_cache_retry(s, job->item, &spec);
     } else if (job->kind == QX_JOB_WRITE) {
         return retry_write(s, job);
+    } else if (job->kind == QX_JOB_BENCH) {
+        qx_session_bench(s, (int)job->item);
     } else {
         qx_session_want_exact(s, job->item);
     }

@@ -5,6 +5,7 @@
 
 #include "qx/session.h"
 #include "session/advice.h"
+#include "session/bench.h"
 #include "session/cache.h"
 #include "session/edit_log.h"
 #include "session/exact.h"
@@ -78,6 +79,7 @@ struct qx_session {
     struct qx_job_info written; /* the one that ended last */
     bool has_written;           /* and the host has not heard */
     struct qx_ranges ranges;
+    struct qx_bench bench;
     uint64_t seed;
     unsigned news;
     double file_check_s;

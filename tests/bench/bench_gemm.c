@@ -3,7 +3,7 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "kernels/kernels.h"
-#include "peak.h"
+#include "kernels/peak.h"
 #include "peer.h"
 
 #include <stdio.h>
@@ -323,12 +323,12 @@ int main(int argc, char **argv)
         }
     }
     const struct qx_cpu *cpu = qx_cpu_get();
-    double peak = peak_gops(cpu->isa, &what);
+    double peak = qxk_peak_gops(cpu->isa, &what);
     printf("%s, rung %s, %d thread%s\npeak: %.1f GOP/s a core (%s); read %.1f GB/s of 512 KiB, "
            "%.1f GB/s "
            "of 256 MiB\n",
            cpu->name, qx_isa_name(cpu->isa), n_threads, n_threads > 1 ? "s" : "", peak, what,
-           peak_read_gbs(1u << 19), peak_read_gbs(1u << 28));
+           qxk_peak_read_gbs(1u << 19), qxk_peak_read_gbs(1u << 28));
     for (const char *s = shapes; s; s = strchr(s, ',') ? strchr(s, ',') + 1 : NULL) {
         long long m, n, k;
         if (sscanf(s, "%lldx%lldx%lld", &m, &n, &k) != 3 || m < 1 || n < 1 || k < 1) {

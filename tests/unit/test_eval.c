@@ -2,7 +2,9 @@
 
 int main(void)
 {
-    return test_eval_data() + test_eval_measure() + test_eval_figures() + test_eval_calibrate() == 0
+    return test_eval_data() + test_eval_measure() + test_eval_figures() + test_eval_calibrate() +
+                       test_eval_bench() ==
+                   0
                ? 0
                : 1;
 }

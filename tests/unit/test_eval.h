@@ -6,5 +6,6 @@ int test_eval_data(void);
 int test_eval_measure(void);
 int test_eval_figures(void);
 int test_eval_calibrate(void);
+int test_eval_bench(void);
 
 #endif

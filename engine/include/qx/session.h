@@ -19,6 +19,7 @@
 #ifndef QX_SESSION_H
 #define QX_SESSION_H
 
+#include "qx/bench.h"
 #include "qx/eval.h"
 #include "qx/metric.h"
 #include "qx/model.h"
@@ -244,6 +245,37 @@ bool qx_session_cancel_top(struct qx_session *s);
 bool qx_session_retry(struct qx_session *s, int id);
 void qx_session_clear_jobs(struct qx_session *s); /* forget finished ones */
 
+/* ---- bench: the network in the formats one would ship it in ---- */
+
+enum qx_bench_state {
+    QX_BENCH_NONE, /* not asked for yet */
+    QX_BENCH_QUEUED,
+    QX_BENCH_RUNNING,
+    QX_BENCH_DONE,
+    QX_BENCH_FAILED, /* reason */
+    QX_BENCH_CANCELLED
+};
+struct qx_bench_row {
+    const struct qx_variant *variant; /* linear layers have its setting, all others stay FP32 */
+    enum qx_bench_state state;
+    int job; /* id while QUEUED or RUNNING, else 0 */
+    char reason[256];
+    /* DONE only: */
+    uint64_t bytes;         /* of the whole model, as struct qx_totals says */
+    double bits_per_weight; /* over float tensors */
+    struct qx_bench_figures figures;
+    double bytes_moved; /* a sample, see qx_bench_bytes_moved */
+    int64_t macs;       /* a sample */
+    double accuracy;
+    int64_t n, correct;
+    double speedup; /* FP32's latency over this one's; NaN until FP32 is done */
+};
+/* Queue variant i of the table, or all (-1); one that waits or runs already is left alone. The recipe
+ * plays no part and is not changed. Nothing is done in a batch session. */
+void qx_session_bench(struct qx_session *s, int i);
+/* Row of variant i; false beyond the table. qx_session_poll says QX_NEWS_BENCH when one changed. */
+bool qx_session_bench_row(const struct qx_session *s, int i, struct qx_bench_row *out);
+
 /* Take in what the jobs finished, start what is due, autosave when due. Call after a wake and when
  * the timeout passes. Returns a bit set of what changed. */
 enum qx_news {
@@ -253,7 +285,8 @@ enum qx_news {
     QX_NEWS_JOBS = 8,
     QX_NEWS_RECIPE = 16, /* a calibrated range arrived */
     QX_NEWS_FILE = 32,   /* the model file changed on disk or was torn */
-    QX_NEWS_WRITTEN = 64 /* a model folder's writing ended: qx_session_written */
+    QX_NEWS_WRITTEN = 64, /* a model folder's writing ended: qx_session_written */
+    QX_NEWS_BENCH = 128
 };
 unsigned qx_session_poll(struct qx_session *s);
 /* Milliseconds until qx_session_poll wants to be called; -1 = only after a wake. */
@@ -299,6 +332,11 @@ enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_op
  * out_dir holds other things than such a folder. */
 enum qx_status qx_session_run_write(struct qx_session *s, const char *out_dir, struct qx_ctl *ctl,
                                     struct qx_error *err);
+
+/* Measure one variant here and now; speedup is left NaN. The error is also the row's reason. */
+enum qx_status qx_session_run_bench(struct qx_session *s, const struct qx_variant *v,
+                                    const struct qx_bench_options *options, struct qx_ctl *ctl,
+                                    struct qx_bench_row *out, struct qx_error *err);
 
 /* ---- the same in the background ---- */
 

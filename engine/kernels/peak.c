@@ -1,4 +1,4 @@
-#include "peak.h"
+#include "kernels/peak.h"
 #include "kernels/pages.h"
 
 #include <string.h>
@@ -39,7 +39,7 @@ static void run(enum qx_isa isa, long n)
     }
 }
 
-double peak_gops(enum qx_isa isa, const char **what)
+double qxk_peak_gops(enum qx_isa isa, const char **what)
 {
     static const char *const names[] = {"none", "vpmaddubsw + vpmaddwd + vpaddd ymm",
                                         "vpdpbusd ymm", "vpdpbusd zmm"};
@@ -71,7 +71,7 @@ static void read_all(const char *p, unsigned long bytes)
                      : REGISTERS, "cc", "memory");
 }
 #else
-double peak_gops(enum qx_isa isa, const char **what)
+double qxk_peak_gops(enum qx_isa isa, const char **what)
 {
     (void)isa;
     *what = "none";
@@ -85,7 +85,7 @@ static void read_all(const char *p, unsigned long bytes)
 }
 #endif
 
-double peak_read_gbs(unsigned long bytes)
+double qxk_peak_read_gbs(unsigned long bytes)
 {
     void *owner = NULL;
     char *p = qxk_pages_alloc(bytes, &owner);

@@ -1,13 +1,13 @@
 /* What the CPU can do at most, measured. */
-#ifndef PEAK_H
-#define PEAK_H
+#ifndef QXK_PEAK_H
+#define QXK_PEAK_H
 
 #include "qx/cpu.h"
 
 /* GOP/s of the widest exact 8-bit step of the rung, from registers only; 0 for the portable rung.
  * *what names the instructions. */
-double peak_gops(enum qx_isa isa, const char **what);
+double qxk_peak_gops(enum qx_isa isa, const char **what);
 /* GB/s of reading `bytes` again and again (best of a few). */
-double peak_read_gbs(unsigned long bytes);
+double qxk_peak_read_gbs(unsigned long bytes);
 
 #endif

@@ -1,0 +1,232 @@
+/* One network in one number format: latency of a sample, throughput of batches, energy. */
+#include "qx/bench.h"
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { RUNS = 50, WARMUP = 5, BATCH_MOST = 256, BATCHES_LEAST = 3 };
+static const double latency_s = 3.0; /* about, when the runs are not given */
+static const double batches_s = 0.5; /* RAPL counts in steps of a millisecond */
+
+struct bench {
+    const struct qx_net *net;
+    const struct qx_weights *w;
+    struct qx_pool *pool;
+    struct qx_ctl *ctl;
+    struct qx_ctl silent; /* passes count rows; this counts milliseconds */
+    float *x, *logits;
+    int64_t batch;
+    /* weights that are widened for every pass */
+    uint16_t *half;
+    float *wide;
+    int64_t n_half;
+    double convert_s; /* the fastest widening so far */
+};
+
+struct qx_bench_options qx_bench_options_default(void)
+{
+    return (struct qx_bench_options){.n_warmup = -1};
+}
+
+/* ---- weights in 16 bits ---- */
+
+enum { CONVERT_BLOCK = 1 << 16 };
+
+static void widen_block(void *arg, int64_t i, int worker)
+{
+    struct bench *b = arg;
+    const int64_t first = i * CONVERT_BLOCK, left = b->n_half - first;
+    (void)worker;
+    qxk_get()->f16_to_f32(b->half + first, (size_t)(left < CONVERT_BLOCK ? left : CONVERT_BLOCK),
+                          b->wide + first);
+}
+
+static void widen(struct bench *b)
+{
+    if (b->half) {
+        const double start = qx_clock_s();
+        qx_pool_for(b->pool, (b->n_half + CONVERT_BLOCK - 1) / CONVERT_BLOCK, widen_block, b);
+        const double t = qx_clock_s() - start;
+        b->convert_s = b->convert_s > 0 && b->convert_s < t ? b->convert_s : t;
+    }
+}
+
+/* The pass itself reads weights that were rounded beforehand: the same values. */
+static enum qx_status half_new(struct bench *b, const struct qx_model *model, struct qx_error *err)
+{
+    for (int i = 0; i < qx_net_n_layers(b->net); i++) {
+        b->n_half += qx_model_tensor(model, qx_net_layer(b->net, i)->tensor)->numel;
+    }
+    b->half = qx_mem_aligned((size_t)b->n_half * sizeof *b->half + 1);
+    b->wide = qx_mem_aligned((size_t)b->n_half * sizeof *b->wide + 1);
+    if (!b->half || !b->wide) {
+        return qx_fail_nomem(err, (size_t)b->n_half * sizeof *b->wide);
+    }
+    float *at = b->wide;
+    for (int i = 0; i < qx_net_n_layers(b->net); i++) {
+        const struct qx_tensor *t = qx_model_tensor(model, qx_net_layer(b->net, i)->tensor);
+        const enum qx_status st = qx_tensor_read(t, 0, t->numel, at, err);
+        if (st != QX_OK) {
+            return st;
+        }
+        at += t->numel;
+    }
+    qxk_get()->f32_to_f16(b->wide, (size_t)b->n_half, b->half);
+    return QX_OK;
+}
+
+/* ---- passes ---- */
+
+static enum qx_status pass(struct bench *b, int64_t n, struct qx_error *err)
+{
+    widen(b);
+    return qx_net_run(b->net, b->w, b->x, n, b->logits, NULL, b->pool, &b->silent, err);
+}
+
+static enum qx_status one_sample(void *arg, struct qx_error *err)
+{
+    struct bench *b = arg;
+    const double start = qx_clock_s();
+    const enum qx_status st = pass(b, 1, err);
+    qx_ctl_add(b->ctl, (int64_t)(1e3 * (qx_clock_s() - start)));
+    return st;
+}
+
+/* How many runs of a sample take about as long as we want. */
+static enum qx_status runs_find(struct bench *b, int *n_runs, struct qx_error *err)
+{
+    const double start = qx_clock_s();
+    const enum qx_status st = one_sample(b, err);
+    const double most = latency_s / (qx_clock_s() - start + 1e-9);
+    *n_runs = most >= RUNS ? RUNS : most < QX_LATENCY_RUNS ? QX_LATENCY_RUNS : (int)most;
+    return st;
+}
+
+static enum qx_status latency_find(struct bench *b, const struct qx_bench_options *options,
+                                   struct qx_bench_figures *out, struct qx_error *err)
+{
+    int n_runs = options->n_runs;
+    const int n_warmup = options->n_warmup < 0 ? WARMUP : options->n_warmup;
+    enum qx_status st = n_runs ? QX_OK : runs_find(b, &n_runs, err);
+    if (st == QX_OK) {
+        st = qx_latency_measure(one_sample, b, n_warmup, n_runs, b->ctl, &out->latency, err);
+        out->convert_ms = 1e3 * b->convert_s;
+    }
+    return st;
+}
+
+static enum qx_status batches_run(struct bench *b, const char *energy_root,
+                                  struct qx_bench_figures *out, struct qx_error *err)
+{
+    struct qx_energy energy;
+    int64_t n = 0;
+    double t = 0.0;
+    enum qx_status st = pass(b, b->batch, err); /* warms up */
+    qx_energy_start(&energy, energy_root);
+    const double start = qx_clock_s();
+    while (st == QX_OK && (t < batches_s || n < BATCHES_LEAST)) {
+        st = qx_cancel_test(b->ctl) ? qx_fail(err, QX_ECANCELLED, "the benchmark was cancelled")
+                                    : pass(b, b->batch, err);
+        const double now = qx_clock_s() - start;
+        qx_ctl_add(b->ctl, (int64_t)(1e3 * (now - t)));
+        t = now;
+        n++;
+    }
+    if (st == QX_OK) {
+        const double rows = (double)(n * b->batch);
+        out->throughput = rows / t;
+        out->batch = b->batch;
+        out->energy_j = qx_energy_stop(&energy) / rows;
+        snprintf(out->energy_reason, sizeof out->energy_reason, "%s", energy.reason);
+    }
+    return st;
+}
+
+/* Groups of 4-bit weights have a product of their own. */
+static bool is_grouped(const struct qx_variant *v)
+{
+    return v->group > 0 && v->bits <= 4;
+}
+
+static void kernel_name(const struct qx_weights *w, const struct qx_variant *v,
+                        struct qx_bench_figures *out)
+{
+    const struct qxk_table *t = qxk_get();
+    const enum qxk_op op = is_grouped(v) ? QXK_OP_gemm_s8s4 : QXK_OP_gemm_u8s8;
+    out->engine = qx_weights_engine(w);
+    if (out->engine == QX_ENGINE_INTEGER) {
+        snprintf(out->kernel, sizeof out->kernel, "%s %s", qxk_op_name(op),
+                 qx_isa_name(t->isa[op]));
+    } else {
+        snprintf(out->kernel, sizeof out->kernel, "sgemm openblas");
+    }
+}
+
+static enum qx_status buffers_new(struct bench *b, const struct qx_dataset *data,
+                                  struct qx_error *err)
+{
+    const int64_t sample = qx_net_sample_size(b->net), n = qx_dataset_n(data);
+    b->batch = n < BATCH_MOST ? n : BATCH_MOST;
+    b->x = qx_mem_array((size_t)b->batch, (size_t)sample * sizeof *b->x);
+    b->logits =
+        qx_mem_array((size_t)b->batch, (size_t)qx_net_n_classes(b->net) * sizeof *b->logits);
+    if (!b->x || !b->logits) {
+        return qx_fail_nomem(err, (size_t)(b->batch * sample) * sizeof *b->x);
+    }
+    return qx_dataset_read(data, 0, b->batch, b->x, err);
+}
+
+enum qx_status qx_bench_run(const struct qx_net *net, const struct qx_model *model,
+                            const struct qx_dataset *data, const struct qx_weights *w,
+                            const struct qx_variant *v, const struct qx_bench_options *options,
+                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_bench_figures *out,
+                            struct qx_error *err)
+{
+    struct bench b = {.net = net, .w = w, .pool = pool, .ctl = ctl};
+    atomic_init(&b.silent.cancel, false);
+    *out = (struct qx_bench_figures){.energy_j = (double)NAN};
+    enum qx_status st = buffers_new(&b, data, err);
+    if (st == QX_OK && v->converts) {
+        st = half_new(&b, model, err);
+    }
+    if (st == QX_OK) {
+        st = latency_find(&b, options, out, err);
+    }
+    if (st == QX_OK) {
+        st = batches_run(&b, options->energy_root, out, err);
+    }
+    if (st == QX_OK) {
+        kernel_name(w, v, out);
+    }
+    qx_mem_free(b.x);
+    qx_mem_free(b.logits);
+    qx_mem_free(b.half);
+    qx_mem_free(b.wide);
+    return st;
+}
+
+double qx_bench_bytes_moved(const struct qx_net *net, const struct qx_model *model,
+                            const struct qx_variant *v, enum qx_engine engine)
+{
+    const bool is_integer = engine == QX_ENGINE_INTEGER;
+    const double code = is_grouped(v) ? 0.5 + 2.0 / (double)v->group : 1.0;
+    const double weight = is_integer ? code : v->converts ? 2.0 + 4.0 + 4.0 : 4.0;
+    const double value = is_integer && v->is_static ? 1.0 : 4.0;
+    double bytes = 0.0;
+    for (int i = 0; i < qx_net_n_layers(net); i++) {
+        const struct qx_layer *l = qx_net_layer(net, i);
+        const double n = (double)qx_model_tensor(model, l->tensor)->numel;
+        if (l->role == QX_ROLE_LINEAR && n > 0) {
+            const double outputs = (double)l->macs * (double)l->channels.count / n;
+            bytes += weight * n + 2.0 * value * outputs;
+        }
+    }
+    return bytes;
+}

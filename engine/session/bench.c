@@ -1,0 +1,262 @@
+/* Size, speed, energy and accuracy of the network in the formats of the table of variants. */
+#include "session/bench.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "session/session_impl.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* ---- one variant, in any thread ---- */
+
+/* Settings of the network's layers, weight ranges chosen. The histograms are not kept: a bench asks
+ * for several per tensor, once. */
+static enum qx_status settings_find(struct qx_session *s, const struct qx_variant *v,
+                                    struct qx_setting *set, struct qx_ctl *ctl,
+                                    struct qx_error *err)
+{
+    enum qx_status st = QX_OK;
+    for (int i = 0; st == QX_OK && i < qx_net_n_layers(s->net); i++) {
+        const struct qx_layer *l = qx_net_layer(s->net, i);
+        const bool is_touched = l->role == QX_ROLE_LINEAR && s->items.v[l->tensor].can_quantize;
+        set[i] = is_touched ? qx_variant_setting(v) : qx_setting_fp32();
+        if (!qx_setting_open(&set[i])) {
+            continue;
+        }
+        struct qx_hist_spec spec = qx_setting_spec(&set[i], l->channels);
+        struct qx_hist *hist = NULL;
+        st =
+            qx_hist_build(qx_model_tensor(s->model, l->tensor), &spec, 0, s->pool, ctl, &hist, err);
+        if (st == QX_OK) {
+            st = qx_setting_resolve(&set[i], hist, err);
+        }
+        qx_hist_unref(hist);
+    }
+    return st;
+}
+
+static enum qx_status size_find(const struct qx_session *s, const struct qx_setting *set,
+                                struct qx_bench_row *out, struct qx_error *err)
+{
+    struct qx_recipe r = {0};
+    struct qx_sums sums;
+    enum qx_status st = qx_recipe_init(&r, s->items.n, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    for (int i = 0; i < qx_net_n_layers(s->net); i++) {
+        r.set[qx_net_layer(s->net, i)->tensor] = set[i];
+    }
+    qx_sums_of(s, &r, &sums);
+    out->bytes = sums.float_bytes + sums.other_bytes;
+    out->bits_per_weight =
+        sums.n_float > 0 ? 8.0 * (double)sums.float_bytes / (double)sums.n_float : 0;
+    qx_recipe_release(&r);
+    return QX_OK;
+}
+
+static void progress_reset(struct qx_ctl *ctl)
+{
+    if (ctl) {
+        atomic_store(&ctl->total, 0);
+        atomic_store(&ctl->done, 0);
+    }
+}
+
+static enum qx_status weights_prepare(struct qx_session *s, struct qx_setting *set,
+                                      struct qx_ctl *ctl, struct qx_error *err)
+{
+    struct qx_measure *m = &s->measure;
+    enum qx_status st = qx_ranges_resolve(s, set, ctl, err);
+    if (st == QX_OK && !m->weights) {
+        st = qx_weights_new(s->net, &m->weights, err);
+    }
+    for (int i = 0; st == QX_OK && i < qx_net_n_layers(s->net); i++) {
+        st = qx_cancel_test(ctl) ? qx_fail(err, QX_ECANCELLED, "the benchmark was cancelled")
+                                 : qx_weights_apply(m->weights, i, &set[i], s->pool, ctl, err);
+    }
+    return st;
+}
+
+/* The weights are locked: accuracy first, then nothing but the clock. */
+static enum qx_status figures_find(struct qx_session *s, const struct qx_variant *v,
+                                   struct qx_setting *set, const struct qx_bench_options *options,
+                                   struct qx_ctl *ctl, struct qx_bench_row *out,
+                                   struct qx_error *err)
+{
+    const struct qx_eval_options eval = {.max_samples = options->max_samples,
+                                         .seed = options->seed,
+                                         .engine =
+                                             v->bits ? QX_ENGINE_INTEGER : QX_ENGINE_SIMULATED};
+    struct qx_eval_result *r = NULL;
+    progress_reset(ctl);
+    enum qx_status st = weights_prepare(s, set, ctl, err);
+    if (st == QX_OK) {
+        progress_reset(ctl);
+        st = qx_eval_run(s->net, s->data, s->measure.weights, &eval, s->pool, ctl, &r, err);
+    }
+    if (st == QX_OK) {
+        out->accuracy = r->accuracy;
+        out->n = r->n;
+        out->correct = r->correct;
+        progress_reset(ctl);
+        st = qx_bench_run(s->net, s->model, s->data, s->measure.weights, v, options, s->pool, ctl,
+                          &out->figures, err);
+    }
+    qx_eval_result_free(r);
+    return st;
+}
+
+/* What opening the network or the data said. */
+static enum qx_status cannot_run(const struct qx_error *why, struct qx_error *err)
+{
+    if (err) {
+        *err = *why;
+    }
+    return why->status;
+}
+
+static enum qx_status bench_run(struct qx_session *s, const struct qx_variant *v,
+                                const struct qx_bench_options *options, struct qx_ctl *ctl,
+                                struct qx_bench_row *out, struct qx_error *err)
+{
+    if (!s->net) {
+        return cannot_run(&s->net_error, err);
+    }
+    if (!s->data) {
+        return cannot_run(&s->data_error, err);
+    }
+    const int n = qx_net_n_layers(s->net);
+    struct qx_setting *set = qx_mem_array((size_t)n + 1, sizeof *set);
+    if (!set) {
+        return qx_fail_nomem(err, ((size_t)n + 1) * sizeof *set);
+    }
+    enum qx_status st = settings_find(s, v, set, ctl, err);
+    if (st == QX_OK) {
+        st = size_find(s, set, out, err);
+    }
+    if (st == QX_OK) {
+        pthread_mutex_lock(&s->measure.weights_lock);
+        st = figures_find(s, v, set, options, ctl, out, err);
+        pthread_mutex_unlock(&s->measure.weights_lock);
+    }
+    if (st == QX_OK) {
+        out->macs = qx_net_macs(s->net);
+        out->bytes_moved = qx_bench_bytes_moved(s->net, s->model, v, out->figures.engine);
+    }
+    qx_mem_free(set);
+    return st;
+}
+
+enum qx_status qx_session_run_bench(struct qx_session *s, const struct qx_variant *v,
+                                    const struct qx_bench_options *options, struct qx_ctl *ctl,
+                                    struct qx_bench_row *out, struct qx_error *err)
+{
+    struct qx_error why = {0};
+    struct qx_bench_row row = {.variant = v, .speedup = (double)NAN};
+    const enum qx_status st = bench_run(s, v, options, ctl, &row, &why);
+    row.state = st == QX_OK           ? QX_BENCH_DONE
+                : st == QX_ECANCELLED ? QX_BENCH_CANCELLED
+                                      : QX_BENCH_FAILED;
+    if (st != QX_OK) {
+        qx_str_copy(row.reason, sizeof row.reason, why.text);
+        if (err) {
+            *err = why;
+        }
+    }
+    *out = row;
+    return st;
+}
+
+/* ---- in the background ---- */
+
+struct bench_task {
+    struct qx_task task;
+    struct qx_session *s; /* worker: immutable parts, and weights under their lock */
+    int variant;
+    struct qx_bench_options options;
+    struct qx_bench_row row;
+};
+
+static enum qx_status task_run(struct qx_task *t, struct qx_error *err)
+{
+    struct bench_task *b = (struct bench_task *)t;
+    return qx_session_run_bench(b->s, qx_variant_at(b->variant), &b->options, &t->ctl, &b->row,
+                                err);
+}
+
+static void task_drop(struct qx_task *t)
+{
+    qx_mem_free(t);
+}
+
+static void task_done(struct qx_session *s, struct qx_task *t)
+{
+    const struct bench_task *b = (const struct bench_task *)t;
+    struct qx_bench_row *row = &s->bench.row[b->variant];
+    char text[128] = "";
+    s->bench.task[b->variant] = NULL;
+    *row = b->row;
+    if (t->status == QX_ECANCELLED) { /* maybe before it ran */
+        *row = (struct qx_bench_row){.state = QX_BENCH_CANCELLED};
+    } else if (t->status == QX_OK) {
+        snprintf(text, sizeof text, "%.3f ms a sample, %.2f %%",
+                 qx_latency_ms(&row->figures.latency), 100 * row->accuracy);
+    }
+    qx_jobs_finish(&s->jobs, t, t->status == QX_OK ? text : NULL);
+    s->news |= QX_NEWS_BENCH | QX_NEWS_JOBS;
+}
+
+static void submit(struct qx_session *s, int i)
+{
+    struct bench_task *b = qx_mem_zalloc(sizeof *b);
+    if (!b) {
+        s->bench.row[i] = (struct qx_bench_row){.state = QX_BENCH_FAILED};
+        qx_str_copy(s->bench.row[i].reason, sizeof s->bench.row[i].reason, "out of memory");
+        return;
+    }
+    b->task = (struct qx_task){.run = task_run, .done = task_done, .drop = task_drop};
+    b->task.priority = -1; /* a measurement of the recipe goes between two variants */
+    b->s = s;
+    b->variant = i;
+    b->options = qx_bench_options_default();
+    struct qx_job *job = qx_jobs_add(&s->jobs, &b->task, QX_JOB_BENCH);
+    if (job) {
+        job->item = i;
+        snprintf(job->info.title, sizeof job->info.title, "bench of %s", qx_variant_at(i)->title);
+    }
+    s->bench.task[i] = &b->task;
+    qx_lane_submit(&s->queue, &b->task);
+}
+
+void qx_session_bench(struct qx_session *s, int i)
+{
+    const int n = qx_variant_count();
+    for (int k = i < 0 ? 0 : i; !s->is_batch && k < n && (i < 0 || k == i); k++) {
+        if (!s->bench.task[k]) {
+            submit(s, k);
+        }
+    }
+    s->news |= QX_NEWS_BENCH | QX_NEWS_JOBS;
+}
+
+bool qx_session_bench_row(const struct qx_session *s, int i, struct qx_bench_row *out)
+{
+    if (i < 0 || i >= qx_variant_count()) {
+        return false;
+    }
+    const struct qx_bench_row *base = &s->bench.row[0];
+    const struct qx_task *t = s->bench.task[i];
+    *out = s->bench.row[i];
+    out->variant = qx_variant_at(i);
+    out->speedup = (double)NAN;
+    out->job = t ? t->job : 0;
+    if (t) {
+        out->state = qx_task_state(t) == QX_JOB_QUEUED ? QX_BENCH_QUEUED : QX_BENCH_RUNNING;
+    } else if (out->state == QX_BENCH_DONE && base->state == QX_BENCH_DONE) {
+        out->speedup = qx_latency_ms(&base->figures.latency) / qx_latency_ms(&out->figures.latency);
+    }
+    return true;
+}

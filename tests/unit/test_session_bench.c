@@ -1,0 +1,138 @@
+/* Rows of the benchmark: what does not depend on the clock, cancelling, what cannot run. */
+#include "test_session.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct qx_bench_options quick(int n_runs)
+{
+    struct qx_bench_options o = qx_bench_options_default();
+    o.n_runs = n_runs;
+    o.n_warmup = 1;
+    o.energy_root = "/nonexistent";
+    return o;
+}
+
+static const struct qx_variant *variant(const char *name)
+{
+    const struct qx_variant *v = NULL;
+    assert_int_equal(qx_variant_find(name, strlen(name), &v, NULL), QX_OK);
+    return v;
+}
+
+static void what_is_not_timed_is_the_same_every_time(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"fp32", "fp16-convert", "int8", "int8-dynamic", "int4-g32"};
+    const struct qx_bench_options o = quick(5);
+    struct qx_session *s = fixture_open(fixture_folder(), NULL, true);
+    uint64_t bytes = UINT64_MAX;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct qx_bench_row a, b;
+        assert_int_equal(qx_session_run_bench(s, variant(names[i]), &o, NULL, &a, NULL), QX_OK);
+        assert_int_equal(qx_session_run_bench(s, variant(names[i]), &o, NULL, &b, NULL), QX_OK);
+        assert_int_equal(a.state, QX_BENCH_DONE);
+        assert_true(a.bytes == b.bytes && a.bytes <= bytes);
+        assert_true(a.correct == b.correct && a.n == 300 && b.n == 300);
+        assert_true(a.macs == 6 * 8 + 8 * 3 && a.bytes_moved == b.bytes_moved);
+        assert_string_equal(a.figures.kernel, b.figures.kernel);
+        assert_true(isnan(a.figures.energy_j) && a.figures.energy_reason[0]);
+        assert_true(isnan(a.speedup));
+        assert_int_equal(a.figures.latency.n_runs, 5);
+        assert_false(isnan(a.figures.latency.p50_ms));
+        assert_true(a.figures.throughput > 0);
+        assert_int_equal(a.figures.engine,
+                         variant(names[i])->bits ? QX_ENGINE_INTEGER : QX_ENGINE_SIMULATED);
+        assert_int_equal(a.figures.convert_ms > 0, variant(names[i])->converts);
+        bytes = a.bytes;
+    }
+    assert_int_equal(qx_session_n_edits(s), 0);
+    qx_session_close(&s);
+}
+
+static void cancelled_runs_and_models_without_network_say_so(void **state)
+{
+    (void)state;
+    struct qx_bench_row row;
+    struct qx_error err;
+    struct qx_ctl ctl = {.parent = NULL};
+    const struct qx_bench_options o = quick(3);
+    struct qx_session *s = fixture_open(fixture_folder(), NULL, true);
+    atomic_store(&ctl.cancel, true);
+    assert_int_equal(qx_session_run_bench(s, variant("int8"), &o, &ctl, &row, &err), QX_ECANCELLED);
+    assert_int_equal(row.state, QX_BENCH_CANCELLED);
+    assert_int_equal(qx_session_run_bench(s, variant("int8"), &o, NULL, &row, &err), QX_OK);
+    assert_true(isnan(row.figures.latency.p50_ms)); /* 3 runs */
+    qx_session_close(&s);
+    s = fixture_open(fixture_plain(), NULL, true);
+    assert_int_equal(qx_session_run_bench(s, variant("fp32"), &o, NULL, &row, &err),
+                     QX_EUNSUPPORTED);
+    assert_int_equal(row.state, QX_BENCH_FAILED);
+    assert_string_equal(row.reason, err.text);
+    qx_session_close(&s);
+}
+
+static void rows_fill_in_the_background_one_at_a_time(void **state)
+{
+    (void)state;
+    struct qx_bench_row row;
+    struct qx_session *s = fixture_open(fixture_folder(), NULL, false);
+    assert_false(qx_session_bench_row(s, qx_variant_count(), &row));
+    assert_true(qx_session_bench_row(s, 0, &row));
+    assert_int_equal(row.state, QX_BENCH_NONE);
+    qx_session_bench(s, -1);
+    for (int i = 2; i < qx_variant_count(); i++) {
+        assert_true(qx_session_bench_row(s, i, &row));
+        assert_int_equal(row.state, QX_BENCH_QUEUED);
+        assert_true(row.job > 0);
+        qx_session_cancel(s, row.job);
+    }
+    qx_session_bench(s, 0); /* out already */
+    for (int i = 0; i < 600 && !qx_session_idle(s); i++) {
+        qx_session_settle(s, 100);
+        qx_session_poll(s);
+    }
+    assert_true(qx_session_idle(s));
+    for (int i = 0; i < qx_variant_count(); i++) {
+        assert_true(qx_session_bench_row(s, i, &row));
+        assert_int_equal(row.state, i < 2 ? QX_BENCH_DONE : QX_BENCH_CANCELLED);
+        assert_int_equal(isnan(row.speedup), i >= 2);
+        assert_int_equal(row.job, 0);
+        assert_string_equal(row.variant->name, qx_variant_at(i)->name);
+    }
+    qx_session_bench_row(s, 0, &row);
+    assert_float_equal(row.speedup, 1, 0);
+    int n = 0;
+    struct qx_job_info job;
+    for (int i = 0; qx_session_job(s, i, &job); i++) {
+        n += strncmp(job.title, "bench of ", 9) == 0;
+    }
+    assert_int_equal(n, qx_variant_count());
+    qx_session_close(&s);
+}
+
+static void a_session_closes_in_the_middle_of_a_benchmark(void **state)
+{
+    (void)state;
+    struct qx_session *s = fixture_open(fixture_folder(), NULL, false);
+    qx_session_bench(s, -1);
+    qx_session_settle(s, 50);
+    qx_session_close(&s);
+}
+
+int test_session_bench(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_timed_is_the_same_every_time),
+        cmocka_unit_test(cancelled_runs_and_models_without_network_say_so),
+        cmocka_unit_test(rows_fill_in_the_background_one_at_a_time),
+        cmocka_unit_test(a_session_closes_in_the_middle_of_a_benchmark),
+    };
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+}
