@@ -31,7 +31,8 @@ enum ui_flag_group {
     UI_FLAGS_SCREEN = 32,  /* look of the screen: explorer, render, play */
     UI_FLAGS_EXPLORE = 64, /* explorer only */
     UI_FLAGS_RENDER = 128,
-    UI_FLAGS_SESSION = 256 /* data, recipe, memory: whatever opens a session */
+    UI_FLAGS_SESSION = 256, /* data, recipe, memory: whatever opens a session */
+    UI_FLAGS_BENCH = 512
 };
 
 enum { UI_MAX_KEEP = 64, UI_MAX_POSITIONAL = 8 };
@@ -68,6 +69,10 @@ struct ui_args {
     double fail_under;   /* NaN = unset */
     double max_drop;     /* NaN = unset */
     bool predict, measure;
+    /* bench */
+    const char *kernels; /* "" = --kernels without a value */
+    const char *variants;
+    int runs, warmup; /* 0, -1 = unset */
     /* info */
     bool stats, hist;
     /* output */

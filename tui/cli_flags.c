@@ -10,6 +10,7 @@
 enum flag_kind {
     KIND_BOOL,
     KIND_TEXT,
+    KIND_OPTIONAL, /* text behind '=', or "" */
     KIND_CHOICE,
     KIND_INT,
     KIND_INT64,
@@ -76,7 +77,7 @@ static const struct flag flags[] = {
      "evaluation data (default eval.safetensors of the model folder)"},
     {"calib", 0, KIND_TEXT, AT(calib), UI_FLAGS_SESSION, "FILE|random:N", 0, 0,
      "rows for the ranges of activations (default calib.safetensors of the model folder)"},
-    {"max-samples", 0, KIND_INT64, AT(max_samples), UI_FLAGS_EVAL, "N", 1, 1e15,
+    {"max-samples", 0, KIND_INT64, AT(max_samples), UI_FLAGS_EVAL | UI_FLAGS_BENCH, "N", 1, 1e15,
      "that many rows, drawn by --seed"},
     {"fail-under", 0, KIND_REAL, AT(fail_under), UI_FLAGS_EVAL, "X", 0, 1,
      "exit 5 when the accuracy (0..1) is lower"},
@@ -87,6 +88,15 @@ static const struct flag flags[] = {
     {"measure", 0, KIND_BOOL, AT(measure), UI_FLAGS_EVAL, NULL, 0, 0, "measure beside --predict"},
     {"seed", 0, KIND_INT64, AT(seed), UI_FLAGS_SESSION, "S", 0, 9e15,
      "of everything drawn at random"},
+    /* bench */
+    {"kernels", 0, KIND_OPTIONAL, AT(kernels), UI_FLAGS_BENCH, "[=MxNxK,...]", 0, 0,
+     "matrix products alone instead of a model; shapes may also follow as an argument"},
+    {"variants", 0, KIND_TEXT, AT(variants), UI_FLAGS_BENCH, "A,B,...", 0, 0,
+     "of fp32, fp16, fp16-convert, bf16, int8, int8-dynamic, int4-g32, int4-g128 (default all)"},
+    {"runs", 0, KIND_INT, AT(runs), UI_FLAGS_BENCH, "N", 1, 100000,
+     "timed passes (default 50, or what takes 3 s); below 5 there are no percentiles"},
+    {"warmup", 0, KIND_INT, AT(warmup), UI_FLAGS_BENCH, "N", 0, 100000,
+     "passes before those (default 5)"},
     /* info */
     {"stats", 0, KIND_BOOL, AT(stats), UI_FLAGS_INFO, NULL, 0, 0,
      "read the values: min, max, mean, std, absmax, p999, zeros, NaN, Inf"},
@@ -98,7 +108,7 @@ static const struct flag flags[] = {
      "write the resolved recipe as JSON"},
     /* screen */
     {"screen", 0, KIND_TEXT, AT(screen), UI_FLAGS_RENDER, "NAME", 0, 0,
-     "model, layer, compare, jobs, help, log"},
+     "model, layer, compare, bench, jobs, help, log"},
     {"size", 0, KIND_TEXT, AT(size), UI_FLAGS_RENDER, "WxH", 0, 0, "cells (default 140x45)"},
     {"play", 0, KIND_TEXT, AT(play), UI_FLAGS_RENDER | UI_FLAGS_EXPLORE, "LOG", 0, 0,
      "replay a recorded command log first"},
@@ -258,6 +268,7 @@ static int flag_store(struct ui_args *args, const struct flag *f, const char *va
         *(bool *)at = true;
         return UI_EXIT_OK;
     case KIND_TEXT:
+    case KIND_OPTIONAL:
         *(const char **)at = value;
         return UI_EXIT_OK;
     case KIND_CHOICE:
@@ -318,6 +329,9 @@ static int flag_take(struct ui_args *args, unsigned groups, int argc, char **arg
         }
         return flag_store(args, f, NULL);
     }
+    if (!value && f->kind == KIND_OPTIONAL) {
+        value = "";
+    }
     if (!value) {
         if (*i + 1 >= argc) {
             return ui_usage_error(args, "--%s wants a value: %s", f->name, f->metavar);
@@ -333,6 +347,7 @@ int ui_args_parse(struct ui_args *args, const char *verb, unsigned groups, int a
     args->verb = verb;
     args->fail_under = NAN;
     args->max_drop = NAN;
+    args->warmup = -1;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0) {
             args->json = true; /* so that errors before it are JSON too */

@@ -210,6 +210,52 @@ class Eval(unittest.TestCase):
         self.assertEqual(json.loads(out)["layers"][0]["hi"], 0.5)
 
 
+class Bench(unittest.TestCase):
+    def test_rows(self):
+        a = answer("bench", FASHION, "--variants", "fp32,fp16-convert,int8,int4-g32", "--runs", "5",
+                   "--warmup", "1", "--max-samples", "200")
+        self.assertEqual(a["schema"], "qexplore.bench/1")
+        self.assertEqual(set(a["machine"]), {"cpu", "isa", "threads"})
+        rows = a["rows"]
+        self.assertEqual([r["variant"] for r in rows], ["fp32", "fp16-convert", "int8", "int4-g32"])
+        want = {"variant", "bytes", "bits_per_weight", "latency_ms", "throughput", "accuracy",
+                "speedup", "energy_j", "kernel", "macs", "bytes_moved", "reason"}
+        for r in rows:
+            self.assertEqual(want - set(r), set())
+            self.assertEqual((r["n"], r["reason"]), (200, None))
+            l = r["latency_ms"]
+            self.assertTrue(0 < l["p5"] <= l["p50"] <= l["p95"])
+            self.assertEqual((l["runs"], l["warmup"]), (5, 1))
+            self.assertTrue(r["energy_j"] is not None or r["energy_reason"])
+            self.assertTrue(0.85 < r["accuracy"] <= 1)
+        self.assertEqual(rows[0]["speedup"], 1)
+        self.assertEqual(sorted((r["bytes"] for r in rows), reverse=True),
+                         [r["bytes"] for r in rows])
+        self.assertIn("u8s8", rows[2]["kernel"])
+        self.assertEqual([r["engine"] for r in rows], ["float", "float", "integer", "integer"])
+
+    def test_fewer_than_five_runs_have_no_percentiles(self):
+        r = answer("bench", FASHION, "--variants", "bf16", "--runs", "4", "--max-samples",
+                   "64")["rows"][0]
+        self.assertEqual([r["latency_ms"][k] for k in ("p5", "p50", "p95")], [None] * 3)
+        self.assertGreater(r["latency_ms"]["mean"], 0)
+        self.assertIsNone(r["speedup"])  # FP32 was not asked for
+
+    def test_kernels(self):
+        for args in (("--kernels", "1x64x96,5x70x33"), ("--kernels=1x64x96,5x70x33",)):
+            a = answer("bench", *args, "--threads", "1")
+            self.assertGreater(a["machine"]["read_gbs"] or 1, 0)
+            self.assertIn("peak_gops", a["machine"])
+            want = {"shape", "kernel", "weights", "threads", "gops", "gbs", "peak_share",
+                    "ratio_openblas", "note"}
+            for r in a["rows"]:
+                self.assertEqual(set(r), want)
+                self.assertEqual(r["threads"], 1)
+                self.assertGreater(r["gops"], 0)
+            self.assertEqual({r["shape"] for r in a["rows"]}, {"1x64x96", "5x70x33"})
+            self.assertTrue(any("s8s4" in r["kernel"] for r in a["rows"]))
+
+
 class Errors(unittest.TestCase):
     def expect(self, code, *args, text=""):
         got, out, err = run(*args)
@@ -226,6 +272,11 @@ class Errors(unittest.TestCase):
         self.expect(2, "quantize", FIVE, "--bits", "4", "--method", "mean", text="mean")
         self.expect(2, "quantize", FIVE, "--bits", "4", "--layers", "nope*", text="nope*")
         self.expect(2, "eval", text="argument is missing")
+        self.expect(2, "bench", text="argument is missing")
+        self.expect(2, "bench", FASHION, "--variants", "fp33", text="fp32")
+        self.expect(2, "bench", "--kernels", "1x2", text="MxNxK")
+        self.expect(2, "bench", "--kernels=1x2x3", "4x5x6", text="unexpected")
+        self.expect(4, "bench", FIVE, "-q", text="network")
         self.expect(2, "eval", FASHION, "--act-bits", "8", text="--bits N")
         self.expect(2, "eval", FASHION, "--bits", "8", "--act-sym", text="--act-bits N")
         self.expect(2, "eval", FASHION, "--bits", "8", "--dynamic", "--act-method", "mse",

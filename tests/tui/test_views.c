@@ -106,7 +106,8 @@ static void draw_once(struct ui_app *app)
 static void every_screen_draws_at_every_size(void **state)
 {
     (void)state;
-    static const char *const screens[] = {"model", "layer", "compare", "jobs", "log", "help"};
+    static const char *const screens[] = {"model", "layer", "compare", "bench",
+                                          "jobs",  "log",   "help"};
     static const int sizes[][2] = {{60, 16},   {61, 17},  {75, 20},  {76, 24},  {80, 24},
                                    {103, 30},  {104, 31}, {130, 40}, {140, 45}, {200, 60},
                                    {300, 100}, {20, 5},   {1, 1}};
@@ -387,6 +388,47 @@ static void jobs_show_what_ran(void **state)
     app_close(&app);
 }
 
+/* No figure of time is checked, only that each has its place and its explanation. */
+static void the_bench_fills_row_by_row(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    static struct ui_explain e;
+    app_open(&app, sample_path("fashion-cnn"), 140, 45, false);
+    app_line(&app, "go bench");
+    assert_true(on_screen(&app, "not measured"));
+    app_line(&app, "bench fp32");
+    app_line(&app, "bench fp16-convert");
+    app_line(&app, "bottom");
+    app_line(&app, "open");
+    ui_do(&app, UI_CMD_CANCEL, "");
+    app_settle(&app);
+    assert_true(on_screen(&app, "sgemm openblas"));
+    assert_true(on_screen(&app, "93.70"));
+    assert_true(on_screen(&app, "cancelled"));
+    assert_true(on_screen(&app, "Widened anew for every pass"));
+    app_line(&app, "top");
+    const struct ui_view *view = ui_view_at(app.view);
+    int n = 0;
+    for (;; n++) {
+        memset(&e, 0, sizeof(e));
+        if (!view->explain(&app, app.state[app.view], n, &e)) {
+            break;
+        }
+        assert_true(e.title[0] && e.n > 0);
+        for (int i = 0; i < e.n; i++) {
+            assert_null(strstr(e.line[i], "nan"));
+        }
+    }
+    assert_int_equal(n, 5);
+    app_close(&app);
+    app_open(&app, sample_path("five-weights"), 80, 24, false);
+    app_line(&app, "go bench");
+    assert_false(ui_do(&app, UI_CMD_BENCH, ""));
+    assert_true(app.toast[0]);
+    app_close(&app);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -402,6 +444,7 @@ int main(void)
         cmocka_unit_test(compare_lists_what_differs),
         cmocka_unit_test(help_finds_and_gives_reasons),
         cmocka_unit_test(jobs_show_what_ran),
+        cmocka_unit_test(the_bench_fills_row_by_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
