@@ -283,8 +283,8 @@ enum qx_news {
     QX_NEWS_METRICS = 2,
     QX_NEWS_GAUGE = 4,
     QX_NEWS_JOBS = 8,
-    QX_NEWS_RECIPE = 16, /* a calibrated range arrived */
-    QX_NEWS_FILE = 32,   /* the model file changed on disk or was torn */
+    QX_NEWS_RECIPE = 16,  /* a calibrated range arrived */
+    QX_NEWS_FILE = 32,    /* the model file changed on disk or was torn */
     QX_NEWS_WRITTEN = 64, /* a model folder's writing ended: qx_session_written */
     QX_NEWS_BENCH = 128
 };
