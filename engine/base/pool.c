@@ -3,7 +3,6 @@
 #include "base/mem.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -38,7 +37,6 @@ struct qx_pool {
     int64_t n;
     atomic_int_least64_t next;
     int n_threads;
-    int home; /* the core that made the pool */
     struct worker workers[];
 };
 
@@ -122,33 +120,11 @@ static void spin_for_workers(struct qx_pool *pool)
     }
 }
 
-/* Moves this thread once to the core `steps` after `home` among those allowed, and leaves it free: loops
- * are often too short for the scheduler to notice that two threads share a core. */
-static void spread(int home, int steps)
-{
-    cpu_set_t all, one;
-    if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) < 2 || home < 0) {
-        return;
-    }
-    int cpu = home;
-    for (int i = 0; i < steps; i++) {
-        do {
-            cpu = (cpu + 1) % CPU_SETSIZE;
-        } while (!CPU_ISSET(cpu, &all));
-    }
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    if (sched_setaffinity(0, sizeof one, &one) == 0) {
-        sched_setaffinity(0, sizeof all, &all);
-    }
-}
-
 static void *worker_main(void *p)
 {
     struct worker *w = p;
     struct qx_pool *pool = w->pool;
     uint64_t seen = 0;
-    spread(pool->home, w->index);
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         while (!pool->is_ending && (pool->generation == seen || !pool->is_open)) {
@@ -188,7 +164,6 @@ enum qx_status qx_pool_new(int n_threads, struct qx_pool **out, struct qx_error 
     pthread_cond_init(&pool->start, NULL);
     pthread_cond_init(&pool->done, NULL);
     pool->n_threads = 1;
-    pool->home = sched_getcpu();
     for (int i = 1; i < n_threads; i++) {
         struct worker *w = &pool->workers[i];
         char name[16];
