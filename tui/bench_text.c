@@ -45,7 +45,7 @@ bool ui_bench_half_text(char buf[UI_BENCH_TEXT], const struct qx_bench_row *rows
                       "FP16 is %s FP32 here (%.3g and %.3g ms): its weights are widened once, then "
                       "both run the same float32 arithmetic%s.",
                       compared(ms(fp16), ms(fp32)), ms(fp16), ms(fp32),
-                      same ? "" : ", so the difference is other work on this machine");
+                      same ? "" : ", which does not explain the difference: see p5 to p95");
     }
     if (convert && at < UI_BENCH_TEXT) {
         const double c = convert->figures.convert_ms;
