@@ -6,16 +6,14 @@ Needs Debian's python3-torch, python3-numpy and dataset-fashion-mnist:
     OMP_NUM_THREADS=2 /usr/bin/python3 samples/fashion-cnn/make.py [--epochs N] [--out DIR]
 
 Writes model.safetensors, graph.json, eval.safetensors and calib.safetensors into this folder
-(or DIR); reference.py then computes reference.json and reference.safetensors from them. The
-seed is fixed, and the same torch build with the same number of threads gives the same
-weights; another build gives a network of about the same accuracy, not the same bytes.
+(or DIR); samples/reference.py then computes reference.json and reference.safetensors from
+them. The seed is fixed, and the same torch build with the same number of threads gives the
+same weights; another build gives a network of about the same accuracy, not the same bytes.
 
 The test part of the data is never looked at during training: the number of epochs and every
 other setting are fixed in advance.
 """
 import argparse
-import gzip
-import json
 import os
 import sys
 import time
@@ -28,30 +26,12 @@ from torch.nn import functional as F
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 import safetensors_io  # noqa: E402
+from fashion_mnist import (LABELS, SCALE, read_part, write_graph,  # noqa: E402
+                           write_part)
 
-DATA = "/usr/share/datasets/fashion-mnist"
-LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-          "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
-SOURCE = "Fashion-MNIST (Zalando SE), Debian package dataset-fashion-mnist"
-SCALE = 1 / 128  # a pixel p stands for p * SCALE: exact in float32, 0 stays the background
 SEED = 1
 BATCH = 128
 PEAK_RATE = 0.2
-
-
-def read_idx(name):
-    """Reads one gzipped IDX file: two zero bytes, the type, the rank, sizes, then bytes."""
-    with gzip.open(os.path.join(DATA, name)) as f:
-        raw = f.read()
-    rank = raw[3]
-    shape = np.frombuffer(raw, ">u4", rank, 4).astype(int)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
-
-
-def read_part(stem):
-    """Returns the images [n,1,28,28] and labels [n] of one part, both U8."""
-    return (read_idx(f"{stem}-images-idx3-ubyte.gz")[:, None],
-            read_idx(f"{stem}-labels-idx1-ubyte.gz"))
 
 
 class Unit(nn.Module):
@@ -160,13 +140,6 @@ def graph_of(net):
             "nodes": g.nodes, "outputs": ["logits"], "labels": LABELS}
 
 
-def write_graph(path, graph):
-    """One node a line, so that a reader and a diff see the network."""
-    lines = ",\n  ".join(json.dumps(node) for node in graph["nodes"])
-    text = json.dumps({**graph, "nodes": ["@"]}, indent=1).replace('"@"', lines)
-    safetensors_io.write_bytes(path, text.encode() + b"\n")
-
-
 def augment(x, rng):
     """Mirrors half of the images and moves each batch by up to two pixels."""
     flip = torch.from_numpy(rng.random(len(x)) < 0.5)
@@ -206,15 +179,6 @@ def train(net, x, y, epochs):
               flush=True)
 
 
-def write_part(out, name, images, labels, of):
-    """Writes one data file of the folder."""
-    safetensors_io.save(os.path.join(out, f"{name}.safetensors"),
-                        {"x": images, "labels": labels},
-                        {"task": "classification", "name": f"fashion-cnn-{name}",
-                         "n": str(len(images)), "source": f"{SOURCE}, {of}", "licence": "MIT",
-                         "x.scale": repr(SCALE), "x.offset": "0"})
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=15)
@@ -224,8 +188,9 @@ def main():
 
     train_x, train_y = read_part("train")
     test_x, test_y = read_part("t10k")
-    write_part(args.out, "eval", test_x[::5], test_y[::5], "test part, every 5th image")
-    write_part(args.out, "calib", train_x[::117][:512], train_y[::117][:512],
+    write_part(args.out, "fashion-cnn", "eval", test_x[::5], test_y[::5],
+               "test part, every 5th image")
+    write_part(args.out, "fashion-cnn", "calib", train_x[::117][:512], train_y[::117][:512],
                "training part, every 117th image")
 
     torch.manual_seed(SEED)

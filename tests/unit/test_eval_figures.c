@@ -187,6 +187,14 @@ static void fashion_cnn_gives_its_figures(void **state)
     check_folder(path);
 }
 
+static void fashion_mlp_gives_its_figures(void **state)
+{
+    (void)state;
+    char path[512];
+    source_path(path, sizeof path, "samples/fashion-mlp");
+    check_folder(path);
+}
+
 static void mnist_cnn_gives_its_figures(void **state)
 {
     (void)state;
@@ -203,6 +211,7 @@ int test_eval_figures(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fashion_cnn_gives_its_figures),
+        cmocka_unit_test(fashion_mlp_gives_its_figures),
         cmocka_unit_test(mlperf_kws_gives_its_figures),
         cmocka_unit_test(mnist_cnn_gives_its_figures),
     };

@@ -1,20 +1,18 @@
 #!/usr/bin/python3
-"""Computes reference.json and reference.safetensors of this folder.
+"""Computes reference.json and reference.safetensors of a model folder with a graph.json.
 
 Needs Debian's python3-torch and python3-numpy. Runs graph.json with the operators of
-samples/oracle.py, not the network of make.py, so it also checks that the graph is the network
-that was trained (make.py prints its own count of right answers). Prints the figures that
-MODEL.md states.
+samples/oracle.py, not the network of the folder's make.py, so it also checks that the graph is
+the network that was trained (make.py prints its own count of right answers). Prints the figures
+that MODEL.md states.
 
-    /usr/bin/python3 samples/fashion-cnn/reference.py [FOLDER]
+    /usr/bin/python3 samples/reference.py FOLDER
 """
 import os
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
-import oracle  # noqa: E402
-import safetensors_io  # noqa: E402
+import oracle
+import safetensors_io
 
 BITS = (8, 6, 5, 4, 3, 2)
 GRANULARITIES = ("channel", "tensor", "group:32")
@@ -44,7 +42,7 @@ def print_layers(graph, weights, axes, x, labels):
 
 
 def main():
-    folder = sys.argv[1] if len(sys.argv) > 1 else HERE
+    folder = sys.argv[1]
     graph, weights, x, labels = oracle.load_folder(folder)
     linear, tables = oracle.quantized_tensors(graph, weights)
     logits = oracle.run_rows(graph, weights, x)
