@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "base/rng.h"
+#include "eval/rows.h"
 
 #include <math.h>
 
@@ -24,18 +24,6 @@ void qx_wilson(int64_t correct, int64_t n, double *lo, double *hi)
     const double half = z * sqrt(p * (1.0 - p) / (double)n + zz / (4.0 * (double)n)) / (1.0 + zz);
     *lo = centre - half < 0.0 || correct == 0 ? 0.0 : centre - half;
     *hi = centre + half > 1.0 || correct == n ? 1.0 : centre + half;
-}
-
-/* k of n rows, each set of k equally likely, in row order (Knuth, TAOCP 2, algorithm 3.4.2 S). */
-static void draw_rows(int64_t n, int64_t k, uint64_t seed, int64_t *rows)
-{
-    struct qx_rng rng;
-    qx_rng_init(&rng, seed);
-    for (int64_t row = 0, taken = 0; taken < k; row++) {
-        if (k == n || qx_rng_below(&rng, (uint64_t)(n - row)) < (uint64_t)(k - taken)) {
-            rows[taken++] = row;
-        }
-    }
 }
 
 /* Class of the largest logit, the lowest on a tie; NaN is never the largest. */
@@ -218,7 +206,7 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
     if (st != QX_OK) {
         return st;
     }
-    draw_rows(all, r->n, options ? options->seed : 0, r->rows);
+    qx_rows_draw(all, r->n, options ? options->seed : 0, r->rows);
     qx_ctl_total(ctl, r->n);
     st = qx_weights_prepare(w, options ? options->engine : QX_ENGINE_AUTO, pool, ctl, err);
     if (st == QX_OK) {

@@ -14,6 +14,7 @@
 #include "qx/metric.h"
 #include "qx/model.h"
 #include "qx/net.h"
+#include "qx/predict.h"
 #include "qx/quant.h"
 #include "qx/session.h"
 #include "qx/status.h"

@@ -1,0 +1,260 @@
+/* P: the rows that are predicted on, their float32 logits, and what other logits say against them. */
+#include "eval/predict_impl.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#include <math.h>
+#include <string.h>
+
+static double row_mean(const float *z, int n)
+{
+    double sum = 0.0;
+    for (int c = 0; c < n; c++) {
+        sum += (double)z[c];
+    }
+    return sum / n;
+}
+
+void qx_centre(const float *z, int64_t n, int n_classes, float *out)
+{
+    for (int64_t i = 0; i < n; i++, z += n_classes, out += n_classes) {
+        const float mean = (float)row_mean(z, n_classes);
+        for (int c = 0; c < n_classes; c++) {
+            out[c] = z[c] - mean;
+        }
+    }
+}
+
+double qx_logit(double p, double n)
+{
+    const double q = (n * p + 0.5) / (n + 1.0);
+    return log(q / (1.0 - q));
+}
+
+static int top_of(const float *z, int n)
+{
+    int best = 0;
+    for (int c = 1; c < n; c++) {
+        best = z[c] > z[best] ? c : best;
+    }
+    return best;
+}
+
+/* KL(p0 || q) = log sum p0 exp(d) - sum p0 d with d = z - z0: small changes lose no digits in it. Where
+ * some d is large, the plain sum p0 (log p0 - log q). */
+double qx_kl_row(const struct qx_predict_base *base, int64_t row, const float *z, float shift,
+                 int label, double *log_q)
+{
+    const int n = base->n_classes;
+    const float *z0 = base->z0 + row * n, *p0 = base->p0 + row * n, *l0 = base->log_p0 + row * n;
+    float most = 0.0f, top = z[0];
+    for (int c = 0; c < n; c++) {
+        const float d = fabsf(z[c] - shift - z0[c]);
+        most = d > most ? d : most;
+        top = z[c] > top ? z[c] : top;
+    }
+    double kl = 0.0, sum = 0.0;
+    if (most < 1.0f) {
+        for (int c = 0; c < n; c++) {
+            const float d = z[c] - shift - z0[c];
+            sum += (double)(p0[c] * expm1f(d));
+            kl -= (double)(p0[c] * d);
+        }
+        const double log_sum = log1p(sum);
+        *log_q = label < 0 ? 0.0 : (double)(l0[label] + (z[label] - shift - z0[label])) - log_sum;
+        return fmax(kl + log_sum, 0.0);
+    }
+    for (int c = 0; c < n; c++) {
+        sum += (double)expf(z[c] - top);
+    }
+    const double lse = (double)top + log(sum);
+    for (int c = 0; c < n; c++) {
+        kl += (double)p0[c] * ((double)l0[c] - ((double)z[c] - lse));
+    }
+    *log_q = label < 0 ? 0.0 : (double)z[label] - lse;
+    return fmax(kl, 0.0);
+}
+
+void qx_predict_compare(const struct qx_predict_base *base, const float *z,
+                        struct qx_predict_truth *out)
+{
+    const int n_classes = base->n_classes;
+    const double n = (double)base->n;
+    double kl = 0.0, log_q = 0.0, row_q;
+    int64_t right = 0, same = 0;
+    for (int64_t i = 0; i < base->n; i++) {
+        const float *zi = z + i * n_classes;
+        kl += qx_kl_row(base, i, zi, (float)row_mean(zi, n_classes),
+                        base->labels ? base->labels[i] : -1, &row_q);
+        log_q += row_q;
+        same += qx_is_top(zi, n_classes, base->top[i]);
+        right += base->labels && qx_is_top(zi, n_classes, base->labels[i]);
+    }
+    out->kl = kl / n;
+    out->same_top = (double)same / n;
+    out->accuracy = base->labels ? (double)right / n : NAN;
+    out->ce = base->labels ? -log_q / n : NAN;
+}
+
+static enum qx_status base_alloc(int64_t n, int n_classes, bool has_labels,
+                                 struct qx_predict_base **out, struct qx_error *err)
+{
+    size_t bytes;
+    struct qx_predict_base *b = qx_mem_zalloc(sizeof *b);
+    if (!b || !qx_size_mul((size_t)n, (size_t)n_classes * sizeof(float), &bytes)) {
+        qx_mem_free(b);
+        return qx_fail_nomem(err, sizeof *b);
+    }
+    atomic_init(&b->refs, 1);
+    b->n = n;
+    b->n_classes = n_classes;
+    b->rows = qx_mem_array((size_t)n, sizeof *b->rows);
+    b->labels = has_labels ? qx_mem_array((size_t)n, sizeof *b->labels) : NULL;
+    b->z0 = qx_mem_alloc(bytes);
+    b->log_p0 = qx_mem_alloc(bytes);
+    b->p0 = qx_mem_alloc(bytes);
+    b->top = qx_mem_array((size_t)n, sizeof *b->top);
+    b->mean = qx_mem_zalloc((size_t)n_classes * sizeof *b->mean);
+    if (!b->rows || (has_labels && !b->labels) || !b->z0 || !b->log_p0 || !b->p0 || !b->top ||
+        !b->mean) {
+        qx_predict_base_unref(b);
+        return qx_fail_nomem(err, bytes);
+    }
+    *out = b;
+    return QX_OK;
+}
+
+/* zbar and sum (z0 - zbar)^2 */
+static void base_spread(struct qx_predict_base *b)
+{
+    for (int c = 0; c < b->n_classes; c++) {
+        double sum = 0.0;
+        for (int64_t i = 0; i < b->n; i++) {
+            sum += (double)b->z0[i * b->n_classes + c];
+        }
+        b->mean[c] = (float)(sum / (double)b->n);
+    }
+    for (int64_t i = 0; i < b->n * b->n_classes; i++) {
+        const double d = (double)(b->z0[i] - b->mean[i % b->n_classes]);
+        b->sq_dev += d * d;
+    }
+}
+
+static void base_fill(struct qx_predict_base *b, const float *z)
+{
+    const int n_classes = b->n_classes;
+    qx_centre(z, b->n, n_classes, b->z0);
+    for (int64_t i = 0; i < b->n; i++) {
+        const float *row = b->z0 + i * n_classes;
+        double sum = 0.0;
+        b->top[i] = top_of(row, n_classes);
+        const double top = (double)row[b->top[i]];
+        for (int c = 0; c < n_classes; c++) {
+            sum += exp((double)row[c] - top);
+        }
+        for (int c = 0; c < n_classes; c++) {
+            const double log_p = (double)row[c] - top - log(sum);
+            b->log_p0[i * n_classes + c] = (float)log_p;
+            b->p0[i * n_classes + c] = (float)exp(log_p);
+        }
+        b->n_right += b->labels && b->labels[i] == b->top[i];
+    }
+    base_spread(b);
+    b->id = qx_hash64(b->z0, (size_t)(b->n * n_classes) * sizeof *b->z0, (uint64_t)n_classes);
+}
+
+static enum qx_status check(const float *z, const int32_t *labels, int64_t n, int n_classes,
+                            struct qx_error *err)
+{
+    if (n < 1 || n_classes < 2) {
+        return qx_fail(err, QX_ERANGE,
+                       "a prediction needs at least 1 row and 2 classes, not %lld and %d",
+                       (long long)n, n_classes);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (int c = 0; c < n_classes; c++) {
+            if (!isfinite(z[i * n_classes + c])) {
+                return qx_fail(err, QX_EDATA,
+                               "the network's float32 answer to row %lld is not finite, so nothing "
+                               "can be predicted from it",
+                               (long long)i);
+            }
+        }
+        if (labels && (labels[i] < 0 || labels[i] >= n_classes)) {
+            return qx_fail(err, QX_ERANGE, "row %lld has the label %d of %d classes", (long long)i,
+                           labels[i], n_classes);
+        }
+    }
+    return QX_OK;
+}
+
+enum qx_status qx_predict_base_new(const float *z, const int32_t *labels, const int64_t *rows,
+                                   int64_t n, int n_classes, struct qx_predict_base **out,
+                                   struct qx_error *err)
+{
+    struct qx_predict_base *b = NULL;
+    enum qx_status st = check(z, labels, n, n_classes, err);
+    if (st == QX_OK) {
+        st = base_alloc(n, n_classes, labels != NULL, &b, err);
+    }
+    if (st != QX_OK) {
+        return st;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        b->rows[i] = rows ? rows[i] : i;
+    }
+    if (labels) {
+        memcpy(b->labels, labels, (size_t)n * sizeof *labels);
+    }
+    base_fill(b, z);
+    *out = b;
+    return QX_OK;
+}
+
+struct qx_predict_base *qx_predict_base_ref(const struct qx_predict_base *base)
+{
+    struct qx_predict_base *b = (struct qx_predict_base *)base;
+    atomic_fetch_add(&b->refs, 1);
+    return b;
+}
+
+void qx_predict_base_unref(struct qx_predict_base *base)
+{
+    if (base && atomic_fetch_sub(&base->refs, 1) == 1) {
+        qx_mem_free(base->rows);
+        qx_mem_free(base->labels);
+        qx_mem_free(base->z0);
+        qx_mem_free(base->log_p0);
+        qx_mem_free(base->p0);
+        qx_mem_free(base->top);
+        qx_mem_free(base->mean);
+        qx_mem_free(base);
+    }
+}
+
+int64_t qx_predict_base_n(const struct qx_predict_base *base)
+{
+    return base->n;
+}
+
+int qx_predict_base_n_classes(const struct qx_predict_base *base)
+{
+    return base->n_classes;
+}
+
+const int64_t *qx_predict_base_rows(const struct qx_predict_base *base)
+{
+    return base->rows;
+}
+
+bool qx_predict_base_has_labels(const struct qx_predict_base *base)
+{
+    return base->labels != NULL;
+}
+
+double qx_predict_base_accuracy(const struct qx_predict_base *base)
+{
+    return base->labels ? (double)base->n_right / (double)base->n : NAN;
+}

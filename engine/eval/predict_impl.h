@@ -1,0 +1,102 @@
+/* What is inside bases, entries, tables and mixes. */
+#ifndef QX_EVAL_PREDICT_IMPL_H
+#define QX_EVAL_PREDICT_IMPL_H
+
+#include "qx/predict.h"
+
+#include <stdatomic.h>
+
+enum { QX_PIECES = QX_FAMILY_COUNT }; /* of a layer in a composition */
+
+static inline enum qx_site qx_family_site(enum qx_family family)
+{
+    return family < QX_FAMILY_A_ROUND ? QX_SITE_W : QX_SITE_A;
+}
+
+struct qx_predict_base {
+    atomic_int refs;
+    int64_t n;
+    int n_classes;
+    uint64_t id; /* of the logits: entries and tables of another P are refused */
+    int64_t *rows;
+    int32_t *labels; /* NULL = none */
+    float *z0;       /* [n, n_classes] centred over classes */
+    float *log_p0;   /* [n, n_classes] log softmax */
+    float *p0;       /* [n, n_classes] */
+    int32_t *top;    /* [n] class of the largest logit */
+    float *mean;     /* [n_classes] zbar */
+    double sq_dev;   /* sum (z0 - zbar)^2 */
+    int64_t n_right;
+};
+
+struct qx_predict_entry {
+    atomic_int refs;
+    uint64_t base_id;
+    struct qx_predict_spec spec;
+    uint64_t key;
+    double t;
+    double gamma;
+    double norm; /* of r */
+    struct qx_predict_truth truth;
+    int64_t n;
+    int n_classes;
+    float *b;    /* [n_classes] */
+    uint16_t *r; /* [n, n_classes] float16 */
+};
+
+/* The entries of one family of one layer are neighbours, by t ascending; exact ones come last. */
+struct qx_predict_table {
+    atomic_int refs;
+    struct qx_predict_base *base;
+    int n_layers;
+    int n;
+    struct qx_predict_entry **v; /* [n] by layer, family, exact, t */
+    double *dot;                 /* [n] <r_i, r_i+1>, 0 for the last of a family */
+    int *first;                  /* [n_layers * QX_FAMILY_COUNT + 1] */
+    int *n_family;               /* [n_layers * QX_FAMILY_COUNT] without exact ones */
+};
+
+/* Gain, shift and residual of one site's family at some amplitude: r = r_a * lo + r_b * hi. */
+struct qx_piece {
+    const struct qx_predict_entry *lo, *hi; /* NULL lo: untouched */
+    double gamma;
+    double b_lo, b_hi, r_lo, r_hi;
+};
+/* 3.2 at amplitude t; t = 0 gives the untouched piece. False when the family has no entry. */
+bool qx_piece_of(const struct qx_predict_table *table, int layer, enum qx_family family, double t,
+                 struct qx_piece *out);
+/* The four pieces of a layer; exact entries stand for both families of their site. Returns how many
+ * sites are not covered (their pieces are untouched). */
+int qx_pieces_of(const struct qx_predict_table *table, int layer,
+                 const struct qx_predict_layer *change, struct qx_piece out[QX_PIECES]);
+/* The entry measured for just this setting of a site; NULL when there is none. */
+const struct qx_predict_entry *qx_table_exact(const struct qx_predict_table *table, int layer,
+                                              enum qx_site site, uint64_t key);
+enum { QX_PIECE_SCRATCH = 4096 }; /* floats */
+/* d[n, n_classes] += scale * r of the piece; b[n_classes] += scale * its shift. */
+void qx_piece_residual(const struct qx_piece *p, double scale, float *d, float *scratch);
+void qx_piece_shift(const struct qx_piece *p, double scale, double *b);
+
+/* KL of one row, p0 against softmax(z), and log softmax(z)[label] (label < 0: 0). shift: mean of z over
+ * the classes. */
+double qx_kl_row(const struct qx_predict_base *base, int64_t row, const float *z, float shift,
+                 int label, double *log_q);
+/* Is class c the largest of z[n], the lowest index winning a tie? */
+static inline bool qx_is_top(const float *z, int n, int c)
+{
+    const float top = z[c];
+    int beaten = 0;
+    for (int i = 0; i < c; i++) {
+        beaten += z[i] >= top;
+    }
+    for (int i = c + 1; i < n; i++) {
+        beaten += z[i] > top;
+    }
+    return beaten == 0;
+}
+/* Subtract each row's mean over the classes. */
+void qx_centre(const float *z, int64_t n, int n_classes, float *out);
+/* log(p / (1 - p)) of (n p + 1/2) / (n + 1). */
+double qx_logit(double p, double n);
+
+#endif

@@ -1,0 +1,359 @@
+/* The composition of one recipe (prediction.md 3.3), kept as running sums:
+ *
+ *   G = prod_p max(gamma_p, 1e-3)   B = sum_p b_p / gamma_p   R_m = sum_p eps_m,p r_p / gamma_p
+ *   z_m[n] = G (z0[n] + B + R_m[n])    m = 0: all eps = +1; m = 1..M: fixed random signs
+ *
+ * S_m = z0 + B + R_m is what is kept; an edit replaces its layer's terms in it. */
+#include "eval/predict_impl.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/rng.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MEMBERS = 16, MEMBERS_MOST = 64, EDITS_MOST = 256 };
+
+static const double gain_least = 1e-3;
+/* Terms over a gain as small as this are so large that taking them out leaves their rounding errors. */
+static const double gain_rebuild = 0.05;
+
+struct qx_predict_mix {
+    struct qx_predict_table *table;
+    int members;
+    int64_t n;
+    int n_classes, n_layers, n_edits;
+    struct qx_predict_layer *change; /* [n_layers] */
+    struct qx_piece *pieces;         /* [n_layers * QX_PIECES] */
+    uint64_t *signs;                 /* [n_layers * QX_PIECES] bit m-1: eps_m,p = -1 */
+    int *missing;                    /* [n_layers] sites */
+    double *site_kl;                 /* [n_layers * QX_SITE_COUNT] NaN: not computed */
+    float *s;                        /* [members + 1, n, n_classes] */
+    float *plus, *minus;             /* [n, n_classes] terms of an edit with eps = +1, -1 */
+    float *work;                     /* [n_classes] */
+    float scratch[QX_PIECE_SCRATCH];
+    double *b; /* [n_classes] */
+};
+
+static double gain_of(const struct qx_piece *p)
+{
+    return fmax(p->gamma, gain_least);
+}
+
+static double gain_all(const struct qx_predict_mix *x)
+{
+    double g = 1.0;
+    for (int p = 0; p < x->n_layers * QX_PIECES; p++) {
+        g *= gain_of(&x->pieces[p]);
+    }
+    return g;
+}
+
+/* The terms b / gamma and r / gamma of pieces gather in b and plus. */
+static void terms_clear(struct qx_predict_mix *x)
+{
+    memset(x->plus, 0, (size_t)(x->n * x->n_classes) * sizeof *x->plus);
+    memset(x->b, 0, (size_t)x->n_classes * sizeof *x->b);
+}
+
+static void terms_add(struct qx_predict_mix *x, const struct qx_piece *p, double sign)
+{
+    qx_piece_residual(p, sign / gain_of(p), x->plus, x->scratch);
+    qx_piece_shift(p, sign / gain_of(p), x->b);
+}
+
+/* plus = b + r, minus = b - r */
+static void terms_finish(struct qx_predict_mix *x)
+{
+    for (int64_t i = 0; i < x->n; i++) {
+        float *plus = x->plus + i * x->n_classes, *minus = x->minus + i * x->n_classes;
+        for (int c = 0; c < x->n_classes; c++) {
+            const float r = plus[c], b = (float)x->b[c];
+            plus[c] = b + r;
+            minus[c] = b - r;
+        }
+    }
+}
+
+static void sums_add(struct qx_predict_mix *x, int piece)
+{
+    const int64_t cells = x->n * x->n_classes;
+    terms_finish(x);
+    for (int m = 0; m <= x->members; m++) {
+        const bool is_minus = m > 0 && (x->signs[piece] >> (m - 1) & 1);
+        const float *d = is_minus ? x->minus : x->plus;
+        float *s = x->s + m * cells;
+        for (int64_t i = 0; i < cells; i++) {
+            s[i] += d[i];
+        }
+    }
+}
+
+/* From zero: running sums drift. */
+static void rebuild(struct qx_predict_mix *x)
+{
+    const size_t bytes = (size_t)(x->n * x->n_classes) * sizeof *x->s;
+    for (int m = 0; m <= x->members; m++) {
+        memcpy(x->s + m * x->n * x->n_classes, x->table->base->z0, bytes);
+    }
+    for (int p = 0; p < x->n_layers * QX_PIECES; p++) {
+        if (x->pieces[p].lo) {
+            terms_clear(x);
+            terms_add(x, &x->pieces[p], 1.0);
+            sums_add(x, p);
+        }
+    }
+    x->n_edits = 0;
+}
+
+static void refit(struct qx_predict_mix *x)
+{
+    for (int l = 0; l < x->n_layers; l++) {
+        x->missing[l] = qx_pieces_of(x->table, l, &x->change[l], x->pieces + (size_t)l * QX_PIECES);
+        x->site_kl[l * QX_SITE_COUNT] = x->site_kl[l * QX_SITE_COUNT + 1] = NAN;
+    }
+    rebuild(x);
+}
+
+enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
+                                  const struct qx_predict_mix_options *options,
+                                  struct qx_predict_mix **out, struct qx_error *err)
+{
+    const int members = options && options->members > 0 ? options->members : MEMBERS;
+    const size_t layers = (size_t)table->n_layers + 1, pieces = layers * QX_PIECES;
+    if (members > MEMBERS_MOST) {
+        return qx_fail(err, QX_ERANGE, "a prediction takes at most %d sign vectors, not %d",
+                       MEMBERS_MOST, members);
+    }
+    struct qx_predict_mix *x = qx_mem_zalloc(sizeof *x);
+    if (!x) {
+        return qx_fail_nomem(err, sizeof *x);
+    }
+    x->table = qx_predict_table_ref(table);
+    x->members = members;
+    x->n = table->base->n;
+    x->n_classes = table->base->n_classes;
+    x->n_layers = table->n_layers;
+    const size_t cells = (size_t)x->n * (size_t)x->n_classes;
+    x->change = qx_mem_zalloc(layers * sizeof *x->change);
+    x->pieces = qx_mem_zalloc(pieces * sizeof *x->pieces);
+    x->signs = qx_mem_zalloc(pieces * sizeof *x->signs);
+    x->missing = qx_mem_zalloc(layers * sizeof *x->missing);
+    x->site_kl = qx_mem_zalloc(layers * QX_SITE_COUNT * sizeof *x->site_kl);
+    x->s = qx_mem_array(cells, ((size_t)members + 1) * sizeof *x->s);
+    x->plus = qx_mem_array(cells, sizeof *x->plus);
+    x->minus = qx_mem_array(cells, sizeof *x->minus);
+    x->work = qx_mem_array((size_t)x->n_classes, sizeof *x->work);
+    x->b = qx_mem_zalloc((size_t)x->n_classes * sizeof *x->b);
+    if (!x->change || !x->pieces || !x->signs || !x->missing || !x->site_kl || !x->s || !x->plus ||
+        !x->minus || !x->work || !x->b) {
+        qx_predict_mix_free(x);
+        return qx_fail_nomem(err, cells * ((size_t)members + 4) * sizeof(float));
+    }
+    for (size_t p = 0; p < pieces; p++) {
+        struct qx_rng rng;
+        qx_rng_init(&rng, (options ? options->seed : 0) ^ (0x9e3779b97f4a7c15u * (p + 1)));
+        x->signs[p] = qx_rng_next(&rng);
+    }
+    refit(x);
+    *out = x;
+    return QX_OK;
+}
+
+void qx_predict_mix_free(struct qx_predict_mix *x)
+{
+    if (x) {
+        qx_predict_table_unref(x->table);
+        qx_mem_free(x->change);
+        qx_mem_free(x->pieces);
+        qx_mem_free(x->signs);
+        qx_mem_free(x->missing);
+        qx_mem_free(x->site_kl);
+        qx_mem_free(x->s);
+        qx_mem_free(x->plus);
+        qx_mem_free(x->minus);
+        qx_mem_free(x->work);
+        qx_mem_free(x->b);
+        qx_mem_free(x);
+    }
+}
+
+const struct qx_predict_table *qx_predict_mix_table(const struct qx_predict_mix *mix)
+{
+    return mix->table;
+}
+
+enum qx_status qx_predict_mix_rebase(struct qx_predict_mix *x, const struct qx_predict_table *table,
+                                     struct qx_error *err)
+{
+    if (table->n_layers != x->n_layers || table->base->n != x->n ||
+        table->base->n_classes != x->n_classes) {
+        return qx_fail(err, QX_ERANGE, "the table is of another network or another number of rows");
+    }
+    struct qx_predict_table *old = x->table;
+    x->table = qx_predict_table_ref(table);
+    qx_predict_table_unref(old);
+    refit(x);
+    return QX_OK;
+}
+
+static bool is_equal_piece(const struct qx_piece *a, const struct qx_piece *b)
+{
+    return a->lo == b->lo && a->hi == b->hi && a->gamma == b->gamma && a->b_lo == b->b_lo &&
+           a->b_hi == b->b_hi && a->r_lo == b->r_lo && a->r_hi == b->r_hi;
+}
+
+static bool is_equal_change(const struct qx_predict_layer *a, const struct qx_predict_layer *b)
+{
+    bool is_equal = true;
+    for (int s = 0; s < QX_SITE_COUNT; s++) {
+        is_equal &= a->t[s].round == b->t[s].round && a->t[s].clip == b->t[s].clip &&
+                    a->key[s] == b->key[s];
+    }
+    return is_equal;
+}
+
+void qx_predict_mix_set(struct qx_predict_mix *x, int layer, const struct qx_predict_layer *change)
+{
+    if (layer < 0 || layer >= x->n_layers || is_equal_change(&x->change[layer], change)) {
+        return;
+    }
+    struct qx_piece fresh[QX_PIECES], *old = x->pieces + (size_t)layer * QX_PIECES;
+    bool is_fragile = false;
+    x->change[layer] = *change;
+    x->missing[layer] = qx_pieces_of(x->table, layer, change, fresh);
+    for (int p = 0; p < QX_PIECES; p++) {
+        if (is_equal_piece(&old[p], &fresh[p])) {
+            continue;
+        }
+        terms_clear(x);
+        terms_add(x, &old[p], -1.0);
+        terms_add(x, &fresh[p], 1.0);
+        sums_add(x, layer * QX_PIECES + p);
+        is_fragile |= old[p].gamma < gain_rebuild;
+        old[p] = fresh[p];
+        x->site_kl[layer * QX_SITE_COUNT + p / 2] = NAN;
+    }
+    if (++x->n_edits >= EDITS_MOST || is_fragile) {
+        rebuild(x);
+    }
+}
+
+const struct qx_predict_layer *qx_predict_mix_layer(const struct qx_predict_mix *x, int layer)
+{
+    return layer >= 0 && layer < x->n_layers ? &x->change[layer] : NULL;
+}
+
+/* ---- what is read from it ---- */
+
+/* Mean KL and cross entropy of the logits gain * s. */
+static double kl_of(const struct qx_predict_mix *x, const float *s, double gain, double *ce)
+{
+    const struct qx_predict_base *base = x->table->base;
+    const float g = (float)gain;
+    double kl = 0.0, log_q = 0.0, row_q;
+    for (int64_t i = 0; i < x->n; i++, s += x->n_classes) {
+        for (int c = 0; c < x->n_classes; c++) {
+            x->work[c] = g * s[c];
+        }
+        kl += qx_kl_row(base, i, x->work, 0.0f, base->labels ? base->labels[i] : -1, &row_q);
+        log_q += row_q;
+    }
+    *ce = base->labels ? -log_q / (double)x->n : NAN;
+    return kl / (double)x->n;
+}
+
+/* Rows where s has the label, and float32's class, on top. Gains change neither. */
+static void count_tops(const struct qx_predict_mix *x, const float *s, int64_t *right,
+                       int64_t *same)
+{
+    const struct qx_predict_base *base = x->table->base;
+    for (int64_t i = 0; i < x->n; i++, s += x->n_classes) {
+        const bool is_same = qx_is_top(s, x->n_classes, base->top[i]);
+        *same += is_same;
+        if (base->labels) {
+            *right += base->labels[i] == base->top[i]
+                          ? is_same
+                          : !is_same && qx_is_top(s, x->n_classes, base->labels[i]);
+        }
+    }
+}
+
+/* Share of the ensemble; beyond a drop of 5 points its mean with that of all signs +. */
+static double blend(double before, double ensemble, double plain)
+{
+    const double drop = 100.0 * (before - ensemble);
+    const double w = drop <= 4.0 ? 0.0 : drop >= 6.0 ? 0.5 : 0.25 * (drop - 4.0);
+    return (1.0 - w) * ensemble + w * plain;
+}
+
+void qx_predict_mix_sum(const struct qx_predict_mix *x, struct qx_predict_sum *out)
+{
+    const struct qx_predict_base *base = x->table->base;
+    const double n = (double)x->n, n_all = n * x->members;
+    int64_t right0 = 0, same0 = 0, right = 0, same = 0;
+    *out = (struct qx_predict_sum){.accuracy = NAN};
+    for (int l = 0; l < x->n_layers; l++) {
+        out->n_missing += x->missing[l];
+    }
+    out->kl = kl_of(x, x->s, gain_all(x), &out->ce);
+    count_tops(x, x->s, &right0, &same0);
+    for (int m = 1; m <= x->members; m++) {
+        count_tops(x, x->s + m * x->n * x->n_classes, &right, &same);
+    }
+    out->same_top = blend(1.0, (double)same / n_all, (double)same0 / n);
+    out->drop = qx_logit(1.0, n) - qx_logit(out->same_top, n);
+    if (base->labels) {
+        const double before = (double)base->n_right / n;
+        out->accuracy = blend(before, (double)right / n_all, (double)right0 / n);
+        out->drop = qx_logit(before, n) - qx_logit(out->accuracy, n);
+    }
+}
+
+double qx_predict_mix_site_kl(struct qx_predict_mix *x, int layer, enum qx_site site)
+{
+    const struct qx_piece *p = x->pieces + (size_t)layer * QX_PIECES + 2 * (size_t)site;
+    double *kl = &x->site_kl[layer * QX_SITE_COUNT + (int)site], ce;
+    if (!isnan(*kl)) {
+        return *kl;
+    }
+    if (!p[0].lo && !p[1].lo) {
+        *kl = 0.0;
+        return 0.0;
+    }
+    terms_clear(x);
+    terms_add(x, &p[0], 1.0);
+    terms_add(x, &p[1], 1.0);
+    terms_finish(x);
+    for (int64_t i = 0; i < x->n * x->n_classes; i++) {
+        x->plus[i] += x->table->base->z0[i];
+    }
+    *kl = kl_of(x, x->plus, gain_of(&p[0]) * gain_of(&p[1]), &ce);
+    return *kl;
+}
+
+double qx_predict_mix_share(struct qx_predict_mix *x, int layer)
+{
+    const struct qx_piece *p = x->pieces + (size_t)layer * QX_PIECES;
+    double gain = gain_all(x), ce;
+    const double all = kl_of(x, x->s, gain, &ce);
+    terms_clear(x);
+    for (int i = 0; i < QX_PIECES; i++) {
+        terms_add(x, &p[i], -1.0);
+        gain /= gain_of(&p[i]);
+    }
+    terms_finish(x);
+    for (int64_t i = 0; i < x->n * x->n_classes; i++) {
+        x->plus[i] += x->s[i];
+    }
+    return all - kl_of(x, x->plus, gain, &ce);
+}
+
+void qx_predict_mix_logits(const struct qx_predict_mix *x, float *z)
+{
+    const float g = (float)gain_all(x);
+    for (int64_t i = 0; i < x->n * x->n_classes; i++) {
+        z[i] = g * x->s[i];
+    }
+}

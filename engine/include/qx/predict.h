@@ -1,0 +1,186 @@
+/* Predicting what a recipe does to the whole network before it is run: gain / shift / residual
+ * superposition.
+ *
+ * A site is one layer's weights (W) or one layer's input activations (A). For every site a table holds
+ * measured changes of the logits on a few cached rows P, rounding and clipping apart (four families).
+ * Each change is split into a gain, a class shift and a residual; over sites gains multiply, shifts and
+ * residuals add.
+ *
+ *   base   P: its rows and float32 logits          qx_predict_base_*    immutable, refcounted
+ *   entry  one measured site                       qx_predict_entry_*   immutable, refcounted
+ *   table  all entries                             qx_predict_table_*   immutable, refcounted
+ *   mix    the composition of one recipe           qx_predict_mix_*     one thread at a time
+ *
+ * Immutable objects may be read from any thread: a job adds to a table while the host asks an older one.
+ * Nothing here depends on the kind of network, only on logits [n_rows, n_classes]; results do not depend
+ * on the number of threads. Everything random comes from the base's seed. */
+#ifndef QX_PREDICT_H
+#define QX_PREDICT_H
+
+#include "qx/eval.h"
+#include "qx/metric.h"
+#include "qx/net.h"
+
+enum {
+    QX_PREDICT_ROWS = 256,     /* rows of P (all, if the data have fewer) */
+    QX_PREDICT_ROWS_LEAST = 64 /* below: no percentage, KL only */
+};
+
+/* ---- sites, families, amplitudes ---- */
+
+enum qx_site { QX_SITE_W, QX_SITE_A, QX_SITE_COUNT };
+enum qx_family {
+    QX_FAMILY_W_ROUND,
+    QX_FAMILY_W_CLIP,
+    QX_FAMILY_A_ROUND,
+    QX_FAMILY_A_CLIP,
+    QX_FAMILY_COUNT
+};
+
+/* Relative errors of a site: ||Q(C) - C|| / ||x|| and ||C - x|| / ||x||, C = clamp(x, lo, hi);
+ * Frobenius norms for weights, sums over the calibration values for activations. 0 = untouched. */
+struct qx_amplitude {
+    double round, clip;
+};
+
+/* What a recipe does to one layer, as far as the prediction is concerned. Zero = float32. */
+struct qx_predict_layer {
+    struct qx_amplitude t[QX_SITE_COUNT];
+    uint64_t key[QX_SITE_COUNT]; /* of the site's setting: finds exact entries; 0 = float32 */
+};
+
+/* Amplitudes from the figures of qx_metric_hist. 0 when the tensor is all zeros. */
+struct qx_amplitude qx_amplitude_of(const struct qx_metrics *m);
+/* Both sites of a layer. hist: of the weight, matching qx_setting_spec, unused (NULL) for fp32 weights;
+ * observed: of its input, unused for float32 activations. Dynamic ranges are those of the calibration's
+ * batches. Ranges must be resolved. O(levels), no allocation, pure: safe on the UI thread.
+ * QX_EDATA without a needed range, histogram or observation. */
+enum qx_status qx_predict_layer_of(const struct qx_setting *s, const struct qx_hist *hist,
+                                   const struct qx_observed *observed, struct qx_predict_layer *out,
+                                   struct qx_error *err);
+/* Never 0 for a quantized site, 0 for a float32 one. */
+uint64_t qx_predict_key(const struct qx_setting *s, enum qx_site site);
+
+/* ---- P ---- */
+
+struct qx_predict_base;
+/* P from logits at hand: z [n, n_classes], labels [n] (NULL = none), rows [n] (NULL = 0..n-1). Copied.
+ * QX_ERANGE (n < 1, fewer than two classes), QX_EDATA (a logit that is not finite), QX_ENOMEM. */
+enum qx_status qx_predict_base_new(const float *z, const int32_t *labels, const int64_t *rows,
+                                   int64_t n, int n_classes, struct qx_predict_base **out,
+                                   struct qx_error *err);
+struct qx_predict_base *qx_predict_base_ref(const struct qx_predict_base *base);
+void qx_predict_base_unref(struct qx_predict_base *base); /* NULL allowed */
+int64_t qx_predict_base_n(const struct qx_predict_base *base);
+int qx_predict_base_n_classes(const struct qx_predict_base *base);
+const int64_t *qx_predict_base_rows(const struct qx_predict_base *base); /* ascending */
+bool qx_predict_base_has_labels(const struct qx_predict_base *base);
+double qx_predict_base_accuracy(const struct qx_predict_base *base); /* NaN without labels */
+
+/* What logits z [n, n_classes] of P say against float32's. */
+struct qx_predict_truth {
+    double kl;       /* mean KL(softmax z0 || softmax z), nats */
+    double accuracy; /* NaN without labels */
+    double same_top; /* share of rows whose largest logit is float32's */
+    double ce;       /* mean -log softmax(z) of the label; NaN without labels */
+};
+void qx_predict_compare(const struct qx_predict_base *base, const float *z,
+                        struct qx_predict_truth *out);
+
+/* ---- entries (prediction.md 3.1) ---- */
+
+/* Which change an entry measures. A family at its parameter: ROUND = bits (weights: symmetric per
+ * channel; activations: asymmetric, their whole range), CLIP = ratio of the range, no rounding. */
+struct qx_predict_spec {
+    int layer;
+    enum qx_family family;
+    double param;
+};
+struct qx_predict_entry;
+/* From the logits z [n, n_classes] that P has with only this site changed. key != 0: an exact entry, for
+ * the one setting with this key, of the family's site. t > 0: its amplitude. QX_ENOMEM, QX_EDATA (z is
+ * not finite). */
+enum qx_status qx_predict_entry_new(const struct qx_predict_base *base,
+                                    const struct qx_predict_spec *spec, uint64_t key, double t,
+                                    const float *z, struct qx_predict_entry **out,
+                                    struct qx_error *err);
+struct qx_predict_entry *qx_predict_entry_ref(const struct qx_predict_entry *e);
+void qx_predict_entry_unref(struct qx_predict_entry *e); /* NULL allowed */
+struct qx_predict_entry_info {
+    struct qx_predict_spec spec;
+    uint64_t key; /* 0: of a family */
+    double t;
+    double gamma;    /* gain */
+    double residual; /* norm of r */
+    struct qx_predict_truth truth;
+};
+void qx_predict_entry_look(const struct qx_predict_entry *e, struct qx_predict_entry_info *out);
+
+/* ---- the table ---- */
+
+struct qx_predict_table;
+enum qx_status qx_predict_table_new(const struct qx_predict_base *base, int n_layers,
+                                    struct qx_predict_table **out, struct qx_error *err);
+/* A new table with one entry more (an equal spec and key is replaced); the old one stays as it is.
+ * O(entries + n * n_classes). QX_ERANGE when the entry is of another P or network. */
+enum qx_status qx_predict_table_add(const struct qx_predict_table *table,
+                                    const struct qx_predict_entry *entry,
+                                    struct qx_predict_table **out, struct qx_error *err);
+struct qx_predict_table *qx_predict_table_ref(const struct qx_predict_table *table);
+void qx_predict_table_unref(struct qx_predict_table *table); /* NULL allowed */
+const struct qx_predict_base *qx_predict_table_base(const struct qx_predict_table *table);
+int qx_predict_table_n_layers(const struct qx_predict_table *table);
+int qx_predict_table_n(const struct qx_predict_table *table); /* entries */
+const struct qx_predict_entry *qx_predict_table_entry(const struct qx_predict_table *table, int i);
+bool qx_predict_table_has(const struct qx_predict_table *table, const struct qx_predict_spec *spec);
+bool qx_predict_table_has_exact(const struct qx_predict_table *table, int layer, enum qx_site site,
+                                uint64_t key);
+/* Can every site that the layer touches be predicted? (One entry of each family touched is enough.) */
+bool qx_predict_table_covers(const struct qx_predict_table *table, int layer,
+                             const struct qx_predict_layer *change);
+
+/* ---- composition (3.2, 3.3) ---- */
+
+/* Outcome of a composition; percentages need QX_PREDICT_ROWS_LEAST rows. */
+struct qx_predict_sum {
+    int n_missing;   /* changed sites that the table does not cover: they count as untouched */
+    double kl;       /* all signs +; nats */
+    double same_top; /* like accuracy, against float32's class */
+    double accuracy; /* on P; from the signs' ensemble, beyond a drop of 5 points its mean with the
+                        composition of all signs + (the two are blended between 4 and 6 points, so
+                        that the number does not jump). NaN without labels */
+    double ce;       /* all signs +; NaN without labels */
+    double drop; /* D = logit(accuracy of float32) - logit(accuracy), of same_top without labels;
+                        p = (n p + 1/2) / (n + 1) keeps it finite */
+};
+
+struct qx_predict_mix;
+struct qx_predict_mix_options {
+    int members;   /* random sign vectors, M; 0 = 16 */
+    uint64_t seed; /* of the signs */
+};
+/* Everything float32. options NULL = defaults. Memory: (M + 3) * n * n_classes floats. */
+enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
+                                  const struct qx_predict_mix_options *options,
+                                  struct qx_predict_mix **out, struct qx_error *err);
+void qx_predict_mix_free(struct qx_predict_mix *mix); /* NULL allowed */
+const struct qx_predict_table *qx_predict_mix_table(const struct qx_predict_mix *mix);
+/* The same recipe on another table of the same network and P size. O(sites M n n_classes).
+ * QX_ERANGE when it is of another shape. */
+enum qx_status qx_predict_mix_rebase(struct qx_predict_mix *mix,
+                                     const struct qx_predict_table *table, struct qx_error *err);
+/* Change one layer. O(M n n_classes), no allocation; every 256th call O(sites M n n_classes). Nothing
+ * is done when the layer is so already. */
+void qx_predict_mix_set(struct qx_predict_mix *mix, int layer,
+                        const struct qx_predict_layer *change);
+const struct qx_predict_layer *qx_predict_mix_layer(const struct qx_predict_mix *mix, int layer);
+/* O(M n n_classes). */
+void qx_predict_mix_sum(const struct qx_predict_mix *mix, struct qx_predict_sum *out);
+/* KL with only this site changed (k_p); 0 when untouched. O(n n_classes), kept by the mix. */
+double qx_predict_mix_site_kl(struct qx_predict_mix *mix, int layer, enum qx_site site);
+/* KL of the whole minus KL without this layer (both sites). O(n n_classes). */
+double qx_predict_mix_share(struct qx_predict_mix *mix, int layer);
+/* The composed logits, all signs +, centred over classes; z [n, n_classes]. */
+void qx_predict_mix_logits(const struct qx_predict_mix *mix, float *z);
+
+#endif
