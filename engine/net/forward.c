@@ -1,4 +1,5 @@
 /* The forward pass: tiles of fixed size on the pool, one workspace per worker. */
+#include "cut.h"
 #include "exec.h"
 #include "qlinear.h"
 
@@ -29,9 +30,11 @@ struct forward {
     qx_net_tap_fn *tap;
     void *tap_arg;
     const float *x;
-    float *logits;      /* NULL = not wanted */
-    int64_t most_input; /* values of the largest quantized input of a tile */
-    int64_t all_inputs; /* of all of them */
+    float *logits;                 /* NULL = not wanted */
+    const struct qx_net_cut *from; /* values to go on from; NULL = x alone */
+    struct qx_net_cut *to;         /* run up to here and keep the values; NULL = to the end */
+    int64_t most_input;            /* values of the largest quantized input of a tile */
+    int64_t all_inputs;            /* of all of them */
     int64_t n;
     struct qx_ctl *ctl;
     struct worker *workers;
@@ -186,7 +189,8 @@ static enum qx_status run_pass(const struct forward *f, struct worker *w, struct
                                const float **logits, struct qx_error *err)
 {
     enum qx_status st = QX_OK;
-    for (int i = 0; st == QX_OK && i < f->net->n_nodes; i++) {
+    const int end = f->to ? f->to->node : f->net->n_nodes;
+    for (int i = f->from ? f->from->node : 0; st == QX_OK && i < end; i++) {
         st = qx_cancel_test(f->ctl) ? qx_fail(err, QX_ECANCELLED, "the measurement was cancelled")
                                     : run_node(f, w, i, t, err);
     }
@@ -237,7 +241,13 @@ static enum qx_status run_rows(const struct forward *f, struct worker *w, struct
         return compare_rows(f, w, t, err);
     }
     t->is_integer = f->mode == RUN && f->weights->engine == QX_ENGINE_INTEGER;
+    if (f->from) {
+        qx_cut_load(f->from, t->first, t->rows, w->space);
+    }
     enum qx_status st = run_pass(f, w, t, &logits, err);
+    if (st == QX_OK && f->to) {
+        qx_cut_store(f->to, t->first, t->rows, f->x, w->space);
+    }
     if (st == QX_OK && f->logits) {
         memcpy(f->logits + t->first * f->net->n_classes, logits,
                (size_t)(t->rows * f->net->n_classes) * sizeof *f->logits);
@@ -420,6 +430,92 @@ enum qx_status qx_net_tap(const struct qx_net *net, const struct qx_weights *w, 
                         .n = n,
                         .ctl = ctl};
     return forward_run(&f, NULL, pool, err);
+}
+
+enum qx_status qx_net_cut_new(const struct qx_net *net, const struct qx_weights *w, int layer,
+                              const float *x, int64_t n, const struct qx_net_cut *from,
+                              struct qx_net_cut **out, struct qx_pool *pool, struct qx_ctl *ctl,
+                              struct qx_error *err)
+{
+    if (!qx_net_layer(net, layer)) {
+        return qx_fail(err, QX_ERANGE, "there is no layer %d", layer);
+    }
+    const int node = qx_cut_node(net, layer);
+    if (from && from->node > node) {
+        return qx_fail(err, QX_ERANGE, "the kept values lie behind layer '%.100s'",
+                       net->layers[layer].name);
+    }
+    struct qx_net_cut *cut = qx_mem_zalloc(sizeof *cut);
+    if (!cut) {
+        return qx_fail_nomem(err, sizeof *cut);
+    }
+    struct forward f = {.net = net,
+                        .weights = w,
+                        .mode = RUN,
+                        .x = from ? qx_cut_input(from) : x,
+                        .n = from ? from->n : n,
+                        .from = from,
+                        .to = cut,
+                        .ctl = ctl};
+    enum qx_status st = from ? qx_cut_check(from, w, err) : QX_OK;
+    if (st == QX_OK) {
+        st = qx_cut_layout(net, w, node, f.n, cut, err);
+    }
+    if (st == QX_OK) {
+        cut->data = qx_mem_aligned(cut->bytes ? cut->bytes : 64);
+        st = cut->data ? forward_run(&f, NULL, pool, err) : qx_fail_nomem(err, cut->bytes);
+    }
+    if (st != QX_OK) {
+        qx_net_cut_free(cut);
+        return st;
+    }
+    *out = cut;
+    return QX_OK;
+}
+
+void qx_net_cut_free(struct qx_net_cut *cut)
+{
+    if (cut) {
+        qx_cut_release(cut);
+        qx_mem_free(cut);
+    }
+}
+
+int64_t qx_net_cut_rows(const struct qx_net_cut *cut)
+{
+    return cut->n;
+}
+
+enum qx_status qx_net_cut_bytes(const struct qx_net *net, const struct qx_weights *w, int layer,
+                                int64_t n, uint64_t *out, struct qx_error *err)
+{
+    struct qx_net_cut cut;
+    if (!qx_net_layer(net, layer)) {
+        return qx_fail(err, QX_ERANGE, "there is no layer %d", layer);
+    }
+    enum qx_status st = qx_cut_layout(net, w, qx_cut_node(net, layer), n, &cut, err);
+    if (st == QX_OK) {
+        *out = cut.bytes;
+        qx_cut_release(&cut);
+    }
+    return st;
+}
+
+enum qx_status qx_net_run_from(const struct qx_net *net, const struct qx_weights *w,
+                               const struct qx_net_cut *cut, float *logits,
+                               struct qx_net_report *report, struct qx_pool *pool,
+                               struct qx_ctl *ctl, struct qx_error *err)
+{
+    struct forward f = {.net = net,
+                        .weights = w,
+                        .mode = RUN,
+                        .x = qx_cut_input(cut),
+                        .logits = logits,
+                        .n = cut->n,
+                        .from = cut,
+                        .ctl = ctl};
+    enum qx_status st = qx_cut_check(cut, w, err);
+    return st == QX_OK ? forward_run(&f, report, pool, err) : st;
 }
 
 int64_t qx_net_tile_rows(const struct qx_net *net)

@@ -2,6 +2,7 @@
 #define TEST_NET_H
 
 /* Each runs its file's tests and returns how many failed. */
+int test_net_cut(void);
 int test_net_golden(void);
 int test_net_graph(void);
 int test_net_forward(void);

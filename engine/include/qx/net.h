@@ -117,4 +117,31 @@ enum qx_status qx_net_tap(const struct qx_net *net, const struct qx_weights *w, 
                           struct qx_ctl *ctl, struct qx_error *err);
 int64_t qx_net_tile_rows(const struct qx_net *net);
 
+/* ---- a pass cut in two: what lies before a layer is run once, what lies behind it again and again ---- */
+
+/* The values alive just before the first node that reads the weight of a layer, for n rows: all that the
+ * rest of a pass needs (with residual branches more than the layer's input). Owns copies; immutable, so
+ * several threads may run from one. */
+struct qx_net_cut;
+/* Run x up to layer `layer` under w and keep what is alive there. With `from`, a cut of that layer or an
+ * earlier one, its rows go on instead: x and n are not looked at. As qx_net_run otherwise; QX_ERANGE when
+ * `from` lies behind, QX_EDATA as qx_net_run_from. */
+enum qx_status qx_net_cut_new(const struct qx_net *net, const struct qx_weights *w, int layer,
+                              const float *x, int64_t n, const struct qx_net_cut *from,
+                              struct qx_net_cut **out, struct qx_pool *pool, struct qx_ctl *ctl,
+                              struct qx_error *err);
+void qx_net_cut_free(struct qx_net_cut *cut); /* NULL allowed */
+int64_t qx_net_cut_rows(const struct qx_net_cut *cut);
+/* Memory that such a cut takes. O(nodes). */
+enum qx_status qx_net_cut_bytes(const struct qx_net *net, const struct qx_weights *w, int layer,
+                                int64_t n, uint64_t *out, struct qx_error *err);
+/* Run the rest of the pass under w: logits [rows, classes], the bits of qx_net_run on the rows of the
+ * cut, provided that the layers before are as they were when it was made (the caller's promise; layer
+ * and those behind may be anything). The report speaks of the nodes that run.
+ * QX_EDATA: w is prepared for the other engine, or takes the values in other codes, than the cut has. */
+enum qx_status qx_net_run_from(const struct qx_net *net, const struct qx_weights *w,
+                               const struct qx_net_cut *cut, float *logits,
+                               struct qx_net_report *report, struct qx_pool *pool,
+                               struct qx_ctl *ctl, struct qx_error *err);
+
 #endif
