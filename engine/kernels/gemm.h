@@ -15,19 +15,26 @@ struct qx_pool;
 
 /* ---- 8-bit weights ---- */
 
-#define QXK_PANEL   64 /* outputs per panel */
+#define QXK_PANEL   64 /* outputs per panel, at most */
 #define QXK_K_ALIGN 4  /* inputs per step; rows of activations are read up to a multiple of it */
 /* int32 holds 2^31 / (255 * 255) = 33,025 products of codes with their zero points taken off: a longer
  * sum is cut here and the parts are added as int64. */
 #define QXK_K_SPLIT 32768
 #define QXK_K_MAX   ((int64_t)1 << 23) /* column sums stay in int32 */
 
-/* Weights of 2 to 8 bits as int8, in panels of 64 outputs (README.md). Owns its memory. */
+/* Outputs per panel of weights with n outputs: 16 or 32 where a wider panel would be mostly padding. */
+static inline int qxk_panel_of(int64_t n)
+{
+    return n <= 16 ? 16 : n <= 32 ? 32 : QXK_PANEL;
+}
+
+/* Weights of 2 to 8 bits as int8, in panels of `panel` outputs (README.md). Owns its memory. */
 struct qxk_w8 {
     int64_t n, k;
+    int panel;
     int64_t n_panels, k_steps; /* k rounded up to steps of 4; padding is zero */
-    int8_t *data;              /* [n_panels][k_steps][64][4] */
-    int32_t *col_sum;          /* [n_panels * 64]: sum over k of w */
+    int8_t *data;              /* [n_panels][k_steps][panel][4] */
+    int32_t *col_sum;          /* [n_panels * panel]: sum over k of w */
     void *memory;
 };
 
@@ -87,13 +94,13 @@ enum qx_status qxk_gemm8(struct qx_pool *pool, const struct qxk_gemm8 *g, bool i
  * memory. */
 struct qxk_w4 {
     int64_t n, k;
+    int panel; /* outputs per panel */
     int64_t n_panels, n_groups;
     int group;   /* 32, 64 or 128 inputs; the last group is padded with zeros */
     bool is_f16; /* scales: float16, else float32 */
     bool has_zeros;
-    int64_t
-        group_bytes; /* of a panel: 32 * group of codes, 64 scales, 64 zeros when there are any */
-    uint8_t *data;   /* [n_panels][n_groups][group_bytes] */
+    int64_t group_bytes; /* of a panel: codes, its scales, its zeros when there are any */
+    uint8_t *data;       /* [n_panels][n_groups][group_bytes] */
     void *memory;
 };
 

@@ -28,16 +28,16 @@ static bool is_range_ok(const struct qxk_w4_source *s, int64_t n_groups)
 /* Output n into its column of the panel, 8 inputs to 4 bytes. */
 static void pack_row(struct qxk_w4 *w, const struct qxk_w4_source *s, int64_t n)
 {
-    uint8_t *panel = w->data + n / QXK_PANEL * w->n_groups * w->group_bytes;
-    int64_t j = n % QXK_PANEL, first = n * w->n_groups;
+    uint8_t *panel = w->data + n / w->panel * w->n_groups * w->group_bytes;
+    int64_t j = n % w->panel, first = n * w->n_groups;
     int up = s->zeros || s->is_table ? 0 : 8;
     for (int64_t k = 0; k < w->k; k++) {
         uint8_t *record = panel + k / w->group * w->group_bytes;
-        int64_t in = k % w->group, at = in / 8 * 4 * QXK_PANEL + 4 * j + in % 4;
+        int64_t in = k % w->group, at = in / 8 * 4 * w->panel + 4 * j + in % 4;
         record[at] |= (uint8_t)((s->codes[n * w->k + k] + up) << (in / 4 % 2 * 4));
     }
     for (int64_t g = 0; g < w->n_groups; g++) {
-        uint8_t *to = panel + g * w->group_bytes + w->group * (QXK_PANEL / 2);
+        uint8_t *to = panel + g * w->group_bytes + w->group * (w->panel / 2);
         uint16_t half = qx_f32_to_f16(s->scales[first + g]);
         if (w->is_f16) {
             memcpy(to + 2 * j, &half, 2);
@@ -45,7 +45,7 @@ static void pack_row(struct qxk_w4 *w, const struct qxk_w4_source *s, int64_t n)
             memcpy(to + 4 * j, &s->scales[first + g], 4);
         }
         if (s->zeros) {
-            to[QXK_PANEL * (w->is_f16 ? 2 : 4) + j] = s->zeros[first + g];
+            to[w->panel * (w->is_f16 ? 2 : 4) + j] = s->zeros[first + g];
         }
     }
 }
@@ -63,9 +63,10 @@ enum qx_status qxk_w4_pack(struct qxk_w4 *w, const struct qxk_w4_source *from, s
     }
     struct qxk_w4 r = {.n = from->n, .k = from->k, .group = group, .is_f16 = from->is_f16};
     r.has_zeros = from->zeros != NULL;
-    r.n_panels = (r.n + QXK_PANEL - 1) / QXK_PANEL;
+    r.panel = qxk_panel_of(r.n);
+    r.n_panels = (r.n + r.panel - 1) / r.panel;
     r.n_groups = (r.k + group - 1) / group;
-    r.group_bytes = (group / 2 + (r.is_f16 ? 2 : 4) + (r.has_zeros ? 1 : 0)) * QXK_PANEL;
+    r.group_bytes = (group / 2 + (r.is_f16 ? 2 : 4) + (r.has_zeros ? 1 : 0)) * r.panel;
     size_t bytes;
     if (!qx_size_mul((size_t)r.n_panels, (size_t)(r.n_groups * r.group_bytes), &bytes)) {
         return qx_fail_nomem(err, SIZE_MAX);

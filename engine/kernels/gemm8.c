@@ -10,13 +10,13 @@
 
 static void pack_panel(struct qxk_w8 *w, const int8_t *codes, int64_t p)
 {
-    int64_t n0 = p * QXK_PANEL, n = w->n - n0 < QXK_PANEL ? w->n - n0 : QXK_PANEL;
+    int64_t n0 = p * w->panel, n = w->n - n0 < w->panel ? w->n - n0 : w->panel;
     for (int64_t j = 0; j < n; j++) {
         const int8_t *row = codes + (n0 + j) * w->k;
-        int8_t *out = w->data + p * w->k_steps * 4 * QXK_PANEL + 4 * j;
+        int8_t *out = w->data + p * w->k_steps * 4 * w->panel + 4 * j;
         int64_t sum = 0;
         for (int64_t k = 0; k < w->k; k++) {
-            out[k / 4 * 4 * QXK_PANEL + k % 4] = row[k];
+            out[k / 4 * 4 * w->panel + k % 4] = row[k];
             sum += row[k];
         }
         w->col_sum[n0 + j] = (int32_t)sum;
@@ -32,11 +32,11 @@ enum qx_status qxk_w8_pack(struct qxk_w8 *w, const int8_t *codes, int64_t n, int
                        "take 1 or more outputs and 1 to %lld inputs",
                        (long long)n, (long long)k, (long long)QXK_K_MAX);
     }
-    struct qxk_w8 r = {.n = n, .k = k, .n_panels = (n + QXK_PANEL - 1) / QXK_PANEL};
+    struct qxk_w8 r = {.n = n, .k = k, .panel = qxk_panel_of(n)};
+    r.n_panels = (n + r.panel - 1) / r.panel;
     r.k_steps = (k + QXK_K_ALIGN - 1) / QXK_K_ALIGN;
-    size_t panels = (size_t)r.n_panels, bytes, sums = panels * QXK_PANEL * sizeof *r.col_sum;
-    if (!qx_size_mul(panels, (size_t)r.k_steps * 4 * QXK_PANEL, &bytes) ||
-        !qx_size_add(bytes, sums, &bytes)) {
+    size_t bytes, columns = (size_t)(r.n_panels * r.panel), sums = columns * sizeof *r.col_sum;
+    if (!qx_size_mul(columns, (size_t)r.k_steps * 4, &bytes) || !qx_size_add(bytes, sums, &bytes)) {
         return qx_fail_nomem(err, SIZE_MAX);
     }
     r.data = qxk_pages_alloc(bytes, &r.memory);

@@ -144,12 +144,12 @@ static void one_case(struct shape_test *t, enum byte_fill fill, int64_t m, int64
 
 void check_gemm_s8s4(struct shape_test *t)
 {
-    static const int outputs[] = {1, 7, 16, 17, 63, 64, 65, 130, 257};
+    static const int outputs[] = {1, 7, 16, 17, 32, 33, 63, 64, 65, 130, 257};
     struct data4 *d = malloc(sizeof *d);
     for (int fill = 0; fill < BYTES_FILLS && t->n_bad < 5; fill++) {
         enum byte_fill f = (enum byte_fill)fill;
         for (int k = 1; k <= 67 && t->n_bad < 5; k++) {
-            one_case(t, f, pick(&t->rng, 0, 7), outputs[k % 9], k, d);
+            one_case(t, f, pick(&t->rng, 0, 7), outputs[k % 11], k, d);
         }
         for (int m = 0; m <= 13 && t->n_bad < 5; m++) {
             one_case(t, f, m, pick(&t->rng, 1, 140), pick(&t->rng, 1, 300), d);
@@ -258,7 +258,7 @@ static void float_case(struct shape_test *t, bool is_w4, int64_t n, int64_t k, s
     float *x = guard_place(&t->a, x_count * 4, 4 * qx_rng_below(r, 16), qx_rng_next(r) & 1);
     fill_input(r, pick(r, 0, 1) ? FILL_NORMAL : FILL_TIES, 'f', x, x_count);
     c.g.x = x;
-    c.n_panels = (n + QXK_PANEL - 1) / QXK_PANEL;
+    c.n_panels = c.g.w8 ? c.g.w8->n_panels : c.g.w4->n_panels;
     c.cut = pick(r, 0, (int)c.n_panels);
     c.m_cut = pick(r, 0, (int)c.g.m);
     size_t bytes = c.g.m > 0 ? (size_t)((c.g.m - 1) * c.g.ldy + n) * 4 : 0;

@@ -47,9 +47,10 @@ INLINE void add_to(__m256i *sum, __m256i v)
     __asm__("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(v));
 }
 
-/* Adds to acc[i][0..8 n_vecs) the sums over `steps` steps; w points at the first of these outputs. */
-INLINE void add_rows(const int n_rows, const int n_vecs, const struct rows *r, const int8_t *w,
-                     int64_t steps, int32_t (*acc)[QXK_PANEL])
+/* Adds to acc[i][0..8 n_vecs) the sums over `steps` steps; w points at the first of these outputs in a
+ * panel of `width`. */
+INLINE void add_rows(const int n_rows, const int n_vecs, const int width, const struct rows *r,
+                     const int8_t *w, int64_t steps, int32_t (*acc)[QXK_PANEL])
 {
     const __m256i odd = _mm256_set1_epi16((int16_t)0xFF00);
     __m256i s[ROWS][8];
@@ -60,7 +61,7 @@ INLINE void add_rows(const int n_rows, const int n_vecs, const struct rows *r, c
             s[i][j] = vi_set1(0);
         }
     }
-    for (int64_t k = 0; k < 4 * steps; k += 4, w += 4 * QXK_PANEL) {
+    for (int64_t k = 0; k < 4 * steps; k += 4, w += 4 * width) {
         const int at_once = n_rows == 1 ? 1 : n_vecs; /* vectors whose weights are in registers */
 #pragma GCC unroll 8
         for (int j0 = 0; j0 < n_vecs; j0 += at_once) {
@@ -92,27 +93,47 @@ INLINE void add_rows(const int n_rows, const int n_vecs, const struct rows *r, c
     }
 }
 
-#define ADD_ROWS(rows, vecs)                                               \
-    case rows:                                                             \
-        for (int c = 0; c < QXK_PANEL; c += 8 * (vecs)) {                  \
-            int32_t(*at)[QXK_PANEL] = (int32_t(*)[QXK_PANEL])(acc[0] + c); \
-            add_rows(rows, vecs, &r, part + 4 * c, steps, at);             \
-        }                                                                  \
+#define ADD_ROWS(rows, most)                                                         \
+    case rows:                                                                       \
+        for (int c = 0, vecs = vecs_of(most, width); c < width; c += 8 * vecs) {     \
+            int32_t(*at)[QXK_PANEL] = (int32_t(*)[QXK_PANEL])(acc[0] + c);           \
+            add_rows(rows, vecs_of(most, width), width, r, part + 4 * c, steps, at); \
+        }                                                                            \
         break;
 
-static void block8_any(int n_rows, bool is_signed, const uint8_t *a, int64_t lda,
+INLINE int vecs_of(const int most, const int width)
+{
+    return 8 * most < width ? most : width / 8;
+}
+
+INLINE void add_part(int n_rows, const int width, const struct rows *r, const int8_t *part,
+                     int64_t steps, int32_t (*acc)[QXK_PANEL])
+{
+    switch (n_rows) {
+        ADD_ROWS(1, 8)
+        ADD_ROWS(2, 4)
+        ADD_ROWS(3, 2)
+    }
+}
+
+static void block8_any(int n_rows, int width, bool is_signed, const uint8_t *a, int64_t lda,
                        const int8_t *panel, int64_t k_steps, int32_t (*acc)[QXK_PANEL])
 {
     struct rows r;
     memset(acc, 0, (size_t)n_rows * sizeof *acc);
     for (int64_t k = 0; k < k_steps; k += PART) {
         int64_t steps = k_steps - k < PART ? k_steps - k : PART;
-        const int8_t *part = panel + 4 * QXK_PANEL * k;
+        const int8_t *part = panel + 4 * width * k;
         widen_rows(&r, n_rows, is_signed, a + 4 * k, lda, steps);
-        switch (n_rows) {
-            ADD_ROWS(1, 8)
-            ADD_ROWS(2, 4)
-            ADD_ROWS(3, 2)
+        switch (width) {
+        case 16:
+            add_part(n_rows, 16, &r, part, steps, acc);
+            break;
+        case 32:
+            add_part(n_rows, 32, &r, part, steps, acc);
+            break;
+        default:
+            add_part(n_rows, QXK_PANEL, &r, part, steps, acc);
         }
     }
 }

@@ -7,7 +7,7 @@ static int32_t group_sum(const struct qxk_w4 *w, const uint8_t *record, const in
 {
     int32_t sum = 0;
     for (int k = 0; k < w->group; k++) {
-        uint8_t pair = record[k / 8 * 4 * QXK_PANEL + 4 * j + k % 4];
+        uint8_t pair = record[k / 8 * 4 * w->panel + 4 * j + k % 4];
         sum += a[k] * (k / 4 % 2 ? pair >> 4 : pair & 15);
     }
     return sum;
@@ -15,7 +15,7 @@ static int32_t group_sum(const struct qxk_w4 *w, const uint8_t *record, const in
 
 static float group_scale(const struct qxk_w4 *w, const uint8_t *record, int j)
 {
-    const uint8_t *scales = record + w->group * (QXK_PANEL / 2);
+    const uint8_t *scales = record + w->group * (w->panel / 2);
     float scale;
     uint16_t half;
     if (w->is_f16) {
@@ -34,18 +34,17 @@ void qxk_gemm_s8s4_ref(const struct qxk_gemm4 *g, int64_t m0, int64_t m, int64_t
     for (int64_t p = p0; p < p0 + n_panels; p++) {
         const uint8_t *panel = w->data + p * w->n_groups * w->group_bytes;
         for (int64_t i = m0; i < m0 + m; i++) {
-            for (int j = 0; j < QXK_PANEL && p * QXK_PANEL + j < w->n; j++) {
+            for (int j = 0; j < w->panel && p * w->panel + j < w->n; j++) {
                 float f = 0.0f;
                 for (int64_t b = 0; b < w->n_groups; b++) {
                     const uint8_t *record = panel + b * w->group_bytes;
                     int32_t sum = group_sum(w, record, g->a + i * g->lda + b * w->group, j);
                     int32_t shift = g->group_sum[i * w->n_groups + b]; /* -8 times the sum of a */
-                    sum +=
-                        w->has_zeros ? shift / 8 * record[w->group_bytes - QXK_PANEL + j] : shift;
+                    sum += w->has_zeros ? shift / 8 * record[w->group_bytes - w->panel + j] : shift;
                     f = fmaf((float)sum, group_scale(w, record, j), f);
                 }
                 f *= g->ep.a_scale[g->ep.a_scale_step * i];
-                emit_ref(f, &g->ep, (char *)g->y + i * g->ldy * elem, p * QXK_PANEL + j);
+                emit_ref(f, &g->ep, (char *)g->y + i * g->ldy * elem, p * w->panel + j);
             }
         }
     }

@@ -2,9 +2,9 @@
 #include "kernels/ref/finish.h"
 
 /* Adds one step of four inputs to the sums of a panel. */
-static void step(const int32_t *a, const int8_t *w, int64_t *sum)
+static void step(const int32_t *a, const int8_t *w, int panel, int64_t *sum)
 {
-    for (int n = 0; n < QXK_PANEL; n++, w += 4) {
+    for (int n = 0; n < panel; n++, w += 4) {
         sum[n] += a[0] * w[0] + a[1] * w[1] + a[2] * w[2] + a[3] * w[3];
     }
 }
@@ -15,17 +15,17 @@ static void gemm(const struct qxk_gemm8 *g, bool is_signed, int64_t m0, int64_t 
     const struct qxk_w8 *w = g->w;
     int64_t elem = g->ep.out == QXK_OUT_S32 || g->ep.out == QXK_OUT_F32 ? 4 : 1;
     for (int64_t p = p0; p < p0 + n_panels; p++) {
-        int64_t n0 = p * QXK_PANEL, n = w->n - n0 < QXK_PANEL ? w->n - n0 : QXK_PANEL;
+        int64_t n0 = p * w->panel, n = w->n - n0 < w->panel ? w->n - n0 : w->panel;
         for (int64_t i = m0; i < m0 + m; i++) {
             const uint8_t *a = (const uint8_t *)g->a + i * g->lda;
-            const int8_t *panel = w->data + p * w->k_steps * 4 * QXK_PANEL;
+            const int8_t *panel = w->data + p * w->k_steps * 4 * w->panel;
             int64_t sum[QXK_PANEL] = {0};
             for (int64_t k = 0; k < w->k_steps; k++) {
                 int32_t x[4];
                 for (int j = 0; j < 4; j++) {
                     x[j] = is_signed ? (int8_t)a[4 * k + j] : a[4 * k + j];
                 }
-                step(x, panel + k * 4 * QXK_PANEL, sum);
+                step(x, panel + k * 4 * w->panel, w->panel, sum);
             }
             for (int64_t j = 0; j < n; j++) {
                 finish_ref(w, &g->ep, sum[j], 0, i, (char *)g->y + i * g->ldy * elem, n0 + j);

@@ -4,7 +4,7 @@
 
 static float scale_of(const struct qxk_w4 *w, const uint8_t *record, int j)
 {
-    const uint8_t *scales = record + w->group * (QXK_PANEL / 2);
+    const uint8_t *scales = record + w->group * (w->panel / 2);
     float scale;
     uint16_t half;
     if (w->is_f16) {
@@ -15,9 +15,9 @@ static float scale_of(const struct qxk_w4 *w, const uint8_t *record, int j)
     return scale;
 }
 
-static int code_of(const uint8_t *record, int64_t k, int j)
+static int code_of(const struct qxk_w4 *w, const uint8_t *record, int64_t k, int j)
 {
-    uint8_t pair = record[k / 8 * 4 * QXK_PANEL + 4 * j + k % 4];
+    uint8_t pair = record[k / 8 * 4 * w->panel + 4 * j + k % 4];
     return k / 4 % 2 ? pair >> 4 : pair & 15;
 }
 
@@ -33,12 +33,12 @@ static void row_w8(const struct qxk_gemmf *g, const struct qxk_epilogue *e, cons
     const struct qxk_w8 *w = g->w8;
     float x_sum = e->w_zero ? sum_of(x, w->k) : 0.0f;
     for (int64_t n = n0; n < n_end && n < w->n; n++) {
-        const int8_t *at = w->data + n / QXK_PANEL * w->k_steps * 4 * QXK_PANEL + n % QXK_PANEL * 4;
+        const int8_t *at = w->data + n / w->panel * w->k_steps * 4 * w->panel + n % w->panel * 4;
         float f = 0.0f;
         for (int64_t k0 = 0; k0 < w->k; k0 += QXK_F32_PART) {
             float s = 0.0f;
             for (int64_t k = k0; k < k0 + QXK_F32_PART && k < w->k; k++) {
-                s = fmaf(x[k], (float)at[k / 4 * 4 * QXK_PANEL + k % 4], s);
+                s = fmaf(x[k], (float)at[k / 4 * 4 * w->panel + k % 4], s);
             }
             f += s;
         }
@@ -53,8 +53,8 @@ void qxk_gemm_f32s8_ref(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_
     struct qxk_epilogue e = g->ep;
     e.out = QXK_OUT_F32;
     for (int64_t i = m0; i < m0 + m; i++) {
-        row_w8(g, &e, g->x + i * g->ldx, g->y + i * g->ldy, p0 * QXK_PANEL,
-               (p0 + n_panels) * QXK_PANEL);
+        row_w8(g, &e, g->x + i * g->ldx, g->y + i * g->ldy, p0 * g->w8->panel,
+               (p0 + n_panels) * g->w8->panel);
     }
 }
 
@@ -65,12 +65,12 @@ static float group_dot(const struct qxk_gemmf *g, const uint8_t *record, const f
     const struct qxk_w4 *w = g->w4;
     float s = 0.0f;
     for (int64_t k = 0; k < size; k++) {
-        int code = code_of(record, k, j);
+        int code = code_of(w, record, k, j);
         float v = g->table ? g->table[code] : (float)(w->has_zeros ? code : code - 8);
         s = fmaf(x[k], v, s);
     }
     if (w->has_zeros) {
-        float zero = (float)record[w->group_bytes - QXK_PANEL + j];
+        float zero = (float)record[w->group_bytes - w->panel + j];
         s = fmaf(-zero, sum_of(x, size), s);
     }
     return s;
@@ -81,8 +81,8 @@ static void row_w4(const struct qxk_gemmf *g, const struct qxk_epilogue *e, cons
 {
     const struct qxk_w4 *w = g->w4;
     for (int64_t n = n0; n < n_end && n < w->n; n++) {
-        const uint8_t *record = w->data + n / QXK_PANEL * w->n_groups * w->group_bytes;
-        int j = (int)(n % QXK_PANEL);
+        const uint8_t *record = w->data + n / w->panel * w->n_groups * w->group_bytes;
+        int j = (int)(n % w->panel);
         float f = 0.0f;
         for (int64_t b = 0; b < w->n_groups; b++, record += w->group_bytes) {
             int64_t k0 = b * w->group, size = w->k - k0 < w->group ? w->k - k0 : w->group;
@@ -98,7 +98,7 @@ void qxk_gemm_f32s4_ref(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_
     struct qxk_epilogue e = g->ep;
     e.out = QXK_OUT_F32;
     for (int64_t i = m0; i < m0 + m; i++) {
-        row_w4(g, &e, g->x + i * g->ldx, g->y + i * g->ldy, p0 * QXK_PANEL,
-               (p0 + n_panels) * QXK_PANEL);
+        row_w4(g, &e, g->x + i * g->ldx, g->y + i * g->ldy, p0 * g->w4->panel,
+               (p0 + n_panels) * g->w4->panel);
     }
 }

@@ -1,6 +1,6 @@
 /* Blocks of W4A8 products. The including file defines first:
  *   ROWS4           rows of activations per block
- *   VECS4(n_rows)   vectors of outputs per pass, dividing 64 / VL
+ *   VECS4(n_rows)   vectors of outputs per pass over a panel of 64, dividing 64 / VL
  *   dot4(sum, w, a) adds products of codes 0..15 and signed activations to the sums
  *   SUMS_16         1 when these sums are pairs of 16 bits: dot4 then may run for 32 inputs
  *                   (32,767 >= 8 * 2 * 15 * 128), and widen(sum) makes int32 of them */
@@ -10,11 +10,11 @@
 #include "kernels/rungs.h"
 #include "kernels/tmpl/finish.h"
 
-enum { GROUP4 = 32, BLOCK4 = 8 * QXK_PANEL / 2 }; /* bytes of 8 inputs of a panel */
+enum { GROUP4 = 32 };
 
-/* Adds 32 inputs; w points at the first vector of outputs, a at the first input. */
-INLINE void dot_group(const int n_rows, const int n_vecs, const uint8_t *w, const int8_t *a,
-                      int64_t lda, vi (*sum)[VECS4(1)])
+/* Adds 32 inputs; w points at the first vector of outputs in a panel of `width`, a at the first input. */
+INLINE void dot_group(const int n_rows, const int n_vecs, const int width, const uint8_t *w,
+                      const int8_t *a, int64_t lda, vi (*sum)[VECS4(1)])
 {
     const vi low = vi_set1(0x0F0F0F0F);
 #pragma GCC unroll 4
@@ -22,7 +22,7 @@ INLINE void dot_group(const int n_rows, const int n_vecs, const uint8_t *w, cons
         vi w0[VECS4(1)], w1[VECS4(1)];
 #pragma GCC unroll 4
         for (int j = 0; j < n_vecs; j++) {
-            vi x = vi_load(w + b * BLOCK4 + 4 * VL * j);
+            vi x = vi_load(w + b * 4 * width + 4 * VL * j);
             w0[j] = vi_and(x, low);
             w1[j] = vi_and(vi_shr4(x), low);
         }
@@ -49,9 +49,9 @@ INLINE vf load_scale(const uint8_t *scales, const bool is_f16, int at)
 }
 
 /* f[i][c..] of one pass over all groups. */
-INLINE void pass4(const int n_rows, const int n_vecs, const bool is_f16, const bool has_zeros,
-                  const struct qxk_w4 *w, const uint8_t *panel, int c, const int8_t *a, int64_t lda,
-                  const int32_t *group_sum, float (*out)[QXK_PANEL])
+INLINE void pass4(const int n_rows, const int n_vecs, const int width, const bool is_f16,
+                  const bool has_zeros, const struct qxk_w4 *w, const uint8_t *panel, int c,
+                  const int8_t *a, int64_t lda, const int32_t *group_sum, float (*out)[QXK_PANEL])
 {
     vf f[ROWS4][VECS4(1)];
 #pragma GCC unroll 8
@@ -69,14 +69,14 @@ INLINE void pass4(const int n_rows, const int n_vecs, const bool is_f16, const b
             for (int j = 0; j < n_vecs; j++) {
                 t[i][j] = vi_set1(group_sum[i * w->n_groups + g]);
                 if (has_zeros) { /* a zero of 8 is what group_sum stands for */
-                    const uint8_t *zeros = panel + w->group_bytes - QXK_PANEL;
+                    const uint8_t *zeros = panel + w->group_bytes - width;
                     vi zero = vi_of_u8(zeros + c + VL * j);
                     t[i][j] = vi_mul(zero, vi_set1(group_sum[i * w->n_groups + g] / 8));
                 }
             }
         }
         for (int k = 0; k < w->group; k += GROUP4) {
-            const uint8_t *codes = panel + k / 8 * BLOCK4 + 4 * c;
+            const uint8_t *codes = panel + k / 8 * 4 * width + 4 * c;
 #if SUMS_16
             vi s[ROWS4][VECS4(1)];
 #pragma GCC unroll 8
@@ -86,7 +86,7 @@ INLINE void pass4(const int n_rows, const int n_vecs, const bool is_f16, const b
                     s[i][j] = vi_set1(0);
                 }
             }
-            dot_group(n_rows, n_vecs, codes, a + k, lda, s);
+            dot_group(n_rows, n_vecs, width, codes, a + k, lda, s);
 #pragma GCC unroll 8
             for (int i = 0; i < n_rows; i++) {
 #pragma GCC unroll 4
@@ -95,12 +95,12 @@ INLINE void pass4(const int n_rows, const int n_vecs, const bool is_f16, const b
                 }
             }
 #else
-            dot_group(n_rows, n_vecs, codes, a + k, lda, t);
+            dot_group(n_rows, n_vecs, width, codes, a + k, lda, t);
 #endif
         }
 #pragma GCC unroll 4
         for (int j = 0; j < n_vecs; j++) {
-            vf scale = load_scale(panel + w->group * (QXK_PANEL / 2), is_f16, c + VL * j);
+            vf scale = load_scale(panel + w->group * (width / 2), is_f16, c + VL * j);
 #pragma GCC unroll 8
             for (int i = 0; i < n_rows; i++) {
                 f[i][j] = vf_fma(vf_of(t[i][j]), scale, f[i][j]);
@@ -116,16 +116,22 @@ INLINE void pass4(const int n_rows, const int n_vecs, const bool is_f16, const b
     }
 }
 
-#define BLOCK4_ROWS(rows)                                                                     \
-    case rows:                                                                                \
-        for (int c = 0; c < QXK_PANEL; c += VECS4(rows) * VL) {                               \
-            pass4(rows, VECS4(rows), is_f16, has_zeros, g->w, panel, c, a, g->lda, group_sum, \
-                  out);                                                                       \
-        }                                                                                     \
+INLINE int vecs4_of(const int n_rows, const int width)
+{
+    return VECS4(n_rows) * VL < width ? VECS4(n_rows) : width / VL;
+}
+
+#define BLOCK4_ROWS(rows)                                                                   \
+    case rows:                                                                              \
+        for (int c = 0; c < width; c += vecs4_of(rows, width) * VL) {                       \
+            pass4(rows, vecs4_of(rows, width), width, is_f16, has_zeros, g->w, panel, c, a, \
+                  g->lda, group_sum, out);                                                  \
+        }                                                                                   \
         break;
 
-INLINE void block4(const struct qxk_gemm4 *g, const bool is_f16, const bool has_zeros, int n_rows,
-                   int64_t m, const uint8_t *panel, float (*out)[QXK_PANEL])
+INLINE void block4_width(const struct qxk_gemm4 *g, const int width, const bool is_f16,
+                         const bool has_zeros, int n_rows, int64_t m, const uint8_t *panel,
+                         float (*out)[QXK_PANEL])
 {
     const int8_t *a = g->a + m * g->lda;
     const int32_t *group_sum = g->group_sum + m * g->w->n_groups;
@@ -141,6 +147,21 @@ INLINE void block4(const struct qxk_gemm4 *g, const bool is_f16, const bool has_
     }
 }
 
+INLINE void block4(const struct qxk_gemm4 *g, const bool is_f16, const bool has_zeros, int n_rows,
+                   int64_t m, const uint8_t *panel, float (*out)[QXK_PANEL])
+{
+    switch (g->w->panel) {
+    case 16:
+        block4_width(g, 16, is_f16, has_zeros, n_rows, m, panel, out);
+        break;
+    case 32:
+        block4_width(g, 32, is_f16, has_zeros, n_rows, m, panel, out);
+        break;
+    default:
+        block4_width(g, QXK_PANEL, is_f16, has_zeros, n_rows, m, panel, out);
+    }
+}
+
 void QXK_FN(gemm_s8s4)(const struct qxk_gemm4 *g, int64_t m0, int64_t m, int64_t p0,
                        int64_t n_panels)
 {
@@ -149,8 +170,8 @@ void QXK_FN(gemm_s8s4)(const struct qxk_gemm4 *g, int64_t m0, int64_t m, int64_t
     struct block_out o = {.e = &g->ep, .row_bytes = g->ldy * out_bytes(&g->ep)};
     for (int64_t p = p0; p < p0 + n_panels; p++) {
         const uint8_t *panel = w->data + p * w->n_groups * w->group_bytes;
-        o.n0 = p * QXK_PANEL;
-        int64_t n = w->n - o.n0 < QXK_PANEL ? w->n - o.n0 : QXK_PANEL;
+        o.n0 = p * w->panel;
+        int64_t n = w->n - o.n0 < w->panel ? w->n - o.n0 : w->panel;
         for (int64_t b = 0; b < n_blocks; b++) {
             float out[ROWS4][QXK_PANEL] __attribute__((aligned(64)));
             o.m = m0 + b * m / n_blocks;

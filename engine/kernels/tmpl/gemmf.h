@@ -98,15 +98,15 @@ static __attribute__((noinline)) void pad_tail(struct tail *t, int n_rows, const
 }
 
 /* Outputs c.. of a panel for n_rows rows; out[i][c..] gets the sums, not yet scaled. */
-INLINE void pass8(const int n_rows, const int n_vecs, const struct qxk_w8 *w, const int8_t *panel,
-                  int c, const float *x, int64_t ldx, float (*out)[QXK_PANEL])
+INLINE void pass8(const int n_rows, const int n_vecs, const int width, const struct qxk_w8 *w,
+                  const int8_t *panel, int c, const float *x, int64_t ldx, float (*out)[QXK_PANEL])
 {
     for (int64_t k0 = 0; k0 < w->k; k0 += QXK_F32_PART) {
         int64_t end = w->k - k0 < QXK_F32_PART ? w->k : k0 + QXK_F32_PART, k = k0;
-        const int8_t *codes = panel + k0 * QXK_PANEL + 4 * c;
+        const int8_t *codes = panel + k0 * width + 4 * c;
         sums s;
         clear(s, n_rows, n_vecs);
-        for (; k + 4 <= end; k += 4, codes += 4 * QXK_PANEL) {
+        for (; k + 4 <= end; k += 4, codes += 4 * width) {
             add_step8(s, n_rows, n_vecs, x + k, ldx, codes);
         }
         if (k < end) {
@@ -132,16 +132,16 @@ INLINE vf scale4(const uint8_t *scales, bool is_f16, int at)
 }
 
 /* As pass8 for 4-bit weights, scaled. */
-INLINE void pass4(const int n_rows, const int n_vecs, const struct qxk_w4 *w, const uint8_t *record,
-                  const enum meaning meaning, struct table16 t, int c, const float *x, int64_t ldx,
-                  float (*out)[QXK_PANEL])
+INLINE void pass4(const int n_rows, const int n_vecs, const int width, const struct qxk_w4 *w,
+                  const uint8_t *record, const enum meaning meaning, struct table16 t, int c,
+                  const float *x, int64_t ldx, float (*out)[QXK_PANEL])
 {
     for (int64_t left = w->k; left > 0; left -= w->group, record += w->group_bytes, x += w->group) {
         int64_t size = left < w->group ? left : w->group, k = 0;
         const uint8_t *codes = record + 4 * c;
         sums s;
         clear(s, n_rows, n_vecs);
-        for (; k + 8 <= size; k += 8, codes += 4 * QXK_PANEL) {
+        for (; k + 8 <= size; k += 8, codes += 4 * width) {
             add_step4(s, n_rows, n_vecs, x + k, ldx, codes, meaning, t);
         }
         if (k < size) {
@@ -158,10 +158,10 @@ INLINE void pass4(const int n_rows, const int n_vecs, const struct qxk_w4 *w, co
                 float *f = out[i] + c + VL * j;
                 vf v = s[i][j];
                 if (w->has_zeros) {
-                    const uint8_t *zeros = record + w->group_bytes - QXK_PANEL + c;
+                    const uint8_t *zeros = record + w->group_bytes - width + c;
                     v = vf_fnma(vf_of(vi_of_u8(zeros + VL * j)), x_sum, v);
                 }
-                vf scale = scale4(record + w->group * (QXK_PANEL / 2), w->is_f16, c + VL * j);
+                vf scale = scale4(record + w->group * (width / 2), w->is_f16, c + VL * j);
                 vf_store(f, vf_fma(v, scale, vf_load(f)));
             }
         }
@@ -186,14 +186,42 @@ static __attribute__((noinline)) void finish_vector(const struct qxk_gemmf *g, f
     }
 }
 
-#define PASSES(rows, CALL)                                 \
-    case rows:                                             \
-        for (int c = 0; c < QXK_PANEL; c += COLSF(rows)) { \
-            CALL(rows, COLSF(rows) / VL);                  \
-        }                                                  \
+INLINE int vecs_of(const int cols, const int width)
+{
+    return (cols < width ? cols : width) / VL;
+}
+
+#define PASSES(rows, CALL)                                                  \
+    case rows:                                                              \
+        for (int c = 0; c < width; c += vecs_of(COLSF(rows), width) * VL) { \
+            CALL(rows, vecs_of(COLSF(rows), width));                        \
+        }                                                                   \
         break;
-#define PASS8(rows, vecs) pass8(rows, vecs, w, panel, c, x, g->ldx, out)
-#define PASS4(rows, vecs) pass4(rows, vecs, w, record, meaning, t, c, x, g->ldx, out)
+#if ROWSF > 4
+#define ALL_PASSES(CALL) \
+    PASSES(1, CALL) PASSES(2, CALL) PASSES(3, CALL) PASSES(4, CALL) PASSES(5, CALL) PASSES(6, CALL)
+#else
+#define ALL_PASSES(CALL) PASSES(1, CALL) PASSES(2, CALL) PASSES(3, CALL) PASSES(4, CALL)
+#endif
+#define PASS8(rows, vecs) pass8(rows, vecs, width, g->w8, panel, c, x, g->ldx, out)
+#define PASS4(rows, vecs) pass4(rows, vecs, width, g->w4, record, meaning, t, c, x, g->ldx, out)
+
+INLINE void block8(const struct qxk_gemmf *g, const int width, int n_rows, const int8_t *panel,
+                   const float *x, float (*out)[QXK_PANEL])
+{
+    switch (n_rows) {
+        ALL_PASSES(PASS8)
+    }
+}
+
+INLINE void block4(const struct qxk_gemmf *g, const int width, const enum meaning meaning,
+                   struct table16 t, int n_rows, const uint8_t *record, const float *x,
+                   float (*out)[QXK_PANEL])
+{
+    switch (n_rows) {
+        ALL_PASSES(PASS4)
+    }
+}
 
 void QXK_FN(gemm_f32s8)(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_t p0,
                         int64_t n_panels)
@@ -201,22 +229,22 @@ void QXK_FN(gemm_f32s8)(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_
     const struct qxk_w8 *w = g->w8;
     const int64_t n_blocks = (m + ROWSF - 1) / ROWSF;
     for (int64_t p = p0; p < p0 + n_panels; p++) {
-        const int8_t *panel = w->data + p * w->k_steps * 4 * QXK_PANEL;
-        int64_t n0 = p * QXK_PANEL, n = w->n - n0 < QXK_PANEL ? w->n - n0 : QXK_PANEL;
+        const int8_t *panel = w->data + p * w->k_steps * 4 * w->panel;
+        int64_t n0 = p * w->panel, n = w->n - n0 < w->panel ? w->n - n0 : w->panel;
         for (int64_t b = 0; b < n_blocks; b++) {
             float out[ROWSF][QXK_PANEL] __attribute__((aligned(64))) = {{0}};
             int64_t i = m0 + b * m / n_blocks;
             int n_rows = (int)(m0 + (b + 1) * m / n_blocks - i);
             const float *x = g->x + i * g->ldx;
-            switch (n_rows) {
-                PASSES(1, PASS8)
-                PASSES(2, PASS8)
-                PASSES(3, PASS8)
-                PASSES(4, PASS8)
-#if ROWSF > 4
-                PASSES(5, PASS8)
-                PASSES(6, PASS8)
-#endif
+            switch (w->panel) {
+            case 16:
+                block8(g, 16, n_rows, panel, x, out);
+                break;
+            case 32:
+                block8(g, 32, n_rows, panel, x, out);
+                break;
+            default:
+                block8(g, QXK_PANEL, n_rows, panel, x, out);
             }
             for (int r = 0; r < n_rows; r++) {
                 const float *row = x + r * g->ldx;
@@ -239,21 +267,21 @@ INLINE void gemm_f32s4(const struct qxk_gemmf *g, const enum meaning meaning, in
     const struct table16 t = table_load(values);
     for (int64_t p = p0; p < p0 + n_panels; p++) {
         const uint8_t *record = w->data + p * w->n_groups * w->group_bytes;
-        int64_t n0 = p * QXK_PANEL, n = w->n - n0 < QXK_PANEL ? w->n - n0 : QXK_PANEL;
+        int64_t n0 = p * w->panel, n = w->n - n0 < w->panel ? w->n - n0 : w->panel;
         for (int64_t b = 0; b < n_blocks; b++) {
             float out[ROWSF][QXK_PANEL] __attribute__((aligned(64))) = {{0}};
             int64_t i = m0 + b * m / n_blocks;
             int n_rows = (int)(m0 + (b + 1) * m / n_blocks - i);
             const float *x = g->x + i * g->ldx;
-            switch (n_rows) {
-                PASSES(1, PASS4)
-                PASSES(2, PASS4)
-                PASSES(3, PASS4)
-                PASSES(4, PASS4)
-#if ROWSF > 4
-                PASSES(5, PASS4)
-                PASSES(6, PASS4)
-#endif
+            switch (w->panel) {
+            case 16:
+                block4(g, 16, meaning, t, n_rows, record, x, out);
+                break;
+            case 32:
+                block4(g, 32, meaning, t, n_rows, record, x, out);
+                break;
+            default:
+                block4(g, QXK_PANEL, meaning, t, n_rows, record, x, out);
             }
             for (int r = 0; r < n_rows; r++) {
                 finish_vector(g, 0.0f, out[r], n0, n, g->y + (i + r) * g->ldy);
