@@ -45,8 +45,8 @@ static double dynamic_share(const struct qx_observed *o, const struct qx_act *ac
     return n > 0 && whole > 0.0 ? fmin(sum / (double)n / (whole * whole), 1.0) : 1.0;
 }
 
-static enum qx_status amplitude_of_act(const struct qx_act *act, const struct qx_observed *o,
-                                       struct qx_amplitude *out, struct qx_error *err)
+enum qx_status qx_amplitude_of_act(const struct qx_act *act, const struct qx_observed *o,
+                                   struct qx_amplitude *out, struct qx_error *err)
 {
     if (!o || !o->hist) {
         return qx_fail(err, QX_EDATA, "the inputs of the layer have not been observed yet");
@@ -135,7 +135,7 @@ enum qx_status qx_predict_layer_of(const struct qx_setting *s, const struct qx_h
         l.key[site] = qx_predict_key(s, site);
     }
     if (l.key[QX_SITE_A]) {
-        enum qx_status status = amplitude_of_act(&s->act, observed, &l.t[QX_SITE_A], err);
+        enum qx_status status = qx_amplitude_of_act(&s->act, observed, &l.t[QX_SITE_A], err);
         if (status != QX_OK) {
             return status;
         }

@@ -142,10 +142,9 @@ static void base_spread(struct qx_predict_base *b)
     }
 }
 
-static void base_fill(struct qx_predict_base *b, const float *z)
+static void base_fill(struct qx_predict_base *b)
 {
     const int n_classes = b->n_classes;
-    qx_centre(z, b->n, n_classes, b->z0);
     for (int64_t i = 0; i < b->n; i++) {
         const float *row = b->z0 + i * n_classes;
         double sum = 0.0;
@@ -190,9 +189,9 @@ static enum qx_status check(const float *z, const int32_t *labels, int64_t n, in
     return QX_OK;
 }
 
-enum qx_status qx_predict_base_new(const float *z, const int32_t *labels, const int64_t *rows,
-                                   int64_t n, int n_classes, struct qx_predict_base **out,
-                                   struct qx_error *err)
+enum qx_status qx_base_make(const float *z, const int32_t *labels, const int64_t *rows, int64_t n,
+                            int n_classes, bool is_centred, struct qx_predict_base **out,
+                            struct qx_error *err)
 {
     struct qx_predict_base *b = NULL;
     enum qx_status st = check(z, labels, n, n_classes, err);
@@ -208,9 +207,21 @@ enum qx_status qx_predict_base_new(const float *z, const int32_t *labels, const 
     if (labels) {
         memcpy(b->labels, labels, (size_t)n * sizeof *labels);
     }
-    base_fill(b, z);
+    if (is_centred) {
+        memcpy(b->z0, z, (size_t)(n * n_classes) * sizeof *z);
+    } else {
+        qx_centre(z, n, n_classes, b->z0);
+    }
+    base_fill(b);
     *out = b;
     return QX_OK;
+}
+
+enum qx_status qx_predict_base_new(const float *z, const int32_t *labels, const int64_t *rows,
+                                   int64_t n, int n_classes, struct qx_predict_base **out,
+                                   struct qx_error *err)
+{
+    return qx_base_make(z, labels, rows, n, n_classes, false, out, err);
 }
 
 struct qx_predict_base *qx_predict_base_ref(const struct qx_predict_base *base)

@@ -8,8 +8,8 @@
 
 #include <math.h>
 
-static enum qx_status entry_alloc(int64_t n, int n_classes, struct qx_predict_entry **out,
-                                  struct qx_error *err)
+enum qx_status qx_entry_alloc(int64_t n, int n_classes, struct qx_predict_entry **out,
+                              struct qx_error *err)
 {
     const size_t cells = (size_t)n * (size_t)n_classes;
     struct qx_predict_entry *e = qx_mem_zalloc(sizeof *e);
@@ -27,6 +27,16 @@ static enum qx_status entry_alloc(int64_t n, int n_classes, struct qx_predict_en
     }
     *out = e;
     return QX_OK;
+}
+
+bool qx_entry_is_finite(const struct qx_predict_entry *e)
+{
+    for (int64_t i = 0; i < e->n * e->n_classes; i++) {
+        if ((e->r[i] & 0x7c00) == 0x7c00) { /* infinity, NaN */
+            return false;
+        }
+    }
+    return true;
 }
 
 /* z1 centred; becomes the residual. */
@@ -79,7 +89,7 @@ enum qx_status qx_predict_entry_new(const struct qx_predict_base *base,
         }
     }
     float *z1 = qx_mem_array(cells, sizeof *z1);
-    enum qx_status st = z1 ? entry_alloc(base->n, base->n_classes, &e, err)
+    enum qx_status st = z1 ? qx_entry_alloc(base->n, base->n_classes, &e, err)
                            : qx_fail_nomem(err, cells * sizeof *z1);
     if (st == QX_OK) {
         e->base_id = base->id;

@@ -44,6 +44,15 @@ struct qx_predict_entry {
     uint16_t *r; /* [n, n_classes] float16 */
 };
 
+/* As qx_predict_base_new; is_centred: z already has mean 0 over the classes, to the last bit. */
+enum qx_status qx_base_make(const float *z, const int32_t *labels, const int64_t *rows, int64_t n,
+                            int n_classes, bool is_centred, struct qx_predict_base **out,
+                            struct qx_error *err);
+/* One reference, all else zero. */
+enum qx_status qx_entry_alloc(int64_t n, int n_classes, struct qx_predict_entry **out,
+                              struct qx_error *err);
+bool qx_entry_is_finite(const struct qx_predict_entry *e);
+
 /* The entries of one family of one layer are neighbours, by t ascending; exact ones come last. */
 struct qx_predict_table {
     atomic_int refs;
@@ -76,6 +85,10 @@ enum { QX_PIECE_SCRATCH = 4096 }; /* floats */
 /* d[n, n_classes] += scale * r of the piece; b[n_classes] += scale * its shift. */
 void qx_piece_residual(const struct qx_piece *p, double scale, float *d, float *scratch);
 void qx_piece_shift(const struct qx_piece *p, double scale, double *b);
+
+/* Of an activation's quantizer, from what was observed. QX_EDATA without that or without a range. */
+enum qx_status qx_amplitude_of_act(const struct qx_act *act, const struct qx_observed *o,
+                                   struct qx_amplitude *out, struct qx_error *err);
 
 /* KL of one row, p0 against softmax(z), and log softmax(z)[label] (label < 0: 0). shift: mean of z over
  * the classes. */

@@ -37,22 +37,26 @@ static void between(const struct qx_predict_entry *lo, const struct qx_predict_e
 bool qx_piece_of(const struct qx_predict_table *table, int layer, enum qx_family family, double t,
                  struct qx_piece *out)
 {
-    const int list = layer * QX_FAMILY_COUNT + (int)family, n = table->n_family[list];
-    struct qx_predict_entry *const *v = table->v + table->first[list];
+    const int list = layer * QX_FAMILY_COUNT + (int)family;
+    int n = table->n_family[list], at = table->first[list];
     *out = untouched;
     if (!(t > 0.0)) {
         return true;
     }
+    for (; n > 0 && !(table->v[at]->t > 0.0); n--) { /* left the site as it is: says nothing */
+        at++;
+    }
     if (n == 0) {
         return false;
     }
+    struct qx_predict_entry *const *v = table->v + at;
     int i = 0; /* the last entry at or below t */
     while (i + 1 < n && v[i + 1]->t <= t) {
         i++;
     }
     const double a = t / v[i]->t;
     if (i + 1 < n && t >= v[i]->t && v[i]->t < v[i + 1]->t) {
-        between(v[i], v[i + 1], table->dot[table->first[list] + i], t, out);
+        between(v[i], v[i + 1], table->dot[at + i], t, out);
     } else if (t < v[i]->t) { /* t < t_1: gamma = 1 + (gamma_1 - 1) a^2, b and r by a */
         *out = (struct qx_piece){
             .lo = v[i], .gamma = 1.0 + (v[i]->gamma - 1.0) * a * a, .b_lo = a, .r_lo = a};

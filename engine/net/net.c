@@ -19,6 +19,11 @@ void qx_net_close(struct qx_net **net)
     *net = NULL;
 }
 
+const struct qx_model *qx_net_model(const struct qx_net *net)
+{
+    return net->model;
+}
+
 const char *qx_net_name(const struct qx_net *net)
 {
     return net->name;

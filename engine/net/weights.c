@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "base/mem.h"
 
+#include <string.h>
+
 /* Not worth a copy: float32 that lies aligned in the mapping. */
 static bool is_in_place(const struct qx_tensor *t)
 {
@@ -152,6 +154,41 @@ enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_set
     return QX_OK;
 }
 
+enum qx_status qx_weights_put(struct qx_weights *w, int i, const float *values,
+                              const struct qx_act *act, struct qx_error *err)
+{
+    const struct qx_layer *layer = qx_net_layer(w->net, i);
+    if (!layer) {
+        return qx_fail(err, QX_ERANGE, "there is no layer %d", i);
+    }
+    struct qx_weight *weight = &w->values[w->net->value_of_tensor[layer->tensor]];
+    const size_t n = (size_t)qx_model_tensor(w->net->model, layer->tensor)->numel;
+    if (values && !weight->changed && !(weight->changed = qx_mem_aligned(n * sizeof *values))) {
+        return qx_fail_nomem(err, n * sizeof *values);
+    }
+    struct qx_setting s = qx_setting_int(0); /* no width: equal to no setting */
+    if (act) {
+        s.act = *act;
+    }
+    if (values) {
+        memcpy(weight->changed, values, n * sizeof *values);
+    }
+    weight->data = values ? weight->changed : weight->stored;
+    setting_put(w, weight, &s);
+    return QX_OK;
+}
+
+/* Some layer has values of the caller's. */
+static bool has_put(const struct qx_weights *w)
+{
+    for (int i = 0; i < w->net->n_values; i++) {
+        if (w->values[i].setting.bits == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum qx_status qx_weights_prepare(struct qx_weights *w, enum qx_engine engine, struct qx_pool *pool,
                                   struct qx_ctl *ctl, struct qx_error *err)
 {
@@ -161,7 +198,13 @@ enum qx_status qx_weights_prepare(struct qx_weights *w, enum qx_engine engine, s
     }
     struct qx_exec *exec = w->exec;
     struct qx_error why = {0};
-    enum qx_status st = exec ? QX_OK : qx_exec_new(w, pool, ctl, &exec, &why);
+    enum qx_status st = QX_OK;
+    if (!exec && has_put(w)) {
+        st = qx_fail(&why, QX_EUNSUPPORTED,
+                     "a layer holds values that no setting gives: they cannot run on integers");
+    } else if (!exec) {
+        st = qx_exec_new(w, pool, ctl, &exec, &why);
+    }
     if (st == QX_OK) {
         w->exec = exec;
         w->engine = QX_ENGINE_INTEGER;

@@ -36,6 +36,7 @@ struct qx_net;
 enum qx_status qx_net_open(const struct qx_model *model, struct qx_net **out, struct qx_error *err);
 void qx_net_close(struct qx_net **net); /* NULL allowed */
 
+const struct qx_model *qx_net_model(const struct qx_net *net);
 const char *qx_net_name(const struct qx_net *net);
 const char *qx_net_arch(const struct qx_net *net); /* "graph" */
 const char *qx_net_task(const struct qx_net *net); /* "classification" */
@@ -66,6 +67,12 @@ void qx_weights_free(struct qx_weights *w);
 struct qx_pool;
 enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_setting *s,
                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
+
+/* Put layer i at values that no setting gives (clipped but not rounded, say): copied, in storage order;
+ * NULL = the stored ones. Its input is quantized as `act` says (NULL: float32), here with up to 16 bits.
+ * qx_weights_apply ends it. Such layers are simulated, never run on integers. QX_ERANGE, QX_ENOMEM. */
+enum qx_status qx_weights_put(struct qx_weights *w, int i, const float *values,
+                              const struct qx_act *act, struct qx_error *err);
 
 /* Which arithmetic runs quantized layers. Layers whose inputs stay float32 run in float32 with
  * quantized-dequantized weights either way. */

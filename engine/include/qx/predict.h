@@ -7,6 +7,7 @@
  * residuals add.
  *
  *   base   P: its rows and float32 logits          qx_predict_base_*    immutable, refcounted
+ *   probe  runs the network on P                   qx_predict_probe_*   one thread at a time
  *   entry  one measured site                       qx_predict_entry_*   immutable, refcounted
  *   table  all entries                             qx_predict_table_*   immutable, refcounted
  *   mix    the composition of one recipe           qx_predict_mix_*     one thread at a time
@@ -138,6 +139,74 @@ bool qx_predict_table_has_exact(const struct qx_predict_table *table, int layer,
 /* Can every site that the layer touches be predicted? (One entry of each family touched is enough.) */
 bool qx_predict_table_covers(const struct qx_predict_table *table, int layer,
                              const struct qx_predict_layer *change);
+
+/* ---- measuring (3.1, 3.4) ---- */
+
+struct qx_pool;
+struct qx_predict_probe;
+/* P of a data set: n_rows (0 = QX_PREDICT_ROWS) rows by seed, all if there are fewer, and the network's
+ * float32 answers to them. base != NULL: those of an earlier probe (or a file); nothing is run.
+ * calibration: of the layers' inputs, NULL = activations are not measured. Net, data and calibration
+ * must outlive the probe. Memory: the inputs of P, the weights of changed layers. QX_EDATA (answers that
+ * are not finite; a base of other rows), what qx_net_run returns. */
+enum qx_status qx_predict_probe_new(const struct qx_net *net, const struct qx_dataset *data,
+                                    const struct qx_calibration *calibration,
+                                    const struct qx_predict_base *base, int64_t n_rows,
+                                    uint64_t seed, struct qx_pool *pool, struct qx_ctl *ctl,
+                                    struct qx_predict_probe **out, struct qx_error *err);
+void qx_predict_probe_free(struct qx_predict_probe *probe); /* NULL allowed */
+const struct qx_predict_base *qx_predict_probe_base(const struct qx_predict_probe *probe);
+/* Measure one entry: one forward of P with only that site changed. A site without values, or that the
+ * change leaves as it is, gives an entry with t = 0. QX_ECANCELLED and failures lose only this entry.
+ * QX_EDATA for activations that were not calibrated. */
+enum qx_status qx_predict_probe_entry(struct qx_predict_probe *probe,
+                                      const struct qx_predict_spec *spec, struct qx_pool *pool,
+                                      struct qx_ctl *ctl, struct qx_predict_entry **out,
+                                      struct qx_error *err);
+/* The exact entry of one site of a layer under a setting (ranges resolved). */
+enum qx_status qx_predict_probe_exact(struct qx_predict_probe *probe, int layer, enum qx_site site,
+                                      const struct qx_setting *s, struct qx_pool *pool,
+                                      struct qx_ctl *ctl, struct qx_predict_entry **out,
+                                      struct qx_error *err);
+/* Run a whole configuration (set [layers], ranges resolved) on P. z: [n, n_classes], NULL = not wanted.
+ * truth NULL allowed. An answer that is not finite: QX_EDATA. */
+enum qx_status qx_predict_probe_run(struct qx_predict_probe *probe, const struct qx_setting *set,
+                                    enum qx_engine engine, struct qx_pool *pool, struct qx_ctl *ctl,
+                                    struct qx_predict_truth *truth, float *z, struct qx_error *err);
+
+/* What to measure next. */
+enum qx_predict_level {
+    QX_PREDICT_LITE, /* 5 entries a layer: weights 3 and 5 bits, clip .45; activations 4 bits, clip .5 */
+    QX_PREDICT_FULL /* 18: 2, 3, 4, 5, 6, 8 bits, clip .3 .45 .6 .8; 3, 4, 5, 6, 8 bits, .3 .5 .75 */
+};
+struct qx_predict_want {
+    enum qx_predict_level level;
+    bool has_act;         /* activations are measurable */
+    bool is_act_urgent;   /* the recipe quantizes some: not after all weights */
+    int first;            /* layer that goes first; -1 = none */
+    const double *weight; /* [layers] the larger the earlier, such as n t^2; NULL = by values */
+};
+/* The next entry that the table lacks: lite before full, weights before activations, the first layer
+ * before others. False when the level is complete. O(layers). */
+bool qx_predict_next(const struct qx_predict_table *table, const struct qx_net *net,
+                     const struct qx_predict_want *want, struct qx_predict_spec *out);
+/* Entries of a level in all, over the network's layers. */
+int qx_predict_n_specs(const struct qx_net *net, const struct qx_predict_want *want);
+
+/* ---- on disk ---- */
+
+/* One file each, written atomically. key: hash of all that the numbers depend on (weights, rows, graph,
+ * version); a file with another key, of another P or damaged is QX_EFORMAT, and the caller measures
+ * again. */
+enum qx_status qx_predict_base_save(const struct qx_predict_base *base, const char *path,
+                                    uint64_t key, struct qx_error *err);
+enum qx_status qx_predict_base_load(const char *path, uint64_t key, struct qx_predict_base **out,
+                                    struct qx_error *err);
+enum qx_status qx_predict_entry_save(const struct qx_predict_entry *e, const char *path,
+                                     uint64_t key, struct qx_error *err);
+enum qx_status qx_predict_entry_load(const char *path, uint64_t key,
+                                     const struct qx_predict_base *base,
+                                     struct qx_predict_entry **out, struct qx_error *err);
 
 /* ---- composition (3.2, 3.3) ---- */
 

@@ -1,0 +1,364 @@
+/* Measuring sites and configurations on P. The network's weights are float32 between the calls. */
+#include "eval/predict_impl.h"
+#include "eval/rows.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+
+#include <math.h>
+
+/* Clipping without rounding: steps of 2^-16 of the range, 2^-8 of those of the finest entry. */
+enum { FINE_BITS = 16 };
+
+struct qx_predict_probe {
+    const struct qx_net *net;
+    const struct qx_calibration *calibration;
+    struct qx_predict_base *base;
+    struct qx_weights *weights;
+    float *x; /* [n, sample_size] */
+    float *z; /* [n, n_classes] */
+    /* the weight that was asked for last */
+    int layer; /* -1 = none */
+    struct qx_hist *hist;
+    struct qx_hist_spec spec;
+};
+
+/* ---- P ---- */
+
+static enum qx_status read_rows(const struct qx_dataset *data, const int64_t *rows, int64_t n,
+                                int64_t sample, float *x, struct qx_error *err)
+{
+    enum qx_status st = QX_OK;
+    for (int64_t i = 0; st == QX_OK && i < n; i++) {
+        st = qx_dataset_read(data, rows[i], 1, x + i * sample, err);
+    }
+    return st;
+}
+
+static enum qx_status base_run(struct qx_predict_probe *p, const struct qx_dataset *data,
+                               const int64_t *rows, int64_t n, struct qx_pool *pool,
+                               struct qx_ctl *ctl, struct qx_error *err)
+{
+    const bool has_labels = qx_dataset_label(data, 0) >= 0;
+    int32_t *labels = qx_mem_array((size_t)n, sizeof *labels);
+    if (!labels) {
+        return qx_fail_nomem(err, (size_t)n * sizeof *labels);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        labels[i] = qx_dataset_label(data, rows[i]);
+    }
+    enum qx_status st = qx_net_run(p->net, p->weights, p->x, n, p->z, NULL, pool, ctl, err);
+    if (st == QX_OK) {
+        st = qx_predict_base_new(p->z, has_labels ? labels : NULL, rows, n,
+                                 qx_net_n_classes(p->net), &p->base, err);
+    }
+    qx_mem_free(labels);
+    return st;
+}
+
+static enum qx_status probe_fill(struct qx_predict_probe *p, const struct qx_dataset *data,
+                                 const struct qx_predict_base *base, const int64_t *rows, int64_t n,
+                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    const int64_t sample = qx_net_sample_size(p->net);
+    const size_t n_classes = (size_t)qx_net_n_classes(p->net);
+    p->x = qx_mem_array((size_t)n, (size_t)sample * sizeof *p->x);
+    p->z = qx_mem_array((size_t)n, n_classes * sizeof *p->z);
+    if (!p->x || !p->z) {
+        return qx_fail_nomem(err, (size_t)(n * sample) * sizeof *p->x);
+    }
+    enum qx_status st = read_rows(data, rows, n, sample, p->x, err);
+    if (st == QX_OK) {
+        st = qx_weights_new(p->net, &p->weights, err);
+    }
+    if (st == QX_OK && base) {
+        p->base = qx_predict_base_ref(base);
+    } else if (st == QX_OK) {
+        st = base_run(p, data, rows, n, pool, ctl, err);
+    }
+    return st;
+}
+
+enum qx_status qx_predict_probe_new(const struct qx_net *net, const struct qx_dataset *data,
+                                    const struct qx_calibration *calibration,
+                                    const struct qx_predict_base *base, int64_t n_rows,
+                                    uint64_t seed, struct qx_pool *pool, struct qx_ctl *ctl,
+                                    struct qx_predict_probe **out, struct qx_error *err)
+{
+    const int64_t all = qx_dataset_n(data), want = n_rows > 0 ? n_rows : QX_PREDICT_ROWS;
+    const int64_t n = base ? base->n : want < all ? want : all;
+    if (base && (base->rows[n - 1] >= all || base->n_classes != qx_net_n_classes(net))) {
+        return qx_fail(err, QX_EDATA, "the rows kept from earlier are not of these data");
+    }
+    struct qx_predict_probe *p = qx_mem_zalloc(sizeof *p);
+    int64_t *rows = qx_mem_array((size_t)n, sizeof *rows);
+    if (!p || !rows) {
+        qx_mem_free(p);
+        qx_mem_free(rows);
+        return qx_fail_nomem(err, (size_t)n * sizeof *rows);
+    }
+    p->net = net;
+    p->calibration = calibration;
+    p->layer = -1;
+    if (!base) {
+        qx_rows_draw(all, n, seed, rows);
+    }
+    enum qx_status st = probe_fill(p, data, base, base ? base->rows : rows, n, pool, ctl, err);
+    qx_mem_free(rows);
+    if (st != QX_OK) {
+        qx_predict_probe_free(p);
+        return st;
+    }
+    *out = p;
+    return QX_OK;
+}
+
+void qx_predict_probe_free(struct qx_predict_probe *p)
+{
+    if (p) {
+        qx_predict_base_unref(p->base);
+        qx_weights_free(p->weights);
+        qx_hist_unref(p->hist);
+        qx_mem_free(p->x);
+        qx_mem_free(p->z);
+        qx_mem_free(p);
+    }
+}
+
+const struct qx_predict_base *qx_predict_probe_base(const struct qx_predict_probe *probe)
+{
+    return probe->base;
+}
+
+/* ---- settings of the families ---- */
+
+static const struct qx_tensor *tensor_of(const struct qx_predict_probe *p, int layer)
+{
+    return qx_model_tensor(qx_net_model(p->net), qx_net_layer(p->net, layer)->tensor);
+}
+
+/* Histogram that the setting needs; kept until another is asked for. */
+static enum qx_status hist_of(struct qx_predict_probe *p, int layer, const struct qx_setting *s,
+                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    const struct qx_hist_spec spec = qx_setting_spec(s, qx_net_layer(p->net, layer)->channels);
+    if (p->layer == layer && spec.gran == p->spec.gran && spec.sym == p->spec.sym &&
+        spec.group == p->spec.group) {
+        return QX_OK;
+    }
+    struct qx_hist *h = NULL;
+    struct qx_ctl quiet = {.parent = ctl, .is_quiet = true};
+    enum qx_status st = qx_hist_build(tensor_of(p, layer), &spec, 0, pool, &quiet, &h, err);
+    if (st == QX_OK) {
+        qx_hist_unref(p->hist);
+        p->hist = h;
+        p->layer = layer;
+        p->spec = spec;
+    }
+    return st;
+}
+
+/* Symmetric per channel, each channel's own largest value times the ratio. */
+static struct qx_setting weight_setting(int bits, double ratio)
+{
+    struct qx_setting s = qx_setting_int(bits);
+    s.calib = qx_calib_find("manual");
+    s.has_range = true;
+    s.range = (struct qx_range){-ratio, ratio};
+    return s;
+}
+
+/* Asymmetric, the observed range times the ratio. */
+static struct qx_setting input_setting(const struct qx_observed *o, int bits, double ratio)
+{
+    const struct qx_stats *st = qx_hist_stats(o->hist);
+    struct qx_setting s = weight_setting(8, 1.0);
+    s.act = qx_act_static(bits);
+    s.act.has_range = true;
+    s.act.range = (struct qx_range){ratio * fmin(st->min, 0.0), ratio * fmax(st->max, 0.0)};
+    return s;
+}
+
+/* C = clamp(x, -T, T), T the ratio times the channel's largest value. Not finite: 0, as when rounded. */
+static enum qx_status clip_weights(const struct qx_predict_probe *p, int layer, double ratio,
+                                   float *out, struct qx_error *err)
+{
+    const struct qx_tensor *t = tensor_of(p, layer);
+    const struct qx_channels ch = qx_net_layer(p->net, layer)->channels;
+    const struct qx_units *units = qx_hist_units(p->hist);
+    enum qx_status st = qx_tensor_read(t, 0, t->numel, out, err);
+    for (int64_t i = 0; st == QX_OK && i < t->numel; i++) {
+        const float top = (float)(ratio * (double)units->absmax[i / ch.inner % ch.count]);
+        out[i] = !isfinite(out[i]) ? 0.0f : out[i] > top ? top : out[i] < -top ? -top : out[i];
+    }
+    return st;
+}
+
+/* ---- one site ---- */
+
+static enum qx_status restore(struct qx_predict_probe *p, int layer, struct qx_error *err)
+{
+    const struct qx_setting fp32 = qx_setting_fp32();
+    return qx_weights_apply(p->weights, layer, &fp32, NULL, NULL, err);
+}
+
+/* Run P as the weights are, make the entry, and leave the layer at float32. */
+static enum qx_status finish(struct qx_predict_probe *p, const struct qx_predict_spec *spec,
+                             uint64_t key, double t, enum qx_status st, struct qx_pool *pool,
+                             struct qx_ctl *ctl, struct qx_predict_entry **out,
+                             struct qx_error *err)
+{
+    struct qx_predict_entry *e = NULL;
+    if (st == QX_OK) {
+        st = qx_net_run(p->net, p->weights, p->x, p->base->n, p->z, NULL, pool, ctl, err);
+    }
+    if (st == QX_OK) {
+        st = qx_predict_entry_new(p->base, spec, key, t, p->z, &e, err);
+    }
+    const enum qx_status back = restore(p, spec->layer, st == QX_OK ? err : NULL);
+    if (st != QX_OK || back != QX_OK) {
+        qx_predict_entry_unref(e);
+        return st != QX_OK ? st : back;
+    }
+    *out = e;
+    return QX_OK;
+}
+
+static enum qx_status weight_entry(struct qx_predict_probe *p, const struct qx_predict_spec *spec,
+                                   struct qx_pool *pool, struct qx_ctl *ctl,
+                                   struct qx_predict_entry **out, struct qx_error *err)
+{
+    const bool is_clip = spec->family == QX_FAMILY_W_CLIP;
+    const struct qx_setting s =
+        is_clip ? weight_setting(8, spec->param) : weight_setting((int)spec->param, 1.0);
+    struct qx_metrics m;
+    float *clipped = NULL;
+    enum qx_status st = hist_of(p, spec->layer, &s, pool, ctl, err);
+    if (st == QX_OK) {
+        st = qx_metric_hist(p->hist, &s, &m, err);
+    }
+    if (st != QX_OK) {
+        return st;
+    }
+    if (is_clip) {
+        const size_t n = (size_t)tensor_of(p, spec->layer)->numel;
+        clipped = qx_mem_array(n, sizeof *clipped);
+        st = clipped ? clip_weights(p, spec->layer, spec->param, clipped, err)
+                     : qx_fail_nomem(err, n * sizeof *clipped);
+        if (st == QX_OK) {
+            st = qx_weights_put(p->weights, spec->layer, clipped, NULL, err);
+        }
+        qx_mem_free(clipped);
+    } else {
+        st = qx_weights_apply(p->weights, spec->layer, &s, pool, ctl, err);
+    }
+    const struct qx_amplitude t = qx_amplitude_of(&m);
+    return finish(p, spec, 0, is_clip ? t.clip : t.round, st, pool, ctl, out, err);
+}
+
+static enum qx_status input_entry(struct qx_predict_probe *p, const struct qx_predict_spec *spec,
+                                  struct qx_pool *pool, struct qx_ctl *ctl,
+                                  struct qx_predict_entry **out, struct qx_error *err)
+{
+    const bool is_clip = spec->family == QX_FAMILY_A_CLIP;
+    const struct qx_observed *o =
+        p->calibration ? qx_calibration_layer(p->calibration, spec->layer) : NULL;
+    if (!o || !o->hist || qx_hist_stats(o->hist)->n == 0) {
+        return qx_fail(err, QX_EDATA, "the inputs of layer '%.100s' have not been observed",
+                       qx_net_layer(p->net, spec->layer)->name);
+    }
+    const struct qx_setting s =
+        is_clip ? input_setting(o, 8, spec->param) : input_setting(o, (int)spec->param, 1.0);
+    struct qx_amplitude t;
+    enum qx_status st = qx_amplitude_of_act(&s.act, o, &t, err);
+    if (st == QX_OK) {
+        struct qx_act act = s.act;
+        act.bits = is_clip ? FINE_BITS : act.bits;
+        st = qx_weights_put(p->weights, spec->layer, NULL, &act, err);
+    }
+    return finish(p, spec, 0, is_clip ? t.clip : t.round, st, pool, ctl, out, err);
+}
+
+static enum qx_status check_layer(const struct qx_predict_probe *p, int layer, struct qx_error *err)
+{
+    return qx_net_layer(p->net, layer) ? QX_OK
+                                       : qx_fail(err, QX_ERANGE, "there is no layer %d", layer);
+}
+
+enum qx_status qx_predict_probe_entry(struct qx_predict_probe *p,
+                                      const struct qx_predict_spec *spec, struct qx_pool *pool,
+                                      struct qx_ctl *ctl, struct qx_predict_entry **out,
+                                      struct qx_error *err)
+{
+    enum qx_status st = check_layer(p, spec->layer, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    return qx_family_site(spec->family) == QX_SITE_W ? weight_entry(p, spec, pool, ctl, out, err)
+                                                     : input_entry(p, spec, pool, ctl, out, err);
+}
+
+enum qx_status qx_predict_probe_exact(struct qx_predict_probe *p, int layer, enum qx_site site,
+                                      const struct qx_setting *s, struct qx_pool *pool,
+                                      struct qx_ctl *ctl, struct qx_predict_entry **out,
+                                      struct qx_error *err)
+{
+    const struct qx_predict_spec spec = {
+        .layer = layer, .family = site == QX_SITE_W ? QX_FAMILY_W_ROUND : QX_FAMILY_A_ROUND};
+    const uint64_t key = qx_predict_key(s, site);
+    enum qx_status st = check_layer(p, layer, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    if (key == 0) {
+        return qx_fail(err, QX_ERANGE, "the setting leaves this site of layer '%.100s' alone",
+                       qx_net_layer(p->net, layer)->name);
+    }
+    if (site == QX_SITE_A) {
+        st = qx_weights_put(p->weights, layer, NULL, &s->act, err);
+    } else {
+        struct qx_setting weight_only = *s;
+        weight_only.act.bits = 0;
+        st = qx_weights_apply(p->weights, layer, &weight_only, pool, ctl, err);
+    }
+    return finish(p, &spec, key, 0.0, st, pool, ctl, out, err);
+}
+
+/* ---- a whole configuration ---- */
+
+enum qx_status qx_predict_probe_run(struct qx_predict_probe *p, const struct qx_setting *set,
+                                    enum qx_engine engine, struct qx_pool *pool, struct qx_ctl *ctl,
+                                    struct qx_predict_truth *truth, float *z, struct qx_error *err)
+{
+    const int n_layers = qx_net_n_layers(p->net);
+    const int64_t cells = p->base->n * p->base->n_classes;
+    enum qx_status st = QX_OK, back = QX_OK;
+    for (int i = 0; st == QX_OK && i < n_layers; i++) {
+        st = qx_weights_apply(p->weights, i, &set[i], pool, ctl, err);
+    }
+    if (st == QX_OK) {
+        st = qx_weights_prepare(p->weights, engine, pool, ctl, err);
+    }
+    if (st == QX_OK) {
+        st = qx_net_run(p->net, p->weights, p->x, p->base->n, p->z, NULL, pool, ctl, err);
+    }
+    for (int i = 0; i < n_layers; i++) {
+        const enum qx_status one = restore(p, i, st == QX_OK ? err : NULL);
+        back = back == QX_OK ? one : back;
+    }
+    if (st != QX_OK || back != QX_OK) {
+        return st != QX_OK ? st : back;
+    }
+    for (int64_t i = 0; i < cells; i++) {
+        if (!isfinite(p->z[i])) {
+            return qx_fail(err, QX_EDATA, "the quantized network's answer is not finite");
+        }
+    }
+    for (int64_t i = 0; z && i < cells; i++) {
+        z[i] = p->z[i];
+    }
+    if (truth) {
+        qx_predict_compare(p->base, p->z, truth);
+    }
+    return QX_OK;
+}
