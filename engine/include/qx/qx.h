@@ -2,6 +2,7 @@
 #ifndef QX_H
 #define QX_H
 
+#include "qx/allocate.h"
 #include "qx/bench.h"
 #include "qx/cpu.h"
 #include "qx/eval.h"
