@@ -1,6 +1,6 @@
 /* Static calibration: the network runs in float32 twice over some rows, and every layer's input is
  * observed: ranges first, then the histogram. */
-#include "qx/eval.h"
+#include "eval/calibration.h"
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -10,26 +10,28 @@
 /* Input values at once. */
 #define CHUNK_FLOATS (INT64_C(1) << 21)
 
-struct qx_calibration {
-    int n_layers;
-    int64_t n_rows;
-    struct qx_observed *layers; /* [n_layers] */
-};
-
 struct pass {
-    struct qx_hist_stream **streams; /* [n_layers]; made for layers that have inputs */
+    const struct qx_net *net;
+    struct qx_observer **observers; /* [n_layers] */
     struct qx_hist_stream_work **works;
-    int64_t first_tile;
+    int64_t first_tile, first_row, n_rows; /* of the chunk */
     bool is_second;
 };
 
 static void tap(void *arg, int layer, int64_t tile, int worker, const float *x, int64_t n)
 {
     struct pass *p = arg;
+    const int64_t most = qx_net_tile_rows(p->net), left = p->n_rows - tile * most;
+    const struct qx_observation at = {.batch = p->first_tile + tile,
+                                      .worker = worker,
+                                      .first_row = p->first_row + tile * most,
+                                      .rows = left < most ? left : most,
+                                      .x = x,
+                                      .n = n};
     if (p->is_second) {
-        qx_hist_stream_bins(p->streams[layer], p->works[worker], x, n);
+        qx_observer_values(p->observers[layer], &at, p->works[worker]);
     } else {
-        qx_hist_stream_stats(p->streams[layer], p->first_tile + tile, x, n);
+        qx_observer_ranges(p->observers[layer], &at);
     }
 }
 
@@ -68,6 +70,8 @@ static enum qx_status run_pass(const struct source *s, struct pass *p, int64_t c
             noise(s->seed, first, n, sample, x);
         }
         p->first_tile = first / tile;
+        p->first_row = first;
+        p->n_rows = n;
         if (st == QX_OK) {
             st = qx_net_tap(s->net, s->weights, x, n, tap, p, s->pool, s->ctl, err);
         }
@@ -88,7 +92,7 @@ static enum qx_status run_both(const struct source *s, struct pass *p, int n_lay
     }
     enum qx_status st = run_pass(s, p, chunk, x, err);
     for (int i = 0; i < n_layers; i++) {
-        qx_hist_stream_turn(p->streams[i]);
+        qx_observer_turn(p->observers[i]);
     }
     p->is_second = true;
     if (st == QX_OK) {
@@ -98,17 +102,19 @@ static enum qx_status run_both(const struct source *s, struct pass *p, int n_lay
     return st;
 }
 
-static enum qx_status pass_new(struct pass *p, int n_layers, int64_t n_tiles, int n_workers,
-                               struct qx_error *err)
+static enum qx_status pass_new(struct pass *p, int n_layers, int64_t n_rows, int64_t n_tiles,
+                               int n_workers, struct qx_error *err)
 {
     enum qx_status st = QX_OK;
-    p->streams = qx_mem_zalloc(((size_t)n_layers + 1) * sizeof *p->streams);
+    p->observers = qx_mem_zalloc(((size_t)n_layers + 1) * sizeof *p->observers);
     p->works = qx_mem_zalloc((size_t)n_workers * sizeof *p->works);
-    if (!p->streams || !p->works) {
-        return qx_fail_nomem(err, (size_t)n_layers * sizeof *p->streams);
+    if (!p->observers || !p->works) {
+        return qx_fail_nomem(err, (size_t)n_layers * sizeof *p->observers);
     }
     for (int i = 0; st == QX_OK && i < n_layers; i++) {
-        st = qx_hist_stream_new(n_tiles, &p->streams[i], err);
+        struct qx_channels layout = {0};
+        qx_net_layer_input(p->net, i, &layout);
+        st = qx_observer_new(layout, n_rows, n_tiles, n_workers, &p->observers[i], err);
     }
     for (int i = 0; st == QX_OK && i < n_workers; i++) {
         p->works[i] = qx_hist_stream_work_new();
@@ -119,13 +125,13 @@ static enum qx_status pass_new(struct pass *p, int n_layers, int64_t n_tiles, in
 
 static void pass_free(struct pass *p, int n_layers, int n_workers)
 {
-    for (int i = 0; p->streams && i < n_layers; i++) {
-        qx_hist_stream_free(p->streams[i]);
+    for (int i = 0; p->observers && i < n_layers; i++) {
+        qx_observer_free(p->observers[i]);
     }
     for (int i = 0; p->works && i < n_workers; i++) {
         qx_hist_stream_work_free(p->works[i]);
     }
-    qx_mem_free(p->streams);
+    qx_mem_free(p->observers);
     qx_mem_free(p->works);
 }
 
@@ -138,7 +144,7 @@ enum qx_status qx_calibration_run(const struct qx_net *net, const struct qx_data
     struct source s = {
         .net = net, .data = data, .n = n_rows, .seed = seed, .pool = pool, .ctl = ctl};
     struct qx_weights *weights = NULL;
-    struct pass p = {0};
+    struct pass p = {.net = net};
     if (!data && qx_net_input_is_ids(net)) {
         return qx_fail(err, QX_EUNSUPPORTED,
                        "the network takes ids, which noise cannot stand for: calibrate on a file");
@@ -148,12 +154,10 @@ enum qx_status qx_calibration_run(const struct qx_net *net, const struct qx_data
     }
     s.n = data && qx_dataset_n(data) < n_rows ? qx_dataset_n(data) : n_rows;
     const int64_t n_tiles = (s.n + qx_net_tile_rows(net) - 1) / qx_net_tile_rows(net);
-    struct qx_calibration *c = qx_mem_zalloc(sizeof *c);
+    struct qx_calibration *c = qx_calibration_new(n_layers, s.n);
     enum qx_status st = c ? qx_weights_new(net, &weights, err) : qx_fail_nomem(err, sizeof *c);
     if (st == QX_OK) {
-        c->layers = qx_mem_zalloc(((size_t)n_layers + 1) * sizeof *c->layers);
-        st = c->layers ? pass_new(&p, n_layers, n_tiles, n_workers, err)
-                       : qx_fail_nomem(err, (size_t)n_layers * sizeof *c->layers);
+        st = pass_new(&p, n_layers, s.n, n_tiles, n_workers, err);
     }
     if (st == QX_OK) {
         s.weights = weights;
@@ -161,38 +165,14 @@ enum qx_status qx_calibration_run(const struct qx_net *net, const struct qx_data
         st = run_both(&s, &p, n_layers, err);
     }
     for (int i = 0; st == QX_OK && i < n_layers; i++) {
-        c->n_layers = i + 1;
-        st = qx_observe(p.streams[i], n_tiles, &c->layers[i], err);
+        st = qx_observer_take(p.observers[i], &c->layers[i], err);
     }
     pass_free(&p, n_layers, n_workers);
     qx_weights_free(weights);
     if (st != QX_OK) {
-        qx_calibration_free(c);
+        qx_calibration_unref(c);
         return st;
     }
-    c->n_rows = s.n;
     *out = c;
     return QX_OK;
-}
-
-void qx_calibration_free(struct qx_calibration *c)
-{
-    if (!c) {
-        return;
-    }
-    for (int i = 0; c->layers && i < c->n_layers; i++) {
-        qx_observed_release(&c->layers[i]);
-    }
-    qx_mem_free(c->layers);
-    qx_mem_free(c);
-}
-
-int64_t qx_calibration_rows(const struct qx_calibration *c)
-{
-    return c->n_rows;
-}
-
-const struct qx_observed *qx_calibration_layer(const struct qx_calibration *c, int layer)
-{
-    return layer >= 0 && layer < c->n_layers ? &c->layers[layer] : NULL;
 }

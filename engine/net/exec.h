@@ -62,6 +62,7 @@ enum qx_status qx_exec_fuse(struct qx_exec *e, const struct qx_weights *w, struc
 enum qx_status qx_exec_forms(struct qx_exec *e, struct qx_error *err);
 
 bool qx_node_is(const struct qx_node *node, const char *op);
+bool qx_node_is_tapped(const struct qx_node *node); /* its input is shown to a tap */
 const struct qx_attr *qx_node_attr(const struct qx_node *node, const char *name);
 
 /* ---- run on values that are not PLAIN (exec_ops.c) ---- */

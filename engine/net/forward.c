@@ -112,8 +112,7 @@ static enum qx_status run_float(const struct forward *f, struct worker *w,
     }
     const struct qx_plan *plan = &f->net->plan;
     const struct qx_op *op = node->op;
-    if (f->mode == TAP && op->weight == 1 && op->role == QX_ROLE_LINEAR &&
-        node->in[1]->tensor >= 0 && node->in[0]->tensor < 0) {
+    if (f->mode == TAP && qx_node_is_tapped(node)) {
         f->tap(f->tap_arg, f->net->layer_of_tensor[node->in[1]->tensor], t->index,
                (int)(w - f->workers), w->in[0], qx_shape_numel(&node->in[0]->shape, t->rows));
     } else if (!t->is_integer && f->weights->has_act && qx_node_act(f->weights, node)) {

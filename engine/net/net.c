@@ -1,4 +1,5 @@
 /* What others see of a network. */
+#include "exec.h"
 #include "graph.h"
 
 #include "base/mem.h"
@@ -57,6 +58,32 @@ static bool is_tensor(const struct qx_net *net, int64_t tensor)
 int qx_net_layer_of_tensor(const struct qx_net *net, int64_t tensor)
 {
     return is_tensor(net, tensor) ? net->layer_of_tensor[tensor] : -1;
+}
+
+bool qx_node_is_tapped(const struct qx_node *node)
+{
+    return node->op->weight == 1 && node->op->role == QX_ROLE_LINEAR && node->in[1]->tensor >= 0 &&
+           node->in[0]->tensor < 0;
+}
+
+bool qx_net_layer_input(const struct qx_net *net, int layer, struct qx_channels *out)
+{
+    for (int i = 0; i < net->n_nodes; i++) {
+        const struct qx_node *node = net->nodes[i];
+        if (!qx_node_is_tapped(node) || net->layer_of_tensor[node->in[1]->tensor] != layer) {
+            continue;
+        }
+        const struct qx_shape *s = &node->in[0]->shape;
+        const int64_t n = qx_shape_numel(s, 1);
+        const bool is_conv = qx_node_is(node, "Conv");
+        const int64_t count = s->dim[is_conv ? 1 : s->rank - 1];
+        if (count < 1) {
+            return false;
+        }
+        *out = (struct qx_channels){is_conv ? 1 : n / count, count, is_conv ? n / count : 1};
+        return true;
+    }
+    return false;
 }
 
 bool qx_net_uses_tensor(const struct qx_net *net, int64_t tensor)

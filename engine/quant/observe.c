@@ -22,30 +22,13 @@ const struct qx_calibrator qx_calib_ema = {
     .param_default = 0.1,
     .range = ema_range};
 
-enum qx_status qx_observe(struct qx_hist_stream *s, int64_t n_batches, struct qx_observed *out,
-                          struct qx_error *err)
-{
-    struct qx_observed o = {.n_batches = n_batches};
-    o.lo = qx_mem_array((size_t)n_batches + 1, sizeof *o.lo);
-    o.hi = qx_mem_array((size_t)n_batches + 1, sizeof *o.hi);
-    enum qx_status st = o.lo && o.hi ? qx_hist_stream_take(s, &o.hist, err)
-                                     : qx_fail_nomem(err, (size_t)n_batches * sizeof *o.lo);
-    if (st != QX_OK) {
-        qx_observed_release(&o);
-        return st;
-    }
-    for (int64_t b = 0; b < n_batches; b++) {
-        qx_hist_stream_range(s, b, &o.lo[b], &o.hi[b]);
-    }
-    *out = o;
-    return QX_OK;
-}
-
 void qx_observed_release(struct qx_observed *o)
 {
     qx_hist_unref(o->hist);
     qx_mem_free(o->lo);
     qx_mem_free(o->hi);
+    qx_mem_free(o->channel_max);
+    qx_mem_free(o->strip);
     *o = (struct qx_observed){0};
 }
 
@@ -89,4 +72,10 @@ enum qx_status qx_act_resolve(struct qx_act *a, const struct qx_observed *o, str
     a->range = (struct qx_range){fmin(r.lo, 0.0), fmax(r.hi, 0.0)};
     a->has_range = true;
     return QX_OK;
+}
+
+double qx_act_dynamic_db(const struct qx_act *a, const struct qx_observed *o)
+{
+    const double e = o->sq_err[a->gran][a->sym][a->bits];
+    return e > 0.0 && o->sq_x > 0.0 ? 10.0 * log10(o->sq_x / e) : (double)NAN;
 }

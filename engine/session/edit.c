@@ -175,6 +175,7 @@ void qx_recipe_touched(struct qx_session *s, bool is_move)
     s->last_edit_s = qx_clock_s();
     s->save.is_dirty = true;
     s->save.due_s = s->last_edit_s + 0.5;
+    qx_ranges_touched(s);
     qx_measure_touched(s);
 }
 
@@ -368,6 +369,7 @@ enum qx_status qx_session_edit(struct qx_session *s, const int64_t *items, int64
             pending_hurry(s);
             qx_pending_work(s, 0.002);
         }
+        qx_ranges_work(s, 0.002);
     }
     return status;
 }
@@ -413,6 +415,7 @@ static bool move(struct qx_session *s, bool forward)
     qx_edit_log_move(s, forward);
     qx_recipe_touched(s, true);
     qx_pending_work(s, 0.002);
+    qx_ranges_work(s, 0.002);
     return true;
 }
 

@@ -4,7 +4,14 @@
 
 #include "session/lane.h"
 
-enum qx_job_kind { QX_JOB_EVAL, QX_JOB_HIST, QX_JOB_EXACT, QX_JOB_WRITE, QX_JOB_BENCH };
+enum qx_job_kind {
+    QX_JOB_EVAL,
+    QX_JOB_HIST,
+    QX_JOB_EXACT,
+    QX_JOB_WRITE,
+    QX_JOB_BENCH,
+    QX_JOB_CALIB
+};
 
 struct qx_job {
     struct qx_job_info info; /* final once task is NULL */

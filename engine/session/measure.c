@@ -88,7 +88,7 @@ static void adopt(struct qx_session *s)
     struct qx_measure *m = &s->measure;
     const struct qx_eval_result *b = qx_measure_find(m, m->key_b);
     const struct qx_eval_result *fp32 = qx_measure_find(m, m->key_fp32);
-    if (!b || qx_pending_open(s)) {
+    if (!b || qx_pending_open(s) || qx_ranges_pending(s)) {
         return;
     }
     m->last_key = m->key_b;
@@ -281,13 +281,13 @@ static bool b_is_missing(const struct qx_session *s)
         m->key_b == m->key_fp32 || (m->task_b && m->task_b_key == m->key_b)) {
         return false;
     }
-    return m->is_wanted ||
-           (m->is_auto && m->key_b != m->refused_key && m->eval_time_s < auto_limit_s);
+    return m->is_wanted || (m->is_auto && !qx_ranges_refused(s) && m->key_b != m->refused_key &&
+                            m->eval_time_s < auto_limit_s);
 }
 
 double qx_measure_due(const struct qx_session *s, double now_s)
 {
-    if (!b_is_missing(s) || s->measure.task_fp32 || qx_pending_open(s)) {
+    if (!b_is_missing(s) || s->measure.task_fp32 || qx_pending_open(s) || qx_ranges_pending(s)) {
         return -1; /* nothing, or what it waits for will wake the host */
     }
     double left = s->last_edit_s + rest_s - now_s;
@@ -345,6 +345,9 @@ void qx_session_measure(struct qx_session *s)
     m->is_wanted = true;
     m->refused_key = m->failed_key = m->failed_fp32 = 0;
     s->last_edit_s = qx_clock_s() - rest_s;
+    if (s->ranges.n_open > 0) {
+        qx_ranges_retry(s);
+    }
     qx_measure_touched(s);
     qx_measure_work(s, qx_clock_s());
 }

@@ -113,13 +113,15 @@ void qx_setting_choose(struct qx_setting *s, const struct qx_hist *hist)
 
 bool qx_setting_resolves_to(const struct qx_setting *a, const struct qx_setting *b)
 {
+    struct qx_setting open = *b;
     if (qx_setting_open(a) && b->has_range) {
-        struct qx_setting open = *b;
         open.has_range = false;
         open.range = a->range;
-        return qx_setting_equal(a, &open);
     }
-    return qx_setting_equal(a, b);
+    if (qx_act_open(&a->act)) {
+        open.act.has_range = false;
+    }
+    return qx_setting_equal(a, &open);
 }
 
 /* ---- patches ---- */
@@ -129,16 +131,24 @@ static bool is_float(const struct qx_setting *s)
     return s->format->kind == QX_FORMAT_FLOAT;
 }
 
+static bool turns_act_on(const struct qx_patch *p)
+{
+    return (p->fields & QX_PATCH_ACT_BITS) && p->value.act.bits > 0;
+}
+
 /* Does the patch itself say "integers"? */
 static bool makes_affine(const struct qx_patch *p)
 {
     return p->fields & QX_PATCH_FORMAT ? p->value.format->kind == QX_FORMAT_AFFINE
-                                       : (p->fields & QX_PATCH_BITS) != 0;
+                                       : (p->fields & QX_PATCH_BITS) || turns_act_on(p);
 }
 
 bool qx_patch_needs_bits(const struct qx_patch *patch, const struct qx_setting *now)
 {
-    return is_float(now) && !(patch->fields & (QX_PATCH_FORMAT | QX_PATCH_BITS));
+    if (is_float(now)) {
+        return !(patch->fields & (QX_PATCH_FORMAT | QX_PATCH_BITS)) && !turns_act_on(patch);
+    }
+    return qx_act_patch_needs_bits(patch, now);
 }
 
 static bool takes_range(const struct qx_patch *p)
@@ -183,6 +193,7 @@ static void apply_fields(const struct qx_patch *p, struct qx_setting *s)
     if (p->fields & QX_PATCH_ACT) {
         s->act = v->act;
     }
+    qx_act_patch_apply(p, &s->act);
 }
 
 static double ratio_of(double part, double whole)
@@ -291,6 +302,10 @@ enum qx_status qx_patch_apply(const struct qx_patch *patch, const struct qx_sett
                               const struct qx_bounds *bounds, const char *name,
                               struct qx_setting *out, struct qx_error *err)
 {
+    if (!is_float(now) && qx_act_patch_needs_bits(patch, now)) {
+        return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
+                          "the inputs of '%s' stay float32: give them 2 to 8 bits first", name);
+    }
     if (qx_patch_needs_bits(patch, now)) {
         return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
                           "'%s' is %s, which has no range: give it 2 to 8 bits first", name,
@@ -306,12 +321,16 @@ enum qx_status qx_patch_apply(const struct qx_patch *patch, const struct qx_sett
         out->format = patch->value.format;
         return QX_OK;
     }
+    enum qx_status status = qx_act_patch_check(patch, name, err);
+    if (status != QX_OK) {
+        return status;
+    }
     struct qx_setting s = base;
     apply_fields(patch, &s);
     struct qx_setting fields = s; /* the range comes after */
     fields.has_range = false;
     struct qx_error why;
-    enum qx_status status = qx_setting_check(&fields, &why);
+    status = qx_setting_check(&fields, &why);
     if (status != QX_OK) {
         return qx_fail_at(err, status, NULL, name, -1, "'%s': %s", name, why.text);
     }

@@ -40,6 +40,14 @@ enum qx_status qx_patch_apply(const struct qx_patch *patch, const struct qx_sett
  * patch. */
 bool qx_patch_needs_bits(const struct qx_patch *patch, const struct qx_setting *now);
 
+/* act_patch.c: the parts of act that the patch names; the whole must be checked after. */
+void qx_act_patch_apply(const struct qx_patch *patch, struct qx_act *a);
+/* Is the range by hand one? QX_ERANGE names the tensor. */
+enum qx_status qx_act_patch_check(const struct qx_patch *patch, const char *name,
+                                  struct qx_error *err);
+/* The patch changes parts of activations that this setting leaves in float32. */
+bool qx_act_patch_needs_bits(const struct qx_patch *patch, const struct qx_setting *now);
+
 /* An affine setting whose calibrator has not chosen yet. */
 bool qx_setting_open(const struct qx_setting *s);
 /* Its calibrator chooses anew; without a finite value any range serves. */

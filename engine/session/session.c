@@ -151,6 +151,7 @@ enum qx_status qx_session_open(const char *path, const struct qx_session_options
     s->save.lock_fd = s->log.fd = -1;
     qx_bell_init(&s->bell, options->wake, options->wake_arg);
     pthread_mutex_init(&s->measure.weights_lock, NULL);
+    qx_ranges_init(s);
     enum qx_status status = parts_open(s, path, options, &why);
     if (status != QX_OK) {
         if (err) {
@@ -162,6 +163,7 @@ enum qx_status qx_session_open(const char *path, const struct qx_session_options
     }
     s->file_check_s = qx_clock_s() + file_check_every_s;
     s->last_edit_s = 0;
+    qx_ranges_touched(s);
     qx_measure_touched(s);
     qx_measure_work(s, qx_clock_s());
     qx_cache_prune_later(s);
@@ -358,6 +360,9 @@ bool qx_session_retry(struct qx_session *s, int id)
         return retry_write(s, job);
     } else if (job->kind == QX_JOB_BENCH) {
         qx_session_bench(s, (int)job->item);
+    } else if (job->kind == QX_JOB_CALIB) {
+        qx_ranges_retry(s);
+        qx_session_observed(s, 0);
     } else {
         qx_session_want_exact(s, job->item);
     }
@@ -403,6 +408,7 @@ unsigned qx_session_poll(struct qx_session *s)
         lane_collect(s, &s->preview);
         lane_collect(s, &s->queue);
         qx_pending_work(s, 0.002);
+        qx_ranges_work(s, 0.002);
         qx_exact_work(s);
         qx_measure_work(s, now_s);
         qx_autosave_work(s, now_s);
@@ -438,7 +444,8 @@ int qx_session_timeout_ms(const struct qx_session *s)
     if (qx_jobs_any_live(&s->jobs) && ms > PROGRESS_MS) {
         ms = PROGRESS_MS;
     }
-    return qx_pending_open(s) && ms > PENDING_MS ? PENDING_MS : ms;
+    const bool chooses = qx_pending_open(s) || (qx_ranges_pending(s) && !s->ranges.task);
+    return chooses && ms > PENDING_MS ? PENDING_MS : ms;
 }
 
 bool qx_session_idle(const struct qx_session *s)
@@ -447,7 +454,7 @@ bool qx_session_idle(const struct qx_session *s)
         return true;
     }
     return s->preview.n_out == 0 && s->queue.n_out == 0 && !qx_pending_open(s) &&
-           s->exact.wanted < 0 && qx_measure_due(s, qx_clock_s()) < 0 &&
+           !qx_ranges_pending(s) && s->exact.wanted < 0 && qx_measure_due(s, qx_clock_s()) < 0 &&
            (!save_waits(s) || s->save.has_failed);
 }
 

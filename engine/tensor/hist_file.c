@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "qx/json.h"
 #include "tensor/hist_priv.h"
 
 #include <string.h>
@@ -39,8 +40,8 @@ static void put_table(struct qx_buf *b, const struct qx_hist_table *t)
     qx_buf_add(b, t->lines, ((size_t)t->n_lines + 1) * sizeof *t->lines);
 }
 
-enum qx_status qx_hist_save(const struct qx_hist *h, const char *path, uint64_t key,
-                            struct qx_error *err)
+enum qx_status qx_hist_encode(const struct qx_hist *h, uint64_t key, char **out, size_t *len,
+                              struct qx_error *err)
 {
     struct qx_buf b = {0};
     struct header head = {.version = VERSION, .fixed_bytes = sizeof h->f, .key = key};
@@ -56,16 +57,28 @@ enum qx_status qx_hist_save(const struct qx_hist *h, const char *path, uint64_t 
     for (int i = 0; i < h->tables.n_classes; i++) {
         put_table(&b, &h->tables.classes[i]);
     }
-    enum qx_status st = QX_OK;
     if (b.oom) {
-        st = qx_fail_nomem(err, h->bytes);
-    } else {
-        head.payload_bytes = b.len - sizeof head;
-        head.checksum = qx_hash64(b.data + sizeof head, b.len - sizeof head, key);
-        memcpy(b.data, &head, sizeof head);
-        st = qx_fs_write_atomic(path, b.data, b.len, err);
+        qx_buf_release(&b);
+        return qx_fail_nomem(err, h->bytes);
     }
-    qx_buf_release(&b);
+    head.payload_bytes = b.len - sizeof head;
+    head.checksum = qx_hash64(b.data + sizeof head, b.len - sizeof head, key);
+    memcpy(b.data, &head, sizeof head);
+    *len = b.len;
+    *out = qx_buf_take(&b);
+    return QX_OK;
+}
+
+enum qx_status qx_hist_save(const struct qx_hist *h, const char *path, uint64_t key,
+                            struct qx_error *err)
+{
+    char *data;
+    size_t len;
+    enum qx_status st = qx_hist_encode(h, key, &data, &len, err);
+    if (st == QX_OK) {
+        st = qx_fs_write_atomic(path, data, len, err);
+        qx_free_text(data);
+    }
     return st;
 }
 
@@ -186,31 +199,40 @@ static bool header_fits(const char *data, size_t len, uint64_t key)
            head.checksum == qx_hash64(data + sizeof head, len - sizeof head, key);
 }
 
-enum qx_status qx_hist_load(const char *path, uint64_t key, struct qx_hist **out,
-                            struct qx_error *err)
+enum qx_status qx_hist_decode(const char *data, size_t len, uint64_t key, struct qx_hist **out,
+                              struct qx_error *err)
 {
-    char *data = NULL;
-    size_t len = 0;
     struct qx_hist *h = NULL;
-    enum qx_status st = qx_fs_read(path, MAX_BYTES, &data, &len, err);
-    if (st != QX_OK) {
-        return st;
-    }
-    st = header_fits(data, len, key) ? QX_OK : QX_EFORMAT;
+    enum qx_status st = header_fits(data, len, key) ? QX_OK : QX_EFORMAT;
     if (st == QX_OK) {
         h = qx_hist_new();
         struct cursor c = {data + sizeof(struct header), len - sizeof(struct header)};
         st = h ? take_all(&c, h) : QX_ENOMEM;
     }
-    qx_mem_free(data);
     if (st == QX_OK) {
         *out = h;
         return QX_OK;
     }
     qx_hist_unref(h);
     return st == QX_ENOMEM ? qx_fail_nomem(err, len)
-                           : qx_fail_at(err, QX_EFORMAT, path, NULL, 0,
-                                        "the cached histogram '%.200s' is of another build, model "
-                                        "or setting, or damaged; it is built again",
-                                        path);
+                           : qx_fail(err, QX_EFORMAT,
+                                     "the histogram is of another build, model or setting, or "
+                                     "damaged; it is built again");
+}
+
+enum qx_status qx_hist_load(const char *path, uint64_t key, struct qx_hist **out,
+                            struct qx_error *err)
+{
+    char *data = NULL;
+    size_t len = 0;
+    enum qx_status st = qx_fs_read(path, MAX_BYTES, &data, &len, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    st = qx_hist_decode(data, len, key, out, err);
+    if (st != QX_OK) {
+        qx_error_context(err, "'%.200s'", path);
+    }
+    qx_mem_free(data);
+    return st;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -98,7 +99,7 @@ static void observed_values_are_those_of_one_big_tensor(void **state)
     assert_int_equal(qx_act_resolve(&act, o, NULL), QX_OK);
     assert_float_equal(act.range.lo, fmin(lo, 0), 1e-6);
     assert_float_equal(act.range.hi, hi, 1e-6);
-    qx_calibration_free(c);
+    qx_calibration_unref(c);
     qx_hist_unref(want);
     qx_dataset_close(&data);
     free(x);
@@ -132,8 +133,8 @@ static void threads_do_not_change_a_range(void **state)
             assert_true(p.range.hi <= qx_hist_stats(x->hist)->absmax);
         }
     }
-    qx_calibration_free(a);
-    qx_calibration_free(b);
+    qx_calibration_unref(a);
+    qx_calibration_unref(b);
     qx_pool_free(pool);
     qx_dataset_close(&data);
     folder_close(&f);
@@ -150,8 +151,8 @@ static void noise_is_standard_normal_and_the_same_for_a_seed(void **state)
     assert_float_equal(qx_hist_stats(x)->mean, 0.0, 0.02);
     assert_float_equal(qx_hist_stats(x)->std, 1.0, 0.02);
     assert_same_hist(x, qx_calibration_layer(b, 0)->hist);
-    qx_calibration_free(a);
-    qx_calibration_free(b);
+    qx_calibration_unref(a);
+    qx_calibration_unref(b);
     qx_dataset_close(&data);
     folder_close(&f);
 }
@@ -162,22 +163,163 @@ static void an_input_of_zeros_or_without_numbers_gets_an_empty_range(void **stat
     static const float zeros[4] = {0, -0.0f, 0, 0}, none[4] = {NAN, INFINITY, -INFINITY, NAN};
     const float *const inputs[] = {zeros, none};
     for (int i = 0; i < 2; i++) {
-        struct qx_hist_stream *s = NULL;
+        struct qx_observer *w = NULL;
         struct qx_observed o = {0};
-        assert_int_equal(qx_hist_stream_new(1, &s, NULL), QX_OK);
-        qx_hist_stream_stats(s, 0, inputs[i], 4);
-        qx_hist_stream_turn(s);
+        const struct qx_channels layout = {1, 2, 2};
+        const struct qx_observation at = {.rows = 1, .x = inputs[i], .n = 4};
         struct qx_hist_stream_work *work = qx_hist_stream_work_new();
-        qx_hist_stream_bins(s, work, inputs[i], 4);
-        assert_int_equal(qx_observe(s, 1, &o, NULL), QX_OK);
+        assert_int_equal(qx_observer_new(layout, 1, 1, 1, &w, NULL), QX_OK);
+        qx_observer_ranges(w, &at);
+        qx_observer_turn(w);
+        qx_observer_values(w, &at, work);
+        assert_int_equal(qx_observer_take(w, &o, NULL), QX_OK);
         struct qx_act a = qx_act_static(8);
         assert_int_equal(qx_act_resolve(&a, &o, NULL), QX_OK);
         assert_true(a.has_range && a.range.lo == 0 && a.range.hi == 0);
         assert_true(qx_act_qparams(&a, 0, 0).scale == 1.0f);
+        assert_true(o.channel_max[0] == 0 && o.channel_max[1] == 0 && o.strip[0] == 0);
+        a = qx_act_dynamic(8);
+        assert_true(isnan(qx_act_dynamic_db(&a, &o)));
         qx_observed_release(&o);
         qx_hist_stream_work_free(work);
-        qx_hist_stream_free(s);
+        qx_observer_free(w);
     }
+}
+
+/* Tokens of a matrix product: maxima and errors by hand. */
+static void channels_tokens_and_dynamic_errors_are_those_of_a_plain_loop(void **state)
+{
+    (void)state;
+    enum { N = 6, T = 5, K = 7 };
+    static float x[N][T][K];
+    const struct qx_channels layout = {T, K, 1};
+    struct qx_observer *w = NULL;
+    struct qx_observed o = {0};
+    struct qx_hist_stream_work *work = qx_hist_stream_work_new();
+    float *flat = &x[0][0][0];
+    for (int i = 0; i < N * T * K; i++) {
+        flat[i] = (float)((i * 37 % 101) - 40) * (1.0f + (float)(i / K % T)) / 16.0f;
+    }
+    x[2][3][4] = NAN;
+    x[1][0][6] = 900.0f; /* an outlier channel, in one token */
+    assert_int_equal(qx_observer_new(layout, N, 2, 1, &w, NULL), QX_OK);
+    for (int round = 0; round < 2; round++) {
+        for (int64_t b = 1; b >= 0; b--) { /* in any order */
+            const struct qx_observation at = {.batch = b,
+                                              .first_row = b * 3,
+                                              .rows = 3,
+                                              .x = flat + b * 3 * T * K,
+                                              .n = 3 * T * K};
+            if (round == 0) {
+                qx_observer_ranges(w, &at);
+            } else {
+                qx_observer_values(w, &at, work);
+            }
+        }
+        if (round == 0) {
+            qx_observer_turn(w);
+        }
+    }
+    assert_int_equal(qx_observer_take(w, &o, NULL), QX_OK);
+    assert_true(o.n_tokens == N * T && o.n_strip == N * T && o.n_error_rows == N);
+    assert_int_equal(qx_hist_stats(o.hist)->n_nan, 1);
+    assert_true(o.channel_max[6] == 900.0f);
+    for (int k = 0; k < K; k++) {
+        float most = 0;
+        for (int i = 0; i < N * T; i++) {
+            most = fmaxf(most, fabsf(flat[i * K + k])); /* fmaxf ignores NaN */
+        }
+        assert_true(o.channel_max[k] == most);
+    }
+    double sq_x = 0, sq_err[2] = {0, 0};
+    for (int i = 0; i < N; i++) {
+        for (int gran = 0; gran < 2; gran++) {
+            const int step = gran == QX_ACT_TOKEN ? K : T * K;
+            for (int at = 0; at < T * K; at += step) {
+                const float *v = flat + i * T * K + at;
+                float lo = 0, hi = 0;
+                for (int k = 0; k < step; k++) {
+                    lo = fminf(lo, v[k]);
+                    hi = fmaxf(hi, v[k]);
+                }
+                const struct qx_act act = {.bits = 5, .dynamic = true, .gran = gran};
+                const struct qx_qparams p = qx_act_qparams(&act, lo, hi);
+                for (int k = 0; k < step; k++) {
+                    const double e =
+                        (double)qx_dequantize(&p, qx_quantize(&p, v[k])) - (double)v[k];
+                    sq_err[gran] += isfinite(v[k]) ? e * e : 0;
+                    sq_x += isfinite(v[k]) && gran == 0 ? (double)v[k] * (double)v[k] : 0;
+                }
+                if (gran == QX_ACT_TOKEN) {
+                    assert_true(o.strip[i * T + at / K] == fmaxf(-lo, hi));
+                }
+            }
+        }
+    }
+    assert_float_equal(o.sq_x, sq_x, 1e-9 * sq_x);
+    for (int gran = 0; gran < 2; gran++) {
+        const struct qx_act act = {.bits = 5, .dynamic = true, .gran = gran};
+        assert_float_equal(o.sq_err[gran][0][5], sq_err[gran], 1e-9 * sq_err[gran]);
+        assert_float_equal(qx_act_dynamic_db(&act, &o), 10 * log10(sq_x / sq_err[gran]), 1e-9);
+    }
+    assert_true(o.sq_err[QX_ACT_TOKEN][0][5] < o.sq_err[QX_ACT_TENSOR][0][5]);
+    qx_observed_release(&o);
+    qx_hist_stream_work_free(work);
+    qx_observer_free(w);
+}
+
+static void damage(const char *path, long at)
+{
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    fseek(f, at, at < 0 ? SEEK_END : SEEK_SET);
+    const int c = fgetc(f);
+    fseek(f, at, at < 0 ? SEEK_END : SEEK_SET);
+    fputc(c ^ 1, f);
+    fclose(f);
+}
+
+static void a_kept_calibration_comes_back_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct qx_dataset *data;
+    open_sample(&f, "calib", &data);
+    const char *path = "kept-calibration.qxh";
+    struct qx_calibration *a = calibrated(&f, data, 40, NULL), *b = NULL;
+    assert_int_equal(qx_calibration_save(a, path, 77, NULL), QX_OK);
+    assert_int_equal(qx_calibration_load(f.net, path, 77, &b, NULL), QX_OK);
+    assert_int_equal(qx_calibration_rows(b), 40);
+    for (int i = 0; i < qx_net_n_layers(f.net); i++) {
+        const struct qx_observed *x = qx_calibration_layer(a, i), *y = qx_calibration_layer(b, i);
+        assert_same_hist(x->hist, y->hist);
+        assert_true(x->n_batches == y->n_batches && x->n_strip == y->n_strip && x->n_rows == 40);
+        assert_memory_equal(x->lo, y->lo, (size_t)x->n_batches * sizeof *x->lo);
+        assert_memory_equal(x->channel_max, y->channel_max,
+                            (size_t)x->layout.count * sizeof(float));
+        assert_memory_equal(x->strip, y->strip, (size_t)x->n_strip * sizeof(float));
+        assert_memory_equal(x->sq_err, y->sq_err, sizeof x->sq_err);
+        assert_true(x->sq_x == y->sq_x && x->n_error_rows == y->n_error_rows);
+    }
+    qx_calibration_unref(b);
+    struct qx_error err = {0};
+    assert_int_equal(qx_calibration_load(f.net, path, 78, &b, &err), QX_EFORMAT); /* another key */
+    assert_non_null(strstr(err.text, path));
+    static const long places[] = {0, 8, 40, 120, 5000, -1};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        damage(path, places[i]);
+        assert_int_equal(qx_calibration_load(f.net, path, 77, &b, NULL), QX_EFORMAT);
+        damage(path, places[i]);
+    }
+    assert_int_equal(truncate(path, 3000), 0);
+    assert_int_equal(qx_calibration_load(f.net, path, 77, &b, NULL), QX_EFORMAT);
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(qx_calibration_load(f.net, path, 77, &b, NULL), QX_EFORMAT);
+    unlink(path);
+    assert_int_not_equal(qx_calibration_load(f.net, path, 77, &b, NULL), QX_OK);
+    qx_calibration_unref(a);
+    qx_dataset_close(&data);
+    folder_close(&f);
 }
 
 static void calibrating_survives_failed_allocations_and_cancelling(void **state)
@@ -198,7 +340,7 @@ static void calibrating_survives_failed_allocations_and_cancelling(void **state)
         qx_mem_fail_at(0);
         assert_true(n < 2000 && (st == QX_OK || (st == QX_ENOMEM && !c)));
     }
-    qx_calibration_free(c);
+    qx_calibration_unref(c);
     qx_dataset_close(&data);
     folder_close(&f);
 }
@@ -296,7 +438,7 @@ static void check_model(const char *path)
         qx_eval_result_free(r);
     }
     qx_eval_result_free(fp32);
-    qx_calibration_free(m.calibration);
+    qx_calibration_unref(m.calibration);
     qx_dataset_close(&m.data);
     qx_pool_free(m.pool);
     folder_close(&m.f);
@@ -342,6 +484,8 @@ int test_eval_calibrate(void)
         cmocka_unit_test(threads_do_not_change_a_range),
         cmocka_unit_test(noise_is_standard_normal_and_the_same_for_a_seed),
         cmocka_unit_test(an_input_of_zeros_or_without_numbers_gets_an_empty_range),
+        cmocka_unit_test(channels_tokens_and_dynamic_errors_are_those_of_a_plain_loop),
+        cmocka_unit_test(a_kept_calibration_comes_back_whole_or_not_at_all),
         cmocka_unit_test(calibrating_survives_failed_allocations_and_cancelling),
         cmocka_unit_test(the_sample_loses_less_than_half_a_point),
         cmocka_unit_test(keywords_lose_less_than_half_a_point),

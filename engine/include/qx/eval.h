@@ -27,17 +27,25 @@ enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int
 
 /* What every layer's input looked like in float32, over the first n_rows rows of `data` (all, if
  * fewer), or over n_rows rows of standard normal noise when data is NULL. Two passes; progress counts
- * both. The result does not depend on threads. QX_ECANCELLED, QX_ENOMEM (1.5 MiB a layer), QX_EDATA,
- * QX_EUNSUPPORTED (noise for a network of ids). */
+ * both. The result does not depend on threads. QX_ECANCELLED, QX_ENOMEM (see qx_observer_new, each layer),
+ * QX_EDATA, QX_EUNSUPPORTED (noise for a network of ids). Immutable, shared by reference count. */
 struct qx_calibration;
 enum qx_status qx_calibration_run(const struct qx_net *net, const struct qx_dataset *data,
                                   int64_t n_rows, uint64_t seed, struct qx_pool *pool,
                                   struct qx_ctl *ctl, struct qx_calibration **out,
                                   struct qx_error *err);
-void qx_calibration_free(struct qx_calibration *c); /* NULL allowed */
+struct qx_calibration *qx_calibration_ref(struct qx_calibration *c);
+void qx_calibration_unref(
+    struct qx_calibration *c); /* NULL allowed; frees with the last reference */
 int64_t qx_calibration_rows(const struct qx_calibration *c);
 /* Borrowed; n = 0 values where the layer has no float32 input (embeddings). */
 const struct qx_observed *qx_calibration_layer(const struct qx_calibration *c, int layer);
+/* Cache file form (versioned, checksummed, host byte order). Load returns QX_EFORMAT for anything else,
+ * and the caller calibrates. `key` (hash of weights, data, rows and seed) must match. */
+enum qx_status qx_calibration_save(const struct qx_calibration *c, const char *path, uint64_t key,
+                                   struct qx_error *err);
+enum qx_status qx_calibration_load(const struct qx_net *net, const char *path, uint64_t key,
+                                   struct qx_calibration **out, struct qx_error *err);
 
 /* ---- measuring ---- */
 

@@ -90,6 +90,11 @@ enum qx_status qx_hist_save(const struct qx_hist *h, const char *path, uint64_t 
                             struct qx_error *err);
 enum qx_status qx_hist_load(const char *path, uint64_t key, struct qx_hist **out,
                             struct qx_error *err);
+/* The same form in memory. *out [*len]: free with qx_free_text. */
+enum qx_status qx_hist_encode(const struct qx_hist *h, uint64_t key, char **out, size_t *len,
+                              struct qx_error *err);
+enum qx_status qx_hist_decode(const char *data, size_t len, uint64_t key, struct qx_hist **out,
+                              struct qx_error *err);
 
 const struct qx_hist_spec *qx_hist_spec(const struct qx_hist *h);
 const struct qx_stats *qx_hist_stats(const struct qx_hist *h);

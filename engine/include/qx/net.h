@@ -47,6 +47,9 @@ const struct qx_layer *qx_net_layer(const struct qx_net *net, int i);
 int qx_net_layer_of_tensor(const struct qx_net *net, int64_t tensor);
 /* Does any node use this tensor? */
 bool qx_net_uses_tensor(const struct qx_net *net, int64_t tensor);
+/* How a row of the data reaches a linear layer: outer tokens (of a convolution: one) of count input
+ * channels with inner values each. False when the layer takes no float32 input (embeddings). */
+bool qx_net_layer_input(const struct qx_net *net, int layer, struct qx_channels *out);
 int qx_net_n_classes(const struct qx_net *net);
 const char *qx_net_class_name(const struct qx_net *net, int c); /* never NULL: "7" when unnamed */
 int64_t qx_net_sample_size(const struct qx_net *net);           /* input values per row */

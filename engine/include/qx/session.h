@@ -100,7 +100,14 @@ enum qx_patch_field {
         64, /* range by hand: calib becomes manual. Together with CALIB: the range as that
                             calibrator chose it, or nothing when value.has_range is false */
     QX_PATCH_ACT = 128, /* act; needs an integer weight */
-    QX_PATCH_ALL = 255
+    QX_PATCH_ALL = 255,
+    /* Parts of act. A static range that a calibrator chose is chosen anew, one by hand is kept. */
+    QX_PATCH_ACT_BITS = 256, /* 0: float32. Others turn activations on: static, percentile; a FLOAT
+                                weight becomes int with 8 bits then */
+    QX_PATCH_ACT_SYM = 512,
+    QX_PATCH_ACT_GRAN = 1024,  /* dynamic and gran; static: one range, percentile */
+    QX_PATCH_ACT_CALIB = 2048, /* calib and param; makes it static */
+    QX_PATCH_ACT_RANGE = 4096  /* static range by hand */
 };
 struct qx_patch {
     unsigned fields;
@@ -245,6 +252,60 @@ bool qx_session_cancel_top(struct qx_session *s);
 bool qx_session_retry(struct qx_session *s, int id);
 void qx_session_clear_jobs(struct qx_session *s); /* forget finished ones */
 
+/* ---- activations: the inputs of layers, as calibration saw them ---- */
+
+/* Where the ranges of activations came from; false while nothing was calibrated. */
+struct qx_session_calib {
+    char source[512]; /* file, or "random:N" */
+    char hash[17];    /* of the file; "" for noise */
+    int64_t n;        /* rows */
+    bool is_noise;
+    bool is_kept;   /* read from the cache folder */
+    char note[256]; /* what to beware of, one sentence; "" = nothing */
+};
+bool qx_session_calib(const struct qx_session *s, struct qx_session_calib *out);
+
+enum qx_calib_state {
+    QX_CALIB_NONE, /* nobody asked */
+    QX_CALIB_QUEUED,
+    QX_CALIB_RUNNING,
+    QX_CALIB_READY,
+    QX_CALIB_FAILED, /* reason */
+    QX_CALIB_CANCELLED
+};
+struct qx_calib_status {
+    enum qx_calib_state state;
+    int job;         /* id while QUEUED or RUNNING */
+    double progress; /* 0..1 */
+    char reason[256];
+};
+void qx_session_calib_status(const struct qx_session *s, struct qx_calib_status *out);
+/* Calibrate (anew) on a data file, on "random:N" rows of noise, or ("" or NULL) on the folder's own
+ * data; in the background. Ranges that calibrators chose before stay until their method is set again.
+ * QX_EUNSUPPORTED without a network, QX_ENOMEM. */
+enum qx_status qx_session_calibrate(struct qx_session *s, const char *source, struct qx_error *err);
+/* What calibration saw of the input of an item's layer. NULL: not calibrated yet (which asking starts,
+ * unless that failed or was cancelled), or no layer. qx_session_poll says QX_NEWS_CALIB. */
+const struct qx_observed *qx_session_observed(struct qx_session *s, int64_t item);
+/* Error of a static range on the values that calibration saw. False while they are not there, and for
+ * other kinds of act. O(levels). */
+bool qx_session_act_metrics(struct qx_session *s, int64_t item, const struct qx_act *act,
+                            struct qx_metrics *out);
+/* What each calibrator would choose at this width and symmetry, computed in the background as
+ * qx_session_advice. False while nothing is known. */
+struct qx_act_advice {
+    int n;
+    struct qx_act_choice {
+        const struct qx_calibrator *calib;
+        double param;
+        struct qx_range range;
+        double db; /* SQNR; NaN: no error */
+    } choice[QX_ADVICE_CALIBS];
+    bool is_complete;
+};
+bool qx_session_act_advice(struct qx_session *s, int64_t item, int bits, bool sym,
+                           struct qx_act_advice *out);
+
 /* ---- bench: the network in the formats one would ship it in ---- */
 
 enum qx_bench_state {
@@ -286,7 +347,8 @@ enum qx_news {
     QX_NEWS_RECIPE = 16,  /* a calibrated range arrived */
     QX_NEWS_FILE = 32,    /* the model file changed on disk or was torn */
     QX_NEWS_WRITTEN = 64, /* a model folder's writing ended: qx_session_written */
-    QX_NEWS_BENCH = 128
+    QX_NEWS_BENCH = 128,
+    QX_NEWS_CALIB = 256
 };
 unsigned qx_session_poll(struct qx_session *s);
 /* Milliseconds until qx_session_poll wants to be called; -1 = only after a wake. */
@@ -302,14 +364,6 @@ void qx_session_settle(struct qx_session *s, int max_ms);
 enum qx_scope { QX_SCOPE_LINEAR, QX_SCOPE_ALL };
 void qx_session_select(const struct qx_session *s, enum qx_scope scope, const char *glob,
                        bool *out);
-/* Where the ranges of activations came from; false while nothing was calibrated. */
-struct qx_session_calib {
-    char source[512]; /* file, or "random:N" */
-    char hash[17];    /* of the file; "" for noise */
-    int64_t n;        /* rows */
-    char note[256];   /* what to beware of, one sentence; "" = nothing */
-};
-bool qx_session_calib(const struct qx_session *s, struct qx_session_calib *out);
 /* Resolve every range of the recipe that is still open: of weights, and, where there is a network, of
  * activations (calibrates when needed; QX_EDATA without data for that). */
 enum qx_status qx_session_run_resolve(struct qx_session *s, struct qx_ctl *ctl,
