@@ -50,7 +50,7 @@ static int close_all(void **state)
     (void)state;
     char command[64];
     qx_predict_probe_free(s.probe);
-    qx_calibration_free(s.calibration);
+    qx_calibration_unref(s.calibration);
     qx_dataset_close(&s.data);
     folder_close(&s.f);
     snprintf(command, sizeof command, "rm -rf %s", scratch);
