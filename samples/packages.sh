@@ -25,4 +25,5 @@ need_packages() {
         apt-get install -q -y --no-install-recommends $missing >&2
 }
 
-BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libncurses-dev libopenblas-dev libcjson-dev"
+BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libncurses-dev libopenblas-dev libcjson-dev \
+libutf8proc-dev libpcre2-dev"
