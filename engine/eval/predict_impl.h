@@ -78,6 +78,8 @@ bool qx_piece_of(const struct qx_predict_table *table, int layer, enum qx_family
  * sites are not covered (their pieces are untouched). */
 int qx_pieces_of(const struct qx_predict_table *table, int layer,
                  const struct qx_predict_layer *change, struct qx_piece out[QX_PIECES]);
+/* Single-site KLs of all sites, [n_layers * QX_SITE_COUNT]; borrowed until the mix changes. */
+const double *qx_mix_all_k(struct qx_predict_mix *mix);
 /* The entry measured for just this setting of a site; NULL when there is none. */
 const struct qx_predict_entry *qx_table_exact(const struct qx_predict_table *table, int layer,
                                               enum qx_site site, uint64_t key);

@@ -303,11 +303,9 @@ void qx_predict_mix_sum(const struct qx_predict_mix *x, struct qx_predict_sum *o
         count_tops(x, x->s + m * x->n * x->n_classes, &right, &same);
     }
     out->same_top = blend(1.0, (double)same / n_all, (double)same0 / n);
-    out->drop = qx_logit(1.0, n) - qx_logit(out->same_top, n);
     if (base->labels) {
         const double before = (double)base->n_right / n;
         out->accuracy = blend(before, (double)right / n_all, (double)right0 / n);
-        out->drop = qx_logit(before, n) - qx_logit(out->accuracy, n);
     }
 }
 
@@ -331,6 +329,14 @@ double qx_predict_mix_site_kl(struct qx_predict_mix *x, int layer, enum qx_site 
     }
     *kl = kl_of(x, x->plus, gain_of(&p[0]) * gain_of(&p[1]), &ce);
     return *kl;
+}
+
+const double *qx_mix_all_k(struct qx_predict_mix *x)
+{
+    for (int i = 0; i < x->n_layers * QX_SITE_COUNT; i++) {
+        qx_predict_mix_site_kl(x, i / QX_SITE_COUNT, (enum qx_site)(i % QX_SITE_COUNT));
+    }
+    return x->site_kl;
 }
 
 double qx_predict_mix_share(struct qx_predict_mix *x, int layer)

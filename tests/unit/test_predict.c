@@ -2,5 +2,5 @@
 
 int main(void)
 {
-    return test_predict_mix() + test_predict_net() == 0 ? 0 : 1;
+    return test_predict_mix() + test_predict_golden() + test_predict_net() == 0 ? 0 : 1;
 }

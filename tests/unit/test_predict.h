@@ -4,5 +4,6 @@
 /* Each runs its file's tests and returns how many failed. */
 int test_predict_mix(void);
 int test_predict_net(void);
+int test_predict_golden(void);
 
 #endif

@@ -4,13 +4,15 @@
  * A site is one layer's weights (W) or one layer's input activations (A). For every site a table holds
  * measured changes of the logits on a few cached rows P, rounding and clipping apart (four families).
  * Each change is split into a gain, a class shift and a residual; over sites gains multiply, shifts and
- * residuals add.
+ * residuals add. Measured configurations (anchors) then correct the composition and give its band.
  *
  *   base   P: its rows and float32 logits          qx_predict_base_*    immutable, refcounted
  *   probe  runs the network on P                   qx_predict_probe_*   one thread at a time
  *   entry  one measured site                       qx_predict_entry_*   immutable, refcounted
  *   table  all entries                             qx_predict_table_*   immutable, refcounted
  *   mix    the composition of one recipe           qx_predict_mix_*     one thread at a time
+ *   point  one measured configuration              qx_predict_point_*   immutable, refcounted
+ *   anchors  points seen by one table, the band    qx_predict_anchors_* immutable, refcounted
  *
  * Immutable objects may be read from any thread: a job adds to a table while the host asks an older one.
  * Nothing here depends on the kind of network, only on logits [n_rows, n_classes]; results do not depend
@@ -251,5 +253,85 @@ double qx_predict_mix_site_kl(struct qx_predict_mix *mix, int layer, enum qx_sit
 double qx_predict_mix_share(struct qx_predict_mix *mix, int layer);
 /* The composed logits, all signs +, centred over classes; z [n, n_classes]. */
 void qx_predict_mix_logits(const struct qx_predict_mix *mix, float *z);
+
+/* ---- measured configurations, and the band (3.5) ---- */
+
+/* What the shares are about: the evaluation rows E. Without labels fp32_accuracy is NaN and the
+ * prediction speaks of same-top agreement, 1 for float32. */
+struct qx_predict_scale {
+    double fp32_accuracy; /* measured on E */
+    int64_t n;            /* rows of E */
+};
+
+struct qx_predict_point;
+struct qx_predict_point_info {
+    uint64_t key;  /* of the recipe */
+    double value;  /* share of E measured: accuracy, or same-top without labels */
+    double kl;     /* measured on P; NaN = not measured */
+    bool is_drawn; /* a random configuration, not one of the user's */
+};
+/* change [n_layers], copied. */
+enum qx_status qx_predict_point_new(const struct qx_predict_layer *change, int n_layers,
+                                    const struct qx_predict_point_info *info,
+                                    struct qx_predict_point **out, struct qx_error *err);
+struct qx_predict_point *qx_predict_point_ref(const struct qx_predict_point *p);
+void qx_predict_point_unref(struct qx_predict_point *p); /* NULL allowed */
+void qx_predict_point_look(const struct qx_predict_point *p, struct qx_predict_point_info *out);
+const struct qx_predict_layer *qx_predict_point_change(const struct qx_predict_point *p);
+
+struct qx_predict_anchors;
+/* The points as the table sees them. Those of which a site is not covered, or of another network, take
+ * no part. O(points sites M n n_classes) + O(points^2 sites): a job's work. QX_ECANCELLED. */
+enum qx_status qx_predict_anchors_new(const struct qx_predict_table *table,
+                                      const struct qx_predict_mix_options *options,
+                                      const struct qx_predict_scale *scale,
+                                      struct qx_predict_point *const *points, int n,
+                                      struct qx_ctl *ctl, struct qx_predict_anchors **out,
+                                      struct qx_error *err);
+struct qx_predict_anchors *qx_predict_anchors_ref(const struct qx_predict_anchors *a);
+void qx_predict_anchors_unref(struct qx_predict_anchors *a); /* NULL allowed */
+/* Points that take part, K. */
+int qx_predict_anchors_n(const struct qx_predict_anchors *a);
+
+enum qx_predict_coverage {
+    QX_PREDICT_UNCALIBRATED, /* K < 9: q = 2.5 */
+    QX_PREDICT_ROUGH,        /* 9..18 */
+    QX_PREDICT_90            /* from 19 on: "90 %" */
+};
+const char *
+qx_predict_coverage_name(enum qx_predict_coverage c); /* "uncalibrated", "rough", "90 %" */
+
+struct qx_prediction {
+    bool has_value;   /* false: n_missing > 0, or too few rows for a percentage (kl is good then) */
+    bool is_labelled; /* value is accuracy; else agreement with float32 */
+    double value, lo, hi; /* shares of E */
+    double change, floor; /* value - float32's; the least change that E can show:
+                             1.64 sqrt((1 - same_top) / n), Gaussian bound of the paired difference */
+    bool is_within_noise; /* |change| below the floor: no measurable change */
+    double kl;            /* anchored; nats */
+    double same_top;
+    enum qx_predict_coverage coverage;
+    int n_points; /* K */
+    /* how it came about */
+    int anchor;                        /* index of the point, -1 = float32 */
+    uint64_t anchor_key;               /* its recipe; 0 = float32 */
+    double rho;                        /* likeness to the anchor, 0..1 */
+    double drop_plain, drop, sigma, q; /* logits: composed, anchored, scale, quantile */
+    struct qx_predict_sum sum;
+};
+/* Anchored prediction of the mix, which must be of the anchors' table. O(points sites) beside
+ * qx_predict_mix_sum. */
+void qx_predict_anchors_ask(const struct qx_predict_anchors *a, struct qx_predict_mix *mix,
+                            struct qx_prediction *out);
+/* The formulas by themselves. D, the drop in logits: of accuracy (same-top without labels) from float32's
+ * on E to that plus the change seen on P. Where P and E agree about float32 it is logit(acc0_P) -
+ * logit(acc_P); where P has hardly a wrong row that would be a quotient of noise. Shares are taken as
+ * (n p + 1/2) / (n + 1), which keeps logits finite. */
+double qx_predict_drop(const struct qx_predict_base *base, const struct qx_predict_scale *scale,
+                       const struct qx_predict_sum *sum);
+/* The band: sigma = sqrt(e0^2 + (0.25 D)^2 (1 - rho/2)^2), e0 = 0.08, and
+ * the ceil((K + 1) 0.9)-th smallest of K residuals (sorted in place), 2.5 for K < 9. */
+double qx_predict_sigma(double drop, double rho);
+double qx_predict_quantile(double *residuals, int n);
 
 #endif
