@@ -1,5 +1,5 @@
-/* Integer convolutions on channels-last images of u8 codes: unrolling for the products of gemm.h, and
- * the depthwise kernel. Signed codes are used as u8 with 128 added and zero point 128. */
+/* Integer convolutions on channels-last images of u8 codes: unrolling for the products of gemm.h, other
+ * orders of bytes, and the depthwise kernel. Signed codes are used as u8 with 128 added and zero point 128. */
 #ifndef QXK_CONV_H
 #define QXK_CONV_H
 
@@ -24,6 +24,15 @@ void qxk_im2col_u8(const struct qxk_image *s, const uint8_t *x, uint8_t pad, int
 enum qx_status qxk_conv8(struct qx_pool *pool, const struct qxk_image *s, const uint8_t *x,
                          const struct qxk_w8 *w, const struct qxk_epilogue *ep, void *y,
                          int64_t ldy, struct qx_error *err);
+
+/* out[column][row] = x[row][column], bytes: images between channels last and planes, columns between the
+ * order of the places and of the inputs. ldx, ldo: bytes between the rows of x and of out. */
+typedef void qxk_turn_u8_fn(const uint8_t *x, int64_t rows, int64_t columns, int64_t ldx,
+                            uint8_t *out, int64_t ldo);
+
+/* out[i] = factor * sum of x[i * group ..][group]; group is a multiple of 32 and at most 2^20. */
+typedef void qxk_sums_s8_fn(const int8_t *x, int64_t n, int64_t group, int32_t factor,
+                            int32_t *out);
 
 /* Depthwise weights codes[c][kernel_y * kernel_x] as pairs of taps. Owns its memory. */
 struct qxk_dw {

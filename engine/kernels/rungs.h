@@ -32,7 +32,9 @@
     X(gelu_tanh, qxk_gelu_fn)                \
     X(gemm_f32s8, qxk_gemmf_fn)              \
     X(gemm_f32s4, qxk_gemmf_fn)              \
-    X(dwconv_u8s8, qxk_dwconv_fn)
+    X(dwconv_u8s8, qxk_dwconv_fn)            \
+    X(turn_u8, qxk_turn_u8_fn)               \
+    X(sums_s8, qxk_sums_s8_fn)
 
 #define QXK_AVXVNNI_OPS(X)     \
     X(gemm_u8s8, qxk_gemm8_fn) \

@@ -1,5 +1,6 @@
-/* Convolutions on codes, channels last, one sample at a time: padding is the zero point, columns are
- * runs of bytes. */
+/* Convolutions on codes, one sample at a time: padding is the zero point. Columns are runs of bytes of an
+ * image with the channels last; where groups of inputs share a scale, columns have the order of the stored
+ * weight and come from planes. */
 #include "net/qlinear.h"
 
 #include <string.h>
@@ -8,17 +9,25 @@
 #define COLUMN_BYTES 49152
 /* Runs are copied in steps; the last one reads and writes a little beyond. */
 #define COPY 16
+/* Inputs of stored columns that are gathered at once. */
+#define BAND 16
 
 struct conv {
     const struct qx_qlinear *q;
     int64_t icg, width;      /* channels of a group; padded width */
+    int64_t plane;           /* bytes of a padded plane */
     int64_t lines;           /* output lines at a time */
+    int64_t lda;             /* bytes of a column */
     bool is_pointwise;       /* columns are the input */
+    bool is_stored;          /* columns in the order of the stored weight */
+    uint8_t flip;            /* 0x80: stored columns of the 4-bit kernel are signed */
     uint8_t *codes, *turned; /* one sample */
     uint8_t *padded;
     float *floats;    /* depthwise with zero points of weights: the padded input as float32 */
     uint8_t *pad_row; /* depthwise without: one place of padding */
     uint8_t *columns;
+    uint8_t *band; /* stored: [BAND][band_ld] */
+    int64_t band_ld;
     float *product; /* [lines * ow][oc] when the output is not written in place */
     uint8_t *rest;
 };
@@ -28,81 +37,118 @@ static bool has_pads(const struct qx_window *w)
     return w->top + w->left + w->bottom + w->right > 0;
 }
 
+static void conv_geometry(const struct qx_qlinear *q, struct conv *c)
+{
+    const struct qx_window *w = &q->w;
+    c->q = q;
+    c->icg = w->c / q->group;
+    c->width = w->w + w->left + w->right;
+    c->plane = (w->h + w->top + w->bottom) * c->width;
+    c->is_pointwise = q->kind == QX_QCONV && q->group == 1 && w->kh * w->kw == 1 &&
+                      w->sh * w->sw == 1 && !has_pads(w);
+    c->is_stored = q->kind == QX_QCONV && q->n_units > 1 && w->kh * w->kw > 1;
+    c->flip = c->is_stored && q->w4 ? 0x80 : 0;
+    c->lda = !c->is_stored ? q->k : q->w4 ? q->n_units * q->unit : (q->k + BAND - 1) / BAND * BAND;
+    const bool is_whole = c->is_pointwise || q->kind == QX_QDEPTHWISE;
+    const int64_t lines = is_whole ? w->oh : COLUMN_BYTES / (w->ow * c->lda);
+    c->lines = lines < 1 ? 1 : lines < w->oh ? lines : w->oh;
+    c->band_ld = c->lines * w->ow + COPY;
+}
+
 static size_t conv_cut(const struct qx_qlinear *q, uint8_t *base, struct conv *c)
 {
     const struct qx_window *w = &q->w;
     const size_t in = (size_t)(w->c * w->h * w->w);
     struct qx_cut cut = {base, 0};
-    c->q = q;
-    c->icg = w->c / q->group;
-    c->width = w->w + w->left + w->right;
-    c->is_pointwise = q->kind == QX_QCONV && q->group == 1 && w->kh * w->kw == 1 &&
-                      w->sh * w->sw == 1 && !has_pads(w);
-    const bool is_whole = c->is_pointwise || q->kind == QX_QDEPTHWISE;
-    int64_t lines = is_whole ? w->oh : COLUMN_BYTES / (w->ow * q->k);
-    c->lines = lines < 1 ? 1 : lines < w->oh ? lines : w->oh;
-    const size_t padded = (size_t)(w->h + w->top + w->bottom) * (size_t)(c->width * w->c);
-    const size_t m = (size_t)(c->lines * w->ow);
+    conv_geometry(q, c);
+    const size_t padded = (size_t)(c->plane * w->c), m = (size_t)(c->lines * w->ow);
+    const bool is_unrolled = q->kind == QX_QCONV && !c->is_pointwise;
     c->codes = qx_cut_take(&cut, in);
     c->turned = qx_cut_take(&cut, in);
     c->padded = qx_cut_take(&cut, padded);
     c->floats = q->taps ? qx_cut_take(&cut, padded * sizeof(float)) : NULL;
     c->pad_row = qx_cut_take(&cut, (size_t)w->c);
-    c->columns = is_whole ? NULL : qx_cut_take(&cut, m * (size_t)q->k);
+    c->columns = is_unrolled ? qx_cut_take(&cut, m * (size_t)c->lda) : NULL;
+    c->band = c->is_stored ? qx_cut_take(&cut, (size_t)(BAND * c->band_ld)) : NULL;
     c->product = qx_cut_take(&cut, m * (size_t)q->oc * sizeof(float));
     c->rest = base ? base + cut.used : NULL;
     return cut.used + qx_qproduct_scratch(q, (int64_t)m);
 }
 
-/* Codes of sample s, channels last. */
+/* Codes of sample s as they lie; *is_last: channels last. */
+static const uint8_t *codes_at(struct qx_qrun *r, const struct conv *c, int64_t s,
+                               struct qx_codes *used, bool *is_last)
+{
+    const struct qx_window *w = &c->q->w;
+    const struct qx_exec_value *v = r->in_value;
+    const int64_t size = w->c * w->h * w->w;
+    if (v->form != QX_FORM_CODES) {
+        r->n_nonfinite += qx_qinput(c->q, (const float *)r->in + s * size, size, c->codes, used);
+        *is_last = v->form == QX_FORM_LAST;
+        return c->codes;
+    }
+    const uint8_t *x = (const uint8_t *)r->in + s * size;
+    *used = c->q->in;
+    *is_last = v->is_last && v->c == w->c;
+    if (!v->is_last || *is_last) {
+        return x;
+    }
+    qx_bytes_turn(x, v->places, v->c, c->codes); /* a view with other axes */
+    return c->codes;
+}
+
+/* Codes of sample s, channels last or (stored columns) in planes. */
 static const uint8_t *sample_codes(struct qx_qrun *r, const struct conv *c, int64_t s,
                                    struct qx_codes *used)
 {
     const struct qx_window *w = &c->q->w;
-    const struct qx_exec_value *v = r->in_value;
     const int64_t places = w->h * w->w, size = w->c * places;
-    const uint8_t *plain = c->codes;
-    if (v->form == QX_FORM_CODES) {
-        const uint8_t *x = (const uint8_t *)r->in + s * size;
-        *used = c->q->in;
-        if (v->is_last && v->c == w->c) {
-            return x;
-        }
-        if (v->is_last) {
-            qx_bytes_turn(x, v->places, v->c, c->codes);
-        } else {
-            plain = x;
-        }
-    } else {
-        r->n_nonfinite += qx_qinput(c->q, (const float *)r->in + s * size, size, c->codes, used);
-        if (v->form == QX_FORM_LAST) {
-            return c->codes;
-        }
+    bool is_last;
+    const uint8_t *x = codes_at(r, c, s, used, &is_last);
+    if (is_last == c->is_stored && w->c > 1 && places > 1) {
+        qx_bytes_turn(x, is_last ? places : w->c, is_last ? w->c : places, c->turned);
+        x = c->turned;
     }
-    if (w->c == 1 || places == 1) {
-        return plain;
+    if (r->record && c->is_stored) {
+        memcpy(r->record + s * size, x, (size_t)size);
+    } else if (r->record) {
+        qx_bytes_turn(x, places, w->c, r->record + s * size);
     }
-    qx_bytes_turn(plain, w->c, places, c->turned);
-    return c->turned;
+    return x;
+}
+
+static void copy_flipped(uint8_t *out, const uint8_t *x, int64_t n, uint8_t flip)
+{
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = x[i] ^ flip;
+    }
+}
+
+/* The lines of an image of `bytes` for each place into one that is padding so far. Returns what lies behind
+ * it. */
+static uint8_t *pad_image(const struct conv *c, const uint8_t *x, int64_t bytes, uint8_t *out)
+{
+    const struct qx_window *w = &c->q->w;
+    const int64_t line = c->width * bytes, inner = w->w * bytes;
+    uint8_t *at = out + w->top * line + w->left * bytes;
+    for (int64_t i = 0; i < w->h; i++, at += line, x += inner) {
+        copy_flipped(at, x, inner, c->flip);
+    }
+    return out + c->plane * bytes;
 }
 
 static const uint8_t *pad(const struct conv *c, const uint8_t *x, uint8_t zero)
 {
     const struct qx_window *w = &c->q->w;
-    const size_t line = (size_t)(c->width * w->c), inner = (size_t)(w->w * w->c);
-    const size_t left = (size_t)(w->left * w->c);
-    if (!has_pads(w)) {
+    uint8_t *out = c->padded;
+    if (!has_pads(w) && !c->flip) {
         return x;
     }
-    uint8_t *out = c->padded;
-    memset(out, zero, (size_t)w->top * line);
-    out += (size_t)w->top * line;
-    for (int64_t i = 0; i < w->h; i++, out += line) {
-        memset(out, zero, left);
-        memcpy(out + left, x + (size_t)i * inner, inner);
-        memset(out + left + inner, zero, line - left - inner);
+    memset(out, zero ^ c->flip, (size_t)(c->plane * w->c));
+    const int64_t images = c->is_stored ? w->c : 1;
+    for (int64_t i = 0; i < images; i++) {
+        out = pad_image(c, x + i * w->h * w->w, w->c / images, out);
     }
-    memset(out, zero, (size_t)w->bottom * line);
     return c->padded;
 }
 
@@ -135,19 +181,50 @@ static void unroll(const struct conv *c, const uint8_t *x, int64_t g, int64_t fi
     }
 }
 
-/* The same in the order of the stored weights, byte by byte. */
+/* One input of the columns, from[l * sh * width + j * sw] for all places of the lines. */
+static void gather_input(const struct conv *c, const uint8_t *from, int64_t lines, uint8_t *out)
+{
+    const struct qx_window *w = &c->q->w;
+    for (int64_t l = 0; l < lines; l++, from += w->sh * c->width) {
+        if (w->sw == 1) {
+            out = copy_run(out, from, w->ow);
+            continue;
+        }
+        for (int64_t j = 0; j < w->ow; j++) {
+            *out++ = from[j * w->sw];
+        }
+    }
+}
+
+/* Inputs up to k are gathered: the band that they end, if any, goes to the columns. */
+static void turn_band(const struct conv *c, int64_t k, int64_t m)
+{
+    if (k % BAND == 0) {
+        qxk_get()->turn_u8(c->band, BAND, m, c->band_ld, c->columns + k - BAND, c->lda);
+    }
+}
+
+/* The same in the order of the stored weights, from planes: a band of inputs is gathered in runs of
+ * places, then turned. What is past k is 0. */
 static void unroll_stored(const struct conv *c, const uint8_t *x, int64_t g, int64_t first,
                           int64_t lines)
 {
     const struct qx_window *w = &c->q->w;
-    uint8_t *out = c->columns;
-    for (int64_t y = first; y < first + lines; y++) {
-        for (int64_t j = 0; j < w->ow; j++) {
-            const uint8_t *at = x + (y * w->sh * c->width + j * w->sw) * w->c + g * c->icg;
-            for (int64_t i = 0; i < c->q->k; i++) {
-                *out++ = at[c->q->offset[i]];
+    const int64_t m = lines * w->ow;
+    int64_t k = 0;
+    x += g * c->icg * c->plane + first * w->sh * c->width;
+    for (int64_t i = 0; i < c->icg; i++, x += c->plane) {
+        for (int64_t a = 0; a < w->kh; a++) {
+            for (int64_t b = 0; b < w->kw; b++) {
+                gather_input(c, x + a * w->dh * c->width + b * w->dw, lines,
+                             c->band + k % BAND * c->band_ld);
+                turn_band(c, ++k, m);
             }
         }
+    }
+    while (k < c->lda) {
+        memset(c->band + k % BAND * c->band_ld, 0, (size_t)m);
+        turn_band(c, ++k, m);
     }
 }
 
@@ -244,14 +321,15 @@ static void lines_run(const struct conv *c, const uint8_t *x, const struct qx_co
     const struct qx_qlinear *q = c->q;
     struct qx_qproduct p = {.q = q,
                             .m = lines * q->w.ow,
-                            .lda = q->k,
+                            .lda = c->lda,
                             .a = c->is_pointwise ? x : c->columns,
+                            .is_signed = c->flip != 0,
                             .rows = {&used->scale, &used->zero, 0},
                             .is_codes = is_codes,
                             .y = y,
                             .scratch = c->rest};
     for (p.g = 0; p.g < q->group; p.g++) {
-        if (!c->is_pointwise && q->n_units > 1) {
+        if (c->is_stored) {
             unroll_stored(c, x, p.g, first, lines);
         } else if (!c->is_pointwise) {
             unroll(c, x, p.g, first, lines);
@@ -296,16 +374,11 @@ static void sample_run(struct qx_qrun *r, const struct conv *c, const uint8_t *c
 
 void qx_qconv_run(struct qx_qrun *r)
 {
-    const struct qx_window *w = &r->q->w;
-    const int64_t places = w->h * w->w, size = w->c * places;
     struct conv c;
     conv_cut(r->q, r->scratch, &c);
     for (int64_t s = 0; s < r->rows; s++) {
         struct qx_codes used;
         const uint8_t *codes = sample_codes(r, &c, s, &used);
-        if (r->record) {
-            qx_bytes_turn(codes, places, w->c, r->record + s * size);
-        }
         sample_run(r, &c, codes, &used, s);
     }
 }

@@ -89,7 +89,7 @@ static int64_t weight_index(const struct qx_qlinear *q, int64_t o, int64_t i)
         return is_out_first ? o * q->k + i : i * q->oc + o;
     }
     if (q->n_units > 1 || q->kind == QX_QDEPTHWISE) {
-        return o * q->k + i; /* groups of inputs are runs of the storage order */
+        return o * q->k + i; /* units are runs of the storage order */
     }
     const int64_t taps = q->w.kh * q->w.kw, channels = q->k / taps; /* [taps][channels] */
     return o * q->k + i % channels * taps + i / channels;
@@ -276,25 +276,6 @@ static enum qx_status pack_weight(struct qx_qlinear *q, const struct qx_weights 
     return st;
 }
 
-/* Columns in storage order: where each lies in the padded input [height][width][channels]. */
-static enum qx_status find_offsets(struct qx_qlinear *q, struct qx_error *err)
-{
-    if (q->kind == QX_QMATRIX) {
-        return QX_OK;
-    }
-    const struct qx_window *w = &q->w;
-    const int64_t taps = w->kh * w->kw, width = w->w + w->left + w->right;
-    q->offset = qx_mem_array((size_t)q->k, sizeof *q->offset);
-    if (!q->offset) {
-        return qx_fail_nomem(err, (size_t)q->k * sizeof *q->offset);
-    }
-    for (int64_t i = 0; i < q->k; i++) {
-        const int64_t tap = i % taps, a = tap / w->kw, b = tap % w->kw;
-        q->offset[i] = (int32_t)((a * w->dh * width + b * w->dw) * w->c + i / taps);
-    }
-    return QX_OK;
-}
-
 static enum qx_status epilogue(struct qx_qlinear *q, const struct qx_weights *w,
                                struct qx_error *err)
 {
@@ -352,9 +333,6 @@ enum qx_status qx_qlinear_new(const struct qx_weights *w, const struct qx_node *
         st = pack_weight(q, w, pool, ctl, err);
     }
     if (st == QX_OK) {
-        st = find_offsets(q, err);
-    }
-    if (st == QX_OK) {
         st = epilogue(q, w, err);
     }
     if (st != QX_OK) {
@@ -387,6 +365,5 @@ void qx_qlinear_free(struct qx_qlinear *q)
     qx_mem_free(q->scale);
     qx_mem_free(q->bias);
     qx_mem_free(q->folded);
-    qx_mem_free(q->offset);
     qx_mem_free(q);
 }

@@ -31,7 +31,6 @@ struct qx_qlinear {
     enum qxk_act fused;  /* after the bias */
     float act_lo, act_hi;
     struct qx_codes out; /* where the output value holds codes */
-    int32_t *offset;     /* [k] of a column in the padded input, for units and dilation */
     struct qx_window w;  /* of one row */
 };
 
@@ -84,6 +83,7 @@ struct qx_qproduct {
     const struct qx_qlinear *q;
     int64_t g, m, lda;
     const uint8_t *a;
+    bool is_signed; /* 4 bits: a is s8, lda the units' inputs, zeros behind the last one */
     struct qx_qrows rows;
     bool is_codes;
     void *y; /* [m][oc] of float or u8 */

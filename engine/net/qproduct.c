@@ -169,24 +169,16 @@ static void product_units(const struct qx_qproduct *p)
     }
 }
 
-/* Codes as the 4-bit kernel takes them: signed, with the sums of each unit. */
-static void w4_rows(const struct qx_qproduct *p, int64_t lda, int8_t *a, int32_t *sums)
+/* Codes as the 4-bit kernel takes them: signed, with zeros behind the last input. */
+static void w4_rows(const struct qx_qproduct *p, int64_t lda, uint8_t *a)
 {
-    const struct qx_qlinear *q = p->q;
-    for (int64_t m = 0; m < p->m; m++) {
+    const int64_t k = p->q->k;
+    for (int64_t m = 0; m < p->m; m++, a += lda) {
         const uint8_t *from = p->a + m * p->lda;
-        int8_t *to = a + m * lda;
-        for (int64_t i = 0; i < q->k; i++) {
-            to[i] = (int8_t)(from[i] ^ 0x80);
+        for (int64_t i = 0; i < k; i++) {
+            a[i] = from[i] ^ 0x80;
         }
-        for (int64_t u = 0; u < q->n_units; u++) {
-            const int64_t end = (u + 1) * q->unit < q->k ? (u + 1) * q->unit : q->k;
-            int32_t sum = 0;
-            for (int64_t i = u * q->unit; i < end; i++) {
-                sum += to[i];
-            }
-            sums[m * q->n_units + u] = -8 * sum;
-        }
+        memset(a + k, 0, (size_t)(lda - k));
     }
 }
 
@@ -195,9 +187,14 @@ static void product_w4(const struct qx_qproduct *p)
     const struct qx_qlinear *q = p->q;
     const int64_t first = p->g * q->n, lda = q->n_units * q->unit;
     struct qx_cut cut = {p->scratch, 0};
-    int8_t *a = qx_cut_take(&cut, (size_t)(p->m * lda));
     int32_t *sums = qx_cut_take(&cut, (size_t)(p->m * q->n_units) * sizeof *sums);
-    w4_rows(p, lda, a, sums);
+    const int8_t *a = (const int8_t *)p->a;
+    if (!p->is_signed) {
+        uint8_t *rows = qx_cut_take(&cut, (size_t)(p->m * lda));
+        w4_rows(p, lda, rows);
+        a = (const int8_t *)rows;
+    }
+    qxk_get()->sums_s8(a, p->m * q->n_units, q->unit, -8, sums);
     struct qxk_gemm4 gemm = {
         .w = &q->w4[p->g],
         .a = a,
@@ -238,19 +235,11 @@ size_t qx_qproduct_scratch(const struct qx_qlinear *q, int64_t m)
 
 void qx_bytes_turn(const uint8_t *x, int64_t c, int64_t places, uint8_t *out)
 {
-    enum { SIDE = 16 };
     if (c == 1 || places == 1) {
         memcpy(out, x, (size_t)(c * places));
         return;
     }
-    for (int64_t c0 = 0; c0 < c; c0 += SIDE) {
-        const int64_t c1 = c0 + SIDE < c ? c0 + SIDE : c;
-        for (int64_t i = 0; i < places; i++) {
-            for (int64_t j = c0; j < c1; j++) {
-                out[i * c + j] = x[j * places + i];
-            }
-        }
-    }
+    qxk_get()->turn_u8(x, c, places, places, out, c);
 }
 
 /* ---- matrices ---- */

@@ -350,4 +350,6 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     SHAPES(gemm_f32s8),
     SHAPES(gemm_f32s4),
     SHAPES(dwconv_u8s8),
+    SHAPES(turn_u8),
+    SHAPES(sums_s8),
 };

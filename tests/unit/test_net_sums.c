@@ -41,21 +41,37 @@ static const struct exact exacts[] = {
     {"w8 sym, dynamic u8", -127, 127, 8, true, -55, 200, 8, false, true},
 };
 
-static struct qx_setting exact_setting(const struct exact *e, enum qx_act_gran gran)
+/* group: inputs that share a scale; 0 = one for the tensor. */
+static struct qx_setting exact_setting(const struct exact *e, enum qx_act_gran gran, int group)
 {
     struct qx_setting s = qx_setting_int(e->bits);
-    s.gran = QX_GRAN_TENSOR;
+    s.gran = group ? QX_GRAN_GROUP : QX_GRAN_TENSOR;
+    s.group = group;
+    s.scale = QX_SCALE_F32;
     s.sym = e->w_sym;
-    s.calib = qx_calib_find("manual");
+    s.calib = qx_calib_find(group ? "minmax" : "manual");
     s.has_range = true;
-    s.range = (struct qx_range){e->w_lo, e->w_hi};
+    s.range = group ? (struct qx_range){-1.0, 1.0} : (struct qx_range){e->w_lo, e->w_hi};
     s.act = (struct qx_act){.bits = e->a_bits, .sym = e->a_sym, .dynamic = e->dynamic};
     s.act.gran = e->dynamic ? gran : QX_ACT_TENSOR;
-    s.act.calib = s.calib;
+    s.act.calib = qx_calib_find("manual");
     s.act.has_range = !e->dynamic;
     s.act.range = (struct qx_range){e->a_lo, e->a_hi};
     return s;
 }
+
+/* Every group of inputs reaches the largest code, so that its scale is 1. */
+static void fill_groups(float *w, int64_t n, int64_t k, bool is_out_first, int group, int hi)
+{
+    for (int64_t i = 0; group && i < n * k; i++) {
+        const int64_t in = is_out_first ? i % k : i / n;
+        w[i] = in % group == 0 ? (float)hi : w[i];
+    }
+}
+
+/* Groups that the 4-bit kernel takes, and others. */
+static const int groups[] = {32, 64, 128, 16, 5};
+enum { N_GROUPS = sizeof groups / sizeof *groups };
 
 struct geometry {
     int c, h, w, oc, kh, kw, group, sh, sw, top, left, bottom, right, dh, dw;
@@ -94,7 +110,7 @@ static int64_t conv_at(const struct geometry *g, const float *x, const float *w,
     return sum;
 }
 
-static void check_geometry(const struct geometry *g, const struct exact *e)
+static void check_geometry(const struct geometry *g, const struct exact *e, int group)
 {
     const int icg = g->c / g->group, oh = out_len(g->h, g->top + g->bottom, g->kh, g->dh, g->sh);
     const int ow = out_len(g->w, g->left + g->right, g->kw, g->dw, g->sw);
@@ -102,6 +118,7 @@ static void check_geometry(const struct geometry *g, const struct exact *e)
     float *w = malloc((size_t)n_w * sizeof *w), *x = malloc((size_t)(ROWS * size) * sizeof *x);
     assert_true(w && x);
     fill(w, n_w, e->w_lo, e->w_hi, 3);
+    fill_groups(w, g->oc, icg * g->kh * g->kw, true, group, e->w_hi);
     for (int r = 0; r < ROWS; r++) {
         fill(x + r * size, size, e->a_lo, e->a_hi, 7 + (unsigned)r);
     }
@@ -116,7 +133,7 @@ static void check_geometry(const struct geometry *g, const struct exact *e)
     snprintf(input, sizeof input, "['N',%d,%d,%d]", g->c, g->h, g->w);
     struct folder f;
     integer_open_written(&f, nodes, input, "y");
-    const struct qx_setting s = exact_setting(e, QX_ACT_TOKEN);
+    const struct qx_setting s = exact_setting(e, QX_ACT_TOKEN, group);
     integer_apply(&f, 0, &s);
     integer_prepare(&f, QX_ENGINE_INTEGER);
     float *have = integer_run(&f, x, ROWS, NULL), *at = have;
@@ -125,9 +142,11 @@ static void check_geometry(const struct geometry *g, const struct exact *e)
             for (int p = 0; p < oh * ow; p++, at++) {
                 const int64_t want = conv_at(g, x + r * size, w, o, p / ow, p % ow);
                 if ((int64_t)*at != want) {
-                    fail_msg("%s, c %d %dx%d group %d: row %d output %d place %d is %.9g, not %lld",
-                             e->name, g->c, g->kh, g->kw, g->group, r, o, p, (double)*at,
-                             (long long)want);
+                    fail_msg(
+                        "%s, c %d %dx%d group %d, %d share a scale: row %d output %d place %d is "
+                        "%.9g, not %lld",
+                        e->name, g->c, g->kh, g->kw, g->group, group, r, o, p, (double)*at,
+                        (long long)want);
                 }
             }
         }
@@ -143,13 +162,16 @@ static void sums_of_convolutions_are_those_of_hand_loops(void **state)
     (void)state;
     for (size_t g = 0; g < sizeof geometries / sizeof *geometries; g++) {
         for (size_t e = 0; e < sizeof exacts / sizeof *exacts; e++) {
-            check_geometry(&geometries[g], &exacts[e]);
+            check_geometry(&geometries[g], &exacts[e], 0);
+            for (int i = 0; i < N_GROUPS && exacts[e].w_sym; i++) {
+                check_geometry(&geometries[g], &exacts[e], groups[i]);
+            }
         }
     }
 }
 
 /* x [N, tokens, k] times [k, n]; or, with one token, Gemm in both layouts. */
-static void check_matrix(int tokens, int k, int n, int layout, const struct exact *e)
+static void check_matrix(int tokens, int k, int n, int layout, const struct exact *e, int group)
 {
     static const char *const ops[] = {
         "{'op':'Gemm','name':'m','inputs':['x','w'],'outputs':['y'],'attrs':{'transB':1}}",
@@ -161,6 +183,7 @@ static void check_matrix(int tokens, int k, int n, int layout, const struct exac
     float *x = malloc((size_t)(ROWS * tokens * k) * sizeof *x);
     assert_true(w && b && x);
     fill(w, (int64_t)k * n, e->w_lo, e->w_hi, 5);
+    fill_groups(w, n, k, layout == 0, group, e->w_hi);
     for (int i = 0; i < n; i++) {
         b[i] = (float)(i * 11 - 40);
     }
@@ -175,7 +198,7 @@ static void check_matrix(int tokens, int k, int n, int layout, const struct exac
              layout == 2 ? tokens : 0, k);
     struct folder f;
     integer_open_written(&f, ops[layout], input, "y");
-    const struct qx_setting s = exact_setting(e, QX_ACT_TOKEN);
+    const struct qx_setting s = exact_setting(e, QX_ACT_TOKEN, group);
     integer_apply(&f, 0, &s);
     integer_prepare(&f, QX_ENGINE_INTEGER);
     float *have = integer_run(&f, x, ROWS, NULL);
@@ -200,10 +223,14 @@ static void sums_of_matrices_are_those_of_hand_loops(void **state)
 {
     (void)state;
     for (size_t e = 0; e < sizeof exacts / sizeof *exacts; e++) {
-        check_matrix(1, 33, 7, 0, &exacts[e]);
-        check_matrix(1, 130, 65, 0, &exacts[e]);
-        check_matrix(1, 12, 129, 1, &exacts[e]);
-        check_matrix(5, 19, 20, 2, &exacts[e]);
+        for (int i = 0; i <= N_GROUPS && (i == 0 || exacts[e].w_sym); i++) {
+            const int group = i ? groups[i - 1] : 0;
+            check_matrix(1, 33, 7, 0, &exacts[e], group);
+            check_matrix(1, 130, 65, 0, &exacts[e], group);
+            check_matrix(1, 12, 129, 1, &exacts[e], group);
+            check_matrix(5, 19, 20, 2, &exacts[e], group);
+            check_matrix(3, 140, 20, 2, &exacts[e], group);
+        }
     }
 }
 
