@@ -18,8 +18,9 @@
 
 struct qx_dataset {
     struct qx_model *model;
-    const struct qx_tensor *x;
+    const struct qx_tensor *x, *mask; /* mask: of sequences, NULL = every place is there */
     int64_t n, sample_size;
+    bool is_sequence; /* rows of x are ids, shorter than sample_size or as long */
     bool is_scaled;
     double scale, offset; /* real value = (stored - offset) * scale */
     int32_t *labels;      /* [n], NULL without labels */
@@ -116,6 +117,44 @@ static enum qx_status find_x(struct qx_dataset *d, const struct qx_net *net, con
     return st == QX_OK ? read_number(d, "x.offset", path, &d->offset, &d->is_scaled, err) : st;
 }
 
+/* input_ids [N, T] and, if it is there, attention_mask [N, T]; T at most what the network takes. */
+static enum qx_status find_ids(struct qx_dataset *d, const struct qx_net *net, const char *path,
+                               struct qx_error *err)
+{
+    const int64_t *most;
+    char have[128], want[128];
+    const int64_t i = qx_model_find(d->model, "input_ids");
+    const int64_t m = qx_model_find(d->model, "attention_mask");
+    qx_net_input_shape(net, &most);
+    if (i < 0) {
+        return qx_fail_at(err, QX_EDATA, path, NULL, -1,
+                          "%s: there is no tensor 'input_ids' with the ids that the network takes",
+                          path);
+    }
+    d->x = qx_model_tensor(d->model, i);
+    d->mask = m >= 0 ? qx_model_tensor(d->model, m) : NULL;
+    if (d->x->rank != 2 || d->x->shape[0] < 1 || d->x->shape[1] < 1 || d->x->shape[1] > *most) {
+        return qx_fail_at(err, QX_EDATA, path, d->x->name, -1,
+                          "%s: 'input_ids' is %s; the network takes rows of 1 to %lld ids", path,
+                          shape_text(d->x->rank, d->x->shape, have, sizeof have), (long long)*most);
+    }
+    if (d->mask && (d->mask->rank != 2 ||
+                    memcmp(d->mask->shape, d->x->shape, 2 * sizeof *d->mask->shape) != 0)) {
+        return qx_fail_at(err, QX_EDATA, path, d->mask->name, -1,
+                          "%s: 'attention_mask' is %s, but 'input_ids' is %s", path,
+                          shape_text(d->mask->rank, d->mask->shape, have, sizeof have),
+                          shape_text(d->x->rank, d->x->shape, want, sizeof want));
+    }
+    enum qx_status st = check_dtype(d->x, net, path, err);
+    if (st == QX_OK && d->mask) {
+        st = check_dtype(d->mask, net, path, err);
+    }
+    d->n = d->x->shape[0];
+    d->sample_size = qx_net_sample_size(net);
+    d->is_sequence = true;
+    return st;
+}
+
 /* Labels of a block of rows, checked against the classes. */
 static enum qx_status read_labels(struct qx_dataset *d, const struct qx_tensor *t, int n_classes,
                                   const char *path, struct qx_error *err)
@@ -143,7 +182,7 @@ static enum qx_status find_labels(struct qx_dataset *d, const struct qx_net *net
                                   struct qx_error *err)
 {
     const int64_t i = qx_model_find(d->model, "labels");
-    if (i < 0) {
+    if (i < 0 || strcmp(qx_net_task(net), "classification") != 0) {
         return QX_OK;
     }
     const struct qx_tensor *t = qx_model_tensor(d->model, i);
@@ -190,7 +229,8 @@ enum qx_status qx_dataset_open(const char *path, const struct qx_net *net, struc
     }
     enum qx_status st = qx_model_open(path, &d->model, err);
     if (st == QX_OK) {
-        st = find_x(d, net, path, err);
+        st =
+            qx_net_input_is_sequence(net) ? find_ids(d, net, path, err) : find_x(d, net, path, err);
     }
     if (st == QX_OK) {
         st = find_labels(d, net, path, err);
@@ -235,6 +275,51 @@ int qx_dataset_label(const struct qx_dataset *data, int64_t row)
     return data->labels && row >= 0 && row < data->n ? data->labels[row] : -1;
 }
 
+/* The mask over one row's ids: what is not there becomes -1. */
+static enum qx_status mask_row(const struct qx_dataset *d, int64_t row, float *x,
+                               struct qx_error *err)
+{
+    float block[256];
+    const int64_t len = d->x->shape[1], most = (int64_t)(sizeof block / sizeof *block);
+    enum qx_status st = QX_OK;
+    for (int64_t at = 0; st == QX_OK && d->mask && at < len; at += most) {
+        const int64_t n = len - at < most ? len - at : most;
+        st = qx_tensor_read(d->mask, row * len + at, n, block, err);
+        for (int64_t i = 0; st == QX_OK && i < n; i++) {
+            x[at + i] = block[i] == 0.0f ? -1.0f : x[at + i];
+        }
+    }
+    return st;
+}
+
+static enum qx_status read_sequences(const struct qx_dataset *d, int64_t first, int64_t n, float *x,
+                                     struct qx_error *err)
+{
+    const int64_t len = d->x->shape[1];
+    enum qx_status st = QX_OK;
+    for (int64_t row = first; st == QX_OK && row < first + n; row++, x += d->sample_size) {
+        st = qx_tensor_read(d->x, row * len, len, x, err);
+        for (int64_t i = 0; st == QX_OK && i < len; i++) {
+            if (!(x[i] >= 0.0f)) {
+                st = qx_fail_at(err, QX_EDATA, qx_dataset_path(d), "input_ids", -1,
+                                "%s: row %lld, place %lld holds the id %.9g; ids count from 0",
+                                qx_dataset_path(d), (long long)row, (long long)i, (double)x[i]);
+            }
+        }
+        for (int64_t i = len; i < d->sample_size; i++) {
+            x[i] = -1.0f;
+        }
+        st = st == QX_OK ? mask_row(d, row, x, err) : st;
+        if (st == QX_OK && x[0] == -1.0f) {
+            st = qx_fail_at(err, QX_EDATA, qx_dataset_path(d), "attention_mask", -1,
+                            "%s: the mask leaves out the first place of row %lld, which the "
+                            "network needs",
+                            qx_dataset_path(d), (long long)row);
+        }
+    }
+    return st;
+}
+
 enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int64_t n, float *x,
                                struct qx_error *err)
 {
@@ -243,7 +328,9 @@ enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int
                        (long long)(first + n), (long long)data->n);
     }
     const int64_t size = n * data->sample_size;
-    enum qx_status st = qx_tensor_read(data->x, first * data->sample_size, size, x, err);
+    enum qx_status st = data->is_sequence
+                            ? read_sequences(data, first, n, x, err)
+                            : qx_tensor_read(data->x, first * data->sample_size, size, x, err);
     if (st == QX_OK && qx_model_torn(data->model, data->x)) {
         st = qx_fail_at(err, QX_EIO, qx_dataset_path(data), "x", -1,
                         "%s was cut short while it was read; restore the file and open it again",

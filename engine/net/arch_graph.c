@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define FILE_BYTES_MAX ((size_t)16 << 20)
+#define LABELS_MAX ((size_t)16 << 20)
 
 /* A member that must be a non-empty text. */
 static enum qx_status get_text(const struct qx_jval *object, const char *key, const char **out,
@@ -200,7 +200,7 @@ static enum qx_status read_end(struct qx_net *net, const struct qx_jval *root, s
         st = qx_fail(err, QX_EFORMAT, "\"outputs\" holds something that is no name");
     }
     if (st == QX_OK && qx_jget(root, "labels")) {
-        st = get_texts(root, "labels", FILE_BYTES_MAX, &labels, &n_labels, err);
+        st = get_texts(root, "labels", LABELS_MAX, &labels, &n_labels, err);
     }
     if (st == QX_OK) {
         st = qx_graph_finish(net, qx_jstr(output, ""), labels, n_labels, err);
@@ -228,15 +228,9 @@ static enum qx_status read_head(struct qx_net *net, const struct qx_jval *root,
     return net->name ? QX_OK : qx_fail_nomem(err, strlen(name) + 1);
 }
 
-static enum qx_status build(struct qx_net *net, const char *path, struct qx_error *err)
+static enum qx_status build(struct qx_net *net, const struct qx_jval *root, struct qx_error *err)
 {
-    struct qx_json *json = NULL;
-    enum qx_status st = qx_json_load(path, FILE_BYTES_MAX, &json, err);
-    if (st != QX_OK) {
-        return st;
-    }
-    const struct qx_jval *root = qx_json_root(json);
-    st = read_head(net, root, err);
+    enum qx_status st = read_head(net, root, err);
     if (st == QX_OK) {
         st = read_input(net, root, err);
     }
@@ -246,10 +240,6 @@ static enum qx_status build(struct qx_net *net, const char *path, struct qx_erro
     if (st == QX_OK) {
         st = read_end(net, root, err);
     }
-    if (st != QX_OK) {
-        qx_error_context(err, "%s", path);
-    }
-    qx_json_free(json);
     return st;
 }
 

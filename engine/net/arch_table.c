@@ -6,16 +6,21 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-static const struct qx_arch *const rows[] = {&qx_arch_graph, &qx_arch_config};
+#include <string.h>
+
+#define FILE_BYTES_MAX ((size_t)16 << 20)
+
+static const struct qx_arch *const rows[] = {&qx_arch_graph, &qx_arch_bert, &qx_arch_roberta,
+                                             &qx_arch_distilbert, &qx_arch_config};
 
 static enum qx_status fail_none(const struct qx_model *model, struct qx_error *err)
 {
-    return qx_fail(
-        err, QX_EUNSUPPORTED,
-        "'%s' comes without graph.json, so the network cannot be run; the weights can be "
-        "explored and quantized (the scripts in assets/convert make a model folder from "
-        "an ONNX file or a torch module)",
-        qx_model_name(model));
+    return qx_fail(err, QX_EUNSUPPORTED,
+                   "'%s' comes without graph.json or config.json, so the network cannot be run; "
+                   "the weights can be "
+                   "explored and quantized (the scripts in assets/convert make a model folder from "
+                   "an ONNX file or a torch module)",
+                   qx_model_name(model));
 }
 
 static enum qx_status tensors_init(struct qx_net *net, struct qx_error *err)
@@ -33,16 +38,34 @@ static enum qx_status tensors_init(struct qx_net *net, struct qx_error *err)
     return QX_OK;
 }
 
-static enum qx_status build(struct qx_net *net, const struct qx_arch *row, const char *path,
-                            struct qx_error *err)
+static enum qx_status build(struct qx_net *net, const struct qx_arch *row,
+                            const struct qx_jval *root, struct qx_error *err)
 {
     net->arch = row->name;
     enum qx_status st = tensors_init(net, err);
-    if (st == QX_OK) {
-        st = row->build(net, path, err);
-    }
-    if (st != QX_OK && err) {
-        qx_str_copy(err->file, sizeof err->file, path);
+    return st == QX_OK ? row->build(net, root, err) : st;
+}
+
+/* The first row whose file is there and speaks of it; its file is read. NULL: none. */
+static enum qx_status choose(const struct qx_model *model, const struct qx_arch **row, char **path,
+                             struct qx_json **json, struct qx_error *err)
+{
+    enum qx_status st = QX_OK;
+    *row = NULL;
+    for (size_t i = 0; st == QX_OK && !*row && i < sizeof rows / sizeof *rows; i++) {
+        const bool is_same = i > 0 && strcmp(rows[i]->file, rows[i - 1]->file) == 0;
+        if (!is_same) {
+            qx_json_free(*json);
+            qx_mem_free(*path);
+            *json = NULL;
+            *path = qx_fs_join(qx_model_folder(model), rows[i]->file);
+            st = !*path                ? qx_fail_nomem(err, 64)
+                 : qx_fs_exists(*path) ? qx_json_load(*path, FILE_BYTES_MAX, json, err)
+                                       : QX_OK;
+        }
+        if (*json && (!rows[i]->probe || rows[i]->probe(model, qx_json_root(*json)))) {
+            *row = rows[i];
+        }
     }
     return st;
 }
@@ -50,30 +73,35 @@ static enum qx_status build(struct qx_net *net, const struct qx_arch *row, const
 enum qx_status qx_net_open(const struct qx_model *model, struct qx_net **out, struct qx_error *err)
 {
     const struct qx_arch *row = NULL;
+    struct qx_net *net = NULL;
+    struct qx_json *json = NULL;
     char *path = NULL;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows && !row; i++) {
-        qx_mem_free(path);
-        path = qx_fs_join(qx_model_folder(model), rows[i]->file);
-        if (!path) {
-            return qx_fail_nomem(err, 64);
-        }
-        row = qx_fs_exists(path) ? rows[i] : NULL;
+    enum qx_status st = choose(model, &row, &path, &json, err);
+    if (st == QX_OK && !row) {
+        st = fail_none(model, err);
+        goto out;
     }
-    if (!row) {
-        qx_mem_free(path);
-        return fail_none(model, err);
+    if (st == QX_OK) {
+        net = qx_mem_zalloc(sizeof *net);
+        st = net ? QX_OK : qx_fail_nomem(err, sizeof *net);
     }
-    struct qx_net *net = qx_mem_zalloc(sizeof *net);
-    enum qx_status st = net ? QX_OK : qx_fail_nomem(err, sizeof *net);
     if (st == QX_OK) {
         net->model = model;
-        st = build(net, row, path, err);
+        st = build(net, row, qx_json_root(json), err);
+        if (st != QX_OK) {
+            qx_error_context(err, "%s", path);
+        }
     }
-    qx_mem_free(path);
-    if (st != QX_OK) {
+    if (st != QX_OK && err && path) {
+        qx_str_copy(err->file, sizeof err->file, path);
+    }
+out:
+    if (st == QX_OK) {
+        *out = net;
+    } else {
         qx_net_close(&net);
-        return st;
     }
-    *out = net;
-    return QX_OK;
+    qx_json_free(json);
+    qx_mem_free(path);
+    return st;
 }

@@ -46,6 +46,7 @@ static void find_live(const struct qx_net *net, const struct qx_exec *e, int nod
         }
     }
     live[root[net->output->index]].is_read = true;
+    live[net->input->index].is_read |= net->has_places; /* it tells how long the sequences are */
 }
 
 static enum qx_status slot_add(struct qx_net_cut *c, int root, const struct qx_exec_value *form,

@@ -17,6 +17,7 @@ struct worker {
     uint8_t *record;  /* compare: codes of every quantized input of the tile */
     uint8_t *codes;   /* compare: of one input */
     float *other;     /* compare: logits of the integer engine */
+    int64_t *start;   /* [tile_rows + 1] where the sequences of the tile begin */
     struct qx_net_report report;
     const float **in;       /* [QX_NODE_INPUTS] */
     struct qx_shape *shape; /* [QX_NODE_INPUTS] */
@@ -64,10 +65,23 @@ static const float *value_at(const struct forward *f, const struct worker *w, in
 /* What one pass over a tile does beside running it. */
 struct tile {
     int64_t index, first, rows;
+    struct qx_extent extent;
     bool is_integer;
     uint8_t *record;    /* integer pass of a comparison: where the next codes go */
     const uint8_t *met; /* simulated pass: the codes that the other had */
 };
+
+/* Values that share a dynamic range: a token, or all of a sample. */
+static int64_t unit_of(const struct qx_node *node, const struct qx_act *act,
+                       const struct qx_extent *e, int64_t row)
+{
+    const struct qx_shape *s = &node->in[0]->shape;
+    if (act->gran == QX_ACT_TOKEN && !qx_node_is(node, "Conv")) {
+        return s->dim[s->rank - 1];
+    }
+    const int64_t start[2] = {0, e->start ? e->start[row + 1] - e->start[row] : 0};
+    return qx_shape_count(s, &(struct qx_extent){1, e->start ? start : NULL});
+}
 
 /* Input 0 as the codes say; in a comparison, also how many codes are not the other engine's. */
 static void fake_input(const struct forward *f, struct worker *w, const struct qx_node *node,
@@ -75,11 +89,9 @@ static void fake_input(const struct forward *f, struct worker *w, const struct q
 {
     const struct qx_act *act = qx_node_act(f->weights, node);
     const struct qx_shape *s = &node->in[0]->shape;
-    const int64_t n = qx_shape_numel(s, t->rows);
-    const bool is_matrix = !qx_node_is(node, "Conv");
-    const int64_t token = is_matrix ? s->dim[s->rank - 1] : n / t->rows;
-    const int64_t step = !act->dynamic ? n : act->gran == QX_ACT_TOKEN ? token : n / t->rows;
-    for (int64_t at = 0; at < n; at += step) {
+    const int64_t n = qx_shape_count(s, &t->extent);
+    for (int64_t at = 0, row = 0, step; at < n; at += step, row++) {
+        step = !act->dynamic ? n : unit_of(node, act, &t->extent, row);
         const struct qx_qparams p = qx_qinput_params(act, w->in[0] + at, step);
         const struct qxk_affine q = {p.scale, (float)p.zero, (float)p.qmin, (float)p.qmax};
         w->report.n_nonfinite +=
@@ -107,14 +119,14 @@ static enum qx_status run_float(const struct forward *f, struct worker *w,
         w->in[i] = NULL;
         if (node->in[i]) {
             w->in[i] = value_at(f, w, node->in[i]->index, t->first);
-            w->shape[i] = qx_shape_at(&node->in[i]->shape, t->rows);
+            w->shape[i] = qx_shape_fill(&node->in[i]->shape, &t->extent);
         }
     }
     const struct qx_plan *plan = &f->net->plan;
     const struct qx_op *op = node->op;
     if (f->mode == TAP && qx_node_is_tapped(node)) {
         f->tap(f->tap_arg, f->net->layer_of_tensor[node->in[1]->tensor], t->index,
-               (int)(w - f->workers), w->in[0], qx_shape_numel(&node->in[0]->shape, t->rows));
+               (int)(w - f->workers), w->in[0], qx_shape_count(&node->in[0]->shape, &t->extent));
     } else if (!t->is_integer && f->weights->has_act && qx_node_act(f->weights, node)) {
         fake_input(f, w, node, t);
     }
@@ -122,10 +134,11 @@ static enum qx_status run_float(const struct forward *f, struct worker *w,
                                .in = w->in,
                                .in_shape = w->shape,
                                .out = w->space + plan->offset[plan->root[node->out->index]],
-                               .out_shape = qx_shape_at(&node->out->shape, t->rows),
+                               .out_shape = qx_shape_fill(&node->out->shape, &t->extent),
                                .scratch = w->space + plan->scratch,
                                .first_row = t->first,
-                               .rows = t->rows};
+                               .rows = t->rows,
+                               .start = t->extent.start};
     enum qx_status st = op->forward(&run, err);
     if (st != QX_OK) {
         qx_error_context(err, "node '%.100s' (%s)", node->name, op->name);
@@ -145,12 +158,13 @@ static void run_linear(const struct forward *f, struct worker *w, int i, struct 
                         .in = value_at(f, w, in, t->first),
                         .out = w->space + plan->offset[plan->root[out]],
                         .rows = t->rows,
+                        .start = t->extent.start,
                         .scratch = w->integer,
                         .record = t->record};
     qx_qlinear_run(&r);
     w->report.n_nonfinite += r.n_nonfinite;
     if (t->record) {
-        t->record += qx_shape_numel(&node->in[0]->shape, t->rows);
+        t->record += qx_shape_count(&node->in[0]->shape, &t->extent);
     }
 }
 
@@ -254,6 +268,32 @@ static enum qx_status run_rows(const struct forward *f, struct worker *w, struct
     return st;
 }
 
+/* Where the sequences of the tile begin: as many places as the row has ids that are not -1. */
+static enum qx_status find_places(const struct forward *f, const struct worker *w, struct tile *t,
+                                  struct qx_error *err)
+{
+    t->extent = (struct qx_extent){t->rows, NULL};
+    if (!f->net->has_places) {
+        return QX_OK;
+    }
+    const int64_t most = qx_shape_numel(&f->net->input->shape, 1);
+    const float *ids = f->x + t->first * most;
+    w->start[0] = 0;
+    for (int64_t r = 0; r < t->rows; r++, ids += most) {
+        int64_t n = 0;
+        for (int64_t i = 0; i < most; i++) {
+            n += ids[i] != -1.0f;
+        }
+        if (ids[0] == -1.0f) {
+            return qx_fail(err, QX_EDATA, "row %lld leaves its first place out; every row needs it",
+                           (long long)(t->first + r));
+        }
+        w->start[r + 1] = w->start[r] + n;
+    }
+    t->extent.start = w->start;
+    return QX_OK;
+}
+
 static void run_tile(void *arg, int64_t tile, int worker)
 {
     struct forward *f = arg;
@@ -266,7 +306,10 @@ static void run_tile(void *arg, int64_t tile, int worker)
     struct tile t = {.index = tile, .first = first, .rows = rows};
     enum qx_status st = qx_cancel_test(f->ctl)
                             ? qx_fail(&error, QX_ECANCELLED, "the measurement was cancelled")
-                            : run_rows(f, &f->workers[worker], &t, &error);
+                            : find_places(f, &f->workers[worker], &t, &error);
+    if (st == QX_OK) {
+        st = run_rows(f, &f->workers[worker], &t, &error);
+    }
     if (st == QX_OK) {
         qx_ctl_add(f->ctl, rows);
         return;
@@ -288,6 +331,7 @@ static void workers_free(struct forward *f, int n)
         qx_mem_free(f->workers[i].record);
         qx_mem_free(f->workers[i].codes);
         qx_mem_free(f->workers[i].other);
+        qx_mem_free(f->workers[i].start);
         qx_mem_free(f->workers[i].in);
         qx_mem_free(f->workers[i].shape);
     }
@@ -343,7 +387,8 @@ static enum qx_status workers_new(struct forward *f, int n, struct qx_error *err
         w->space = qx_mem_aligned(bytes ? bytes : 64);
         w->in = qx_mem_array(QX_NODE_INPUTS, sizeof *w->in);
         w->shape = qx_mem_array(QX_NODE_INPUTS, sizeof *w->shape);
-        is_whole = w->space && w->in && w->shape && worker_extra(f, w);
+        w->start = qx_mem_array((size_t)f->net->plan.tile_rows + 1, sizeof *w->start);
+        is_whole = w->space && w->in && w->shape && w->start && worker_extra(f, w);
     }
     return is_whole ? QX_OK : qx_fail_nomem(err, bytes);
 }

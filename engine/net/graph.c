@@ -197,6 +197,18 @@ static enum qx_status node_fill(struct qx_net *net, struct qx_node *node,
         node->out->is_ids = node->op->any_type && node->in[0]->is_ids;
         st = node->op->shape(&(struct qx_infer){.node = node, .model = net->model}, err);
     }
+    for (int i = 0; st == QX_OK && i < node->n_in; i++) {
+        if (node->in[i] && node->in[i]->shape.is_ragged && !node->op->takes_places) {
+            st = qx_fail(err, QX_EUNSUPPORTED,
+                         "the input '%.100s' holds sequences, which it cannot take",
+                         node->in[i]->name);
+        }
+    }
+    if (st == QX_OK && node->out->shape.is_ragged && node->out->shape.batch != 0) {
+        st = qx_fail(err, QX_EUNSUPPORTED, "its result would hold sequences along axis %d",
+                     node->out->shape.batch);
+    }
+    net->has_places |= st == QX_OK && node->out->shape.is_ragged;
     return st == QX_OK ? qx_shape_check(&node->out->shape, err) : st;
 }
 

@@ -25,6 +25,7 @@ struct qx_net {
     int n_layers;
     const char **class_names; /* [n_classes] */
     int n_classes;
+    bool has_places; /* some values are sequences, whose lengths the input tells */
     struct qx_plan plan;
 };
 
@@ -52,11 +53,14 @@ enum qx_status qx_graph_finish(struct qx_net *net, const char *output, const cha
 /* ---- architectures: one row each (arch_table.c) ---- */
 
 struct qx_arch {
-    const char *name; /* "graph" */
-    const char *file; /* in the model's folder; the first row whose file exists is taken */
-    /* Fill an empty net. `path`: the file. */
-    enum qx_status (*build)(struct qx_net *net, const char *path, struct qx_error *err);
+    const char *name; /* "graph", "bert" */
+    const char *file; /* in the model's folder */
+    /* Does the file (its root) speak of this one? NULL: whatever it says. */
+    bool (*probe)(const struct qx_model *model, const struct qx_jval *root);
+    /* Fill an empty net. Messages get the path of the file in front. */
+    enum qx_status (*build)(struct qx_net *net, const struct qx_jval *root, struct qx_error *err);
 };
-extern const struct qx_arch qx_arch_graph, qx_arch_config;
+extern const struct qx_arch qx_arch_graph, qx_arch_bert, qx_arch_roberta, qx_arch_distilbert,
+    qx_arch_config;
 
 #endif

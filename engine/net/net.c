@@ -117,6 +117,11 @@ bool qx_net_input_is_ids(const struct qx_net *net)
     return net->input->is_ids;
 }
 
+bool qx_net_input_is_sequence(const struct qx_net *net)
+{
+    return net->has_places;
+}
+
 int64_t qx_net_macs(const struct qx_net *net)
 {
     int64_t sum = 0;

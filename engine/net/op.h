@@ -1,5 +1,5 @@
 /* What an operation is: one row of op_table.c, made of its attributes, a shape rule and a forward
- * function. Semantics are ONNX's (opset 17; Gelu 20, RMSNormalization 23). */
+ * function. Semantics are ONNX's (opset 17; Gelu 20, RMSNormalization and Attention 23). */
 #ifndef QX_NET_OP_H
 #define QX_NET_OP_H
 
@@ -66,6 +66,8 @@ struct qx_run {
     float *scratch;    /* op->scratch(node, rows) floats, 64-byte aligned */
     int64_t first_row; /* of the tile, for messages */
     int64_t rows;      /* in the tile */
+    const int64_t
+        *start; /* [rows + 1] first place of each row's sequence; NULL without sequences */
 };
 
 struct qx_op {
@@ -74,6 +76,7 @@ struct qx_op {
     const struct qx_attr_spec *attrs;
     int n_attrs;
     unsigned ids;      /* bit i: input i must hold ids */
+    bool takes_places; /* works place by place: values may be sequences (shape.h) */
     bool any_type;     /* takes ids or reals; the output holds the same */
     bool is_view;      /* the output is input 0 under another shape: nothing is run */
     bool is_inplace;   /* the output may lie over input 0 when the shapes are equal */
@@ -100,6 +103,8 @@ enum qx_status qx_attr_list(const struct qx_node *node, int attr, int n, int64_t
 /* Rank of an input between min and max. QX_EFORMAT. */
 enum qx_status qx_op_rank(const struct qx_node *node, int input, int min, int max,
                           struct qx_error *err);
+/* An input that holds sequences of vectors, [T N, d]. QX_EFORMAT. */
+enum qx_status qx_op_sequence(const struct qx_node *node, int input, struct qx_error *err);
 /* The output has the shape of input 0 (element-wise operations). */
 enum qx_status qx_op_same_shape(const struct qx_infer *g, struct qx_error *err);
 

@@ -33,7 +33,10 @@
     X(transpose)           \
     X(concat)              \
     X(gather)              \
-    X(clip)
+    X(clip)                \
+    X(embedding)           \
+    X(attention)           \
+    X(sequence_pool)
 
 #define QX_OP_EXTERN(id) extern const struct qx_op qx_op_##id;
 QX_OP_LIST(QX_OP_EXTERN)
@@ -78,6 +81,17 @@ enum qx_status qx_op_rank(const struct qx_node *node, int input, int min, int ma
     }
     return qx_fail(err, QX_EFORMAT, "input '%s' is %s, of rank %d; rank %d to %d is needed", name,
                    text, s->rank, min, max);
+}
+
+enum qx_status qx_op_sequence(const struct qx_node *node, int input, struct qx_error *err)
+{
+    const struct qx_shape *s = &node->in[input]->shape;
+    if (s->is_ragged && s->rank == 2) {
+        return QX_OK;
+    }
+    char text[QX_SHAPE_TEXT];
+    return qx_fail(err, QX_EFORMAT, "input '%s' is %s; sequences of vectors are needed",
+                   node->in[input]->name, qx_shape_text(s, text));
 }
 
 enum qx_status qx_op_same_shape(const struct qx_infer *g, struct qx_error *err)

@@ -8,6 +8,7 @@
     const struct qx_op qx_op_##id = {.name = op_name,           \
                                      .min_in = 1,               \
                                      .max_in = 1,               \
+                                     .takes_places = true,      \
                                      .is_inplace = true,        \
                                      .weight = -1,              \
                                      .shape = qx_op_same_shape, \
@@ -77,6 +78,7 @@ const struct qx_op qx_op_leaky_relu = {.name = "LeakyRelu",
                                        .max_in = 1,
                                        .attrs = leaky_attrs,
                                        .n_attrs = 1,
+                                       .takes_places = true,
                                        .is_inplace = true,
                                        .weight = -1,
                                        .shape = qx_op_same_shape,
@@ -103,6 +105,7 @@ const struct qx_op qx_op_gelu = {.name = "Gelu",
                                  .max_in = 1,
                                  .attrs = gelu_attrs,
                                  .n_attrs = 1,
+                                 .takes_places = true,
                                  .is_inplace = true,
                                  .weight = -1,
                                  .shape = qx_op_same_shape,

@@ -51,9 +51,10 @@ struct qx_qrun {
     const struct qx_exec_value *in_value, *out_value;
     const void *in;
     void *out;
-    int64_t rows;     /* samples */
-    uint8_t *scratch; /* qx_qlinear_scratch bytes, 64-byte aligned */
-    uint8_t *record;  /* codes of the input as the shape says, for comparisons; NULL = none */
+    int64_t rows;         /* samples */
+    const int64_t *start; /* [rows + 1] places of their sequences; NULL without */
+    uint8_t *scratch;     /* qx_qlinear_scratch bytes, 64-byte aligned */
+    uint8_t *record;      /* codes of the input as the shape says, for comparisons; NULL = none */
     int64_t n_nonfinite;
 };
 void qx_qlinear_run(struct qx_qrun *r);

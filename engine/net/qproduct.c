@@ -285,8 +285,10 @@ static const uint8_t *matrix_static(struct qx_qrun *r, const struct matrix *mx, 
 static void matrix_dynamic(struct qx_qrun *r, const struct matrix *mx, int64_t m)
 {
     const struct qx_qlinear *q = r->q;
-    const int64_t together = q->act.gran == QX_ACT_TOKEN ? 1 : m / r->rows;
-    for (int64_t i = 0; i < m; i += together) {
+    for (int64_t i = 0, row = 0, together; i < m; i += together, row++) {
+        together = q->act.gran == QX_ACT_TOKEN ? 1
+                   : r->start                  ? r->start[row + 1] - r->start[row]
+                                               : m / r->rows;
         struct qx_codes used;
         r->n_nonfinite += qx_qinput(q, (const float *)r->in + i * q->k, together * q->k,
                                     mx->codes + i * q->k, &used);
@@ -300,7 +302,8 @@ static void matrix_dynamic(struct qx_qrun *r, const struct matrix *mx, int64_t m
 static void matrix_run(struct qx_qrun *r)
 {
     const struct qx_qlinear *q = r->q;
-    const int64_t numel = qx_shape_numel(&q->node->in[0]->shape, r->rows), m = numel / q->k;
+    const struct qx_extent extent = {r->rows, r->start};
+    const int64_t numel = qx_shape_count(&q->node->in[0]->shape, &extent), m = numel / q->k;
     struct matrix mx;
     matrix_cut(q, m, r->scratch, &mx);
     struct qx_qproduct p = {.q = q,

@@ -29,6 +29,22 @@ struct qx_shape qx_shape_at(const struct qx_shape *s, int64_t n)
     return r;
 }
 
+struct qx_shape qx_shape_fill(const struct qx_shape *s, const struct qx_extent *e)
+{
+    struct qx_shape r = qx_shape_at(s, e->rows);
+    if (r.is_ragged) {
+        r.dim[0] = e->start[e->rows];
+        r.is_ragged = false;
+    }
+    return r;
+}
+
+int64_t qx_shape_count(const struct qx_shape *s, const struct qx_extent *e)
+{
+    const struct qx_shape r = qx_shape_fill(s, e);
+    return qx_shape_span(&r, 0, r.rank);
+}
+
 int64_t qx_shape_row(const struct qx_shape *s, int64_t i, int64_t n)
 {
     return i / (s->dim[s->batch] / s->lead) % n;
@@ -38,11 +54,13 @@ void qx_shape_grow(struct qx_shape *s, int axis, const struct qx_shape *from)
 {
     s->batch = axis;
     s->lead = from->lead;
+    s->is_ragged = from->is_ragged;
 }
 
 bool qx_shape_equal(const struct qx_shape *a, const struct qx_shape *b)
 {
     return a->rank == b->rank && a->batch == b->batch && (a->batch < 0 || a->lead == b->lead) &&
+           a->is_ragged == b->is_ragged &&
            memcmp(a->dim, b->dim, (size_t)a->rank * sizeof a->dim[0]) == 0;
 }
 
@@ -130,7 +148,8 @@ enum qx_status qx_shape_broadcast(const struct qx_shape *a, int rank_a, const st
         int ia = i - (r.rank - rank_a), ib = i - (r.rank - rank_b);
         bool grows_a = ia >= 0 && ia == a->batch, grows_b = ib >= 0 && ib == b->batch;
         bool is_second = (grows_a || grows_b) && r.batch >= 0;
-        bool is_other_order = grows_a && grows_b && a->lead != b->lead;
+        bool is_other_order =
+            grows_a && grows_b && (a->lead != b->lead || a->is_ragged != b->is_ragged);
         if (is_second || is_other_order ||
             !axis_join(ia < 0 ? 1 : a->dim[ia], grows_a, ib < 0 ? 1 : b->dim[ib], grows_b,
                        &r.dim[i])) {

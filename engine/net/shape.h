@@ -20,13 +20,25 @@ struct qx_shape {
     int rank;
     int batch;
     int64_t lead; /* of no meaning without a batch */
+    /* The batch axis (axis 0, lead 1) counts the places of sequences, which lie one behind the other:
+     * dim[0] is what the longest possible one has, and stands for each where memory is planned. */
+    bool is_ragged;
     int64_t dim[QX_SHAPE_RANK];
+};
+
+/* Rows at hand: how many, and where the sequence of each begins among the places of all. */
+struct qx_extent {
+    int64_t rows;
+    const int64_t *start; /* [rows + 1]; NULL in a network without sequences */
 };
 
 /* Values for n rows. Only for checked shapes. */
 int64_t qx_shape_numel(const struct qx_shape *s, int64_t n);
 /* The shape with n rows put in: all axes fixed, batch = -1. */
 struct qx_shape qx_shape_at(const struct qx_shape *s, int64_t n);
+/* The same for rows at hand, whose sequences may be shorter than the longest possible. */
+struct qx_shape qx_shape_fill(const struct qx_shape *s, const struct qx_extent *e);
+int64_t qx_shape_count(const struct qx_shape *s, const struct qx_extent *e);
 /* Product of the axes first .. last-1 without the batch. */
 int64_t qx_shape_span(const struct qx_shape *s, int first, int last);
 /* Row that index i of the batch axis belongs to, of n. */

@@ -207,9 +207,16 @@ static void mlperf_kws_gives_its_figures(void **state)
     check_shared("mlperf-kws");
 }
 
+static void bert_smsa_gives_its_figures(void **state)
+{
+    (void)state;
+    check_shared("bert-smsa");
+}
+
 int test_eval_figures(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bert_smsa_gives_its_figures),
         cmocka_unit_test(fashion_cnn_gives_its_figures),
         cmocka_unit_test(fashion_mlp_gives_its_figures),
         cmocka_unit_test(mlperf_kws_gives_its_figures),

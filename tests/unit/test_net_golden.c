@@ -1,4 +1,5 @@
-/* Every operation against torch: the folders of tests/golden/net (see make_ops.py there). */
+/* Every operation and family against torch: the folders of tests/golden/net (see make_ops.py and
+ * make_encoders.py there). */
 #include "base/fs.h"
 #include "base/arena.h"
 #include "net/graph.h"
@@ -18,10 +19,10 @@
 
 #define TOLERANCE 1e-4 /* of the largest magnitude in the row */
 
-/* Calls fn for every folder of tests/golden/net that holds a graph. Returns how many. */
+/* Calls fn for every folder of tests/golden/net that holds a network. Returns how many. */
 static int for_each_case(void (*fn)(const char *path))
 {
-    char root[512], path[1024], graph[1100];
+    char root[512], path[1024], graph[1100], config[1100];
     struct qx_arena arena = {0};
     char **names;
     size_t n = 0;
@@ -31,7 +32,8 @@ static int for_each_case(void (*fn)(const char *path))
     for (size_t i = 0; i < n; i++) {
         snprintf(path, sizeof path, "%s/%s", root, names[i]);
         snprintf(graph, sizeof graph, "%s/graph.json", path);
-        if (qx_fs_exists(graph)) {
+        snprintf(config, sizeof config, "%s/config.json", path);
+        if (qx_fs_exists(graph) || qx_fs_exists(config)) {
             fn(path);
             n_cases++;
         }
@@ -122,7 +124,7 @@ static void check_float32(const char *path)
 static void every_case_gives_the_reference_logits(void **state)
 {
     (void)state;
-    assert_true(for_each_case(check_float32) >= 30);
+    assert_true(for_each_case(check_float32) >= 35);
 }
 
 /* reference_quant.safetensors: tensors named SCOPE.GRANULARITY.BITS. */

@@ -9,7 +9,9 @@
 struct qx_dataset;
 
 /* Open a data file (model-folder.md section 4, classification) for a network: x [N, ...], labels [N],
- * optional x.scale and x.offset. Shapes, dtypes and label range are checked against the net.
+ * optional x.scale and x.offset; for a network of sequences input_ids [N, T] and optionally
+ * attention_mask [N, T] instead of x. Shapes, dtypes and label range are checked against the net; a net
+ * that gives embeddings has no labels.
  * QX_EIO, QX_EFORMAT, QX_EDATA (does not fit the network), QX_ENOMEM. */
 enum qx_status qx_dataset_open(const char *path, const struct qx_net *net, struct qx_dataset **out,
                                struct qx_error *err);

@@ -56,7 +56,10 @@ int64_t qx_net_sample_size(const struct qx_net *net);           /* input values 
 /* Axes of one row, without the batch: *dim [returned rank], borrowed. */
 int qx_net_input_shape(const struct qx_net *net, const int64_t **dim);
 bool qx_net_input_is_ids(const struct qx_net *net); /* I64 graph input */
-int64_t qx_net_macs(const struct qx_net *net);      /* per sample */
+/* Rows are sequences of ids, of 1 to shape[0] places: -1 stands for a place that is left out, which may
+ * be any but the first. Only places that are there are computed; padding costs nothing. */
+bool qx_net_input_is_sequence(const struct qx_net *net);
+int64_t qx_net_macs(const struct qx_net *net); /* per sample; of sequences, the longest one's */
 
 /* float32 weights a forward pass uses: stored values, or replacements for single layers. */
 struct qx_weights;

@@ -1,0 +1,111 @@
+/* Attention as in ONNX opset 23, on sequences: q [T N, heads d], k and v [T N, kv_heads d]. A place sees
+ * all places of its sequence, or (is_causal) those up to itself; each key and value head serves
+ * consecutive query heads. */
+#include "op.h"
+
+#include "base/error.h"
+#include "kernels/kernels.h"
+
+#include <math.h>
+
+enum { HEADS, KV_HEADS, CAUSAL, SCALE, N_ATTRS };
+
+static const struct qx_attr_spec attrs[N_ATTRS] = {
+    [HEADS] =
+        {.name = "q_num_heads", .type = QX_ATTR_INT, .min = 1, .max = 65536, .is_required = true},
+    [KV_HEADS] =
+        {.name = "kv_num_heads", .type = QX_ATTR_INT, .min = 1, .max = 65536, .is_required = true},
+    [CAUSAL] = {.name = "is_causal", .type = QX_ATTR_INT, .max = 1},
+    [SCALE] = {.name = "scale", .type = QX_ATTR_FLOAT}};
+
+static enum qx_status attention_shape(const struct qx_infer *g, struct qx_error *err)
+{
+    struct qx_node *node = g->node;
+    for (int i = 0; i < 3; i++) {
+        enum qx_status st = qx_op_sequence(node, i, err);
+        if (st != QX_OK) {
+            return st;
+        }
+    }
+    const struct qx_shape *q = &node->in[0]->shape, *k = &node->in[1]->shape;
+    const int64_t heads = node->attr[HEADS].i, kv = node->attr[KV_HEADS].i;
+    const int64_t d = q->dim[1] / heads;
+    if (d * heads != q->dim[1] || heads % kv != 0 || k->dim[1] != kv * d ||
+        !qx_shape_equal(k, &node->in[2]->shape)) {
+        return qx_fail(
+            err, QX_EFORMAT,
+            "%lld heads over %lld values and %lld key heads over %lld and %lld values do "
+            "not fit",
+            (long long)heads, (long long)q->dim[1], (long long)kv, (long long)k->dim[1],
+            (long long)node->in[2]->shape.dim[1]);
+    }
+    node->out->shape = *q;
+    node->macs = 2 * q->dim[0] * q->dim[0] * q->dim[1];
+    return QX_OK;
+}
+
+/* Scores of one head. */
+static int64_t attention_scratch(const struct qx_node *node, int64_t rows)
+{
+    (void)rows;
+    const int64_t most = node->in[0]->shape.dim[0];
+    return most * most;
+}
+
+struct head {
+    const float *q, *k, *v;
+    float *out;
+    int64_t n, d, ldq, ldk;
+    float scale;
+    bool is_causal;
+};
+
+static void head_run(const struct head *h, float *scores)
+{
+    qxk_sgemm(0, 1, h->n, h->n, h->d, 1.0f, h->q, h->ldq, h->k, h->ldk, 0.0f, scores, h->n);
+    for (int64_t i = 0; i < h->n; i++) {
+        float *row = scores + i * h->n;
+        const int64_t seen = h->is_causal ? i + 1 : h->n;
+        qxk_get()->softmax(row, seen, h->scale, NULL, row);
+        for (int64_t j = seen; j < h->n; j++) {
+            row[j] = 0.0f;
+        }
+    }
+    qxk_sgemm(0, 0, h->n, h->d, h->n, 1.0f, scores, h->n, h->v, h->ldk, 0.0f, h->out, h->ldq);
+}
+
+static enum qx_status attention(const struct qx_run *r, struct qx_error *err)
+{
+    (void)err;
+    const struct qx_attr *attr = r->node->attr;
+    const int64_t heads = attr[HEADS].i, share = heads / attr[KV_HEADS].i;
+    struct head h = {.d = r->in_shape[0].dim[1] / heads,
+                     .ldq = r->in_shape[0].dim[1],
+                     .ldk = r->in_shape[1].dim[1],
+                     .is_causal = attr[CAUSAL].i};
+    h.scale = attr[SCALE].is_given ? (float)attr[SCALE].f : (float)(1.0 / sqrt((double)h.d));
+    for (int64_t row = 0; row < r->rows; row++) {
+        const int64_t first = r->start[row];
+        h.n = r->start[row + 1] - first;
+        for (int64_t i = 0; i < heads; i++) {
+            const int64_t at = first * h.ldq + i * h.d, at_kv = first * h.ldk + i / share * h.d;
+            h.q = r->in[0] + at;
+            h.k = r->in[1] + at_kv;
+            h.v = r->in[2] + at_kv;
+            h.out = r->out + at;
+            head_run(&h, r->scratch);
+        }
+    }
+    return QX_OK;
+}
+
+const struct qx_op qx_op_attention = {.name = "Attention",
+                                      .min_in = 3,
+                                      .max_in = 3,
+                                      .attrs = attrs,
+                                      .n_attrs = N_ATTRS,
+                                      .takes_places = true,
+                                      .weight = -1,
+                                      .shape = attention_shape,
+                                      .scratch = attention_scratch,
+                                      .forward = attention};
