@@ -3,6 +3,7 @@
 
 /* Each runs its file's tests and returns how many failed. */
 int test_net_cut(void);
+int test_net_encoder(void);
 int test_net_golden(void);
 int test_net_graph(void);
 int test_net_forward(void);

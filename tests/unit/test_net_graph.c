@@ -213,9 +213,9 @@ static void a_folder_without_graph_says_what_still_works(void **state)
     assert_int_equal(open_here(&net, &model, &err), QX_EUNSUPPORTED);
     assert_non_null(strstr(err.text, "graph.json"));
     assert_non_null(strstr(err.text, "assets/convert"));
-    text_write("config.json", "{\"model_type\": \"bert\"}");
+    text_write("config.json", "{\"model_type\": \"mamba\"}");
     assert_int_equal(open_here(&net, &model, &err), QX_EUNSUPPORTED);
-    assert_non_null(strstr(err.text, "'bert'"));
+    assert_non_null(strstr(err.text, "'mamba'"));
     assert_non_null(strstr(err.text, "weights"));
     write_graph(NULL, FLAT "," FC("f.out"), NULL);
     assert_int_equal(open_here(&net, &model, &err), QX_OK); /* graph.json wins */
