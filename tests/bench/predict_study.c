@@ -1,0 +1,184 @@
+/* How good is the prediction of accuracy? Random mixed configurations and hand-made edits of several
+ * models, measured on rows that the predictor never sees, beside what it said; and simpler predictors.
+ * Prints Markdown; nothing is asserted. What the tables mean: engine/eval/README.md.
+ *
+ *   predict_study [--configs N] [--rows N] [--cache FILE] [FOLDER...]
+ *
+ * Without folders: the bundled networks, and the shared data's where present (QX_SHARED). */
+#include "study.h"
+
+#include "base/fs.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    int n_configs;
+    int64_t max_rows;
+    const char *cache;
+};
+
+/* One predictor's answers for every configuration. */
+struct answers {
+    const char *name;
+    double *kl, *drop; /* kl NULL: it says nothing of it */
+};
+
+struct trial {
+    int n;
+    struct study_config *configs;
+    double *kl, *drop; /* true, on E */
+};
+
+static void trial_make(struct study *s, int n, struct trial *t)
+{
+    struct qx_rng rng;
+    qx_rng_init(&rng, 2026);
+    *t = (struct trial){.n = n};
+    t->configs = study_take((size_t)n, sizeof *t->configs);
+    t->kl = study_take((size_t)n, sizeof *t->kl);
+    t->drop = study_take((size_t)n, sizeof *t->drop);
+    for (int i = 0; i < n; i++) {
+        t->configs[i] = study_draw(s, i, &rng);
+        const struct study_outcome o = study_measure(s, &t->configs[i]);
+        t->kl[i] = o.kl;
+        t->drop[i] = study_drop(&s->e, &o);
+    }
+}
+
+static void trial_release(struct trial *t)
+{
+    for (int i = 0; i < t->n; i++) {
+        study_config_free(&t->configs[i]);
+    }
+    free(t->configs);
+    free(t->kl);
+    free(t->drop);
+}
+
+static struct answers answers_new(const char *name, int n)
+{
+    return (struct answers){name, study_take((size_t)n, sizeof(double)),
+                            study_take((size_t)n, sizeof(double))};
+}
+
+static void answers_release(struct answers *a)
+{
+    free(a->kl);
+    free(a->drop);
+}
+
+static void print_header(void)
+{
+    printf(
+        "| predictor | rank | R2 log10 KL | MAE < 5 points | 5 to 15 | > 15 | bias < 5 | 5 to 15 "
+        "| > 15 |\n|---|---|---|---|---|---|---|---|---|\n");
+}
+
+static void print_answers(const struct answers *a, const struct trial *t)
+{
+    const struct study_errors e = study_mae(a->drop, t->drop, t->n);
+    if (a->kl) {
+        printf("| %s | %.3f | %.3f |", a->name, study_spearman(a->kl, t->kl, t->n),
+               study_r2_log10(a->kl, t->kl, t->n));
+    } else {
+        printf("| %s | - | - |", a->name);
+    }
+    for (int r = 0; r < STUDY_REGIMES; r++) {
+        printf(" %.2f |", e.mae[r]);
+    }
+    for (int r = 0; r < STUDY_REGIMES; r++) {
+        printf(" %+.2f |", e.bias[r]);
+    }
+    printf("\n");
+}
+
+static void study_baselines_print(struct study *s, const struct trial *t)
+{
+    struct study_baselines *b = study_baselines_make(s);
+    struct answers none = {.name = "no drop", .drop = study_take((size_t)t->n, sizeof(double))};
+    struct answers higgs = answers_new("HIGGS", t->n), fisher = answers_new("Fisher", t->n);
+    double *weight = study_take((size_t)s->n_layers, sizeof *weight);
+    double *act = study_take((size_t)s->n_layers, sizeof *act);
+    for (int i = 0; i < t->n; i++) {
+        study_site_errors(s, &t->configs[i], weight, act);
+        higgs.kl[i] = study_scalar_kl(s, &b->higgs, weight, act);
+        fisher.kl[i] = study_scalar_kl(s, &b->fisher, weight, act);
+        higgs.drop[i] = study_curve_drop(b, higgs.kl[i]);
+        fisher.drop[i] = study_curve_drop(b, fisher.kl[i]);
+    }
+    print_answers(&none, t);
+    print_answers(&higgs, t);
+    print_answers(&fisher, t);
+    answers_release(&none);
+    answers_release(&higgs);
+    answers_release(&fisher);
+    study_baselines_free(b);
+    free(weight);
+    free(act);
+}
+
+static void study_folder(const char *folder, const struct options *o, struct study_truth *truth)
+{
+    struct study *s = study_open(folder, o->max_rows, truth);
+    struct trial t;
+    trial_make(s, o->n_configs, &t);
+    const struct study_errors size = study_mae(t.drop, t.drop, t.n);
+    printf("\n## %s\n\n", s->name);
+    printf(
+        "%d layers; P %lld rows, float32 %.2f %% right; E %lld rows, %.2f %%; %d configurations: "
+        "%d lose less than 5 points, %d 5 to 15, %d more.\n\n",
+        s->n_layers, (long long)s->p.n, 100.0 * s->p.accuracy0, (long long)s->e.n,
+        100.0 * s->e.accuracy0, t.n, size.n[0], size.n[1], size.n[2]);
+    print_header();
+    study_baselines_print(s, &t);
+    fflush(stdout);
+    trial_release(&t);
+    study_close(s);
+}
+
+static void shared_folders(const struct options *o, struct study_truth *truth)
+{
+    static const char *const shared[] = {"mnist-cnn", "mlperf-kws"};
+    const char *root = getenv("QX_SHARED");
+    char path[1024];
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        snprintf(path, sizeof path, "%s/%s", root ? root : QX_SOURCE_ROOT "/../shared/data",
+                 shared[i]);
+        if (qx_fs_is_dir(path)) {
+            study_folder(path, o, truth);
+        } else {
+            fprintf(stderr, "predict_study: %s is absent: set QX_SHARED to the shared data\n",
+                    path);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.n_configs = 150, .max_rows = 3000, .cache = "predict_study.truth"};
+    int i = 1;
+    for (; i + 1 < argc && strncmp(argv[i], "--", 2) == 0; i += 2) {
+        if (strcmp(argv[i], "--configs") == 0) {
+            o.n_configs = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--rows") == 0) {
+            o.max_rows = atoll(argv[i + 1]);
+        } else if (strcmp(argv[i], "--cache") == 0) {
+            o.cache = argv[i + 1];
+        } else {
+            study_die("predict_study [--configs N] [--rows N] [--cache FILE] [FOLDER...]");
+        }
+    }
+    struct study_truth *truth = study_truth_open(o.cache);
+    for (int k = i; k < argc; k++) {
+        study_folder(argv[k], &o, truth);
+    }
+    if (i == argc) {
+        study_folder(QX_SOURCE_ROOT "/samples/fashion-mlp", &o, truth);
+        study_folder(QX_SOURCE_ROOT "/samples/fashion-cnn", &o, truth);
+        shared_folders(&o, truth);
+    }
+    study_truth_close(truth);
+    return 0;
+}
