@@ -125,8 +125,7 @@ double qx_predict_drop(const struct qx_predict_base *base, const struct qx_predi
                        const struct qx_predict_sum *sum)
 {
     const bool is_labelled = !isnan(scale->fp32_accuracy) && base->labels;
-    return drop_to(scale, is_labelled ? scale->fp32_accuracy + sum->accuracy -
-                                            qx_predict_base_accuracy(base)
+    return drop_to(scale, is_labelled ? scale->fp32_accuracy + sum->accuracy - sum->accuracy0
                                       : sum->same_top);
 }
 

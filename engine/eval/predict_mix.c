@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MEMBERS = 16, MEMBERS_MOST = 64, EDITS_MOST = 256 };
+enum { MEMBERS = 16, MEMBERS_MOST = 64, EDITS_MOST = 256, ODDS_ONE = 1 << 30 };
 
 static const double gain_least = 1e-3;
 /* Terms over a gain as small as this are so large that taking them out leaves their rounding errors. */
@@ -33,7 +33,11 @@ struct qx_predict_mix {
     float *plus, *minus;             /* [n, n_classes] terms of an edit with eps = +1, -1 */
     float *work;                     /* [n_classes] */
     float scratch[QX_PIECE_SCRATCH];
-    double *b; /* [n_classes] */
+    double *b;            /* [n_classes] */
+    double fp32_accuracy; /* that `odds` expect of float32 on top; 0: P's labels */
+    uint32_t *odds;   /* [n, n_classes] of each class to be right, times ODDS_ONE: whole numbers,
+                             so that equal rows give equal shares. NULL: no labels */
+    double accuracy0; /* mean odds of float32's class */
 };
 
 static double gain_of(const struct qx_piece *p)
@@ -116,6 +120,56 @@ static void refit(struct qx_predict_mix *x)
     rebuild(x);
 }
 
+/* ---- what the labels may be ---- */
+
+/* Mean of the largest softmax(z0 / t); odds NULL: not written. */
+static double odds_at(const struct qx_predict_base *base, double t, uint32_t *odds)
+{
+    const int n = base->n_classes;
+    double sum = 0.0;
+    for (int64_t i = 0; i < base->n; i++) {
+        const float *z = base->z0 + i * n;
+        const double top = z[base->top[i]];
+        double all = 0.0;
+        for (int c = 0; c < n; c++) {
+            all += exp(((double)z[c] - top) / t);
+        }
+        for (int c = 0; odds && c < n; c++) {
+            odds[i * n + c] = (uint32_t)rint(exp(((double)z[c] - top) / t) / all * ODDS_ONE);
+        }
+        sum += 1.0 / all;
+    }
+    return sum / (double)base->n;
+}
+
+static double share_of(int64_t odds, int64_t n)
+{
+    return (double)odds / ((double)n * ODDS_ONE);
+}
+
+/* A few hundred labels bring their own chance into a small drop, and P may be easier or harder than E.
+ * float32's probabilities stand in for them, at the temperature (Guo et al., arXiv 1706.04599) at which
+ * they expect its accuracy on E. */
+static void odds_make(struct qx_predict_mix *x)
+{
+    const struct qx_predict_base *base = x->table->base;
+    const double want = x->fp32_accuracy > 0.0 ? x->fp32_accuracy : qx_predict_base_accuracy(base);
+    double cold = 0.05, hot = 20.0; /* the mean falls with t */
+    if (!x->odds) {
+        return;
+    }
+    for (int i = 0; i < 60; i++) {
+        const double t = sqrt(cold * hot);
+        *(odds_at(base, t, NULL) > want ? &cold : &hot) = t;
+    }
+    int64_t right = 0;
+    odds_at(base, sqrt(cold * hot), x->odds);
+    for (int64_t i = 0; i < base->n; i++) {
+        right += x->odds[i * base->n_classes + base->top[i]];
+    }
+    x->accuracy0 = share_of(right, base->n);
+}
+
 enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
                                   const struct qx_predict_mix_options *options,
                                   struct qx_predict_mix **out, struct qx_error *err)
@@ -146,8 +200,10 @@ enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
     x->minus = qx_mem_array(cells, sizeof *x->minus);
     x->work = qx_mem_array((size_t)x->n_classes, sizeof *x->work);
     x->b = qx_mem_zalloc((size_t)x->n_classes * sizeof *x->b);
+    x->fp32_accuracy = options ? options->fp32_accuracy : 0.0;
+    x->odds = table->base->labels ? qx_mem_array(cells, sizeof *x->odds) : NULL;
     if (!x->change || !x->pieces || !x->signs || !x->missing || !x->site_kl || !x->s || !x->plus ||
-        !x->minus || !x->work || !x->b) {
+        !x->minus || !x->work || !x->b || (table->base->labels && !x->odds)) {
         qx_predict_mix_free(x);
         return qx_fail_nomem(err, cells * ((size_t)members + 4) * sizeof(float));
     }
@@ -156,6 +212,7 @@ enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
         qx_rng_init(&rng, (options ? options->seed : 0) ^ (0x9e3779b97f4a7c15u * (p + 1)));
         x->signs[p] = qx_rng_next(&rng);
     }
+    odds_make(x);
     refit(x);
     *out = x;
     return QX_OK;
@@ -175,6 +232,7 @@ void qx_predict_mix_free(struct qx_predict_mix *x)
         qx_mem_free(x->minus);
         qx_mem_free(x->work);
         qx_mem_free(x->b);
+        qx_mem_free(x->odds);
         qx_mem_free(x);
     }
 }
@@ -188,12 +246,16 @@ enum qx_status qx_predict_mix_rebase(struct qx_predict_mix *x, const struct qx_p
                                      struct qx_error *err)
 {
     if (table->n_layers != x->n_layers || table->base->n != x->n ||
-        table->base->n_classes != x->n_classes) {
+        table->base->n_classes != x->n_classes || !table->base->labels != !x->odds) {
         return qx_fail(err, QX_ERANGE, "the table is of another network or another number of rows");
     }
     struct qx_predict_table *old = x->table;
+    const bool is_same_base = old->base->id == table->base->id;
     x->table = qx_predict_table_ref(table);
     qx_predict_table_unref(old);
+    if (!is_same_base) {
+        odds_make(x);
+    }
     refit(x);
     return QX_OK;
 }
@@ -264,19 +326,20 @@ static double kl_of(const struct qx_predict_mix *x, const float *s, double gain,
     return kl / (double)x->n;
 }
 
-/* Rows where s has the label, and float32's class, on top. Gains change neither. */
+/* Rows where s has float32's class on top, and the odds of the class that it has. Gains change
+ * neither. */
 static void count_tops(const struct qx_predict_mix *x, const float *s, int64_t *right,
                        int64_t *same)
 {
-    const struct qx_predict_base *base = x->table->base;
-    for (int64_t i = 0; i < x->n; i++, s += x->n_classes) {
-        const bool is_same = qx_is_top(s, x->n_classes, base->top[i]);
-        *same += is_same;
-        if (base->labels) {
-            *right += base->labels[i] == base->top[i]
-                          ? is_same
-                          : !is_same && qx_is_top(s, x->n_classes, base->labels[i]);
+    const int n = x->n_classes;
+    const uint32_t *odds = x->odds;
+    for (int64_t i = 0; i < x->n; i++, s += n) {
+        int top = 0;
+        for (int c = 1; c < n; c++) {
+            top = s[c] > s[top] ? c : top;
         }
+        *same += top == x->table->base->top[i];
+        *right += odds ? odds[i * n + top] : 0;
     }
 }
 
@@ -290,10 +353,9 @@ static double blend(double before, double ensemble, double plain)
 
 void qx_predict_mix_sum(const struct qx_predict_mix *x, struct qx_predict_sum *out)
 {
-    const struct qx_predict_base *base = x->table->base;
     const double n = (double)x->n, n_all = n * x->members;
     int64_t right0 = 0, same0 = 0, right = 0, same = 0;
-    *out = (struct qx_predict_sum){.accuracy = NAN};
+    *out = (struct qx_predict_sum){.accuracy = NAN, .accuracy0 = NAN};
     for (int l = 0; l < x->n_layers; l++) {
         out->n_missing += x->missing[l];
     }
@@ -303,9 +365,10 @@ void qx_predict_mix_sum(const struct qx_predict_mix *x, struct qx_predict_sum *o
         count_tops(x, x->s + m * x->n * x->n_classes, &right, &same);
     }
     out->same_top = blend(1.0, (double)same / n_all, (double)same0 / n);
-    if (base->labels) {
-        const double before = (double)base->n_right / n;
-        out->accuracy = blend(before, (double)right / n_all, (double)right0 / n);
+    if (x->odds) {
+        out->accuracy0 = x->accuracy0;
+        out->accuracy =
+            blend(x->accuracy0, share_of(right, x->n * x->members), share_of(right0, x->n));
     }
 }
 

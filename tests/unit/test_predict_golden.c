@@ -23,7 +23,7 @@ static const double amplitudes[QX_FAMILY_COUNT][3] = {
 static float z0[N * C];
 static struct qx_predict_table *table;
 static struct qx_predict_point *points[POINTS];
-static const struct qx_predict_mix_options options = {.seed = SEED};
+static const struct qx_predict_mix_options options = {.seed = SEED, .fp32_accuracy = 0.84};
 
 static void base_logits(void)
 {

@@ -214,13 +214,14 @@ enum qx_status qx_predict_entry_load(const char *path, uint64_t key,
 
 /* Outcome of a composition; percentages need QX_PREDICT_ROWS_LEAST rows. */
 struct qx_predict_sum {
-    int n_missing;   /* changed sites that the table does not cover: they count as untouched */
-    double kl;       /* all signs +; nats */
-    double same_top; /* like accuracy, against float32's class */
-    double accuracy; /* on P; from the signs' ensemble, beyond a drop of 5 points its mean with the
-                        composition of all signs + (the two are blended between 4 and 6 points, so
-                        that the number does not jump). NaN without labels */
-    double ce;       /* all signs +; NaN without labels */
+    int n_missing;    /* changed sites that the table does not cover: they count as untouched */
+    double kl;        /* all signs +; nats */
+    double same_top;  /* like accuracy, against float32's class */
+    double accuracy;  /* expected: from the signs' ensemble, beyond a drop of 5 points its mean with
+                        the composition of all signs + (the two are blended between 4 and 6 points,
+                        so that the number does not jump). NaN without labels */
+    double accuracy0; /* the same of float32: accuracy0 - accuracy is the drop */
+    double ce;        /* all signs +; NaN without labels */
     double drop; /* D = logit(accuracy of float32) - logit(accuracy), of same_top without labels;
                         p = (n p + 1/2) / (n + 1) keeps it finite */
 };
@@ -229,8 +230,11 @@ struct qx_predict_mix;
 struct qx_predict_mix_options {
     int members;   /* random sign vectors, M; 0 = 16 */
     uint64_t seed; /* of the signs */
+    /* Of float32 on E, once measured; 0 = on P. Accuracies are expected ones: in the place of P's few
+     * labels stand float32's probabilities at the temperature at which they expect this accuracy. */
+    double fp32_accuracy;
 };
-/* Everything float32. options NULL = defaults. Memory: (M + 3) * n * n_classes floats. */
+/* Everything float32. options NULL = defaults. Memory: (M + 4) * n * n_classes floats. */
 enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
                                   const struct qx_predict_mix_options *options,
                                   struct qx_predict_mix **out, struct qx_error *err);
