@@ -15,6 +15,7 @@
 
 struct options {
     int n_configs;
+    int n_exact; /* configurations that are also predicted from exact sites */
     int64_t max_rows;
     const char *cache;
 };
@@ -132,6 +133,24 @@ static void study_folder(const char *folder, const struct options *o, struct stu
         s->n_layers, (long long)s->p.n, 100.0 * s->p.accuracy0, (long long)s->e.n,
         100.0 * s->e.accuracy0, t.n, size.n[0], size.n[1], size.n[2]);
     print_header();
+    struct study_predictor *p = study_predictor_make(s);
+    struct answers table = answers_new("GSR, table", t.n),
+                   exact = answers_new("GSR, exact sites", t.n);
+    for (int i = 0; i < t.n; i++) {
+        const struct study_guess g = study_predict(p, &t.configs[i]);
+        table.kl[i] = g.kl;
+        table.drop[i] = g.drop;
+    }
+    print_answers(&table, &t);
+    struct trial head = t;
+    head.n = t.n < o->n_exact ? t.n : o->n_exact;
+    for (int i = 0; i < head.n; i++) {
+        const struct study_guess g = study_predict_exact(p, &t.configs[i]);
+        exact.kl[i] = g.kl;
+        exact.drop[i] = g.drop;
+    }
+    print_answers(&exact, &head);
+    study_predictor_free(p);
     study_baselines_print(s, &t);
     fflush(stdout);
     trial_release(&t);
@@ -157,7 +176,8 @@ static void shared_folders(const struct options *o, struct study_truth *truth)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.n_configs = 150, .max_rows = 3000, .cache = "predict_study.truth"};
+    struct options o = {
+        .n_configs = 150, .n_exact = 60, .max_rows = 3000, .cache = "predict_study.truth"};
     int i = 1;
     for (; i + 1 < argc && strncmp(argv[i], "--", 2) == 0; i += 2) {
         if (strcmp(argv[i], "--configs") == 0) {

@@ -4,7 +4,7 @@
 #define STUDY_H
 
 #include "base/rng.h"
-#include "qx/eval.h"
+#include "qx/predict.h"
 
 #include <stdio.h>
 
@@ -31,6 +31,7 @@ struct study {
     struct qx_calibration *calib;
     struct qx_weights *weights;
     int n_layers, n_classes;
+    struct qx_predict_probe *probe;
     struct study_rows p, e; /* P: what predictors may look at; E: what they are judged by */
     struct qx_range *span;  /* [n_layers] smallest and largest weight */
     struct study_truth *truth;
@@ -90,6 +91,22 @@ struct study_truth *study_truth_open(const char *path);
 void study_truth_close(struct study_truth *t);
 bool study_truth_find(const struct study_truth *t, uint64_t key, struct study_outcome *out);
 void study_truth_add(struct study_truth *t, uint64_t key, const struct study_outcome *o);
+
+/* ---- the predictor under test ---- */
+
+/* The whole table of the model, and a mix on it. */
+struct study_predictor;
+struct study_predictor *study_predictor_make(struct study *s);
+void study_predictor_free(struct study_predictor *p);
+struct study_guess {
+    double kl, drop; /* points on E */
+};
+struct study_guess study_predict(struct study_predictor *p, const struct study_config *c);
+/* The same with every site measured at its own setting. */
+struct study_guess study_predict_exact(struct study_predictor *p, const struct study_config *c);
+/* What a layer's setting is to the predictor. */
+void study_change(struct study_predictor *p, int layer, const struct qx_setting *setting,
+                  struct qx_predict_layer *out);
 
 /* ---- baselines: a scalar per site, summed ---- */
 

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { P_ROWS = 256 };
 static const uint64_t row_seed = 1;
 
 void study_die(const char *what)
@@ -40,26 +39,35 @@ const struct qx_tensor *study_tensor(const struct study *s, int layer)
     return qx_model_tensor(s->model, qx_net_layer(s->net, layer)->tensor);
 }
 
-/* k of the rows that are not taken yet, each set equally likely (Knuth 3.4.2 S); they are taken then. */
-static void rows_draw(struct study_rows *r, int64_t k, bool *taken, int64_t n, uint64_t seed)
+/* The rows of P as the predictor drew them. */
+static void rows_copy(struct study_rows *r, const struct qx_predict_base *base, bool *taken)
 {
-    struct qx_rng rng;
-    int64_t left = 0;
-    qx_rng_init(&rng, seed);
+    r->n = qx_predict_base_n(base);
+    r->row = study_take((size_t)r->n, sizeof *r->row);
+    memcpy(r->row, qx_predict_base_rows(base), (size_t)r->n * sizeof *r->row);
+    for (int64_t i = 0; i < r->n; i++) {
+        taken[r->row[i]] = true;
+    }
+}
+
+/* At most k of the rows that are not taken, by seed. */
+static void rows_draw(struct study_rows *r, int64_t k, const bool *taken, int64_t n, uint64_t seed)
+{
+    int64_t *left = study_take((size_t)n, sizeof *left), n_left = 0;
     for (int64_t i = 0; i < n; i++) {
-        left += !taken[i];
-    }
-    r->row = study_take((size_t)(k < left ? k : left), sizeof *r->row);
-    for (int64_t i = 0; i < n && r->n < k; i++) {
-        if (taken[i]) {
-            continue;
+        if (!taken[i]) {
+            left[n_left++] = i;
         }
-        if (qx_rng_below(&rng, (uint64_t)left) < (uint64_t)(k - r->n)) {
-            r->row[r->n++] = i;
-            taken[i] = true;
-        }
-        left--;
     }
+    struct qx_rng rng;
+    qx_rng_init(&rng, seed);
+    r->row = study_take((size_t)(k < n_left ? k : n_left), sizeof *r->row);
+    for (int64_t i = 0; i < n_left && r->n < k; i++) { /* Knuth 3.4.2 S */
+        if (qx_rng_below(&rng, (uint64_t)(n_left - i)) < (uint64_t)(k - r->n)) {
+            r->row[r->n++] = left[i];
+        }
+    }
+    free(left);
 }
 
 static void rows_load(struct study *s, struct study_rows *r)
@@ -134,7 +142,10 @@ struct study *study_open(const char *folder, int64_t max_rows, struct study_trut
 
     const int64_t n = qx_dataset_n(s->data);
     bool *taken = study_take((size_t)n, sizeof *taken);
-    rows_draw(&s->p, P_ROWS, taken, n, row_seed);
+    study_check(qx_predict_probe_new(s->net, s->data, s->calib, NULL, 0, row_seed, s->pool, NULL,
+                                     &s->probe, &err),
+                &err);
+    rows_copy(&s->p, qx_predict_probe_base(s->probe), taken);
     rows_draw(&s->e, max_rows, taken, n, row_seed + 1);
     free(taken);
     rows_load(s, &s->p);
@@ -149,7 +160,8 @@ void study_close(struct study *s)
     rows_release(&s->p);
     rows_release(&s->e);
     free(s->span);
-    qx_calibration_free(s->calib);
+    qx_predict_probe_free(s->probe);
+    qx_calibration_unref(s->calib);
     qx_weights_free(s->weights);
     qx_dataset_close(&s->data);
     qx_net_close(&s->net);
