@@ -189,7 +189,7 @@ double ui_threshold_max(struct ui_app *app, int64_t item)
 double ui_threshold(const struct ui_app *app, int64_t item)
 {
     const struct qx_setting *s = qx_session_setting(app->session, item);
-    if (!s->has_range || s->format->kind == QX_FORMAT_FLOAT) {
+    if (!s->has_range || !qx_format_is_scaled(s->format)) {
         return NAN;
     }
     return app->handle && !s->sym && s->gran == QX_GRAN_TENSOR ? s->range.lo : s->range.hi;

@@ -78,13 +78,17 @@ static bool format_parse(const char *name, struct qx_setting *set, struct qx_err
 {
     const struct qx_format *format = qx_format_find(name);
     if (!format) {
-        return fail(err, QX_ENAME, "unknown format '%s': choose int, fp16, bf16 or fp32", name);
+        char list[160] = "";
+        for (int i = 0; i < qx_format_count(); i++) {
+            const char *sep = i == 0 ? "" : i + 1 < qx_format_count() ? ", " : " or ";
+            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", sep,
+                     qx_format_at(i)->name);
+        }
+        return fail(err, QX_ENAME, "unknown format '%s': choose %s", name, list);
     }
-    if (format->kind == QX_FORMAT_AFFINE) {
-        set->format = format;
-        return true;
+    if (!qx_format_is_scaled(format)) {
+        *set = qx_setting_of(format, 0);
     }
-    *set = qx_setting_fp32();
     set->format = format;
     return true;
 }
@@ -149,17 +153,21 @@ static bool setting_parse(const struct ui_args *a, struct qx_setting *set, struc
     if (format && !format_parse(format, set, err)) {
         return false;
     }
-    if (a->format && set->format->kind == QX_FORMAT_AFFINE && !a->bits) {
+    if (a->format && qx_setting_is_int(set) && !a->bits) {
         return fail(err, QX_ERANGE, "--format %s needs --bits 2 to 8", a->format);
+    }
+    if (set->format->kind == QX_FORMAT_TABLE && !a->bits) {
+        set->bits = set->format->max_bits;
     }
     if (!act_parse(a, &set->act, err)) {
         return false;
     }
-    if (set->act.bits && set->format->kind != QX_FORMAT_AFFINE) {
-        return fail(err, QX_EUNSUPPORTED,
-                    "%s needs weights of 2 to 8 bits: floating-point weights keep float32 "
-                    "activations",
-                    act_flag(a));
+    if (set->act.bits && !qx_setting_is_int(set)) {
+        return fail(
+            err, QX_EUNSUPPORTED,
+            "%s needs integer weights of 2 to 8 bits: weights in other formats keep float32 "
+            "activations",
+            act_flag(a));
     }
     return qx_setting_check(set, err) == QX_OK;
 }
@@ -174,7 +182,7 @@ static bool keep_apply(const char *spec, struct qx_session *s, int64_t *items, s
     if (!format_parse(eq + 1, &patch.value, err)) {
         return false;
     }
-    if (patch.value.format->kind == QX_FORMAT_AFFINE) {
+    if (qx_format_is_scaled(patch.value.format)) {
         return fail(err, QX_EUNSUPPORTED, "--keep %s: keep takes fp32, fp16 or bf16", spec);
     }
     int64_t n = 0;

@@ -202,9 +202,15 @@ static const char *edit_disabled(struct ui_app *app, enum ui_cmd cmd)
     if (!item->can_quantize && !marks) {
         return item->reason;
     }
-    if (needs_int(cmd) && !marks && setting && setting->format->kind == QX_FORMAT_FLOAT) {
+    if (needs_int(cmd) && !marks && setting && !qx_format_is_scaled(setting->format)) {
         snprintf(app->reason, sizeof(app->reason),
                  "this layer is %s, which has no threshold: give it 2-8 bits first",
+                 setting->format->title);
+        return app->reason;
+    }
+    if ((cmd == UI_CMD_SYM || cmd == UI_CMD_HANDLE) && !marks && setting &&
+        setting->format->kind == QX_FORMAT_TABLE) {
+        snprintf(app->reason, sizeof(app->reason), "the levels of %s lie around 0: it has one T",
                  setting->format->title);
         return app->reason;
     }

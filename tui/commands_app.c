@@ -119,19 +119,25 @@ static void reproduce_layer(struct ui_app *app, char *out, size_t cap)
     const struct qx_setting *s = ui_setting(app);
     char text[48];
     add_flag(out, cap, "--layers", ui_item(app)->tensor->name);
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_setting_is_int(s)) {
         add_flag(out, cap, "--format", s->format->name);
+    }
+    if (!qx_format_is_scaled(s->format)) {
         return;
     }
-    snprintf(text, sizeof(text), "%d", s->bits);
-    add_flag(out, cap, "--bits", text);
+    if (qx_setting_is_int(s)) {
+        snprintf(text, sizeof(text), "%d", s->bits);
+        add_flag(out, cap, "--bits", text);
+    }
     if (s->gran == QX_GRAN_GROUP) {
         snprintf(text, sizeof(text), "group:%lld", (long long)s->group);
     } else {
         snprintf(text, sizeof(text), "%s", s->gran == QX_GRAN_TENSOR ? "tensor" : "channel");
     }
     add_flag(out, cap, "--gran", text);
-    add_flag(out, cap, s->sym ? "--sym" : "--asym", NULL);
+    if (qx_setting_is_int(s)) {
+        add_flag(out, cap, s->sym ? "--sym" : "--asym", NULL);
+    }
     add_method(out, cap, s);
 }
 

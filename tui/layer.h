@@ -9,7 +9,7 @@
 #include "widget_ladder.h"
 #include "widget_plot.h"
 
-enum { UI_LADDER_ROWS = 6 };
+enum { UI_LADDER_ROWS = 6, UI_LADDER_MAX };
 
 /* What a cached plot was made from. */
 struct layer_key {
@@ -36,7 +36,8 @@ struct ui_layer {
     const struct qx_calibrator *magnet_calib[QX_ADVICE_CALIBS];
     int n_magnets;
     double levels[256];
-    struct ui_ladder_row ladder[UI_LADDER_ROWS];
+    struct ui_ladder_row ladder[UI_LADDER_MAX]; /* integers, then a table format in use */
+    int n_ladder;
     struct { /* ends of the units' own ranges, for asymmetric channels and groups */
         const struct qx_hist *hist;
         double up, down;
@@ -70,7 +71,8 @@ struct layer_frame {
     const struct qx_hist *hist; /* NULL: not there */
     enum qx_hist_state hist_state;
     const struct qx_stats *stats; /* NULL without hist */
-    bool is_affine;               /* integers: has thresholds and levels */
+    bool is_scaled;               /* has a threshold and levels: integers and tables */
+    bool is_int;                  /* even steps, any width */
     bool in_units;                /* axis in each channel's or group's own range */
     double up, down;              /* place of ratio 1 on the axis: 1, 1 but for asymmetric units */
     double t_lo, t_hi;            /* thresholds on the axis; NaN = none yet */
@@ -92,7 +94,8 @@ double layer_place_hi(const struct layer_frame *f, struct qx_range range);
 double layer_place_lo(const struct layer_frame *f, struct qx_range range);
 /* Recompute what the frame needs for a plot of w cells: axis, counts, valley, magnets. */
 void layer_update_plots(struct layer_frame *f, int w);
-/* Ladder rows under the current rule; for a float format what qx_setting_int would reach. */
+/* Rows of the integers under the current rule (a table format: and its own row); for a float format
+ * what qx_setting_int would reach. */
 void layer_update_ladder(struct layer_frame *f);
 /* What the best codebook of 2^bits levels reaches; NaN while unknown and where there is no bound. */
 double layer_best_db(const struct layer_frame *f, int bits);

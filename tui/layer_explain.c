@@ -143,7 +143,12 @@ static void explain_scale(const struct layer_frame *f, struct ui_explain *out)
     int q = (1 << (s->bits - 1)) - 1;
     snprintf(out->title, sizeof(out->title), "threshold, scale and levels");
     ui_explain_add(out, "%s", layer_threshold_text(f, t, sizeof(t)));
-    if (s->sym) {
+    if (!f->is_int) {
+        const struct qx_book *book = s->format->book;
+        ui_explain_add(out, "%d levels from %.6g to %.6g; scale = T / %.6g", book->n,
+                       (double)book->level[0], (double)book->level[book->n - 1], (double)book->top);
+        ui_explain_add(out, "q(x) = scale times the level nearest to x / scale");
+    } else if (s->sym) {
         ui_explain_add(out, "codes -%d..%d; scale = T / %d", q, q, q);
         ui_explain_add(out, "q = clamp(rint(x / scale)), rounding ties to even");
     } else {
@@ -171,9 +176,15 @@ static void explain_theory(const struct layer_frame *f, struct ui_explain *out)
     double theory = qx_metric_theory_db(f->hist, f->setting);
     double best = layer_best_db(f, f->setting->bits);
     snprintf(out->title, sizeof(out->title), "theory beside the ladder");
-    ui_explain_add(out, "Rounding noise spread evenly over a step has variance step^2 / 12,");
-    ui_explain_add(out, "so SQNR = 6.02 b + c; here c = %.1f dB: %.1f dB at %d bits.",
-                   theory - 6.02 * f->setting->bits, theory, f->setting->bits);
+    if (f->is_int) {
+        ui_explain_add(out, "Rounding noise spread evenly over a step has variance step^2 / 12,");
+        ui_explain_add(out, "so SQNR = 6.02 b + c; here c = %.1f dB: %.1f dB at %d bits.",
+                       theory - 6.02 * f->setting->bits, theory, f->setting->bits);
+    } else {
+        ui_explain_add(out, "The rule of 6 dB a bit is for even steps. The levels of %s lie close",
+                       f->setting->format->title);
+        ui_explain_add(out, "where values are many and far apart where they are few.");
+    }
     ui_explain_add(out, " ");
     if (f->in_units && !f->setting->sym) {
         ui_explain_add(out, "No bound by one codebook: every unit has a zero point of its own.");
@@ -182,7 +193,8 @@ static void explain_theory(const struct layer_frame *f, struct ui_explain *out)
     } else {
         ui_explain_add(out, "The best any codebook of %d levels reaches on this histogram",
                        1 << f->setting->bits);
-        ui_explain_add(out, "(Lloyd 1982, Max 1960): %.2f dB. Evenly spaced levels: %.2f dB.", best,
+        ui_explain_add(out, "(Lloyd 1982, Max 1960): %.2f dB. %s: %.2f dB.", best,
+                       f->is_int ? "Evenly spaced levels" : f->setting->format->title,
                        f->metrics.sqnr_db);
     }
 }
@@ -213,7 +225,7 @@ bool layer_explain(struct ui_app *app, void *state, int n, struct ui_explain *ou
         explain_accuracy(&f, out);
         return true;
     }
-    bool levels = f.is_affine && f.setting->has_range;
+    bool levels = f.is_scaled && f.setting->has_range;
     int count = levels ? (int)(sizeof(affine) / sizeof(affine[0]))
                        : (int)(sizeof(plain) / sizeof(plain[0]));
     if (n >= count) {

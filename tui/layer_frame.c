@@ -52,12 +52,13 @@ bool layer_frame_init(struct layer_frame *f, struct ui_app *app, struct ui_layer
     }
     f->index = app->cursor;
     f->setting = ui_setting(app);
-    f->is_affine = f->setting->format->kind == QX_FORMAT_AFFINE;
-    f->in_units = f->is_affine && f->setting->gran != QX_GRAN_TENSOR;
+    f->is_scaled = qx_format_is_scaled(f->setting->format);
+    f->is_int = qx_setting_is_int(f->setting);
+    f->in_units = f->is_scaled && f->setting->gran != QX_GRAN_TENSOR;
     f->hist = qx_session_hist(app->session, f->index, f->setting, &f->hist_state);
     f->stats = f->hist ? qx_hist_stats(f->hist) : NULL;
     find_unit_ends(f);
-    bool has_range = f->is_affine && f->setting->has_range;
+    bool has_range = f->is_scaled && f->setting->has_range;
     f->t_hi = has_range ? layer_place_hi(f, f->setting->range) : NAN;
     f->t_lo = has_range ? layer_place_lo(f, f->setting->range) : NAN;
     return true;
@@ -70,7 +71,7 @@ bool layer_frame_full(struct layer_frame *f, struct ui_app *app, struct ui_layer
     }
     f->has_metrics =
         f->hist && f->stats->n > 0 && qx_session_metrics(app->session, f->index, &f->metrics);
-    f->has_advice = f->is_affine && qx_session_advice(app->session, f->index, &f->advice);
+    f->has_advice = f->is_scaled && qx_session_advice(app->session, f->index, &f->advice);
     qx_session_gauge(app->session, &f->gauge);
     return true;
 }
@@ -163,7 +164,7 @@ static void update_axis(struct layer_frame *f)
     }
     double min, max;
     extremes(f, &min, &max);
-    bool mirrored = !f->is_affine || f->setting->sym;
+    bool mirrored = !f->is_scaled || f->setting->sym;
     if (zoom) {
         s->axis = (struct ui_axis){fmin(1.12 * f->t_lo, 0), fmax(1.12 * f->t_hi, 0)};
     } else if (mirrored) {
@@ -196,7 +197,7 @@ static double mse_at(const struct layer_frame *f, double x)
 static void update_valley(struct layer_frame *f, int columns)
 {
     struct ui_layer *s = f->state;
-    bool own_ends = f->is_affine && !f->setting->sym && !f->in_units;
+    bool own_ends = f->is_scaled && !f->setting->sym && !f->in_units;
     struct layer_key key = key_of(f, own_ends);
     key.axis = s->axis;
     key.columns = columns;
@@ -266,7 +267,7 @@ void layer_update_plots(struct layer_frame *f, int w)
         fold_counts(f, columns);
         s->counts_key = key;
     }
-    if (f->is_affine && f->setting->has_range) {
+    if (f->is_scaled && f->setting->has_range) {
         update_valley(f, columns);
     }
     update_magnets(f);
@@ -281,12 +282,12 @@ void layer_update_plots(struct layer_frame *f, int w)
         .unit = layer_unit(f),
         .t_lo = f->t_lo,
         .t_hi = f->t_hi,
-        .has_lo = f->is_affine && !f->setting->sym && !f->in_units,
+        .has_lo = f->is_scaled && !f->setting->sym && !f->in_units,
         .held = f->app->handle,
         .log = f->app->log_counts,
         .levels = s->levels,
     };
-    if (f->is_affine && f->setting->has_range && (f->setting->sym || !f->in_units)) {
+    if (f->is_scaled && f->setting->has_range && (f->setting->sym || !f->in_units)) {
         s->hist.n_levels = qx_setting_levels(f->setting, s->levels, 256);
     }
 }
@@ -298,7 +299,7 @@ static const struct qx_hist *channel_hist(const struct layer_frame *f)
 {
     struct qx_setting by_channel = qx_setting_int(8);
     enum qx_hist_state state;
-    if (f->is_affine && f->setting->gran == QX_GRAN_CHANNEL && f->setting->sym) {
+    if (f->is_scaled && f->setting->gran == QX_GRAN_CHANNEL && f->setting->sym) {
         return f->hist;
     }
     if (f->hist_state != QX_HIST_READY) {
@@ -314,7 +315,8 @@ static void update_preview(struct layer_frame *f)
     const struct qx_hist *hist = f->item->can_quantize ? channel_hist(f) : NULL;
     int64_t n = hist ? qx_hist_stats(hist)->n : 0;
     for (int i = 0; i < UI_LADDER_ROWS; i++) {
-        s->ladder[i] = (struct ui_ladder_row){ladder_bits[i], NAN, NAN, NAN};
+        s->ladder[i] = (struct ui_ladder_row){
+            .bits = ladder_bits[i], .db = NAN, .theory_db = NAN, .best_db = NAN};
     }
     if (n == 0) {
         return;
@@ -343,9 +345,21 @@ double layer_best_db(const struct layer_frame *f, int bits)
     return is_bound ? f->advice.best_db[bits] : NAN;
 }
 
+/* The row of a table format. */
+static void update_own_row(struct layer_frame *f)
+{
+    struct ui_ladder_row *row = &f->state->ladder[f->state->n_ladder++];
+    *row = (struct ui_ladder_row){f->setting->bits, NAN, NAN, layer_best_db(f, f->setting->bits),
+                                  f->setting->format->title};
+    if (f->has_metrics) {
+        row->db = isnan(f->metrics.sqnr_db) ? INFINITY : f->metrics.sqnr_db;
+    }
+}
+
 void layer_update_ladder(struct layer_frame *f)
 {
-    if (!f->is_affine) {
+    f->state->n_ladder = UI_LADDER_ROWS;
+    if (!f->is_scaled) {
         update_preview(f);
         return;
     }
@@ -354,14 +368,15 @@ void layer_update_ladder(struct layer_frame *f)
         struct ui_ladder_row *row = &f->state->ladder[i];
         struct qx_setting s = *f->setting;
         struct qx_metrics m;
+        s.format = qx_format_find("int");
         s.bits = ladder_bits[i];
-        *row = (struct ui_ladder_row){s.bits, NAN, NAN, NAN};
+        *row = (struct ui_ladder_row){.bits = s.bits, .db = NAN, .theory_db = NAN, .best_db = NAN};
         if (!f->hist || !s.has_range) {
             continue;
         }
         row->theory_db = qx_metric_theory_db(f->hist, &s);
         row->best_db = layer_best_db(f, s.bits);
-        if (s.bits == f->setting->bits && f->has_metrics) {
+        if (f->is_int && s.bits == f->setting->bits && f->has_metrics) {
             row->db = isnan(f->metrics.sqnr_db) ? INFINITY : f->metrics.sqnr_db;
         } else if (by_hand && qx_metric_hist(f->hist, &s, &m, NULL) == QX_OK) {
             row->db = isnan(m.sqnr_db) ? INFINITY : m.sqnr_db;
@@ -369,6 +384,9 @@ void layer_update_ladder(struct layer_frame *f)
             double db = f->advice.ladder_db[s.bits];
             row->db = isnan(db) && f->advice.is_complete ? INFINITY : db;
         }
+    }
+    if (!f->is_int) {
+        update_own_row(f);
     }
 }
 
@@ -547,7 +565,7 @@ const char *layer_unit(const struct layer_frame *f)
 char *layer_threshold_text(const struct layer_frame *f, char *buf, size_t cap)
 {
     char a[UI_FIG], b[UI_FIG];
-    if (!f->is_affine) {
+    if (!f->is_scaled) {
         snprintf(buf, cap, "no threshold");
     } else if (!f->setting->has_range) {
         snprintf(buf, cap, "choosing the threshold");

@@ -80,7 +80,7 @@ static bool click_magnet(struct layer_frame *f, const struct ui_mouse *m)
 static bool click_ladder(struct layer_frame *f, const struct ui_mouse *m)
 {
     struct ui_layer *s = f->state;
-    struct ui_ladder ladder = {s->ladder, UI_LADDER_ROWS, f->setting->bits};
+    struct ui_ladder ladder = {s->ladder, s->n_ladder, f->setting->bits};
     int bits = s->ladder_rect.w > 0 ? ui_ladder_hit(s->ladder_rect, &ladder, m->x, m->y) : 0;
     return bits > 0 && ui_dof(f->app, UI_CMD_BITS, "%d", bits);
 }

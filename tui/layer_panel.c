@@ -167,7 +167,7 @@ static bool other_setting(const struct layer_frame *f, struct qx_metrics *out, c
         *name = "A";
         return layer_metrics_of(f, qx_session_setting_a(s, f->index), out);
     }
-    if (!f->is_affine || !f->hist || f->stats->n == 0) {
+    if (!f->is_scaled || !f->hist || f->stats->n == 0) {
         return false;
     }
     struct qx_setting minmax = *f->setting;
@@ -255,7 +255,7 @@ static void draw_stats(struct layer_frame *f, struct ui_canvas *c, struct ui_rec
 /* The theory in words: the line of uniform rounding noise, the gap to the best codebook. */
 static void draw_theory(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
 {
-    if (!f->is_affine) {
+    if (!f->is_scaled) {
         ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, "what integers would reach");
         ui_put(c, r.x, r.y + 1, r.w, UI_STYLE_DIM, "by channel, T by MSE");
         return;
@@ -293,7 +293,7 @@ static void draw_ladder(struct layer_frame *f, struct ui_canvas *c, struct ui_re
     struct ui_layer *s = f->state;
     s->ladder_rect = r;
     layer_update_ladder(f);
-    struct ui_ladder ladder = {s->ladder, UI_LADDER_ROWS, f->is_affine ? f->setting->bits : 0};
+    struct ui_ladder ladder = {s->ladder, s->n_ladder, f->is_int ? f->setting->bits : 0};
     ui_ladder_draw(c, r, &ladder, f->app->glyphs);
 }
 
@@ -329,15 +329,15 @@ enum block {
 void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
 {
     bool wide = r.w >= 40;
-    bool has_levels = f->is_affine && f->setting->has_range && f->hist && f->stats->n > 0;
-    int figures = !wide ? 5 : f->is_affine ? FIG_COUNT + 1 : FIG_COUNT - 1;
+    bool has_levels = f->is_scaled && f->setting->has_range && f->hist && f->stats->n > 0;
+    int figures = !wide ? 5 : f->is_scaled ? FIG_COUNT + 1 : FIG_COUNT - 1;
     int least = !wide ? 5 : r.h >= 34 ? figures : 6;
     if (!f->item->can_quantize) {
         figures = least = 2;
     }
-    int ladder = f->item->can_quantize ? UI_LADDER_ROWS + 1 : 0;
+    int ladder = f->item->can_quantize ? UI_LADDER_ROWS + 1 + (f->is_scaled && !f->is_int) : 0;
     int stats = f->hist && f->stats->n > 0 ? STAT_ROWS : 0;
-    int theory = has_levels ? (r.w >= 46 ? 2 : 3) : ladder > 0 && !f->is_affine ? 2 : 0;
+    int theory = has_levels ? (r.w >= 46 ? 2 : 3) : ladder > 0 && !f->is_scaled ? 2 : 0;
     struct ui_block blocks[BLOCK_COUNT] = {
         [BLOCK_FIGURES] = {least, figures, 0, 0, 0},
         [BLOCK_LADDER] = {ladder, ladder, 1, 0, 0},
@@ -345,7 +345,7 @@ void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
         [BLOCK_RESIDUAL] = {has_levels && wide ? 4 : 0, has_levels && wide ? 6 : 0, 5, 0, 0},
         [BLOCK_CHANNELS] = {wide ? 4 : 0, wide ? 5 : 0, 3, 0, 0},
         [BLOCK_HISTORY] = {wide ? 2 : 0, wide ? 6 : 0, 4, 0, 0},
-        [BLOCK_STATS] = {stats, stats, f->is_affine ? 6 : 2, 0, 0},
+        [BLOCK_STATS] = {stats, stats, f->is_scaled ? 6 : 2, 0, 0},
     };
     ui_layout_stack(blocks, BLOCK_COUNT, r.h, 1);
     f->state->ladder_rect.w = 0;

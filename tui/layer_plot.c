@@ -21,13 +21,18 @@ static void setting_words(const struct layer_frame *f, char *buf, size_t cap)
 {
     const struct qx_setting *s = f->setting;
     const char *dot = f->app->glyphs == UI_GLYPHS_ASCII ? "," : " ·";
-    char gran[32];
-    if (!f->is_affine) {
+    char room[32];
+    if (!f->is_scaled) {
         snprintf(buf, cap, "%s", f->item->can_quantize ? s->format->title : "not quantized");
         return;
     }
-    snprintf(buf, cap, "INT%d %s %s%s %s", s->bits, s->sym ? "sym" : "asym",
-             gran_words(s, gran, sizeof(gran)), dot, s->calib ? s->calib->title : "by hand");
+    const char *calib = s->calib ? s->calib->title : "by hand";
+    const char *gran = gran_words(s, room, sizeof(room));
+    if (f->is_int) {
+        snprintf(buf, cap, "INT%d %s %s%s %s", s->bits, s->sym ? "sym" : "asym", gran, dot, calib);
+    } else {
+        snprintf(buf, cap, "%s %s%s %s", s->format->title, gran, dot, calib);
+    }
 }
 
 void layer_draw_title(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
@@ -49,7 +54,7 @@ void layer_draw_title(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
                  ui_fig_real(value, f->setting->range.hi, 3));
     }
     int w_threshold = ui_text_width(threshold), x = r.x + r.w;
-    if (f->is_affine && w_threshold <= room) {
+    if (f->is_scaled && w_threshold <= room) {
         x -= w_threshold;
         ui_put(c, x, r.y, w_threshold, UI_STYLE_VALUE, threshold);
         x -= 3;
@@ -82,7 +87,7 @@ static void draw_legend(struct layer_frame *f, struct ui_canvas *c, struct ui_re
         x += ui_printf(c, x, r.y, 1, UI_STYLE_MAGNET, "%c", choice->calib->mark);
         x += ui_put(c, x, r.y, w, UI_STYLE_DIM, text);
     }
-    if (f->is_affine && (!f->has_advice || !f->advice.is_complete)) {
+    if (f->is_scaled && (!f->has_advice || !f->advice.is_complete)) {
         const char *more = g == UI_GLYPHS_ASCII ? "  .." : "  …";
         if (x + 3 <= r.x + r.w) {
             ui_put(c, x, r.y, 4, UI_STYLE_PREDICTED, more);
@@ -101,7 +106,7 @@ static void draw_message(struct ui_canvas *c, struct ui_rect r, char lines[4][16
 
 static int valley_rows(const struct layer_frame *f, int h)
 {
-    if (!f->is_affine || !f->setting->has_range || h < 10) {
+    if (!f->is_scaled || !f->setting->has_range || h < 10) {
         return 0;
     }
     int rows = h / 4;
@@ -135,7 +140,7 @@ void layer_draw_plots(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
         draw_message(c, r, lines, n);
         return;
     }
-    bool legend = f->is_affine && f->setting->has_range && r.h >= 8;
+    bool legend = f->is_scaled && f->setting->has_range && r.h >= 8;
     int valley = valley_rows(f, r.h);
     bool residual = valley > 0 && r.w < 84 && f->app->show_error;
     int gap = valley > 0 && r.h >= 18 ? 1 : 0;
@@ -166,8 +171,17 @@ void layer_draw_plots(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
 
 /* ---- residual, or error by value ---- */
 
+/* Of uneven levels the widest step. */
 static double step_of(const struct layer_frame *f)
 {
+    if (!f->is_int) {
+        double level[256], widest = 0;
+        int n = qx_setting_levels(f->setting, level, 256);
+        for (int i = 1; i < n; i++) {
+            widest = fmax(widest, level[i] - level[i - 1]);
+        }
+        return widest;
+    }
     int levels = f->setting->sym ? (1 << f->setting->bits) - 2 : (1 << f->setting->bits) - 1;
     return (f->setting->range.hi - f->setting->range.lo) / levels;
 }
@@ -188,11 +202,16 @@ static void residual_heights(struct layer_frame *f, double *v, int n, double lim
 static void error_heights(struct layer_frame *f, double *v, int n)
 {
     const struct ui_layer *s = f->state;
-    double top = 0, step = step_of(f);
+    double top = 0, step = step_of(f), level[256];
+    int n_levels = f->is_int ? 0 : qx_setting_levels(f->setting, level, 256), k = 1;
     for (int i = 0; i < n; i++) {
         int column = (int)((int64_t)i * s->hist.n / n);
         double x = s->axis.lo + (s->axis.hi - s->axis.lo) * (column + 0.5) / s->hist.n;
         double clamped = fmin(fmax(x, f->t_lo), f->t_hi);
+        while (k + 1 < n_levels && x > level[k]) {
+            k++;
+        }
+        step = n_levels > 0 ? level[k] - level[k - 1] : step;
         double outside = x - clamped;
         v[i] = s->counts[column] * (outside * outside + step * step / 12);
         top = v[i] > top ? v[i] : top;
@@ -204,7 +223,7 @@ static void error_heights(struct layer_frame *f, double *v, int n)
 
 void layer_draw_residual(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
 {
-    if (r.h < 3 || r.w < 12 || !f->hist || !f->setting->has_range || !f->is_affine) {
+    if (r.h < 3 || r.w < 12 || !f->hist || !f->setting->has_range || !f->is_scaled) {
         return;
     }
     double v[UI_PLOT_COLUMNS];

@@ -37,7 +37,7 @@ static bool matches(const char *filter, const char *name)
 
 static double bits_of(const struct qx_setting *s)
 {
-    return s->format->kind == QX_FORMAT_FLOAT ? s->format->max_bits : s->bits;
+    return !qx_format_is_scaled(s->format) ? s->format->max_bits : s->bits;
 }
 
 /* Smallest first; what is unknown comes last. */

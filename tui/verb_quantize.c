@@ -7,7 +7,7 @@
 
 static const char *gran_text(const struct qx_setting *set, char *buf, size_t cap)
 {
-    if (set->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(set->format)) {
         return "-";
     }
     if (set->gran == QX_GRAN_GROUP) {
@@ -27,7 +27,7 @@ static void layer_json(struct qx_jw *w, const struct qx_item *item, const struct
                        const struct qx_metrics *m)
 {
     char gran[32];
-    bool affine = set->format->kind == QX_FORMAT_AFFINE;
+    bool scaled = qx_format_is_scaled(set->format);
     qx_jw_object(w);
     qx_jw_key(w, "name");
     qx_jw_str(w, item->tensor->name);
@@ -38,20 +38,20 @@ static void layer_json(struct qx_jw *w, const struct qx_item *item, const struct
     }
     qx_jw_end(w);
     qx_jw_key(w, "bits");
-    qx_jw_int(w, affine ? set->bits : set->format->max_bits);
+    qx_jw_int(w, scaled ? set->bits : set->format->max_bits);
     qx_jw_key(w, "format");
     qx_jw_str(w, set->format->name);
     qx_jw_key(w, "gran");
-    qx_jw_str(w, affine ? gran_text(set, gran, sizeof gran) : NULL);
+    qx_jw_str(w, scaled ? gran_text(set, gran, sizeof gran) : NULL);
     qx_jw_key(w, "sym");
-    affine ? qx_jw_bool(w, set->sym) : qx_jw_null(w);
+    scaled ? qx_jw_bool(w, set->sym) : qx_jw_null(w);
     qx_jw_key(w, "method");
-    qx_jw_str(w, affine ? set->calib->name : NULL);
+    qx_jw_str(w, scaled ? set->calib->name : NULL);
     /* of a tensor in real units; of channels and groups as the ratio of their own range */
-    num(w, "lo", affine ? set->range.lo : NAN);
-    num(w, "hi", affine ? set->range.hi : NAN);
-    num(w, "scale_min", affine ? m->scale_min : NAN);
-    num(w, "scale_max", affine ? m->scale_max : NAN);
+    num(w, "lo", scaled ? set->range.lo : NAN);
+    num(w, "hi", scaled ? set->range.hi : NAN);
+    num(w, "scale_min", scaled ? m->scale_min : NAN);
+    num(w, "scale_max", scaled ? m->scale_max : NAN);
     num(w, "clipped_low", m->clipped_low);
     num(w, "clipped_high", m->clipped_high);
     num(w, "mse", m->mse);
@@ -81,12 +81,12 @@ static void layer_print(const struct qx_item *item, const struct qx_setting *set
     if (!isnan(m->sqnr_db)) {
         snprintf(db, sizeof db, "%.2f", m->sqnr_db);
     }
-    snprintf(format, sizeof format, set->format->kind == QX_FORMAT_AFFINE ? "%s%d" : "%s",
-             set->format->title, set->bits);
+    snprintf(format, sizeof format, qx_setting_is_int(set) ? "%s%d" : "%s", set->format->title,
+             set->bits);
     ui_print_name(item->tensor->name, 32);
     printf(" %-6s %-9s %9.4g %8.3f %11.4g %9s %7.3f %11llu\n", format,
            gran_text(set, gran, sizeof gran),
-           set->format->kind == QX_FORMAT_AFFINE ? set->range.hi : NAN,
+           qx_format_is_scaled(set->format) ? set->range.hi : NAN,
            m->n > 0 ? 100 * (m->clipped_low + m->clipped_high) / (double)m->n : 0, m->mse,
            m->n > 0 ? db : "n/a", m->bits_per_weight, (unsigned long long)m->bytes);
 }

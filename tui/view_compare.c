@@ -77,11 +77,11 @@ static void to_comb(const struct qx_setting *s, double lo, double hi, const doub
         return;
     }
     memset(comb, 0, (size_t)n * sizeof(*comb));
-    double step = (levels[n_levels - 1] - levels[0]) / (n_levels - 1);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0, k = 0; i < n; i++) {
         double x = lo + (hi - lo) * (i + 0.5) / n;
-        int k = step > 0 ? (int)lrint((x - levels[0]) / step) : 0;
-        k = k < 0 ? 0 : k >= n_levels ? n_levels - 1 : k;
+        while (k + 1 < n_levels && 2 * x > levels[k] + levels[k + 1]) {
+            k++;
+        }
         int column = (int)floor((levels[k] - lo) / (hi - lo) * n);
         if (column >= 0 && column < n) {
             comb[column] += counts[i];
@@ -99,7 +99,7 @@ static void draw_side(struct ui_app *app, struct ui_canvas *c, struct ui_rect r,
     ui_put(c, r.x, r.y, r.w, style, line);
     enum qx_hist_state state;
     const struct qx_hist *hist = qx_session_hist(app->session, app->cursor, s, &state);
-    bool open = s->format->kind == QX_FORMAT_AFFINE && !s->has_range;
+    bool open = qx_format_is_scaled(s->format) && !s->has_range;
     if (open) {
         ui_put(c, r.x, r.y + 1, r.w, UI_STYLE_DIM, "choosing the threshold");
         return;

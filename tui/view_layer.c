@@ -83,7 +83,7 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
         snprintf(buf, cap, "the network does not use this tensor: no influence on the accuracy");
         return;
     }
-    if (!f.is_affine) {
+    if (!f.is_scaled) {
         snprintf(buf, cap, "%s: 2 to 8 give it that many bits", f.setting->format->title);
         return;
     }

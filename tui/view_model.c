@@ -151,7 +151,7 @@ static void notes_text(const struct ui_app *app, const struct qx_item *item,
 static void gran_text(const struct qx_setting *s, char *buf, size_t cap)
 {
     buf[0] = '\0';
-    if (s->format->kind != QX_FORMAT_AFFINE) {
+    if (!qx_format_is_scaled(s->format)) {
         return;
     }
     if (s->gran == QX_GRAN_GROUP) {
@@ -170,7 +170,7 @@ static void format_text(const struct qx_item *item, const struct qx_setting *s,
 {
     if (!item->can_quantize) {
         snprintf(out->text, sizeof(out->text), "%s", qx_dtype_get(item->tensor->dtype)->name);
-    } else if (s->format->kind == QX_FORMAT_AFFINE) {
+    } else if (qx_setting_is_int(s)) {
         snprintf(out->text, sizeof(out->text), "INT%d", s->bits);
         out->style = UI_STYLE_VALUE;
     } else {
@@ -245,7 +245,7 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
         gran_text(s, out->text, sizeof(out->text));
         break;
     case COL_CALIB:
-        if (is_quantized && s->calib && s->format->kind == QX_FORMAT_AFFINE) {
+        if (is_quantized && s->calib && qx_format_is_scaled(s->format)) {
             snprintf(out->text, sizeof(out->text), "%s", s->calib->title);
         }
         break;

@@ -50,10 +50,15 @@ static void draw_row(struct ui_canvas *c, struct ui_rect r, int y, const struct 
                      bool is_current, double top, bool theory, bool best, enum ui_glyphs glyphs)
 {
     enum ui_style_id style = is_current ? UI_STYLE_VALUE : UI_STYLE_NORMAL;
+    enum ui_style_id name = is_current ? UI_STYLE_BOLD : UI_STYLE_NORMAL;
     if (is_current) {
         ui_put(c, r.x, y, 1, UI_STYLE_VALUE, glyphs == UI_GLYPHS_ASCII ? ">" : "▸");
     }
-    ui_printf(c, r.x + 1, y, 1, is_current ? UI_STYLE_BOLD : style, "%d", row->bits);
+    if (row->name) {
+        ui_put(c, r.x + 1, y, W_BITS - 1, name, row->name);
+    } else {
+        ui_printf(c, r.x + 1, y, 1, name, "%d", row->bits);
+    }
     put_db(c, r.x + W_BITS - 1, y, W_DB, style, row->db, glyphs);
     int right = r.x + r.w;
     if (best) {
@@ -103,7 +108,8 @@ void ui_ladder_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_ladde
         y++;
     }
     for (int i = 0; i < l->n && y < r.y + r.h; i++, y++) {
-        draw_row(c, r, y, &l->rows[i], l->rows[i].bits == l->current, top, theory, best, glyphs);
+        bool is_current = l->rows[i].name || l->rows[i].bits == l->current;
+        draw_row(c, r, y, &l->rows[i], is_current, top, theory, best, glyphs);
     }
 }
 
@@ -113,5 +119,6 @@ int ui_ladder_hit(struct ui_rect r, const struct ui_ladder *l, int x, int y)
         return 0;
     }
     int row = y - r.y - (r.h > l->n ? 1 : 0);
-    return row >= 0 && row < l->n && y < r.y + r.h ? l->rows[row].bits : 0;
+    bool hit = row >= 0 && row < l->n && y < r.y + r.h && !l->rows[row].name;
+    return hit ? l->rows[row].bits : 0;
 }

@@ -87,7 +87,7 @@ static uint64_t weight_key(const struct qx_setting *s)
     for (const char *p = s->format->name; *p; p++) {
         h = qx_hash64(p, 1, h);
     }
-    if (s->format->kind == QX_FORMAT_AFFINE) {
+    if (qx_format_is_scaled(s->format)) {
         const int64_t v[5] = {s->bits, s->sym, s->gran, s->gran == QX_GRAN_GROUP ? s->group : 0,
                               s->scale};
         h = hash_double(s->range.hi, hash_double(s->range.lo, qx_hash64(v, sizeof v, h)));
@@ -103,7 +103,7 @@ uint64_t qx_predict_key(const struct qx_setting *s, enum qx_site site)
     }
     if (site == QX_SITE_W) {
         h = weight_key(s);
-    } else if (s->format->kind != QX_FORMAT_AFFINE || s->act.bits == 0) {
+    } else if (!qx_setting_is_int(s) || s->act.bits == 0) {
         return 0;
     } else {
         const struct qx_act *a = &s->act;
@@ -121,7 +121,7 @@ enum qx_status qx_predict_layer_of(const struct qx_setting *s, const struct qx_h
     struct qx_predict_layer l = {0};
     if (!qx_setting_is_fp32(s)) {
         struct qx_metrics m;
-        if (!hist || (s->format->kind == QX_FORMAT_AFFINE && !s->has_range)) {
+        if (!hist || (qx_format_is_scaled(s->format) && !s->has_range)) {
             return qx_fail(err, QX_EDATA, "the layer's %s has not been %s yet",
                            hist ? "range" : "histogram", hist ? "chosen" : "built");
         }

@@ -3,8 +3,10 @@
 
 #include "format/format.h"
 
-static const struct qx_format *const rows[] = {&qx_fmt_fp32, &qx_fmt_fp16, &qx_fmt_bf16,
-                                               &qx_fmt_int};
+static const struct qx_format *const rows[] = {
+    &qx_fmt_fp32, &qx_fmt_fp16, &qx_fmt_bf16,    &qx_fmt_int,
+    &qx_fmt_nf4,  &qx_fmt_fp4,  &qx_fmt_fp8e4m3, &qx_fmt_fp8e5m2,
+};
 
 int qx_format_count(void)
 {
@@ -24,4 +26,9 @@ const struct qx_format *qx_format_find(const char *name)
         }
     }
     return NULL;
+}
+
+bool qx_format_is_scaled(const struct qx_format *f)
+{
+    return f->kind != QX_FORMAT_FLOAT;
 }

@@ -132,6 +132,35 @@ typedef int64_t qxk_fakequant_fn(const float *x, size_t n, const struct qxk_affi
  * -128 <= qmin, qmax <= 255. Non-finite give the code of 0; their number is returned. */
 typedef int64_t qxk_quantize_fn(const float *x, size_t n, const struct qxk_affine *q, void *out);
 
+/* ---- code books ---- */
+
+/* Uneven levels: code k where edge[k - 1] < x / scale <= edge[k] in float32, x^ = level[k] * scale. Both
+ * arrays ascend and have room for every code of `bits` (4 or 8): beyond the last level, edges are
+ * infinite. level[zero] = 0. scale > 0 finite. */
+struct qxk_book {
+    float scale;
+    int bits, zero;
+    const float *level; /* [2^bits] */
+    const float *edge;  /* [2^bits - 1] */
+};
+
+static inline int qxk_book_code(const struct qxk_book *b, float x)
+{
+    float u = x / b->scale;
+    int k = 0;
+    for (int step = 1 << b->bits >> 1; step > 0; step >>= 1) {
+        k += u > b->edge[k + step - 1] ? step : 0;
+    }
+    return k;
+}
+
+/* y[i] = x^ of x[i] (in place allowed), codes[i] its code; either may be NULL. Non-finite give 0 and
+ * the code of 0; their number is returned. */
+typedef int64_t qxk_nearest_fn(const float *x, size_t n, const struct qxk_book *b, float *y,
+                               uint8_t *codes);
+
+/* ---- errors ---- */
+
 /* Sums over pairs (x, y), both finite; e = y - x in double. Sums: 8 interleaved doubles, added
  * pairwise: bit-exact on every rung. Split into QXK_STATS_BLOCK for thread-independent results. */
 struct qxk_error {
@@ -167,6 +196,7 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(f32_to_bf16, qxk_from_f32_fn)          \
     X(fakequant, qxk_fakequant_fn)           \
     X(quantize, qxk_quantize_fn)             \
+    X(nearest, qxk_nearest_fn)               \
     X(error_f32, qxk_error_f32_fn)           \
     X(error_affine, qxk_error_affine_fn)     \
     X(gemm_u8s8, qxk_gemm8_fn)               \

@@ -19,6 +19,7 @@
     X(f32_to_bf16, qxk_from_f32_fn)          \
     X(fakequant, qxk_fakequant_fn)           \
     X(quantize, qxk_quantize_fn)             \
+    X(nearest, qxk_nearest_fn)               \
     X(error_f32, qxk_error_f32_fn)           \
     X(error_affine, qxk_error_affine_fn)     \
     X(gemm_u8s8, qxk_gemm8_fn)               \

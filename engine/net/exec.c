@@ -31,7 +31,7 @@ const struct qx_act *qx_node_act(const struct qx_weights *w, const struct qx_nod
         return NULL;
     }
     const struct qx_setting *s = &w->values[v->index].setting;
-    return s->format->kind == QX_FORMAT_AFFINE && s->act.bits > 0 ? &s->act : NULL;
+    return qx_setting_is_int(s) && s->act.bits > 0 ? &s->act : NULL;
 }
 
 bool qx_weights_has_act(const struct qx_weights *w)

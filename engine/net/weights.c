@@ -137,7 +137,7 @@ enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_set
     if (qx_setting_equal(&weight->setting, s)) {
         return QX_OK;
     }
-    if (s->format->kind == QX_FORMAT_AFFINE && qx_act_open(&s->act)) {
+    if (qx_setting_is_int(s) && qx_act_open(&s->act)) {
         return qx_fail(err, QX_EDATA,
                        "the inputs of layer '%.100s' have no range yet: calibrate them first",
                        layer->name);

@@ -11,6 +11,10 @@ extern const struct qx_calibrator qx_calib_minmax, qx_calib_percentile, qx_calib
 struct qx_range qx_range_at(const struct qx_hist *hist, const struct qx_scheme *scheme, double r);
 /* Range that clips |u| at t (granularity tensor: in real units). */
 struct qx_range qx_range_cut(const struct qx_hist *hist, const struct qx_scheme *scheme, double t);
+/* Codes of |u|, from that of 0 up, and where the cell of one ends as a share of the threshold; for
+ * tables only. */
+int qx_scheme_n_levels(const struct qx_scheme *scheme);
+double qx_scheme_cell_end(const struct qx_scheme *scheme, int level);
 /* Setting with this scheme and range on the histogram's own layout. */
 struct qx_setting qx_setting_on(const struct qx_hist *hist, const struct qx_scheme *scheme,
                                 struct qx_range range);

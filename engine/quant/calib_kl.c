@@ -17,8 +17,19 @@ static double xlogx(double x)
     return x > 0.0 ? x * log(x) : 0.0;
 }
 
+/* First bin behind a level when i bins are kept. Integers: bin j belongs to level floor(j n_levels / i);
+ * of a table, to the one in whose cell its centre lies, the end (and a hair beyond) included. */
+static int level_end(const struct qx_scheme *scheme, int n_levels, int i, int level)
+{
+    if (scheme->format && scheme->format->book) {
+        return (int)(qx_scheme_cell_end(scheme, level) * i + 0.501);
+    }
+    return ((level + 1) * i + n_levels - 1) / n_levels;
+}
+
 /* Divergence of i bins over n_levels, from prefix sums: sum P log P - sum P log Q, O(levels). */
-static double divergence(const struct prefix *pre, const double *bins, int i, int n_levels)
+static double divergence(const struct prefix *pre, const double *bins, int i,
+                         const struct qx_scheme *scheme, int n_levels)
 {
     double total = pre->mass[QX_HIST_LIN], kept = pre->mass[i], out = total - kept;
     double last = bins[i - 1], kl;
@@ -27,10 +38,8 @@ static double divergence(const struct prefix *pre, const double *bins, int i, in
         return INFINITY;
     }
     kl = pre->mlog[i] - xlogx(last) + xlogx(last + out);
-    for (int level = 0; level < n_levels; level++) {
-        /* Bin j belongs to level floor(j n_levels / i). */
-        int from = (level * i + n_levels - 1) / n_levels;
-        int to = ((level + 1) * i + n_levels - 1) / n_levels;
+    for (int level = 0, from = 0, to; level < n_levels; level++, from = to) {
+        to = level_end(scheme, n_levels, i, level);
         double m = pre->mass[to] - pre->mass[from], used = pre->used[to] - pre->used[from];
 
         if (m > 0.0) {
@@ -45,7 +54,7 @@ static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *
 {
     double top, least = INFINITY;
     const double *bins = qx_hist_linear(hist, &top);
-    int n_levels = 1 << (scheme->bits - 1), best = QX_HIST_LIN;
+    int n_levels = qx_scheme_n_levels(scheme), best = QX_HIST_LIN;
     struct prefix pre;
 
     (void)param;
@@ -57,7 +66,7 @@ static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *
         pre.mlog[j + 1] = pre.mlog[j] + xlogx(bins[j]);
     }
     for (int i = n_levels; i <= QX_HIST_LIN; i++) {
-        double kl = divergence(&pre, bins, i, n_levels);
+        double kl = divergence(&pre, bins, i, scheme, n_levels);
 
         if (kl <= least) {
             least = kl;

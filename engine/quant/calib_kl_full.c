@@ -17,17 +17,29 @@ static double mass_below(const double *pre, double p)
     return j >= QX_HIST_LIN ? pre[QX_HIST_LIN] : pre[j] + (p - j) * (pre[j + 1] - pre[j]);
 }
 
-/* Spread each code's mass over its cell: q[0 .. i-1], for the threshold at bin i. */
-static void cells_spread(const double *pre, int i, int q_max, double *q)
+/* Where the cell of a code ends, in bins, for the threshold at bin i. */
+static double code_end(const struct qx_scheme *scheme, int i, int q_max, int code)
 {
-    double s = (double)i / q_max;
+    if (code == q_max) {
+        return (double)i;
+    }
+    if (scheme->format && scheme->format->book) {
+        return qx_scheme_cell_end(scheme, code) * i;
+    }
+    return (code + 0.5) * ((double)i / q_max);
+}
+
+/* Spread each code's mass over its cell: q[0 .. i-1], for the threshold at bin i. */
+static void cells_spread(const double *pre, int i, const struct qx_scheme *scheme, int q_max,
+                         double *q)
+{
+    double from = 0.0, to;
 
     for (int j = 0; j < i; j++) {
         q[j] = 0.0;
     }
-    for (int code = 0; code <= q_max; code++) {
-        double from = code == 0 ? 0.0 : (code - 0.5) * s;
-        double to = code == q_max ? (double)i : (code + 0.5) * s;
+    for (int code = 0; code <= q_max; code++, from = to) {
+        to = code_end(scheme, i, q_max, code);
         double end = code == q_max ? pre[QX_HIST_LIN] : mass_below(pre, to);
         double density = (end - mass_below(pre, from)) / (to - from);
 
@@ -40,12 +52,13 @@ static void cells_spread(const double *pre, int i, int q_max, double *q)
 }
 
 /* Sum of -P log Q, both normalised: the divergence but for a constant. total = mass of P. */
-static double cross_entropy(const double *bins, const double *pre, int i, int q_max, double *q)
+static double cross_entropy(const double *bins, const double *pre, int i,
+                            const struct qx_scheme *scheme, int q_max, double *q)
 {
     double total = pre[QX_HIST_LIN], sum_q = 1.0 + OUTSIDE * (QX_HIST_LIN - i);
     double sum = (total - pre[i]) * log(OUTSIDE), last = -1.0, log_q = 0.0;
 
-    cells_spread(pre, i, q_max, q);
+    cells_spread(pre, i, scheme, q_max, q);
     for (int j = 0; j < i; j++) {
         if (bins[j] == 0.0) {
             continue;
@@ -64,7 +77,7 @@ static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *
 {
     double top, least = INFINITY, pre[QX_HIST_LIN + 1], q[QX_HIST_LIN];
     const double *bins = qx_hist_linear(hist, &top);
-    int n_levels = 1 << (scheme->bits - 1), best = QX_HIST_LIN;
+    int n_levels = qx_scheme_n_levels(scheme), best = QX_HIST_LIN;
 
     (void)param;
     (void)err;
@@ -73,7 +86,7 @@ static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *
         pre[j + 1] = pre[j] + bins[j];
     }
     for (int i = n_levels; i <= QX_HIST_LIN; i++) {
-        double h = cross_entropy(bins, pre, i, n_levels - 1, q);
+        double h = cross_entropy(bins, pre, i, scheme, n_levels - 1, q);
 
         if (h <= least) {
             least = h;

@@ -26,7 +26,8 @@ enum qx_status qx_quantize_tensor(const struct qx_tensor *t, struct qx_channels 
 {
     struct qx_walk walk = qx_walk_of(t, channels, s);
     struct qx_unit *units = NULL;
-    const int shift = s->sym ? 0 : 1 << (s->bits - 1);
+    const int shift =
+        s->sym ? 0 : 1 << (s->bits - 1); /* of a table: 0, and the byte holds any code */
     enum qx_status st = qx_setting_ready(s, err);
     if (st == QX_OK) {
         st = qx_units_resolve(&walk, s, pool, ctl, &units, err);
@@ -38,7 +39,7 @@ enum qx_status qx_quantize_tensor(const struct qx_tensor *t, struct qx_channels 
     const int64_t n_units = qx_setting_units(s, channels);
     for (int64_t i = 0; st == QX_OK && i < n_units; i++) {
         scale[i] = units[i].q.scale;
-        zero[i] = units[i].q.zero - shift;
+        zero[i] = units[i].q.book ? 0 : units[i].q.zero - shift;
     }
     qx_mem_free(units);
     return st;

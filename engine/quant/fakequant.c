@@ -17,13 +17,25 @@ struct fakequant {
     atomic_int_least64_t n_nonfinite;
 };
 
-static void affine_run(void *arg, const struct qx_run *run)
+static int64_t values_make(const struct fakequant *f, const struct qx_qparams *q,
+                           const struct qx_run *run, float *y)
+{
+    if (q->book) {
+        struct qxk_book book = qx_book_of(q->book, q->scale);
+
+        return f->kernels->nearest(run->x, (size_t)run->n, &book, y, NULL);
+    }
+    struct qxk_affine affine = qx_affine_of(q);
+
+    return f->kernels->fakequant(run->x, (size_t)run->n, &affine, y);
+}
+
+static void scaled_run(void *arg, const struct qx_run *run)
 {
     struct fakequant *f = arg;
     const struct qx_qparams *q = &f->units[run->unit].q;
-    struct qxk_affine affine = qx_affine_of(q);
     float buf[QX_RUN_MAX], *y = f->walk->is_transposed ? buf : f->out + run->first;
-    int64_t bad = f->kernels->fakequant(run->x, (size_t)run->n, &affine, y);
+    int64_t bad = values_make(f, q, run, y);
 
     for (int64_t i = 0; y == buf && i < run->n; i++) {
         f->out[qx_run_index(f->walk, run, i)] = y[i];
@@ -64,12 +76,12 @@ enum qx_status qx_fakequant(const struct qx_tensor *t, struct qx_channels channe
     enum qx_status st = qx_setting_ready(s, err);
 
     atomic_init(&f.n_nonfinite, 0);
-    if (st == QX_OK && s->format->kind == QX_FORMAT_AFFINE) {
+    if (st == QX_OK && qx_format_is_scaled(s->format)) {
         st = qx_units_resolve(&walk, s, pool, ctl, &units, err);
     }
     if (st == QX_OK) {
         f.units = units;
-        st = qx_walk_run(&walk, pool, ctl, units ? affine_run : float_run, &f, err);
+        st = qx_walk_run(&walk, pool, ctl, units ? scaled_run : float_run, &f, err);
     }
     if (st == QX_OK && n_nonfinite) {
         *n_nonfinite = atomic_load(&f.n_nonfinite);

@@ -15,7 +15,8 @@ static struct qx_grid grid_tensor(const struct qx_setting *s)
     struct qx_qparams p = qx_qparams_of(s, 0.0f, 0.0f);
     struct qx_range r = qx_clip_range(s, 0.0f, 0.0f);
 
-    return (struct qx_grid){.s = (double)p.scale,
+    return (struct qx_grid){.book = p.book,
+                            .s = (double)p.scale,
                             .s32 = p.scale,
                             .has_codes = true,
                             .kmin = p.qmin - p.zero,
@@ -36,6 +37,16 @@ static struct qx_grid grid_unit(double ratio, int n_steps, int kmin, int kmax, d
                             .kmax = kmax,
                             .lo = lo,
                             .hi = hi};
+}
+
+static struct qx_grid grid_unit_book(double r, const struct qx_book *book)
+{
+    struct qx_grid g = grid_unit(r, 1, -book->zero, book->n - 1 - book->zero, -r, r);
+
+    g.book = book;
+    g.s = r / (double)book->top;
+    g.s32 = (float)g.s;
+    return g;
 }
 
 struct qx_grid_part qx_grid_class(const struct qx_hist *hist, const struct qx_setting *s, int i)
@@ -63,6 +74,8 @@ struct qx_grid_part qx_grid_part(const struct qx_hist *hist, const struct qx_set
 
     if (s->gran == QX_GRAN_TENSOR) {
         part.grid = grid_tensor(s);
+    } else if (s->format->book) {
+        part.grid = grid_unit_book(r, s->format->book);
     } else if (s->sym) {
         part.grid = grid_unit(r, q, -q, q, -r, r);
     } else if (r < 1.0) {

@@ -5,9 +5,11 @@
 #include "qx/metric.h"
 #include "tensor/hist_table.h"
 
-/* Levels k s for kmin <= k <= kmax, cell edges (k + 1/2) s, ties to even k. Code of level k: k - kmin.
- * In real units (granularity tensor) levels are float32 products, as the engine makes them. */
+/* Levels k s for kmin <= k <= kmax, cell edges (k + 1/2) s, ties to even k; or those of a table, level 0
+ * being k = 0. Code of level k: k - kmin. In real units (granularity tensor) levels are float32
+ * products, as the engine makes them. */
 struct qx_grid {
+    const struct qx_book *book; /* NULL: even steps */
     double s;
     float s32; /* s as the element-wise path divides by it */
     bool is_unit;
@@ -18,12 +20,17 @@ struct qx_grid {
 
 static inline double qx_grid_level(const struct qx_grid *g, int k)
 {
+    if (g->book) {
+        float level = g->book->level[k - g->kmin];
+
+        return g->is_unit ? (double)level * g->s : (double)(level * g->s32);
+    }
     return g->is_unit ? (double)k * g->s : (double)((float)k * g->s32);
 }
 
 static inline double qx_grid_edge(const struct qx_grid *g, int k)
 {
-    return ((double)k + 0.5) * g->s;
+    return g->book ? (double)g->book->edge[k - g->kmin] * g->s : ((double)k + 0.5) * g->s;
 }
 
 /* A table and its grid. A setting on a histogram is the sum of its parts: one for all values, or one

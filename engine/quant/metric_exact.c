@@ -48,8 +48,7 @@ static void clips_add(struct qx_error_sums *e, const struct qx_run *run, const s
 {
     const struct qx_qparams *q = &u->q;
     double lo = u->clip.lo, hi = u->clip.hi;
-    double y_lo = (double)(qx_offset_code(q, (float)lo) * q->scale);
-    double y_hi = (double)(qx_offset_code(q, (float)hi) * q->scale);
+    double y_lo = (double)qx_value_of(q, (float)lo), y_hi = (double)qx_value_of(q, (float)hi);
 
     for (int64_t i = 0; i < run->n; i++) {
         double x = (double)run->x[i];
@@ -58,7 +57,7 @@ static void clips_add(struct qx_error_sums *e, const struct qx_run *run, const s
             continue;
         }
         if (isfinite(x)) {
-            double y = (double)(qx_offset_code(q, run->x[i]) * q->scale);
+            double y = (double)qx_value_of(q, run->x[i]);
 
             if (x < lo) {
                 clipped_add(e, &e->clipped_low, x, y, lo, y_lo);
@@ -69,18 +68,36 @@ static void clips_add(struct qx_error_sums *e, const struct qx_run *run, const s
     }
 }
 
-static void affine_run(void *arg, const struct qx_run *run)
+/* Errors and codes of one run. */
+static void affine_errors(const struct exact *exact, const struct qx_qparams *q,
+                          const struct qx_run *run, struct qxk_error *errors, uint8_t *codes)
+{
+    struct qxk_affine affine = qx_affine_of(q);
+
+    exact->kernels->error_affine(run->x, (size_t)run->n, &affine, errors);
+    exact->kernels->quantize(run->x, (size_t)run->n, &affine, codes);
+}
+
+static void book_errors(const struct exact *exact, const struct qx_qparams *q,
+                        const struct qx_run *run, struct qxk_error *errors, uint8_t *codes)
+{
+    struct qxk_book book = qx_book_of(q->book, q->scale);
+    float y[QX_RUN_MAX];
+
+    exact->kernels->nearest(run->x, (size_t)run->n, &book, y, codes);
+    exact->kernels->error_f32(run->x, y, (size_t)run->n, errors);
+}
+
+static void scaled_run(void *arg, const struct qx_run *run)
 {
     struct exact *exact = arg;
     struct tile_sums *tile = &exact->tiles[run->tile];
     const struct qx_unit *unit = &exact->units[run->unit];
-    struct qxk_affine affine = qx_affine_of(&unit->q);
     uint8_t codes[QX_RUN_MAX], base = (uint8_t)unit->q.qmin;
     struct qxk_error errors;
 
-    exact->kernels->error_affine(run->x, (size_t)run->n, &affine, &errors);
+    (unit->q.book ? book_errors : affine_errors)(exact, &unit->q, run, &errors, codes);
     errors_add(tile, &errors);
-    exact->kernels->quantize(run->x, (size_t)run->n, &affine, codes);
     for (int64_t i = 0; i < run->n; i++) {
         tile->codes[i & 1][(uint8_t)(codes[i] - base)]++;
     }
@@ -147,12 +164,12 @@ enum qx_status qx_metric_exact(const struct qx_tensor *t, struct qx_channels cha
         return qx_fail_nomem(err, ((size_t)n_tiles + 1) * sizeof(*exact.tiles));
     }
     memset(exact.tiles, 0, ((size_t)n_tiles + 1) * sizeof(*exact.tiles));
-    if (s->format->kind == QX_FORMAT_AFFINE) {
+    if (qx_format_is_scaled(s->format)) {
         st = qx_units_resolve(&walk, s, pool, ctl, &units, err);
         exact.units = units;
     }
     if (st == QX_OK) {
-        st = qx_walk_run(&walk, pool, ctl, units ? affine_run : float_run, &exact, err);
+        st = qx_walk_run(&walk, pool, ctl, units ? scaled_run : float_run, &exact, err);
     }
     if (st == QX_OK) {
         for (int64_t i = 0; i < n_tiles; i++) {

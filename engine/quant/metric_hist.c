@@ -38,17 +38,25 @@ ALWAYS_INLINE struct sums sums_minus(struct sums a, struct sums b)
                          a.p2 - b.p2, a.m0 - b.m0, a.m1 - b.m1};
 }
 
-ALWAYS_INLINE bool point_below(double x, double t, int tie, int k, float s32)
+/* Does the element-wise path send x to level k or one below? */
+static bool codes_below(double x, const struct qx_grid *g, int k)
+{
+    float u = (float)x / g->s32;
+
+    return g->book ? u <= g->book->edge[k - g->kmin] : rintf(u) <= (float)k;
+}
+
+ALWAYS_INLINE bool point_below(double x, double t, int tie, int k, const struct qx_grid *g)
 {
     if (tie == TIE_CODE && fabs(x - t) <= 0x1p-20 * fabs(t)) {
-        return rintf((float)x / s32) <= (float)k;
+        return codes_below(x, g, k);
     }
     return tie == TIE_BELOW ? x <= t : x < t;
 }
 
-/* Sums over all values below t. k and s32 serve TIE_CODE: below means offset code <= k. */
+/* Sums over all values below t. k and g serve TIE_CODE: below means level k or one below. */
 ALWAYS_INLINE struct sums sums_below(const struct qx_hist_table *table, double t, int tie, int k,
-                                     float s32, bool *is_split)
+                                     const struct qx_grid *g, bool *is_split)
 {
     /* A hair beyond t, away from zero: a point mass at the bin's inner edge may tie with t. */
     int bin = qx_hist_bin(table, t * (1.0 + 0x1p-22));
@@ -57,7 +65,7 @@ ALWAYS_INLINE struct sums sums_below(const struct qx_hist_table *table, double t
     struct sums s;
 
     if (r == 0.0) {
-        return line_sums(l + point_below(l->mean, t, tie, k, s32));
+        return line_sums(l + point_below(l->mean, t, tie, k, g));
     }
     if (t <= a) {
         return line_sums(l);
@@ -101,9 +109,9 @@ static void grid_clips(const struct qx_grid_part *part, struct sums total,
     struct sums s;
 
     if (isfinite(g->lo)) {
-        s = sums_below(part->table, g->lo, TIE_ABOVE, 0, 1.0f, is_split);
+        s = sums_below(part->table, g->lo, TIE_ABOVE, 0, g, is_split);
         clip_sums(s, g->lo, qx_grid_level(g, g->kmin), &out->clipped_low, out);
-        s = sums_below(part->table, g->hi, TIE_BELOW, 0, 1.0f, is_split);
+        s = sums_below(part->table, g->hi, TIE_BELOW, 0, g, is_split);
         clip_sums(sums_minus(total, s), g->hi, qx_grid_level(g, g->kmax), &out->clipped_high, out);
     }
 }
@@ -122,7 +130,7 @@ ALWAYS_INLINE void grid_sums(const struct qx_grid_part *part, int want, struct q
 
     for (int k = g->kmin;; k++, y = right) {
         if (want & WANT_ABS) {
-            s = sums_below(table, y, TIE_ABOVE, 0, 1.0f, is_split);
+            s = sums_below(table, y, TIE_ABOVE, 0, g, is_split);
             d = k > 0 ? sums_minus(s, total) : s;
             abs_err += 2.0 * (y * d.m0 - d.m1);
         }
@@ -130,7 +138,7 @@ ALWAYS_INLINE void grid_sums(const struct qx_grid_part *part, int want, struct q
             break;
         }
         right = qx_grid_level(g, k + 1);
-        s = sums_below(table, qx_grid_edge(g, k), TIE_CODE, k, g->s32, is_split);
+        s = sums_below(table, qx_grid_edge(g, k), TIE_CODE, k, g, is_split);
         d = k >= 0 ? sums_minus(s, total) : s;
         if (want & WANT_SQ) {
             xy -= (right - y) * d.p1;
@@ -209,7 +217,7 @@ static enum qx_status setting_match(const struct qx_hist *hist, const struct qx_
     const struct qx_hist_spec *have = qx_hist_spec(hist);
     struct qx_hist_spec need = qx_setting_spec(s, have->channels);
 
-    if (s->format->kind == QX_FORMAT_AFFINE && !s->has_range) {
+    if (qx_format_is_scaled(s->format) && !s->has_range) {
         return qx_fail(
             err, QX_EDATA,
             "the setting has no clipping range yet; let its calibrator choose one first");
@@ -228,7 +236,7 @@ static enum qx_basis basis_of(const struct qx_hist *hist, const struct qx_settin
     if (!qx_hist_stats(hist)->is_exact) {
         return QX_BASIS_SAMPLED;
     }
-    if (s->format->kind == QX_FORMAT_AFFINE && s->gran != QX_GRAN_TENSOR) {
+    if (qx_format_is_scaled(s->format) && s->gran != QX_GRAN_TENSOR) {
         return QX_BASIS_HISTOGRAM;
     }
     return is_split || qx_hist_rounded(hist) ? QX_BASIS_HISTOGRAM : QX_BASIS_EXACT;
@@ -245,7 +253,7 @@ enum qx_status qx_metric_hist(const struct qx_hist *hist, const struct qx_settin
     if (st != QX_OK) {
         return st;
     }
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(s->format)) {
         qx_metric_float_sums(hist, s->format, &sums, &is_split);
         qx_error_sums_finish(&sums, 0, out);
     } else {
@@ -265,7 +273,7 @@ double qx_metric_hist_mse(const struct qx_hist *hist, const struct qx_setting *s
     double n = (double)qx_hist_stats(hist)->n;
     bool is_split = false;
 
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(s->format)) {
         qx_metric_float_sums(hist, s->format, &sums, &is_split);
     } else {
         int n_parts = qx_grid_n_parts(hist, s);

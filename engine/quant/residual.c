@@ -35,6 +35,11 @@ static void cells_add(const struct cells *c, double n, double a, double b)
 
 static double level_of(const struct qx_grid *g, double x)
 {
+    if (g->book) {
+        struct qxk_book b = qx_book_of(g->book, g->s32);
+
+        return qx_grid_level(g, qxk_book_code(&b, (float)x) + g->kmin);
+    }
     float k = (float)x / g->s32, low = (float)g->kmin, high = (float)g->kmax;
 
     k = k < low ? low : k > high ? high : k;
@@ -92,7 +97,7 @@ void qx_metric_residual(const struct qx_hist *hist, const struct qx_setting *s, 
     if (!(limit > 0.0)) {
         return;
     }
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(s->format)) {
         float_add(&cells, &qx_hist_tables(hist)->main, s->format);
         return;
     }

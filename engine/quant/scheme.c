@@ -41,9 +41,16 @@ struct qx_range qx_clip_range(const struct qx_setting *s, float lo, float hi)
 struct qx_qparams qx_qparams_of(const struct qx_setting *s, float lo, float hi)
 {
     struct qx_range r = qx_clip_range(s, lo, hi);
+    const struct qx_book *book = s->format ? s->format->book : NULL;
     struct qx_qparams p = {0};
     float z, span;
 
+    if (book) {
+        return (struct qx_qparams){.scale = scale_stored(s, (float)r.hi / book->top),
+                                   .zero = book->zero,
+                                   .qmax = book->n - 1,
+                                   .book = book};
+    }
     if (s->sym) {
         p.qmax = (1 << (s->bits - 1)) - 1;
         p.qmin = -p.qmax;
@@ -60,12 +67,17 @@ struct qx_qparams qx_qparams_of(const struct qx_setting *s, float lo, float hi)
 
 int qx_quantize(const struct qx_qparams *p, float x)
 {
+    if (p->book && isfinite(x)) {
+        struct qxk_book b = qx_book_of(p->book, p->scale);
+
+        return qxk_book_code(&b, x);
+    }
     return isfinite(x) ? (int)qx_offset_code(p, x) + p->zero : p->zero;
 }
 
 float qx_dequantize(const struct qx_qparams *p, int q)
 {
-    return (float)(q - p->zero) * p->scale;
+    return p->book ? p->book->level[q] * p->scale : (float)(q - p->zero) * p->scale;
 }
 
 int qx_setting_levels(const struct qx_setting *s, double *out, int cap)
@@ -73,7 +85,7 @@ int qx_setting_levels(const struct qx_setting *s, double *out, int cap)
     struct qx_qparams p;
     int n;
 
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(s->format)) {
         return 0;
     }
     if (s->gran == QX_GRAN_TENSOR || s->sym) {
@@ -83,7 +95,7 @@ int qx_setting_levels(const struct qx_setting *s, double *out, int cap)
     }
     n = p.qmax - p.qmin + 1 < cap ? p.qmax - p.qmin + 1 : cap;
     for (int i = 0; i < n; i++) {
-        out[i] = (double)((float)(p.qmin + i - p.zero) * p.scale);
+        out[i] = (double)qx_dequantize(&p, p.qmin + i);
     }
     return n;
 }

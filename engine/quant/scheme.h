@@ -7,7 +7,7 @@
 #include "kernels/kernels.h"
 #include "qx/quant.h"
 
-/* Offset code k = q - z of a finite x: clamp(rint(x / s) + z) - z, ties to even. Never -0. */
+/* Even steps: offset code k = q - z of a finite x: clamp(rint(x / s) + z) - z, ties to even. Never -0. */
 static inline float qx_offset_code(const struct qx_qparams *p, float x)
 {
     float zero = (float)p->zero, lo = (float)p->qmin, hi = (float)p->qmax;
@@ -23,9 +23,29 @@ static inline struct qxk_affine qx_affine_of(const struct qx_qparams *p)
     return (struct qxk_affine){p->scale, (float)p->zero, (float)p->qmin, (float)p->qmax};
 }
 
-/* Codes of a setting: 2^bits for asymmetric, one less for symmetric. */
+/* The same of a table. */
+static inline struct qxk_book qx_book_of(const struct qx_book *b, float scale)
+{
+    return (struct qxk_book){scale, b->bits, b->zero, b->level, b->edge};
+}
+
+/* x^ of a finite x. */
+static inline float qx_value_of(const struct qx_qparams *p, float x)
+{
+    if (p->book) {
+        struct qxk_book b = qx_book_of(p->book, p->scale);
+
+        return p->book->level[qxk_book_code(&b, x)] * p->scale;
+    }
+    return qx_offset_code(p, x) * p->scale;
+}
+
+/* Codes of a setting: 2^bits for asymmetric, one less for symmetric, or the levels of the table. */
 static inline int qx_setting_n_codes(const struct qx_setting *s)
 {
+    if (s->format->book) {
+        return s->format->book->n;
+    }
     return s->sym ? (1 << s->bits) - 1 : 1 << s->bits;
 }
 

@@ -15,12 +15,28 @@ struct qx_setting qx_setting_on(const struct qx_hist *hist, const struct qx_sche
     const struct qx_hist_spec *spec = qx_hist_spec(hist);
     struct qx_setting s = qx_setting_int(scheme->bits);
 
+    s.format = scheme->format ? scheme->format : s.format;
     s.sym = scheme->sym;
     s.gran = spec->gran;
     s.group = spec->group;
     s.range = range;
     s.has_range = true;
     return s;
+}
+
+int qx_scheme_n_levels(const struct qx_scheme *scheme)
+{
+    const struct qx_book *book = scheme->format ? scheme->format->book : NULL;
+
+    return book ? book->n - book->zero : 1 << (scheme->bits - 1);
+}
+
+double qx_scheme_cell_end(const struct qx_scheme *scheme, int level)
+{
+    const struct qx_book *book = scheme->format->book;
+    int code = book->zero + level;
+
+    return code + 1 < book->n ? (double)book->edge[code] / (double)book->top : 1.0;
 }
 
 struct qx_range qx_range_at(const struct qx_hist *hist, const struct qx_scheme *scheme, double r)

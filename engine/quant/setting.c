@@ -14,6 +14,21 @@ struct qx_setting qx_setting_fp32(void)
     return s;
 }
 
+struct qx_setting qx_setting_of(const struct qx_format *format, int bits)
+{
+    struct qx_setting s = qx_setting_int(format->kind == QX_FORMAT_AFFINE  ? bits
+                                         : format->kind == QX_FORMAT_TABLE ? format->max_bits
+                                                                           : 8);
+
+    s.format = format;
+    return s;
+}
+
+bool qx_setting_is_int(const struct qx_setting *s)
+{
+    return s->format->kind == QX_FORMAT_AFFINE;
+}
+
 struct qx_setting qx_setting_int(int bits)
 {
     struct qx_setting s = {0};
@@ -31,7 +46,7 @@ struct qx_setting qx_setting_int(int bits)
 bool qx_setting_equal(const struct qx_setting *a, const struct qx_setting *b)
 {
     return qx_setting_equal_weight(a, b) &&
-           (a->format->kind == QX_FORMAT_FLOAT || qx_act_equal(&a->act, &b->act));
+           (!qx_format_is_scaled(a->format) || qx_act_equal(&a->act, &b->act));
 }
 
 bool qx_setting_equal_weight(const struct qx_setting *a, const struct qx_setting *b)
@@ -39,7 +54,7 @@ bool qx_setting_equal_weight(const struct qx_setting *a, const struct qx_setting
     if (a->format != b->format) {
         return false;
     }
-    if (a->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(a->format)) {
         return true;
     }
     if (a->bits != b->bits || a->sym != b->sym || a->gran != b->gran || a->scale != b->scale ||
@@ -78,7 +93,7 @@ char *qx_setting_text(const struct qx_setting *s, char *buf, size_t cap)
 {
     char gran[32] = "tensor", calib[64];
 
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(s->format)) {
         snprintf(buf, cap, "%s", s->format->title);
         return buf;
     }
@@ -88,6 +103,10 @@ char *qx_setting_text(const struct qx_setting *s, char *buf, size_t cap)
         snprintf(gran, sizeof(gran), "group:%lld", (long long)s->group);
     }
     calib_text(s, calib, sizeof(calib));
+    if (!qx_setting_is_int(s)) {
+        snprintf(buf, cap, "%s %s %s", s->format->title, gran, calib);
+        return buf;
+    }
     int len = snprintf(buf, cap, "%s%d %s %s %s", s->format->title, s->bits,
                        s->sym ? "sym" : "asym", gran, calib);
     if (s->act.bits > 0 && len > 0 && (size_t)len < cap) {
@@ -102,7 +121,7 @@ struct qx_hist_spec qx_setting_spec(const struct qx_setting *s, struct qx_channe
 {
     struct qx_hist_spec spec = {.gran = QX_GRAN_TENSOR, .sym = true, .channels = channels};
 
-    if (s->format->kind == QX_FORMAT_AFFINE && s->gran != QX_GRAN_TENSOR) {
+    if (qx_format_is_scaled(s->format) && s->gran != QX_GRAN_TENSOR) {
         spec.gran = s->gran;
         spec.sym = s->sym;
         spec.group = s->gran == QX_GRAN_GROUP ? s->group : 0;
@@ -136,13 +155,41 @@ static enum qx_status range_check(const struct qx_setting *s, struct qx_error *e
     return QX_OK;
 }
 
+/* What only integers leave open. */
+static enum qx_status table_check(const struct qx_setting *s, struct qx_error *err)
+{
+    if (s->bits != s->format->max_bits) {
+        return qx_fail(err, QX_ERANGE, "%s has %d bits, not %d; choose int for other widths",
+                       s->format->title, s->format->max_bits, s->bits);
+    }
+    if (!s->sym) {
+        return qx_fail(
+            err, QX_ERANGE,
+            "the levels of %s lie around 0, so its range is symmetric; choose int for an "
+            "asymmetric one",
+            s->format->title);
+    }
+    if (s->act.bits > 0) {
+        return qx_fail(
+            err, QX_EUNSUPPORTED,
+            "weights in %s multiply float32 inputs; choose int to quantize the inputs too",
+            s->format->title);
+    }
+    return QX_OK;
+}
+
 enum qx_status qx_setting_check(const struct qx_setting *s, struct qx_error *err)
 {
+    enum qx_status st;
+
     if (!s->format) {
         return qx_fail(err, QX_ERANGE, "the setting names no number format; choose fp32 or int");
     }
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(s->format)) {
         return QX_OK;
+    }
+    if (!qx_setting_is_int(s) && (st = table_check(s, err)) != QX_OK) {
+        return st;
     }
     if (s->bits < s->format->min_bits || s->bits > s->format->max_bits) {
         return qx_fail(err, QX_ERANGE, "%s takes %d to %d bits, not %d", s->format->title,
@@ -166,18 +213,18 @@ enum qx_status qx_setting_check(const struct qx_setting *s, struct qx_error *err
         return qx_fail(err, QX_ERANGE, "%s takes a number above 0 and at most 100, not %g",
                        s->calib->name, s->param);
     }
-    enum qx_status st = qx_act_check(&s->act, err);
+    st = qx_act_check(&s->act, err);
     return st == QX_OK && s->has_range ? range_check(s, err) : st;
 }
 
 enum qx_status qx_setting_resolve(struct qx_setting *s, const struct qx_hist *hist,
                                   struct qx_error *err)
 {
-    struct qx_scheme scheme = {s->bits, s->sym};
+    struct qx_scheme scheme = {s->bits, s->sym, s->format};
     struct qx_range range;
     enum qx_status st = qx_setting_check(s, err);
 
-    if (st != QX_OK || s->format->kind == QX_FORMAT_FLOAT || s->has_range) {
+    if (st != QX_OK || !qx_format_is_scaled(s->format) || s->has_range) {
         return st;
     }
     st = qx_calib_range(hist, &scheme, s->calib, s->param, &range, err);
@@ -192,7 +239,7 @@ uint64_t qx_setting_bytes(const struct qx_setting *s, int64_t n, int64_t n_units
 {
     uint64_t values = (uint64_t)n, units = (uint64_t)n_units, bytes;
 
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(s->format)) {
         return values * (uint64_t)s->format->max_bits / 8;
     }
     bytes = (values * (uint64_t)s->bits + 7) / 8;
@@ -204,7 +251,7 @@ int64_t qx_setting_units(const struct qx_setting *s, struct qx_channels channels
 {
     int64_t per_channel = channels.outer * channels.inner;
 
-    if (s->format->kind == QX_FORMAT_FLOAT || s->gran == QX_GRAN_TENSOR) {
+    if (!qx_format_is_scaled(s->format) || s->gran == QX_GRAN_TENSOR) {
         return 1;
     }
     if (s->gran == QX_GRAN_CHANNEL) {

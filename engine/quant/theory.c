@@ -14,7 +14,7 @@ double qx_metric_theory_db(const struct qx_hist *hist, const struct qx_setting *
     const struct qx_hist_line *total = &table->lines[table->n_lines];
     struct qx_grid_part part;
 
-    if (s->format->kind == QX_FORMAT_FLOAT || !s->has_range || !(total->p2 > 0.0)) {
+    if (!qx_setting_is_int(s) || !s->has_range || !(total->p2 > 0.0)) {
         return NAN;
     }
     part = qx_grid_part(hist, s, 0);

@@ -255,7 +255,7 @@ enum qx_status qx_setting_ready(const struct qx_setting *s, struct qx_error *err
 {
     enum qx_status st = qx_setting_check(s, err);
 
-    if (st == QX_OK && s->format->kind == QX_FORMAT_AFFINE && !s->has_range) {
+    if (st == QX_OK && qx_format_is_scaled(s->format) && !s->has_range) {
         st = qx_fail(err, QX_EDATA,
                      "the setting has no clipping range yet; let its calibrator choose one first");
     }

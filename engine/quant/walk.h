@@ -58,7 +58,7 @@ struct qx_unit {
 enum qx_status qx_units_resolve(const struct qx_walk *w, const struct qx_setting *s,
                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_unit **out,
                                 struct qx_error *err);
-/* QX_EDATA when an affine setting has no range; as qx_setting_check otherwise. */
+/* QX_EDATA when a setting with scales has no range; as qx_setting_check otherwise. */
 enum qx_status qx_setting_ready(const struct qx_setting *s, struct qx_error *err);
 
 #endif

@@ -22,7 +22,7 @@ struct advice_task {
 
 static enum qx_status choices_make(struct advice_task *a, struct qx_error *err)
 {
-    const struct qx_scheme scheme = {a->key.bits, a->key.sym};
+    const struct qx_scheme scheme = {a->key.bits, a->key.sym, a->key.format};
     for (int i = 0; i < qx_calib_count() && a->advice.n < QX_ADVICE_CALIBS; i++) {
         const struct qx_calibrator *calib = qx_calib_at(i);
         struct qx_advice_choice *c = &a->advice.choice[a->advice.n];
@@ -46,11 +46,13 @@ static enum qx_status choices_make(struct advice_task *a, struct qx_error *err)
     return QX_OK;
 }
 
+/* The ladder is of integers, whatever the layer is in. */
 static enum qx_status ladder_make(struct advice_task *a, struct qx_error *err)
 {
     for (int bits = BITS_MIN; bits <= BITS_MAX; bits++) {
         struct qx_setting s = a->key;
         struct qx_metrics m;
+        s.format = qx_format_find("int");
         s.bits = bits;
         s.has_range = false;
         if (qx_cancel_test(&a->task.ctl)) {
@@ -179,8 +181,8 @@ static int slot_find(struct qx_advisor *v, int64_t item, const struct qx_setting
 {
     for (int i = 0; i < QX_ADVICE_KEPT; i++) {
         const struct qx_advice_slot *slot = &v->slot[i];
-        if (slot->is_used && slot->item == item && slot->key.bits == key->bits &&
-            same_layout(&slot->key, key)) {
+        if (slot->is_used && slot->item == item && slot->key.format == key->format &&
+            slot->key.bits == key->bits && same_layout(&slot->key, key)) {
             return i;
         }
     }
@@ -239,7 +241,7 @@ static void ladder_follow(struct qx_advice_slot *slot, const struct qx_setting *
 bool qx_session_advice(struct qx_session *s, int64_t item, struct qx_advice *out)
 {
     struct qx_setting key = s->now.set[item];
-    if (key.format->kind == QX_FORMAT_FLOAT || !s->items.v[item].can_quantize) {
+    if (!qx_format_is_scaled(key.format) || !s->items.v[item].can_quantize) {
         return false;
     }
     struct qx_hist_spec spec = qx_setting_spec(&key, s->items.v[item].channels);

@@ -204,7 +204,7 @@ enum qx_status qx_ranges_get(struct qx_session *s, struct qx_ctl *ctl, struct qx
 
 bool qx_ranges_is_open(const struct qx_setting *set)
 {
-    return set->format->kind == QX_FORMAT_AFFINE && qx_act_open(&set->act);
+    return qx_setting_is_int(set) && qx_act_open(&set->act);
 }
 
 enum qx_status qx_ranges_resolve(struct qx_session *s, struct qx_setting *set, struct qx_ctl *ctl,

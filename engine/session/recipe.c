@@ -64,7 +64,7 @@ static uint64_t hash_act(uint64_t h, const struct qx_act *a)
 static uint64_t hash_setting(uint64_t h, const struct qx_setting *s)
 {
     h = hash_str(h, s->format->name);
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(s->format)) {
         return h;
     }
     h = hash_act(h, &s->act);
@@ -98,7 +98,7 @@ bool qx_setting_is_manual(const struct qx_setting *s)
 
 bool qx_setting_open(const struct qx_setting *s)
 {
-    return s->format->kind == QX_FORMAT_AFFINE && !s->has_range;
+    return qx_format_is_scaled(s->format) && !s->has_range;
 }
 
 void qx_setting_choose(struct qx_setting *s, const struct qx_hist *hist)
@@ -128,7 +128,7 @@ bool qx_setting_resolves_to(const struct qx_setting *a, const struct qx_setting 
 
 static bool is_float(const struct qx_setting *s)
 {
-    return s->format->kind == QX_FORMAT_FLOAT;
+    return !qx_format_is_scaled(s->format);
 }
 
 static bool turns_act_on(const struct qx_patch *p)
@@ -136,11 +136,25 @@ static bool turns_act_on(const struct qx_patch *p)
     return (p->fields & QX_PATCH_ACT_BITS) && p->value.act.bits > 0;
 }
 
-/* Does the patch itself say "integers"? */
-static bool makes_affine(const struct qx_patch *p)
+/* The format the patch asks for: bits alone mean integers; NULL: none. */
+static const struct qx_format *asked_format(const struct qx_patch *p)
 {
-    return p->fields & QX_PATCH_FORMAT ? p->value.format->kind == QX_FORMAT_AFFINE
-                                       : (p->fields & QX_PATCH_BITS) || turns_act_on(p);
+    return p->fields & QX_PATCH_FORMAT ? p->value.format
+           : p->fields & QX_PATCH_BITS ? qx_format_find("int")
+                                       : NULL;
+}
+
+/* What a table leaves no choice of, unless the patch asks for something else and is to be refused. */
+static void take_format(const struct qx_patch *p, const struct qx_format *format,
+                        struct qx_setting *s)
+{
+    bool is_table = format->kind == QX_FORMAT_TABLE;
+    s->format = format;
+    s->bits = is_table && !(p->fields & QX_PATCH_BITS) ? format->max_bits : s->bits;
+    s->sym = s->sym || (is_table && !(p->fields & QX_PATCH_SYM));
+    if (is_table) {
+        s->act = (struct qx_act){0};
+    }
 }
 
 bool qx_patch_needs_bits(const struct qx_patch *patch, const struct qx_setting *now)
@@ -167,8 +181,8 @@ static enum qx_scale_type default_scale(enum qx_gran gran)
 static void apply_fields(const struct qx_patch *p, struct qx_setting *s)
 {
     const struct qx_setting *v = &p->value;
-    if (p->fields & QX_PATCH_FORMAT) {
-        s->format = v->format;
+    if (asked_format(p)) {
+        take_format(p, asked_format(p), s);
     }
     if (p->fields & QX_PATCH_BITS) {
         s->bits = v->bits;
@@ -281,6 +295,7 @@ static enum qx_status choose_range(const struct qx_patch *p, const struct qx_set
     }
     bool is_manual = qx_setting_is_manual(s);
     bool reshaped = s->sym != base->sym || s->gran != base->gran;
+    bool reformed = s->format != base->format || s->bits != base->bits;
     if (is_manual) {
         if (!base->has_range) {
             return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
@@ -291,7 +306,7 @@ static enum qx_status choose_range(const struct qx_patch *p, const struct qx_set
         return reshaped ? carry_range(base, bounds, name, s, err) : QX_OK;
     }
     bool regrouped = s->gran == QX_GRAN_GROUP && s->group != base->group;
-    if ((p->fields & QX_PATCH_CALIB) || reshaped || regrouped || s->bits != base->bits) {
+    if ((p->fields & QX_PATCH_CALIB) || reshaped || regrouped || reformed) {
         s->has_range = false;
         s->range = (struct qx_range){0, 0};
     }
@@ -311,19 +326,19 @@ enum qx_status qx_patch_apply(const struct qx_patch *patch, const struct qx_sett
                           "'%s' is %s, which has no range: give it 2 to 8 bits first", name,
                           now->format->title);
     }
+    const struct qx_format *format = asked_format(patch);
     struct qx_setting base = *now;
-    if (makes_affine(patch)) {
-        if (is_float(now)) {
-            base = qx_setting_int(patch->fields & QX_PATCH_BITS ? patch->value.bits : 8);
-        }
-    } else if (patch->fields & QX_PATCH_FORMAT) {
-        *out = qx_setting_fp32();
-        out->format = patch->value.format;
+    if (format && !qx_format_is_scaled(format)) {
+        *out = qx_setting_of(format, 0);
         return QX_OK;
     }
     enum qx_status status = qx_act_patch_check(patch, name, err);
     if (status != QX_OK) {
         return status;
+    }
+    if (is_float(now)) { /* without a format: quantized inputs ask for integer weights */
+        base = qx_setting_of(format ? format : qx_format_find("int"),
+                             patch->fields & QX_PATCH_BITS ? patch->value.bits : 8);
     }
     struct qx_setting s = base;
     apply_fields(patch, &s);

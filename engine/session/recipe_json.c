@@ -25,7 +25,8 @@ static void method_write(struct qx_jw *w, const struct qx_setting *s)
     }
 }
 
-static void affine_write(struct qx_jw *w, const struct qx_setting *s)
+/* Bits and symmetry of a table are its own: they are written for readers, and must be right if given. */
+static void scaled_write(struct qx_jw *w, const struct qx_setting *s)
 {
     char gran[40];
     qx_jw_key(w, "bits");
@@ -61,14 +62,14 @@ void qx_setting_write(struct qx_jw *w, const struct qx_setting *s, enum qx_origi
     qx_jw_object(w);
     qx_jw_key(w, "format");
     qx_jw_str(w, s->format->name);
-    if (s->format->kind == QX_FORMAT_AFFINE) {
-        affine_write(w, s);
+    if (qx_format_is_scaled(s->format)) {
+        scaled_write(w, s);
     }
     qx_jw_key(w, "algo");
     qx_jw_array(w);
     qx_jw_end(w);
     qx_jw_key(w, "act");
-    qx_act_write(w, s->format->kind == QX_FORMAT_AFFINE ? &s->act : &(struct qx_act){0});
+    qx_act_write(w, qx_setting_is_int(s) ? &s->act : &(struct qx_act){0});
     qx_jw_key(w, "origin");
     qx_jw_str(w, origin_names[origin]);
     qx_jw_end(w);
@@ -185,8 +186,7 @@ static enum qx_status format_read(const struct place *at, const struct qx_jval *
         return bad(at, QX_EFORMAT, "bits is missing: give it %d to %d", format->min_bits,
                    format->max_bits);
     }
-    *s = format->kind == QX_FORMAT_AFFINE ? qx_setting_int((int)n_bits) : qx_setting_fp32();
-    s->format = format;
+    *s = qx_setting_of(format, (int)n_bits);
     return QX_OK;
 }
 
@@ -317,7 +317,7 @@ static enum qx_status act_read(const struct place *at, const struct qx_jval *v,
                                struct qx_setting *s)
 {
     struct qx_error why;
-    enum qx_status status = qx_act_read(v, s->format->kind == QX_FORMAT_AFFINE, &s->act, &why);
+    enum qx_status status = qx_act_read(v, qx_setting_is_int(s), &s->act, &why);
     return status == QX_OK ? QX_OK : bad(at, status, "%s", why.text);
 }
 
@@ -348,7 +348,7 @@ enum qx_status qx_setting_read(const struct qx_jval *v, const char *file, const 
     if (status == QX_OK) {
         status = act_read(&at, qx_jget(v, "act"), &s);
     }
-    if (status == QX_OK && s.format->kind == QX_FORMAT_FLOAT) {
+    if (status == QX_OK && !qx_format_is_scaled(s.format)) {
         *out = s; /* the other keys mean nothing to it */
         return QX_OK;
     }

@@ -126,11 +126,11 @@ static void change_describe(const struct qx_setting *a, const struct qx_setting 
                             size_t cap)
 {
     char x[40], y[40];
-    bool affine = a->format->kind == QX_FORMAT_AFFINE && b->format->kind == QX_FORMAT_AFFINE;
+    bool alike = a->format == b->format && qx_format_is_scaled(a->format);
     bool bits = a->bits != b->bits, sym = a->sym != b->sym;
     bool gran = a->gran != b->gran || (a->gran == QX_GRAN_GROUP && a->group != b->group);
     bool calib = a->calib != b->calib || a->param != b->param;
-    if (!affine || bits + sym + gran + (calib && !qx_setting_is_manual(b)) > 1) {
+    if (!alike || bits + sym + gran + (calib && !qx_setting_is_manual(b)) > 1) {
         qx_setting_text(a, x, sizeof x);
         qx_setting_text(b, y, sizeof y);
         snprintf(out, cap, "%s -> %s", x, y);

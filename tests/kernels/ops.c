@@ -264,6 +264,78 @@ static bool check_quantize(const struct qxk_table *ref, const struct qxk_table *
     return bytes_equal(c, 1, why);
 }
 
+/* ---- code books ---- */
+
+/* Uneven levels that ascend from -1 to 1, edges half-way; a book of fewer levels than codes. */
+static struct qxk_book pick_book(const struct kcall *c, float room[511])
+{
+    struct qxk_affine q = pick_affine(c);
+    int bits = c->rng && qx_rng_below(c->rng, 2) ? 4 : 8, n = 1 << bits;
+    int used = c->rng ? n - (int)qx_rng_below(c->rng, (uint64_t)n / 2 - 1) : n, zero = used / 2;
+    float *level = room, *edge = room + n;
+    for (int k = 0; k < n; k++) {
+        float t = (float)(k < used ? k - zero : used - 1 - zero) / (float)(used - 1 - zero);
+        level[k] = t * fabsf(t);
+    }
+    for (int k = 0; k + 1 < n; k++) {
+        edge[k] = k + 1 < used ? 0.5f * (level[k] + level[k + 1]) : INFINITY;
+    }
+    return (struct qxk_book){q.scale * (q.qmax > 1.0f ? q.qmax : 1.0f), bits, zero, level, edge};
+}
+
+/* The plainest oracle: from one level to the next while the value lies above the edge. */
+static bool nearest_is_right(const struct kcall *c, const struct qxk_book *b, const float *y,
+                             char why[200])
+{
+    for (size_t i = 0; i < c->n; i++) {
+        float x, want;
+        memcpy(&x, (const char *)c->x + 4 * i, 4);
+        int k = isfinite(x) ? 0 : b->zero;
+        while (isfinite(x) && k + 1 < 1 << b->bits && x / b->scale > b->edge[k]) {
+            k++;
+        }
+        want = b->level[k] * b->scale;
+        if (memcmp(&want, &y[i], 4) != 0) {
+            snprintf(why, 200, "ref: x %a is %a, not %a", (double)x, (double)y[i], (double)want);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_nearest(const struct qxk_table *ref, const struct qxk_table *rung,
+                          const struct kcall *c, char why[200])
+{
+    static uint8_t codes[2][1 << 16];
+    float room[511];
+    struct qxk_book q = pick_book(c, room);
+    uint8_t *a_codes = c->n <= sizeof codes[0] ? codes[0] : NULL,
+            *b_codes = a_codes ? codes[1] : NULL;
+    int64_t a = ref->nearest(c->x, c->n, &q, c->out_ref, a_codes);
+    int64_t b = rung->nearest(c->x, c->n, &q, c->out, b_codes);
+    if (a != b || (a_codes && memcmp(a_codes, b_codes, c->n) != 0)) {
+        snprintf(why, 200, "codes differ, or non-finite count %lld/%lld", (long long)a,
+                 (long long)b);
+        return false;
+    }
+    if (!bytes_equal(c, 4, why) || (ref == rung && !nearest_is_right(c, &q, c->out_ref, why))) {
+        return false;
+    }
+    memcpy(c->out, c->x, c->n * 4);
+    rung->nearest(c->out, c->n, &q, c->out, NULL);
+    return bytes_equal(c, 4, why);
+}
+
+static void bench_nearest(const struct qxk_table *t, const struct kcall *c)
+{
+    static float room[511];
+    static struct qxk_book q;
+    if (!q.level) {
+        q = pick_book(&(struct kcall){.x = c->x, .n = c->n}, room);
+    }
+    t->nearest(c->x, c->n, &q, c->out, NULL);
+}
+
 static bool error_equal(const struct qxk_error *a, const struct qxk_error *b, char why[200])
 {
     if (memcmp(a, b, sizeof *a) == 0) { /* ten 8-byte members: no padding */
@@ -336,6 +408,7 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     ROW(f32_to_bf16, 'f', true, false, 2),
     ROW(fakequant, 'f', true, false, 4),
     ROW(quantize, 'f', true, false, 1),
+    ROW(nearest, 'f', true, false, 4),
     ROW(error_f32, 'f', true, false, 0),
     ROW(error_affine, 'f', true, false, 0),
     SHAPES(gemm_u8s8),

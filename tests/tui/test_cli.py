@@ -120,6 +120,30 @@ class Quantize(unittest.TestCase):
                           layer["method"], layer["act"]),
                          ("int", 4, "group:32", True, "f16", "minmax", None))
 
+    def test_code_books(self):
+        """Between the even steps of as many bits and what is lossless; sizes by hand."""
+        rows = {f: answer("quantize", FASHION, "--format", f, "--gran", "group:64", "--layers",
+                          "dense.weight")["layers"][0] for f in ("nf4", "fp4", "fp8-e4m3", "fp8-e5m2")}
+        int4 = answer("quantize", FASHION, "--bits", "4", "--gran", "group:64", "--layers",
+                      "dense.weight")["layers"][0]
+        n = int4["shape"][0] * int4["shape"][1]
+        for name, row in rows.items():
+            bits = 8 if name.startswith("fp8") else 4
+            self.assertEqual((row["format"], row["bits"], row["sym"]), (name, bits, True))
+            self.assertEqual(row["bytes"], n * bits // 8 + n // 64 * 2)
+        self.assertGreater(rows["nf4"]["sqnr_db"], int4["sqnr_db"])
+        self.assertGreater(rows["nf4"]["sqnr_db"], rows["fp4"]["sqnr_db"])
+        self.assertGreater(rows["fp8-e4m3"]["sqnr_db"], rows["fp8-e5m2"]["sqnr_db"])
+        self.assertGreater(rows["fp8-e5m2"]["sqnr_db"], rows["nf4"]["sqnr_db"])
+
+    def test_code_books_have_no_choice(self):
+        for flags, word in ((("--asym",), "symmetric"), (("--bits", "8"), "4 bits"),
+                            (("--act-bits", "8"), "--act-bits")):
+            code, out, err = run("quantize", FIVE, "--format", "nf4", *flags)
+            self.assertNotEqual(code, 0)
+            self.assertEqual(out, "")
+            self.assertIn(word, err)
+
     def test_needs_a_recipe(self):
         code, out, err = run("quantize", FIVE)
         self.assertEqual((code, out), (2, ""))

@@ -23,6 +23,8 @@ static void format_rows_are_complete(void **state)
         assert_true(f->min_bits >= 2 && f->min_bits <= f->max_bits);
         assert_int_equal(f->kind == QX_FORMAT_FLOAT, f->round != NULL);
         assert_int_equal(f->kind == QX_FORMAT_FLOAT, f->max > 0.0f);
+        assert_int_equal(f->kind == QX_FORMAT_TABLE, f->book != NULL);
+        assert_int_equal(f->kind != QX_FORMAT_FLOAT, qx_format_is_scaled(f));
         assert_null(strchr(keys, f->key));
         strncat(keys, &f->key, 1);
     }
@@ -131,6 +133,61 @@ static void integer_widths_reconstruct_their_own_levels(void **state)
     }
 }
 
+/* Levels ascend through 0, edges lie half-way, and what is half-way goes down by no more than the last
+ * place of a float32. */
+static void code_books_are_ordered(void **state)
+{
+    (void)state;
+    for (int i = 0; i < qx_format_count(); i++) {
+        const struct qx_book *b = qx_format_at(i)->book;
+
+        if (!b) {
+            continue;
+        }
+        assert_true(b->bits == qx_format_at(i)->max_bits && b->n > 2 && b->n <= 1 << b->bits);
+        assert_true(b->level[b->zero] == 0.0f);
+        assert_true(b->top == fmaxf(-b->level[0], b->level[b->n - 1]));
+        for (int k = 0; k + 1 < 1 << b->bits; k++) {
+            float mid = (float)(0.5 * ((double)b->level[k] + (double)b->level[k + 1]));
+
+            if (k + 1 < b->n) {
+                assert_true(b->level[k] < b->level[k + 1]);
+                assert_true(b->edge[k] == mid || b->edge[k] == nextafterf(mid, -INFINITY));
+            } else {
+                assert_true(isinf(b->edge[k]));
+            }
+        }
+    }
+}
+
+/* The levels of the small floats are their bit patterns in order, ties go to the even one. */
+static void small_floats_have_the_levels_of_their_patterns(void **state)
+{
+    const struct qx_book *e4m3 = qx_format_find("fp8-e4m3")->book;
+    const struct qx_book *e5m2 = qx_format_find("fp8-e5m2")->book;
+    const struct qx_book *fp4 = qx_format_find("fp4")->book;
+
+    (void)state;
+    for (int m = 0; m < 127; m++) {
+        assert_true(e4m3->level[126 + m] == qx_f8e4m3_to_f32((uint8_t)m));
+        assert_true(e4m3->level[126 - m] == -qx_f8e4m3_to_f32((uint8_t)m));
+    }
+    for (int m = 0; m < 124; m++) {
+        assert_true(e5m2->level[123 + m] == qx_f8e5m2_to_f32((uint8_t)m));
+        assert_true(e5m2->level[123 - m] == -qx_f8e5m2_to_f32((uint8_t)m));
+    }
+    for (int i = 0; i < 3; i++) {
+        const struct qx_book *b = i == 0 ? e4m3 : i == 1 ? e5m2 : fp4;
+
+        for (int k = 0; k + 1 < b->n; k++) {
+            float mid = (float)(0.5 * ((double)b->level[k] + (double)b->level[k + 1]));
+            int lower = k >= b->zero ? k - b->zero : b->zero - k; /* its pattern without the sign */
+
+            assert_int_equal(b->edge[k] == mid, lower % 2 == 0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +197,8 @@ int main(void)
         cmocka_unit_test(ties_go_to_even),
         cmocka_unit_test(every_half_pattern_round_trips),
         cmocka_unit_test(integer_widths_reconstruct_their_own_levels),
+        cmocka_unit_test(code_books_are_ordered),
+        cmocka_unit_test(small_floats_have_the_levels_of_their_patterns),
     };
 
     return cmocka_run_group_tests_name("format", tests, NULL, NULL);

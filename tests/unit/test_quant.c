@@ -49,6 +49,14 @@ int main(void)
         cmocka_unit_test(few_distinct_values_need_no_more_levels),
         cmocka_unit_test(evaluations_allocate_nothing),
         cmocka_unit_test(a_histogram_of_another_layout_is_refused),
+        cmocka_unit_test(table_metrics_equal_the_oracle),
+        cmocka_unit_test(calibrators_choose_the_oracles_range_for_tables),
+        cmocka_unit_test(table_codes_reconstruct_the_quantized_values),
+        cmocka_unit_test(table_values_go_to_the_nearest_level),
+        cmocka_unit_test(table_settings_leave_no_choice_of_bits_and_symmetry),
+        cmocka_unit_test(table_sizes_count_codes_and_scales),
+        cmocka_unit_test(nf4_beats_even_steps_on_normal_weights),
+        cmocka_unit_test(table_residuals_stay_within_half_the_widest_step),
     };
 
     return cmocka_run_group_tests_name("quant", tests, NULL, NULL);

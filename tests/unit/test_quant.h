@@ -42,5 +42,13 @@ void no_uniform_grid_beats_lloyd_max(void **state);
 void few_distinct_values_need_no_more_levels(void **state);
 void evaluations_allocate_nothing(void **state);
 void a_histogram_of_another_layout_is_refused(void **state);
+void table_metrics_equal_the_oracle(void **state);
+void calibrators_choose_the_oracles_range_for_tables(void **state);
+void table_codes_reconstruct_the_quantized_values(void **state);
+void table_values_go_to_the_nearest_level(void **state);
+void table_settings_leave_no_choice_of_bits_and_symmetry(void **state);
+void table_sizes_count_codes_and_scales(void **state);
+void nf4_beats_even_steps_on_normal_weights(void **state);
+void table_residuals_stay_within_half_the_widest_step(void **state);
 
 #endif

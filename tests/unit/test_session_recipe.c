@@ -64,6 +64,31 @@ static void bits_make_an_fp32_item_an_integer(void **state)
     assert_true(qx_setting_is_fp32(&s));
 }
 
+static void a_table_brings_its_own_bits_and_symmetry(void **state)
+{
+    (void)state;
+    struct qx_setting nf4 = {.format = qx_format_find("nf4")}, asym = qx_setting_int(8);
+    asym.sym = false;
+    asym.gran = QX_GRAN_GROUP;
+    asym.group = 64;
+    asym.act = qx_act_dynamic(8);
+    asym.has_range = true;
+    asym.range = (struct qx_range){-0.5, 0.5};
+    struct qx_setting s = apply(asym, QX_PATCH_FORMAT, nf4);
+    assert_true(s.format == nf4.format && s.bits == 4 && s.sym && s.act.bits == 0 && !s.has_range);
+    assert_true(s.gran == QX_GRAN_GROUP && s.group == 64);
+    s = apply(qx_setting_fp32(), QX_PATCH_FORMAT, nf4);
+    assert_true(s.format == nf4.format && s.bits == 4 && s.gran == QX_GRAN_CHANNEL);
+    assert_int_equal(refused(s, QX_PATCH_SYM, asym, &bounds), QX_ERANGE);
+    assert_int_equal(refused(s, QX_PATCH_ACT, asym, &bounds), QX_EUNSUPPORTED);
+    s = apply(s, QX_PATCH_BITS, (struct qx_setting){.bits = 3});
+    assert_true(qx_setting_is_int(&s) && s.bits == 3);
+    s = apply(by_hand(true, QX_GRAN_CHANNEL, -0.7, 0.7), QX_PATCH_FORMAT, nf4);
+    assert_true(s.has_range && s.range.hi == 0.7); /* a threshold by hand stays */
+    s = apply(s, QX_PATCH_FORMAT, qx_setting_int(8));
+    assert_true(qx_setting_is_int(&s) && s.bits == 4);
+}
+
 static void other_fields_do_not_touch_a_float_item(void **state)
 {
     (void)state;
@@ -233,6 +258,7 @@ static void a_recipe_reads_back_as_it_was_written(void **state)
              "\"b.weight\":{\"format\":\"int\",\"bits\":3,\"gran\":\"group:8\",\"sym\":false,"
              "\"method\":\"percentile:99.5\",\"ratio\":0.875,\"algo\":[],\"act\":null},"
              "\"big.weight\":{\"bits\":8,\"gran\":\"tensor\",\"lo\":-0.1,\"hi\":0.1},"
+             "\"norm.weight\":{\"format\":\"nf4\",\"gran\":\"group:64\",\"ratio\":0.9},"
              "\"half.weight\":{\"format\":\"bf16\",\"origin\":\"search\"}}",
              &err),
         QX_OK);
@@ -240,6 +266,8 @@ static void a_recipe_reads_back_as_it_was_written(void **state)
     assert_true(b->bits == 3 && !b->sym && b->gran == QX_GRAN_GROUP && b->group == 8);
     assert_true(b->scale == QX_SCALE_F16 && b->has_range && b->range.hi == 0.875);
     assert_true(b->param == 99.5);
+    const struct qx_setting *n = qx_session_setting(s, fixture_item(s, "norm"));
+    assert_true(n->format == qx_format_find("nf4") && n->bits == 4 && n->range.hi == 0.9);
     assert_string_equal(qx_session_setting(s, fixture_item(s, "big"))->calib->name, "manual");
     char *first = fixture_recipe(s);
     assert_int_equal(qx_session_n_edits(s), 1);
@@ -288,6 +316,9 @@ static void whatever_is_not_a_recipe_is_refused_with_a_reason(void **state)
         {"{\"a\":{\"bits\":4,\"act\":{\"bits\":8,\"dynamic\":true,\"lo\":0,\"hi\":2}}}", QX_EFORMAT,
          "leave out"},
         {"{\"a\":{\"format\":\"fp16\",\"act\":{\"bits\":8}}}", QX_EUNSUPPORTED, "act needs"},
+        {"{\"a\":{\"format\":\"nf4\",\"bits\":8}}", QX_ERANGE, "bits"},
+        {"{\"a\":{\"format\":\"nf4\",\"sym\":false}}", QX_ERANGE, "symmetric"},
+        {"{\"a\":{\"format\":\"nf4\",\"act\":{\"bits\":8}}}", QX_EUNSUPPORTED, "act needs"},
         {"{\"a\":{\"bits\":4,\"algo\":[\"gptq\"]}}", QX_EUNSUPPORTED, "algo"},
         {"{\"a\":{\"bits\":4,\"origin\":\"god\"}}", QX_EFORMAT, "origin"},
         {"{\"ids\":{\"bits\":4}}", QX_EUNSUPPORTED, "ids"},
@@ -344,6 +375,7 @@ int test_session_recipe(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_make_an_fp32_item_an_integer),
+        cmocka_unit_test(a_table_brings_its_own_bits_and_symmetry),
         cmocka_unit_test(other_fields_do_not_touch_a_float_item),
         cmocka_unit_test(a_calibrated_range_is_chosen_anew_when_its_ground_changes),
         cmocka_unit_test(groups_store_their_scales_in_half),

@@ -2,22 +2,42 @@
 #ifndef QX_FORMAT_H
 #define QX_FORMAT_H
 
-enum qx_format_kind { QX_FORMAT_FLOAT, QX_FORMAT_AFFINE };
+#include <stdbool.h>
+
+/* FLOAT: a value becomes the nearest one the format has. AFFINE: codes on an even grid, with a scale
+ * (and zero point) per unit. TABLE: codes of uneven levels, with a scale per unit. */
+enum qx_format_kind { QX_FORMAT_FLOAT, QX_FORMAT_AFFINE, QX_FORMAT_TABLE };
+
+/* The levels of a TABLE format: x^ = level[code] * scale, the code that of the level nearest to x / scale
+ * (float32): edge[code - 1] < x / scale <= edge[code]. Edges lie half-way between levels; which level
+ * takes a value exactly there is written into the edge, by one unit in its last place. The scale of a
+ * unit is its threshold divided by `top`. */
+struct qx_book {
+    int bits;           /* 4 or 8: room for codes */
+    int n;              /* levels, at most 2^bits */
+    int zero;           /* level[zero] = 0 */
+    float top;          /* largest magnitude of a level */
+    const float *level; /* [2^bits] ascending; beyond n unused */
+    const float *edge;  /* [2^bits - 1] ascending; infinite from n - 1 on */
+};
 
 struct qx_format {
-    const char *name;  /* in recipes and flags: "fp32", "fp16", "bf16", "int" */
+    const char *name;  /* in recipes and flags: "fp32", "fp16", "bf16", "int", "nf4" */
     const char *title; /* on screen: "FP16" */
     const char *help;  /* one sentence */
     char key;          /* after `.` on the Layer screen; 0 = none */
     enum qx_format_kind kind;
-    int min_bits, max_bits;  /* AFFINE: 2..8; FLOAT: both its width */
+    int min_bits, max_bits;  /* AFFINE: 2..8; FLOAT and TABLE: both its width */
     double tolerance;        /* FLOAT: worst relative error of a normal value (round-trip test) */
     float max;               /* FLOAT: largest finite value; beyond it round saturates */
     float (*round)(float x); /* FLOAT: nearest representable value of a finite x, ties to even;
                                   else NULL */
+    const struct qx_book *book; /* TABLE; else NULL */
 };
 int qx_format_count(void);
 const struct qx_format *qx_format_at(int i);
 const struct qx_format *qx_format_find(const char *name); /* NULL when unknown */
+/* Do its values have scales, and so thresholds, granularity and calibrators? */
+bool qx_format_is_scaled(const struct qx_format *f);
 
 #endif

@@ -47,7 +47,8 @@ enum qx_status qx_metric_exact(const struct qx_tensor *t, struct qx_channels cha
                                struct qx_metrics *out, struct qx_error *err);
 
 /* Theory beside the bit ladder. */
-/* 6.02 b + c for this histogram at this setting's clipping: the uniform-noise SQNR in dB. */
+/* 6.02 b + c for this histogram at this setting's clipping: the uniform-noise SQNR in dB; NaN but
+ * for integers. */
 double qx_metric_theory_db(const struct qx_hist *hist, const struct qx_setting *s);
 /* Best SQNR in dB that ANY codebook of 2^bits levels reaches on this histogram (Lloyd-Max on the
  * folded bins, Lloyd 1982; Max 1960). O(iterations * bins): background, any thread. */

@@ -4,7 +4,8 @@
  * (Jacob et al., arXiv 1712.05877, eq. 1; rounding before the zero point, as ONNX QuantizeLinear).
  * Symmetric: codes -Q..Q, Q = 2^(b-1) - 1, z = 0, s = T / Q. Asymmetric: codes 0..2^b - 1, the range
  * is widened to contain 0, s = (hi - lo) / (2^b - 1), z = clamp(rint(-lo / s)). A constant or empty
- * range gives s = 1. */
+ * range gives s = 1. Formats with a table of levels (qx/format.h) are symmetric in T: s = T / top,
+ * x^ = level s of the level nearest to x / s. */
 #ifndef QX_QUANT_H
 #define QX_QUANT_H
 
@@ -19,10 +20,11 @@
 
 /* ---- calibrators: one row each (quant/calib_table.c) ---- */
 
-/* Integer scheme: what the calibrator aims at. */
+/* What the calibrator aims at: integers, or the levels of a table. */
 struct qx_scheme {
     int bits; /* 2..8 */
     bool sym;
+    const struct qx_format *format; /* NULL: integers; of a table bits and sym are its own */
 };
 /* Chosen clipping range in units of the histogram's u: the tensor's own units for granularity
  * tensor (lo <= 0 <= hi), a ratio of each unit's own range otherwise (then lo = -hi = -ratio). */
@@ -74,8 +76,8 @@ struct qx_act {
     struct qx_range range;
 };
 
-/* Plain values, copied freely; compare with qx_setting_equal. Fields after `format` matter for the
- * affine kind only. */
+/* Plain values, copied freely; compare with qx_setting_equal. Fields after `format` matter for formats
+ * with scales only (qx_format_is_scaled). Table formats: their own bits, symmetric, float32 inputs. */
 struct qx_setting {
     const struct qx_format *format;
     int bits; /* 2..8 */
@@ -92,6 +94,10 @@ struct qx_setting {
 struct qx_setting qx_setting_fp32(void);
 /* int, symmetric, channel, mse, no range yet; scale f32 (f16 for groups). */
 struct qx_setting qx_setting_int(int bits);
+/* The same for any format. bits: of integers; other formats have their own. */
+struct qx_setting qx_setting_of(const struct qx_format *format, int bits);
+/* Is s of integers? Then bits and symmetry are the user's. */
+bool qx_setting_is_int(const struct qx_setting *s);
 bool qx_setting_equal(const struct qx_setting *a, const struct qx_setting *b);
 /* The same but for the activations: does the weight become the same? */
 bool qx_setting_equal_weight(const struct qx_setting *a, const struct qx_setting *b);
@@ -190,6 +196,7 @@ struct qx_qparams {
     float scale;
     int zero;
     int qmin, qmax;
+    const struct qx_book *book; /* NULL: even steps; else codes 0..n - 1, zero that of level 0 */
 };
 struct qx_qparams qx_qparams_of(const struct qx_setting *s, float lo, float hi);
 /* Quantize one value, for displays and tests. */
@@ -202,7 +209,7 @@ int qx_setting_levels(const struct qx_setting *s, double *out, int cap);
 
 /* Quantize-dequantize: out[numel] = x^ of every value, storage order. The range must be resolved.
  * Non-finite values become 0 and are counted in *n_nonfinite (NULL allowed). codes (NULL allowed):
- * [numel] stored codes, affine kind only (FLOAT formats leave it alone).
+ * [numel] stored codes (FLOAT formats leave it alone).
  * ctl->done grows by the values read: numel, twice that for channel and group. QX_EDATA when the
  * range is missing; QX_ECANCELLED. Result independent of the number of threads. */
 struct qx_pool;
@@ -210,7 +217,8 @@ enum qx_status qx_fakequant(const struct qx_tensor *t, struct qx_channels channe
                             const struct qx_setting *s, struct qx_pool *pool, struct qx_ctl *ctl,
                             float *out, int16_t *codes, int64_t *n_nonfinite, struct qx_error *err);
 
-/* The stored numbers of an affine setting, for execution: x^ = (codes - zero) * scale of its unit.
+/* The stored numbers of a setting with scales, for execution: x^ = (codes - zero) * scale of its unit,
+ * or level[codes] * scale of a table, whose codes are to be read as uint8 (zero 0 there).
  * codes [numel] in storage order; scale, zero [qx_setting_units], channels in order, a channel's
  * groups together. Asymmetric codes and zeros are shifted by -2^(bits-1), so that they fit. As
  * qx_fakequant otherwise. */

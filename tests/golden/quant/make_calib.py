@@ -137,4 +137,5 @@ def main():
                 put(name, "channel", 1, bits, kind, -r, r)
 
 
-main()
+if __name__ == "__main__":
+    main()
