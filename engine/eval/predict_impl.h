@@ -65,6 +65,27 @@ struct qx_predict_table {
     int *n_family;               /* [n_layers * QX_FAMILY_COUNT] without exact ones */
 };
 
+/* The weights are float32 between the calls. */
+struct qx_predict_probe {
+    const struct qx_net *net;
+    const struct qx_calibration *calibration;
+    struct qx_predict_base *base;
+    struct qx_weights *weights;
+    float *x; /* [n, sample_size] */
+    float *z; /* [n, n_classes] */
+    /* the weight that was asked for last */
+    int layer; /* -1 = none */
+    struct qx_hist *hist;
+    struct qx_hist_spec spec;
+    /* what P is just before that layer, under float32 */
+    struct qx_net_cut *cut; /* NULL = none */
+    int cut_layer;
+};
+
+/* Histogram of the layer's weight that the setting needs, into p->hist; kept until another is asked for. */
+enum qx_status qx_probe_hist(struct qx_predict_probe *p, int layer, const struct qx_setting *s,
+                             struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
+
 /* Gain, shift and residual of one site's family at some amplitude: r = r_a * lo + r_b * hi. */
 struct qx_piece {
     const struct qx_predict_entry *lo, *hi; /* NULL lo: untouched */

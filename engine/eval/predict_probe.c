@@ -9,19 +9,7 @@
 
 /* Clipping without rounding: steps of 2^-16 of the range, 2^-8 of those of the finest entry. */
 enum { FINE_BITS = 16 };
-
-struct qx_predict_probe {
-    const struct qx_net *net;
-    const struct qx_calibration *calibration;
-    struct qx_predict_base *base;
-    struct qx_weights *weights;
-    float *x; /* [n, sample_size] */
-    float *z; /* [n, n_classes] */
-    /* the weight that was asked for last */
-    int layer; /* -1 = none */
-    struct qx_hist *hist;
-    struct qx_hist_spec spec;
-};
+#define CUT_MOST_BYTES ((uint64_t)256 << 20)
 
 /* ---- P ---- */
 
@@ -119,6 +107,7 @@ void qx_predict_probe_free(struct qx_predict_probe *p)
         qx_predict_base_unref(p->base);
         qx_weights_free(p->weights);
         qx_hist_unref(p->hist);
+        qx_net_cut_free(p->cut);
         qx_mem_free(p->x);
         qx_mem_free(p->z);
         qx_mem_free(p);
@@ -137,9 +126,8 @@ static const struct qx_tensor *tensor_of(const struct qx_predict_probe *p, int l
     return qx_model_tensor(qx_net_model(p->net), qx_net_layer(p->net, layer)->tensor);
 }
 
-/* Histogram that the setting needs; kept until another is asked for. */
-static enum qx_status hist_of(struct qx_predict_probe *p, int layer, const struct qx_setting *s,
-                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+enum qx_status qx_probe_hist(struct qx_predict_probe *p, int layer, const struct qx_setting *s,
+                             struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
 {
     const struct qx_hist_spec spec = qx_setting_spec(s, qx_net_layer(p->net, layer)->channels);
     if (p->layer == layer && spec.gran == p->spec.gran && spec.sym == p->spec.sym &&
@@ -196,6 +184,32 @@ static enum qx_status clip_weights(const struct qx_predict_probe *p, int layer, 
 
 /* ---- one site ---- */
 
+/* What lies before the layer is run once for all its entries, unless it is too large to keep. */
+static enum qx_status cut_ready(struct qx_predict_probe *p, int layer, struct qx_pool *pool,
+                                struct qx_ctl *ctl, struct qx_error *err)
+{
+    uint64_t bytes;
+    if (p->cut && p->cut_layer == layer) {
+        return QX_OK;
+    }
+    qx_net_cut_free(p->cut);
+    p->cut = NULL;
+    enum qx_status st = qx_net_cut_bytes(p->net, p->weights, layer, p->base->n, &bytes, err);
+    if (st == QX_OK && bytes <= CUT_MOST_BYTES) {
+        st = qx_net_cut_new(p->net, p->weights, layer, p->x, p->base->n, NULL, &p->cut, pool, ctl,
+                            err);
+        p->cut_layer = layer;
+    }
+    return st;
+}
+
+static enum qx_status run_rest(struct qx_predict_probe *p, struct qx_pool *pool, struct qx_ctl *ctl,
+                               struct qx_error *err)
+{
+    return p->cut ? qx_net_run_from(p->net, p->weights, p->cut, p->z, NULL, pool, ctl, err)
+                  : qx_net_run(p->net, p->weights, p->x, p->base->n, p->z, NULL, pool, ctl, err);
+}
+
 static enum qx_status restore(struct qx_predict_probe *p, int layer, struct qx_error *err)
 {
     const struct qx_setting fp32 = qx_setting_fp32();
@@ -210,7 +224,7 @@ static enum qx_status finish(struct qx_predict_probe *p, const struct qx_predict
 {
     struct qx_predict_entry *e = NULL;
     if (st == QX_OK) {
-        st = qx_net_run(p->net, p->weights, p->x, p->base->n, p->z, NULL, pool, ctl, err);
+        st = run_rest(p, pool, ctl, err);
     }
     if (st == QX_OK) {
         st = qx_predict_entry_new(p->base, spec, key, t, p->z, &e, err);
@@ -233,7 +247,10 @@ static enum qx_status weight_entry(struct qx_predict_probe *p, const struct qx_p
         is_clip ? weight_setting(8, spec->param) : weight_setting((int)spec->param, 1.0);
     struct qx_metrics m;
     float *clipped = NULL;
-    enum qx_status st = hist_of(p, spec->layer, &s, pool, ctl, err);
+    enum qx_status st = cut_ready(p, spec->layer, pool, ctl, err);
+    if (st == QX_OK) {
+        st = qx_probe_hist(p, spec->layer, &s, pool, ctl, err);
+    }
     if (st == QX_OK) {
         st = qx_metric_hist(p->hist, &s, &m, err);
     }
@@ -269,8 +286,11 @@ static enum qx_status input_entry(struct qx_predict_probe *p, const struct qx_pr
     }
     const struct qx_setting s =
         is_clip ? input_setting(o, 8, spec->param) : input_setting(o, (int)spec->param, 1.0);
-    struct qx_amplitude t;
-    enum qx_status st = qx_amplitude_of_act(&s.act, o, &t, err);
+    struct qx_amplitude t = {0.0, 0.0};
+    enum qx_status st = cut_ready(p, spec->layer, pool, ctl, err);
+    if (st == QX_OK) {
+        st = qx_amplitude_of_act(&s.act, o, &t, err);
+    }
     if (st == QX_OK) {
         struct qx_act act = s.act;
         act.bits = is_clip ? FINE_BITS : act.bits;
@@ -314,9 +334,10 @@ enum qx_status qx_predict_probe_exact(struct qx_predict_probe *p, int layer, enu
         return qx_fail(err, QX_ERANGE, "the setting leaves this site of layer '%.100s' alone",
                        qx_net_layer(p->net, layer)->name);
     }
-    if (site == QX_SITE_A) {
+    st = cut_ready(p, layer, pool, ctl, err);
+    if (st == QX_OK && site == QX_SITE_A) {
         st = qx_weights_put(p->weights, layer, NULL, &s->act, err);
-    } else {
+    } else if (st == QX_OK) {
         struct qx_setting weight_only = *s;
         weight_only.act.bits = 0;
         st = qx_weights_apply(p->weights, layer, &weight_only, pool, ctl, err);

@@ -428,6 +428,56 @@ static void damaged_files_are_refused(void **state)
     qx_predict_entry_unref(e);
 }
 
+/* Random configurations: the composed KL is near the real one, over four orders of magnitude. */
+static void compositions_of_random_configurations_are_near_the_truth(void **state)
+{
+    (void)state;
+    enum { CONFIGS = 18 };
+    struct qx_predict_want want = {QX_PREDICT_FULL, true, false, -1, NULL};
+    struct qx_predict_table *t = empty_table(s.probe);
+    struct qx_predict_spec spec;
+    struct qx_predict_mix *mix = NULL;
+    double sum = 0.0, worst = 0.0, least = 1e9, most = 0.0;
+    while (qx_predict_next(t, s.f.net, &want, &spec)) {
+        take(&t, measure(s.probe, spec.layer, spec.family, spec.param, NULL));
+    }
+    assert_int_equal(qx_predict_mix_new(t, NULL, &mix, NULL), QX_OK);
+    for (int k = 0; k < CONFIGS; k++) {
+        struct qx_setting set[64], again[64];
+        struct qx_predict_layer change[64];
+        struct qx_predict_truth truth;
+        struct qx_predict_sum p;
+        const enum qx_predict_kind kind = (enum qx_predict_kind)(k % QX_PREDICT_KINDS);
+        assert_int_equal(qx_predict_probe_draw(s.probe, kind, (uint64_t)k, set, NULL), QX_OK);
+        assert_int_equal(qx_predict_probe_draw(s.probe, kind, (uint64_t)k, again, NULL), QX_OK);
+        assert_int_equal(qx_predict_probe_change(s.probe, set, NULL, NULL, change, NULL), QX_OK);
+        for (int l = 0; l < qx_net_n_layers(s.f.net); l++) {
+            assert_true(qx_setting_equal(&set[l], &again[l]));
+            qx_predict_mix_set(mix, l, &change[l]);
+        }
+        assert_int_equal(qx_predict_probe_run(s.probe, set, QX_ENGINE_SIMULATED, NULL, NULL, &truth,
+                                              NULL, NULL),
+                         QX_OK);
+        qx_predict_mix_sum(mix, &p);
+        assert_int_equal(p.n_missing, 0);
+        const double off = fabs(log(p.kl / truth.kl));
+        sum += off;
+        worst = off > worst ? off : worst;
+        least = truth.kl < least ? truth.kl : least;
+        most = truth.kl > most ? truth.kl : most;
+        if (getenv("QX_TEST_VERBOSE")) {
+            print_message("%d KL %.3g for %.3g, accuracy %.3f for %.3f\n", (int)kind, p.kl, truth.kl,
+                          p.accuracy, truth.accuracy);
+        }
+    }
+    print_message("KL %.2g to %.2g: mean |ln ratio| %.2f, worst %.2f\n", least, most, sum / CONFIGS,
+                  worst);
+    assert_true(most / least > 100.0);
+    assert_true(sum / CONFIGS < 0.5 && worst < 1.5);
+    qx_predict_mix_free(mix);
+    qx_predict_table_unref(t);
+}
+
 static void values_put_by_hand_cannot_run_on_integers(void **state)
 {
     (void)state;
@@ -451,6 +501,7 @@ int test_predict_net(void)
         cmocka_unit_test(lite_comes_before_full_and_the_chosen_layer_first),
         cmocka_unit_test(kept_files_come_back_and_others_are_refused),
         cmocka_unit_test(damaged_files_are_refused),
+        cmocka_unit_test(compositions_of_random_configurations_are_near_the_truth),
         cmocka_unit_test(values_put_by_hand_cannot_run_on_integers),
     };
     return cmocka_run_group_tests_name("predict net", tests, open_all, close_all);

@@ -176,6 +176,21 @@ enum qx_status qx_predict_probe_run(struct qx_predict_probe *probe, const struct
                                     enum qx_engine engine, struct qx_pool *pool, struct qx_ctl *ctl,
                                     struct qx_predict_truth *truth, float *z, struct qx_error *err);
 
+/* What a configuration (set [layers], ranges resolved) does to every layer: change [layers]. Builds the
+ * histograms it needs. */
+enum qx_status qx_predict_probe_change(struct qx_predict_probe *probe, const struct qx_setting *set,
+                                       struct qx_pool *pool, struct qx_ctl *ctl,
+                                       struct qx_predict_layer *change, struct qx_error *err);
+/* A random configuration, ranges resolved, for calibrating the band (prediction.md 2):
+ *   MILD  every layer 3-8 bits, clip ratio .7-1
+ *   FEW   8 bits but for 1-4 layers of 2-8 bits, clip ratio .3-1
+ *   WILD  every layer 2-8 bits, symmetric or not, tensor, channel or groups of 32, clip ratio .3-1
+ * Half of them quantize the inputs too (asymmetric, static, same bits and ratios), where those were
+ * calibrated. Embeddings stay. set [layers]. QX_EIO, QX_EUNSUPPORTED: weights that cannot be read. */
+enum qx_predict_kind { QX_PREDICT_MILD, QX_PREDICT_FEW, QX_PREDICT_WILD, QX_PREDICT_KINDS };
+enum qx_status qx_predict_probe_draw(struct qx_predict_probe *probe, enum qx_predict_kind kind,
+                                     uint64_t seed, struct qx_setting *set, struct qx_error *err);
+
 /* What to measure next. */
 enum qx_predict_level {
     QX_PREDICT_LITE, /* 5 entries a layer: weights 3 and 5 bits, clip .45; activations 4 bits, clip .5 */
