@@ -455,9 +455,9 @@ static void compositions_of_random_configurations_are_near_the_truth(void **stat
             assert_true(qx_setting_equal(&set[l], &again[l]));
             qx_predict_mix_set(mix, l, &change[l]);
         }
-        assert_int_equal(qx_predict_probe_run(s.probe, set, QX_ENGINE_SIMULATED, NULL, NULL, &truth,
-                                              NULL, NULL),
-                         QX_OK);
+        assert_int_equal(
+            qx_predict_probe_run(s.probe, set, QX_ENGINE_SIMULATED, NULL, NULL, &truth, NULL, NULL),
+            QX_OK);
         qx_predict_mix_sum(mix, &p);
         assert_int_equal(p.n_missing, 0);
         const double off = fabs(log(p.kl / truth.kl));
@@ -466,8 +466,8 @@ static void compositions_of_random_configurations_are_near_the_truth(void **stat
         least = truth.kl < least ? truth.kl : least;
         most = truth.kl > most ? truth.kl : most;
         if (getenv("QX_TEST_VERBOSE")) {
-            print_message("%d KL %.3g for %.3g, accuracy %.3f for %.3f\n", (int)kind, p.kl, truth.kl,
-                          p.accuracy, truth.accuracy);
+            print_message("%d KL %.3g for %.3g, accuracy %.3f for %.3f\n", (int)kind, p.kl,
+                          truth.kl, p.accuracy, truth.accuracy);
         }
     }
     print_message("KL %.2g to %.2g: mean |ln ratio| %.2f, worst %.2f\n", least, most, sum / CONFIGS,
