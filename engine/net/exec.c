@@ -92,9 +92,12 @@ enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, str
     for (int i = 0; i < e->net->n_nodes; i++) {
         if (e->nodes[i].linear) {
             const size_t need = qx_qlinear_scratch(e->nodes[i].linear, e->net->plan.tile_rows);
+            const size_t kept = qx_qkept_bytes(e->nodes[i].linear, e->net->plan.tile_rows);
             e->scratch_bytes = need > e->scratch_bytes ? need : e->scratch_bytes;
+            e->kept_bytes = kept > e->kept_bytes ? kept : e->kept_bytes;
         }
     }
+    qx_exec_norms(e);
     *out = e;
     return QX_OK;
 }

@@ -29,6 +29,7 @@ enum qx_exec_kind {
     QX_EXEC_LINEAR, /* integer product */
     QX_EXEC_CODES,  /* Relu, MaxPool on codes */
     QX_EXEC_LAST,   /* MaxPool, GlobalAveragePool on LAST */
+    QX_EXEC_NORM,   /* LayerNormalization with the sum before it and the codes behind it */
     QX_EXEC_NONE    /* view, or part of the product before */
 };
 
@@ -37,13 +38,16 @@ struct qx_exec_node {
     enum qx_exec_kind kind;
     struct qx_qlinear *linear; /* LINEAR; owned */
     int out;                   /* value that it fills: behind what is fused */
+    /* NORM */
+    const struct qx_node *sum;       /* the Add whose result it reads; NULL: none */
+    const struct qx_qlinear *reader; /* first product that quantizes its rows; NULL: none */
 };
 
 struct qx_exec {
     const struct qx_net *net;
-    struct qx_exec_node *nodes;   /* [n_nodes] */
-    struct qx_exec_value *values; /* [n_values] */
-    size_t scratch_bytes;
+    struct qx_exec_node *nodes;       /* [n_nodes] */
+    struct qx_exec_value *values;     /* [n_values] */
+    size_t scratch_bytes, kept_bytes; /* of a worker */
 };
 
 /* The setting of a node's input: NULL when it stays float32. */
@@ -61,9 +65,24 @@ void qx_exec_free(struct qx_exec *e); /* NULL allowed */
 enum qx_status qx_exec_fuse(struct qx_exec *e, const struct qx_weights *w, struct qx_error *err);
 enum qx_status qx_exec_forms(struct qx_exec *e, struct qx_error *err);
 
+/* Layer normalizations that run with their neighbours in one pass over the row (exec_norm.c). */
+void qx_exec_norms(struct qx_exec *e);
+
 bool qx_node_is(const struct qx_node *node, const char *op);
 bool qx_node_is_tapped(const struct qx_node *node); /* its input is shown to a tap */
 const struct qx_attr *qx_node_attr(const struct qx_node *node, const char *name);
+
+struct qx_qkept;
+/* x (and its other summand, if there is one) [m][n] to out and, for the reader, into `kept`. */
+struct qx_norm_run {
+    const struct qx_exec_node *exec;
+    const struct qx_node *node;
+    const float *x, *other, *gamma, *beta; /* beta, other: NULL allowed */
+    float *out;
+    int64_t m, n;
+    struct qx_qkept *kept;
+};
+void qx_norm_run(const struct qx_norm_run *r);
 
 /* ---- run on values that are not PLAIN (exec_ops.c) ---- */
 

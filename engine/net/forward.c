@@ -13,11 +13,12 @@
 struct worker {
     float *space;     /* [plan.floats] */
     uint8_t *integer; /* scratch of the integer products */
-    float *fake;      /* an input, quantized and dequantized */
-    uint8_t *record;  /* compare: codes of every quantized input of the tile */
-    uint8_t *codes;   /* compare: of one input */
-    float *other;     /* compare: logits of the integer engine */
-    int64_t *start;   /* [tile_rows + 1] where the sequences of the tile begin */
+    struct qx_qkept kept;
+    float *fake;     /* an input, quantized and dequantized */
+    uint8_t *record; /* compare: codes of every quantized input of the tile */
+    uint8_t *codes;  /* compare: of one input */
+    float *other;    /* compare: logits of the integer engine */
+    int64_t *start;  /* [tile_rows + 1] where the sequences of the tile begin */
     struct qx_net_report report;
     const float **in;       /* [QX_NODE_INPUTS] */
     struct qx_shape *shape; /* [QX_NODE_INPUTS] */
@@ -160,12 +161,33 @@ static void run_linear(const struct forward *f, struct worker *w, int i, struct 
                         .rows = t->rows,
                         .start = t->extent.start,
                         .scratch = w->integer,
+                        .kept = &w->kept,
                         .record = t->record};
     qx_qlinear_run(&r);
     w->report.n_nonfinite += r.n_nonfinite;
     if (t->record) {
         t->record += qx_shape_count(&node->in[0]->shape, &t->extent);
     }
+}
+
+static void run_norm(const struct forward *f, struct worker *w, int i, const struct tile *t)
+{
+    const struct qx_exec_node *e = &f->weights->exec->nodes[i];
+    const struct qx_node *node = f->net->nodes[i];
+    const struct qx_node *first = e->sum ? e->sum : node;
+    const struct qx_shape *s = &node->out->shape;
+    const int64_t n = s->dim[s->rank - 1];
+    qx_norm_run(&(struct qx_norm_run){
+        .exec = e,
+        .node = node,
+        .x = value_at(f, w, first->in[0]->index, t->first),
+        .other = e->sum ? value_at(f, w, first->in[1]->index, t->first) : NULL,
+        .gamma = value_at(f, w, node->in[1]->index, t->first),
+        .beta = node->n_in > 2 && node->in[2] ? value_at(f, w, node->in[2]->index, t->first) : NULL,
+        .out = w->space + f->net->plan.offset[f->net->plan.root[node->out->index]],
+        .m = qx_shape_count(s, &t->extent) / n,
+        .n = n,
+        .kept = &w->kept});
 }
 
 static enum qx_status run_node(const struct forward *f, struct worker *w, int i, struct tile *t,
@@ -181,6 +203,10 @@ static enum qx_status run_node(const struct forward *f, struct worker *w, int i,
     }
     if (kind == QX_EXEC_LINEAR) {
         run_linear(f, w, i, t);
+        return QX_OK;
+    }
+    if (kind == QX_EXEC_NORM) {
+        run_norm(f, w, i, t);
         return QX_OK;
     }
     if (kind == QX_EXEC_NONE) {
@@ -202,6 +228,7 @@ static enum qx_status run_pass(const struct forward *f, struct worker *w, struct
                                const float **logits, struct qx_error *err)
 {
     enum qx_status st = QX_OK;
+    w->kept.value = -1;
     const int end = f->to ? f->to->node : f->net->n_nodes;
     for (int i = f->from ? f->from->node : 0; st == QX_OK && i < end; i++) {
         st = qx_cancel_test(f->ctl) ? qx_fail(err, QX_ECANCELLED, "the measurement was cancelled")
@@ -327,6 +354,7 @@ static void workers_free(struct forward *f, int n)
     for (int i = 0; f->workers && i < n; i++) {
         qx_mem_free(f->workers[i].space);
         qx_mem_free(f->workers[i].integer);
+        qx_mem_free(f->workers[i].kept.base);
         qx_mem_free(f->workers[i].fake);
         qx_mem_free(f->workers[i].record);
         qx_mem_free(f->workers[i].codes);
@@ -347,6 +375,9 @@ static bool worker_extra(const struct forward *f, struct worker *w)
         f->mode == COMPARE || (f->mode == RUN && f->weights->engine == QX_ENGINE_INTEGER);
     const bool is_faked = f->mode == COMPARE || (f->mode == RUN && !is_integer);
     if (is_integer && e->scratch_bytes > 0 && !(w->integer = qx_mem_aligned(e->scratch_bytes))) {
+        return false;
+    }
+    if (is_integer && e->kept_bytes > 0 && !(w->kept.base = qx_mem_aligned(e->kept_bytes))) {
         return false;
     }
     if (is_faked && f->most_input > 0 &&

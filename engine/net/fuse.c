@@ -1,4 +1,4 @@
-/* What becomes part of an integer product (batch normalization, bias, Relu, Clip), and the form in which
+/* What becomes part of an integer product (batch normalization, bias, Relu, Gelu, Clip), and the form in which
  * each value lies: codes where all who read it take the same codes, channels last where all can. */
 #include "net/exec.h"
 #include "net/qlinear.h"
@@ -121,6 +121,9 @@ static enum qx_status fuse_one(struct qx_qlinear *q, const struct qx_weights *w,
     }
     if (qx_node_is(node, "Relu")) {
         q->fused = QXK_ACT_RELU;
+        *done = true;
+    } else if (qx_node_is(node, "Gelu") && q->kind == QX_QMATRIX) {
+        q->fused = qx_node_attr(node, "approximate")->i == 1 ? QXK_ACT_GELU_TANH : QXK_ACT_GELU;
         *done = true;
     } else if (qx_node_is(node, "Clip")) {
         *done = fuse_clip(q, w, node);

@@ -2,6 +2,7 @@
 #include "op.h"
 
 #include "base/error.h"
+#include "kernels/kernels.h"
 
 #include <math.h>
 
@@ -71,22 +72,21 @@ static void spread(const float *from, const struct qx_shape *s, const struct qx_
     } while (qx_walk_next(&w));
 }
 
-static double mean_of(const float *x, int64_t n)
+static double mean_square(const float *x, int64_t n)
 {
     double sum = 0.0;
     for (int64_t i = 0; i < n; i++) {
-        sum += (double)x[i];
+        sum += (double)x[i] * (double)x[i];
     }
     return sum / (double)n;
 }
 
-static double mean_square(const float *x, int64_t n, double centre)
+static void rms(const float *x, int64_t n, const struct qxk_norm *norm, float *out)
 {
-    double sum = 0.0;
+    const float inv = (float)(1.0 / sqrt(mean_square(x, n) + (double)norm->eps));
     for (int64_t i = 0; i < n; i++) {
-        sum += ((double)x[i] - centre) * ((double)x[i] - centre);
+        out[i] = x[i] * inv * norm->gamma[i] + norm->beta[i];
     }
-    return sum / (double)n;
 }
 
 static enum qx_status normalize(const struct qx_run *r, bool is_centred, struct qx_error *err)
@@ -105,14 +105,10 @@ static enum qx_status normalize(const struct qx_run *r, bool is_centred, struct 
     if (has_bias) {
         spread(r->in[2], &r->in_shape[2], &part, bias);
     }
+    const struct qxk_norm norm = {
+        .gamma = scale, .beta = bias, .eps = (float)r->node->attr[EPSILON].f};
     for (int64_t o = 0; o < outer; o++) {
-        const float *from = r->in[0] + o * n;
-        const double centre = is_centred ? mean_of(from, n) : 0.0;
-        const double var = mean_square(from, n, centre);
-        const float m = (float)centre, inv = (float)(1.0 / sqrt(var + r->node->attr[EPSILON].f));
-        for (int64_t i = 0; i < n; i++) {
-            r->out[o * n + i] = (from[i] - m) * inv * scale[i] + bias[i];
-        }
+        (is_centred ? qxk_get()->layer_norm : rms)(r->in[0] + o * n, n, &norm, r->out + o * n);
     }
     return st;
 }

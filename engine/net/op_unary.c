@@ -2,6 +2,8 @@
 #include "op.h"
 #include "vec.h"
 
+#include "kernels/kernels.h"
+
 #include <math.h>
 
 #define ROW(id, op_name, fn)                                    \
@@ -90,13 +92,8 @@ static const struct qx_attr_spec gelu_attrs[] = {
 static enum qx_status gelu(const struct qx_run *r, struct qx_error *err)
 {
     (void)err;
-    const bool is_tanh = r->node->attr[0].i == 1;
-    const float root_half = 0.70710678118654752f, root_2_pi = 0.79788456080286536f;
-    for (int64_t i = 0, n = size_of(r); i < n; i++) {
-        float x = r->in[0][i];
-        float y = is_tanh ? tanhf(root_2_pi * (x + 0.044715f * x * x * x)) : erff(x * root_half);
-        r->out[i] = 0.5f * x * (1.0f + y);
-    }
+    const struct qxk_table *k = qxk_get();
+    (r->node->attr[0].i == 1 ? k->gelu_tanh : k->gelu)(r->in[0], size_of(r), r->out);
     return QX_OK;
 }
 

@@ -45,6 +45,31 @@ void qx_qlinear_affine(struct qx_qlinear *q, const double *scale, const double *
 /* Nothing more will be fused: scales are final. */
 enum qx_status qx_qlinear_finish(struct qx_qlinear *q, struct qx_error *err);
 
+/* Rows of a matrix, each quantized over its own range. */
+struct qx_qtokens {
+    uint8_t *codes; /* [m][lda], u8; s8 where sums are needed */
+    float *scale;   /* [m] */
+    int32_t *zero;  /* [m] */
+    int32_t *sums;  /* [m][n_units] -8 times the sum of a unit's codes, for the 4-bit kernel */
+    int64_t lda;
+};
+/* Such rows of one value, kept for the next product that reads it: a worker's. */
+struct qx_qkept {
+    int value; /* in the net's list; -1: none */
+    struct qx_act act;
+    int64_t unit; /* that sums are for; 0: no sums, codes are u8 */
+    int64_t n_nonfinite;
+    uint8_t *base; /* qx_qkept_bytes of the largest product, 64-byte aligned */
+};
+size_t qx_qkept_bytes(const struct qx_qlinear *q, int64_t rows);
+/* Where the m rows of q's input lie in `base`; returns the bytes they take. */
+size_t qx_qrows_cut(const struct qx_qlinear *q, int64_t m, uint8_t *base, struct qx_qtokens *out);
+/* Quantize row i (dynamic, a token). Returns the non-finite values. */
+int64_t qx_qtokens_row(const struct qx_qlinear *q, const struct qx_qtokens *t, int64_t i,
+                       const float *x);
+bool qx_qkept_is(const struct qx_qkept *kept, const struct qx_qlinear *q);
+void qx_qkept_set(struct qx_qkept *kept, const struct qx_qlinear *q, int64_t n_nonfinite);
+
 /* One tile. */
 struct qx_qrun {
     const struct qx_qlinear *q;
@@ -54,7 +79,8 @@ struct qx_qrun {
     int64_t rows;         /* samples */
     const int64_t *start; /* [rows + 1] places of their sequences; NULL without */
     uint8_t *scratch;     /* qx_qlinear_scratch bytes, 64-byte aligned */
-    uint8_t *record;      /* codes of the input as the shape says, for comparisons; NULL = none */
+    struct qx_qkept *kept;
+    uint8_t *record; /* codes of the input as the shape says, for comparisons; NULL = none */
     int64_t n_nonfinite;
 };
 void qx_qlinear_run(struct qx_qrun *r);
@@ -85,6 +111,8 @@ struct qx_qproduct {
     int64_t g, m, lda;
     const uint8_t *a;
     bool is_signed; /* 4 bits: a is s8, lda the units' inputs, zeros behind the last one */
+    /* 4 bits: a is s8, and [m][n_units] -8 times the sum of each unit; NULL: not known yet */
+    const int32_t *sums;
     struct qx_qrows rows;
     bool is_codes;
     void *y; /* [m][oc] of float or u8 */

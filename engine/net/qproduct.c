@@ -163,6 +163,11 @@ static void product_units(const struct qx_qproduct *p)
         for (int64_t o = 0; o < q->n; o++) {
             row[o] = act_of(q, row[o] * (a_scale * q->scale[first + o]) + q->bias[first + o]);
         }
+        if (q->fused == QXK_ACT_GELU) {
+            qxk_get()->gelu(row, q->n, row);
+        } else if (q->fused == QXK_ACT_GELU_TANH) {
+            qxk_get()->gelu_tanh(row, q->n, row);
+        }
         void *y = p->is_codes ? (void *)((uint8_t *)p->y + m * q->oc + first)
                               : (void *)((float *)p->y + m * q->oc + first);
         qx_qfinish(q, row, q->n, p->is_codes, y);
@@ -189,16 +194,18 @@ static void product_w4(const struct qx_qproduct *p)
     struct qx_cut cut = {p->scratch, 0};
     int32_t *sums = qx_cut_take(&cut, (size_t)(p->m * q->n_units) * sizeof *sums);
     const int8_t *a = (const int8_t *)p->a;
-    if (!p->is_signed) {
+    if (!p->is_signed && !p->sums) {
         uint8_t *rows = qx_cut_take(&cut, (size_t)(p->m * lda));
         w4_rows(p, lda, rows);
         a = (const int8_t *)rows;
     }
-    qxk_get()->sums_s8(a, p->m * q->n_units, q->unit, -8, sums);
+    if (!p->sums) {
+        qxk_get()->sums_s8(a, p->m * q->n_units, q->unit, -8, sums);
+    }
     struct qxk_gemm4 gemm = {
         .w = &q->w4[p->g],
         .a = a,
-        .group_sum = sums,
+        .group_sum = p->sums ? p->sums : sums,
         .y = p->is_codes ? (void *)((uint8_t *)p->y + first) : (void *)((float *)p->y + first),
         .m = p->m,
         .lda = lda,
@@ -244,57 +251,105 @@ void qx_bytes_turn(const uint8_t *x, int64_t c, int64_t places, uint8_t *out)
 
 /* ---- matrices ---- */
 
-/* What a tile of a matrix needs. */
-struct matrix {
-    uint8_t *codes;
-    float *scale;
-    int32_t *zero;
-    uint8_t *rest;
-};
+/* Inputs that share a sum of codes: the 4-bit kernel takes signed codes and such sums. 0: u8 codes. */
+static int64_t unit_of(const struct qx_qlinear *q)
+{
+    return q->w4 && q->act.dynamic && q->act.gran == QX_ACT_TOKEN ? q->unit : 0;
+}
 
-static size_t matrix_cut(const struct qx_qlinear *q, int64_t m, uint8_t *base, struct matrix *out)
+size_t qx_qrows_cut(const struct qx_qlinear *q, int64_t m, uint8_t *base, struct qx_qtokens *out)
 {
     struct qx_cut cut = {base, 0};
-    out->codes = qx_cut_take(&cut, (size_t)(m * q->k));
+    const int64_t unit = unit_of(q), n_units = unit ? q->n_units : 0;
+    out->lda = unit ? n_units * unit : q->k;
+    out->codes = qx_cut_take(&cut, (size_t)(m * out->lda));
     out->scale = qx_cut_take(&cut, (size_t)m * sizeof *out->scale);
     out->zero = qx_cut_take(&cut, (size_t)m * sizeof *out->zero);
-    out->rest = base ? base + cut.used : NULL;
-    return cut.used + qx_qproduct_scratch(q, m);
+    out->sums = qx_cut_take(&cut, (size_t)(m * n_units) * sizeof *out->sums);
+    return cut.used;
+}
+
+int64_t qx_qtokens_row(const struct qx_qlinear *q, const struct qx_qtokens *t, int64_t i,
+                       const float *x)
+{
+    const int64_t unit = unit_of(q);
+    struct qxk_row_codes row = {.q = t->codes + i * t->lda,
+                                .sums = unit ? t->sums + i * q->n_units : NULL,
+                                .group = unit,
+                                .sum_factor = -8};
+    const int64_t n = q->act.sym ? qxk_get()->quant_row(x, q->k, q->act.bits, !unit, &row)
+                                 : qxk_get()->quant_row_asym(x, q->k, q->act.bits, &row);
+    t->scale[i] = row.scale;
+    t->zero[i] = row.zero;
+    return n;
+}
+
+bool qx_qkept_is(const struct qx_qkept *kept, const struct qx_qlinear *q)
+{
+    return kept->value == q->node->in[0]->index && kept->unit == unit_of(q) &&
+           qx_act_equal(&kept->act, &q->act);
+}
+
+void qx_qkept_set(struct qx_qkept *kept, const struct qx_qlinear *q, int64_t n_nonfinite)
+{
+    kept->value = q->node->in[0]->index;
+    kept->unit = unit_of(q);
+    kept->act = q->act;
+    kept->n_nonfinite = n_nonfinite;
 }
 
 /* Codes of one sample in the order of the matrix; `used` is for all its rows. */
-static const uint8_t *matrix_static(struct qx_qrun *r, const struct matrix *mx, int64_t numel)
+static const uint8_t *matrix_static(struct qx_qrun *r, uint8_t *codes, int64_t numel)
 {
     const struct qx_exec_value *v = r->in_value;
     struct qx_codes used;
     if (v->form != QX_FORM_CODES) {
-        r->n_nonfinite += qx_qinput(r->q, r->in, numel, mx->codes, &used);
-        return mx->codes;
+        r->n_nonfinite += qx_qinput(r->q, r->in, numel, codes, &used);
+        return codes;
     }
     if (!v->is_last || v->c == 1 || v->places == 1) {
         return r->in;
     }
     const int64_t size = v->c * v->places;
     for (int64_t s = 0; s < r->rows; s++) {
-        qx_bytes_turn((const uint8_t *)r->in + s * size, v->places, v->c, mx->codes + s * size);
+        qx_bytes_turn((const uint8_t *)r->in + s * size, v->places, v->c, codes + s * size);
     }
-    return mx->codes;
+    return codes;
 }
 
-/* Every row (or sample) has its own range. */
-static void matrix_dynamic(struct qx_qrun *r, const struct matrix *mx, int64_t m)
+/* Every row (or sample) has its own range. What the product before has left is used again. */
+static void matrix_dynamic(struct qx_qrun *r, const struct qx_qtokens *t, int64_t m)
 {
     const struct qx_qlinear *q = r->q;
-    for (int64_t i = 0, row = 0, together; i < m; i += together, row++) {
-        together = q->act.gran == QX_ACT_TOKEN ? 1
-                   : r->start                  ? r->start[row + 1] - r->start[row]
-                                               : m / r->rows;
+    const float *x = r->in;
+    int64_t n_nonfinite = 0;
+    if (qx_qkept_is(r->kept, q)) {
+        r->n_nonfinite += r->kept->n_nonfinite;
+        return;
+    }
+    for (int64_t i = 0; q->act.gran == QX_ACT_TOKEN && i < m; i++) {
+        n_nonfinite += qx_qtokens_row(q, t, i, x + i * q->k);
+    }
+    for (int64_t i = 0, row = 0, n; q->act.gran == QX_ACT_TENSOR && i < m; i += n, row++) {
         struct qx_codes used;
-        r->n_nonfinite += qx_qinput(q, (const float *)r->in + i * q->k, together * q->k,
-                                    mx->codes + i * q->k, &used);
-        for (int64_t j = i; j < i + together; j++) {
-            mx->scale[j] = used.scale;
-            mx->zero[j] = used.zero;
+        n = r->start ? r->start[row + 1] - r->start[row] : m / r->rows;
+        n_nonfinite += qx_qinput(q, x + i * q->k, n * q->k, t->codes + i * q->k, &used);
+        for (int64_t j = i; j < i + n; j++) {
+            t->scale[j] = used.scale;
+            t->zero[j] = used.zero;
+        }
+    }
+    qx_qkept_set(r->kept, q, n_nonfinite);
+    r->n_nonfinite += n_nonfinite;
+}
+
+/* The codes as the shape says, u8. */
+static void matrix_record(const struct qx_qproduct *p, uint8_t *record)
+{
+    for (int64_t i = 0; i < p->m; i++) {
+        const uint8_t *from = p->a + i * p->lda;
+        for (int64_t j = 0; j < p->q->k; j++) {
+            *record++ = p->sums ? from[j] ^ 0x80 : from[j];
         }
     }
 }
@@ -304,24 +359,26 @@ static void matrix_run(struct qx_qrun *r)
     const struct qx_qlinear *q = r->q;
     const struct qx_extent extent = {r->rows, r->start};
     const int64_t numel = qx_shape_count(&q->node->in[0]->shape, &extent), m = numel / q->k;
-    struct matrix mx;
-    matrix_cut(q, m, r->scratch, &mx);
+    struct qx_qtokens t;
+    qx_qrows_cut(q, m, r->kept->base, &t);
     struct qx_qproduct p = {.q = q,
                             .m = m,
-                            .lda = q->k,
+                            .lda = t.lda,
                             .rows = {&q->in.scale, &q->in.zero, 0},
                             .is_codes = r->out_value->form == QX_FORM_CODES,
                             .y = r->out,
-                            .scratch = mx.rest};
+                            .scratch = r->scratch};
     if (q->act.dynamic) {
-        matrix_dynamic(r, &mx, m);
-        p.a = mx.codes;
-        p.rows = (struct qx_qrows){mx.scale, mx.zero, 1};
+        matrix_dynamic(r, &t, m);
+        p.a = t.codes;
+        p.sums = unit_of(q) ? t.sums : NULL;
+        p.rows = (struct qx_qrows){t.scale, t.zero, 1};
     } else {
-        p.a = matrix_static(r, &mx, numel);
+        r->kept->value = -1;
+        p.a = matrix_static(r, t.codes, numel);
     }
     if (r->record) {
-        memcpy(r->record, p.a, (size_t)numel);
+        matrix_record(&p, r->record);
     }
     qx_qproduct_run(&p);
 }
@@ -337,9 +394,15 @@ void qx_qlinear_run(struct qx_qrun *r)
 
 size_t qx_qlinear_scratch(const struct qx_qlinear *q, int64_t rows)
 {
-    if (q->kind != QX_QMATRIX) {
-        return qx_qconv_scratch(q);
-    }
-    struct matrix mx;
-    return matrix_cut(q, qx_shape_numel(&q->node->in[0]->shape, rows) / q->k, NULL, &mx);
+    return q->kind == QX_QMATRIX
+               ? qx_qproduct_scratch(q, qx_shape_numel(&q->node->in[0]->shape, rows) / q->k)
+               : qx_qconv_scratch(q);
+}
+
+size_t qx_qkept_bytes(const struct qx_qlinear *q, int64_t rows)
+{
+    struct qx_qtokens t;
+    return q->kind == QX_QMATRIX
+               ? qx_qrows_cut(q, qx_shape_numel(&q->node->in[0]->shape, rows) / q->k, NULL, &t)
+               : 0;
 }
