@@ -62,6 +62,7 @@ static enum qx_status matrix_shape(struct qx_qlinear *q, struct qx_error *err)
     const struct qx_shape *weight = &node->in[1]->shape, *x = &node->in[0]->shape;
     const bool is_gemm = qx_node_is(node, "Gemm");
     const bool is_out_first = is_gemm && qx_node_attr(node, "transB")->i;
+    q->is_out_first = is_out_first;
     if (weight->rank != 2) {
         return refuse(node, "its weight has not two axes", err);
     }
@@ -85,8 +86,7 @@ static enum qx_status matrix_shape(struct qx_qlinear *q, struct qx_error *err)
 static int64_t weight_index(const struct qx_qlinear *q, int64_t o, int64_t i)
 {
     if (q->kind == QX_QMATRIX) {
-        const bool is_out_first = qx_node_is(q->node, "Gemm") && qx_node_attr(q->node, "transB")->i;
-        return is_out_first ? o * q->k + i : i * q->oc + o;
+        return q->is_out_first ? o * q->k + i : i * q->oc + o;
     }
     if (q->n_units > 1 || q->kind == QX_QDEPTHWISE) {
         return o * q->k + i; /* units are runs of the storage order */

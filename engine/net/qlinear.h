@@ -15,6 +15,7 @@ struct qx_qlinear {
     const struct qx_node *node;
     struct qx_act act;
     struct qx_codes in; /* static */
+    bool is_out_first;  /* a matrix: the weight is stored [oc][k], else [k][oc] */
     int64_t group;      /* of a convolution; 1 for a matrix */
     int64_t oc, n, k;   /* outputs of all groups and of one; inputs of one */
     int64_t unit, n_units;
