@@ -104,6 +104,7 @@ struct qx_session_options ui_session_options(const struct ui_args *args)
         .cache_dir = ui_path_cache(),
         .state_dir = ui_path_state(),
         .data_path = args->data,
+        .data = {args->text_col, args->label_col, args->tokenizer},
         .calib = args->calib,
         .threads = args->threads,
         .mem_bytes = args->mem_bytes,

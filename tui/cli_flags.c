@@ -74,7 +74,14 @@ static const struct flag flags[] = {
      "arithmetic of quantized activations (default integer where every layer can)"},
     /* data and gates */
     {"data", 0, KIND_TEXT, AT(data), UI_FLAGS_SESSION, "FILE", 0, 0,
-     "evaluation data (default eval.safetensors of the model folder)"},
+     "evaluation data: .safetensors, .tsv, .csv, .jsonl, idx images (default eval.* of the "
+     "folder)"},
+    {"text-col", 0, KIND_TEXT, AT(text_col), UI_FLAGS_SESSION, "NAME|N", 0, 0,
+     "column of the texts, by name or number (default guessed, and said)"},
+    {"label-col", 0, KIND_TEXT, AT(label_col), UI_FLAGS_SESSION, "NAME|N", 0, 0,
+     "column of the labels"},
+    {"tokenizer", 0, KIND_TEXT, AT(tokenizer), UI_FLAGS_SESSION, "PATH", 0, 0,
+     "folder or file of the tokenizer (default the model folder)"},
     {"calib", 0, KIND_TEXT, AT(calib), UI_FLAGS_SESSION, "FILE|random:N", 0, 0,
      "rows for the ranges of activations (default calib.safetensors of the model folder)"},
     {"max-samples", 0, KIND_INT64, AT(max_samples), UI_FLAGS_EVAL | UI_FLAGS_BENCH, "N", 1, 1e15,

@@ -138,6 +138,8 @@ static int eval_json(const struct ui_args *args, struct qx_session *s, const str
     whole(w, "n", qx_dataset_n(qx_session_data(s)));
     qx_jw_key(w, "hash");
     qx_jw_str(w, qx_dataset_hash(qx_session_data(s)));
+    qx_jw_key(w, "note");
+    qx_jw_str(w, qx_dataset_note(qx_session_data(s)));
     qx_jw_end(w);
     qx_jw_key(w, "recipe_hash");
     qx_jw_str(w, qx_session_recipe_hash(s));
@@ -171,6 +173,10 @@ static void eval_print(const struct measured *m)
 static void notes_print(struct qx_session *s, const struct measured *m)
 {
     struct qx_session_calib c;
+    const char *note = qx_dataset_note(qx_session_data(s));
+    if (note[0]) {
+        fprintf(stderr, "qexplore eval: %s: %s\n", qx_dataset_path(qx_session_data(s)), note);
+    }
     if (qx_session_calib(s, &c) && c.note[0]) {
         fprintf(stderr, "qexplore eval: %s\n", c.note);
     }

@@ -1,247 +1,51 @@
-/* Labelled rows of a data file (model-folder.md section 4, classification). */
-#include "qx/eval.h"
+/* Rows to measure on, from whatever file they are in: one row of the table for each kind of file. */
+#include "eval/dataset.h"
 
 #include "base/error.h"
 #include "base/mem.h"
-#include "base/str.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <strings.h>
 
-#define LABEL_BLOCK 4096
-/* Files up to this size are hashed whole, larger ones by header, size and this many samples. */
-#define HASH_WHOLE_BYTES  (UINT64_C(64) << 20)
-#define HASH_SAMPLES      64
-#define HASH_SAMPLE_BYTES (UINT64_C(1) << 20)
+static const struct qx_dataset_kind *const kinds[] = {&qx_dataset_texts, &qx_dataset_images,
+                                                      &qx_dataset_tensors};
 
-struct qx_dataset {
-    struct qx_model *model;
-    const struct qx_tensor *x, *mask; /* mask: of sequences, NULL = every place is there */
-    int64_t n, sample_size;
-    bool is_sequence; /* rows of x are ids, shorter than sample_size or as long */
-    bool is_scaled;
-    double scale, offset; /* real value = (stored - offset) * scale */
-    int32_t *labels;      /* [n], NULL without labels */
-    char hash[17];
-};
-
-/* "[9500, 1, 28, 28]", cut when it does not fit. */
-static const char *shape_text(int rank, const int64_t *dim, char *buf, size_t cap)
+static const struct qx_dataset_kind *kind_of(const char *path)
 {
-    size_t len = (size_t)snprintf(buf, cap, "[");
-    for (int i = 0; i < rank && len + 24 < cap; i++) {
-        len += (size_t)snprintf(buf + len, cap - len, "%s%lld", i ? ", " : "", (long long)dim[i]);
+    int i = 0;
+    while (kinds[i]->is_file && !kinds[i]->is_file(path)) {
+        i++;
     }
-    snprintf(buf + len, cap - len, "]");
-    return buf;
+    return kinds[i];
 }
 
-static enum qx_status check_shape(const struct qx_tensor *x, const struct qx_net *net,
-                                  const char *path, struct qx_error *err)
+enum qx_status qx_dataset_open_with(const char *path, const struct qx_net *net,
+                                    const struct qx_dataset_options *options,
+                                    struct qx_dataset **out, struct qx_error *err)
 {
-    const int64_t *dim;
-    const int rank = qx_net_input_shape(net, &dim);
-    char have[128], want[128];
-    if (x->rank != rank + 1 || memcmp(x->shape + 1, dim, (size_t)rank * sizeof *dim) != 0) {
-        return qx_fail_at(err, QX_EDATA, path, x->name, -1,
-                          "%s: 'x' is %s; the network takes rows of %s", path,
-                          shape_text(x->rank, x->shape, have, sizeof have),
-                          shape_text(rank, dim, want, sizeof want));
+    static const struct qx_dataset_options defaults;
+    struct qx_dataset *d = qx_mem_zalloc(sizeof *d);
+    if (!d) {
+        return qx_fail_nomem(err, sizeof *d);
     }
-    if (x->shape[0] < 1) {
-        return qx_fail_at(err, QX_EDATA, path, x->name, -1, "%s: 'x' holds no rows", path);
-    }
-    return QX_OK;
-}
-
-static enum qx_status check_dtype(const struct qx_tensor *x, const struct qx_net *net,
-                                  const char *path, struct qx_error *err)
-{
-    const struct qx_dtype_info *info = qx_dtype_get(x->dtype);
-    if (!info->is_readable || x->reason) {
-        return qx_fail_at(err, QX_EUNSUPPORTED, path, x->name, -1,
-                          "%s: the values of 'x' (%s) cannot be read", path, info->name);
-    }
-    if (qx_net_input_is_ids(net) && info->is_float) {
-        return qx_fail_at(err, QX_EDATA, path, x->name, -1,
-                          "%s: 'x' holds %s values; the network takes whole-number ids", path,
-                          info->name);
-    }
-    return QX_OK;
-}
-
-/* One decimal number of the metadata; *out stays when the key is absent. */
-static enum qx_status read_number(const struct qx_dataset *d, const char *key, const char *path,
-                                  double *out, bool *is_given, struct qx_error *err)
-{
-    const char *text = qx_model_metadata(d->model, key);
-    if (!text) {
-        return QX_OK;
-    }
-    char *end = NULL;
-    const double v = strtod(text, &end);
-    if (end == text || *end != '\0' || !isfinite(v)) {
-        return qx_fail_at(err, QX_EFORMAT, path, NULL, -1,
-                          "%s: the metadata '%s' is '%.40s', which is no number", path, key, text);
-    }
-    *out = v;
-    *is_given = true;
-    return QX_OK;
-}
-
-static enum qx_status find_x(struct qx_dataset *d, const struct qx_net *net, const char *path,
-                             struct qx_error *err)
-{
-    const int64_t i = qx_model_find(d->model, "x");
-    if (i < 0) {
-        return qx_fail_at(err, QX_EDATA, path, NULL, -1,
-                          "%s: there is no tensor 'x' with the inputs of the network", path);
-    }
-    d->x = qx_model_tensor(d->model, i);
-    enum qx_status st = check_shape(d->x, net, path, err);
-    if (st == QX_OK) {
-        st = check_dtype(d->x, net, path, err);
-    }
+    d->kind = kind_of(path);
+    d->path = qx_mem_strdup(path);
+    const enum qx_status st = d->path ? d->kind->open(d, net, options ? options : &defaults, err)
+                                      : qx_fail_nomem(err, sizeof *d);
     if (st != QX_OK) {
+        qx_dataset_close(&d);
         return st;
     }
-    d->n = d->x->shape[0];
-    d->sample_size = qx_net_sample_size(net);
-    d->scale = 1.0;
-    if (qx_net_input_is_ids(net)) {
-        return QX_OK;
-    }
-    st = read_number(d, "x.scale", path, &d->scale, &d->is_scaled, err);
-    return st == QX_OK ? read_number(d, "x.offset", path, &d->offset, &d->is_scaled, err) : st;
-}
-
-/* input_ids [N, T] and, if it is there, attention_mask [N, T]; T at most what the network takes. */
-static enum qx_status find_ids(struct qx_dataset *d, const struct qx_net *net, const char *path,
-                               struct qx_error *err)
-{
-    const int64_t *most;
-    char have[128], want[128];
-    const int64_t i = qx_model_find(d->model, "input_ids");
-    const int64_t m = qx_model_find(d->model, "attention_mask");
-    qx_net_input_shape(net, &most);
-    if (i < 0) {
-        return qx_fail_at(err, QX_EDATA, path, NULL, -1,
-                          "%s: there is no tensor 'input_ids' with the ids that the network takes",
-                          path);
-    }
-    d->x = qx_model_tensor(d->model, i);
-    d->mask = m >= 0 ? qx_model_tensor(d->model, m) : NULL;
-    if (d->x->rank != 2 || d->x->shape[0] < 1 || d->x->shape[1] < 1 || d->x->shape[1] > *most) {
-        return qx_fail_at(err, QX_EDATA, path, d->x->name, -1,
-                          "%s: 'input_ids' is %s; the network takes rows of 1 to %lld ids", path,
-                          shape_text(d->x->rank, d->x->shape, have, sizeof have), (long long)*most);
-    }
-    if (d->mask && (d->mask->rank != 2 ||
-                    memcmp(d->mask->shape, d->x->shape, 2 * sizeof *d->mask->shape) != 0)) {
-        return qx_fail_at(err, QX_EDATA, path, d->mask->name, -1,
-                          "%s: 'attention_mask' is %s, but 'input_ids' is %s", path,
-                          shape_text(d->mask->rank, d->mask->shape, have, sizeof have),
-                          shape_text(d->x->rank, d->x->shape, want, sizeof want));
-    }
-    enum qx_status st = check_dtype(d->x, net, path, err);
-    if (st == QX_OK && d->mask) {
-        st = check_dtype(d->mask, net, path, err);
-    }
-    d->n = d->x->shape[0];
-    d->sample_size = qx_net_sample_size(net);
-    d->is_sequence = true;
-    return st;
-}
-
-/* Labels of a block of rows, checked against the classes. */
-static enum qx_status read_labels(struct qx_dataset *d, const struct qx_tensor *t, int n_classes,
-                                  const char *path, struct qx_error *err)
-{
-    float block[LABEL_BLOCK];
-    for (int64_t first = 0; first < d->n; first += LABEL_BLOCK) {
-        const int64_t n = d->n - first < LABEL_BLOCK ? d->n - first : LABEL_BLOCK;
-        enum qx_status st = qx_tensor_read(t, first, n, block, err);
-        if (st != QX_OK) {
-            return st;
-        }
-        for (int64_t i = 0; i < n; i++) {
-            if (!(block[i] >= 0.0f && block[i] < (float)n_classes)) {
-                return qx_fail_at(err, QX_EDATA, path, t->name, -1,
-                                  "%s: row %lld has the label %.9g; the network has %d classes",
-                                  path, (long long)(first + i), (double)block[i], n_classes);
-            }
-            d->labels[first + i] = (int32_t)block[i];
-        }
-    }
+    snprintf(d->hash_text, sizeof d->hash_text, "%016llx", (unsigned long long)d->hash);
+    *out = d;
     return QX_OK;
-}
-
-static enum qx_status find_labels(struct qx_dataset *d, const struct qx_net *net, const char *path,
-                                  struct qx_error *err)
-{
-    const int64_t i = qx_model_find(d->model, "labels");
-    if (i < 0 || strcmp(qx_net_task(net), "classification") != 0) {
-        return QX_OK;
-    }
-    const struct qx_tensor *t = qx_model_tensor(d->model, i);
-    const struct qx_dtype_info *info = qx_dtype_get(t->dtype);
-    if (t->rank != 1 || t->shape[0] != d->n || info->is_float || !info->is_readable) {
-        char have[128];
-        return qx_fail_at(err, QX_EDATA, path, t->name, -1,
-                          "%s: 'labels' is %s %s; %lld whole numbers are needed, one for each row",
-                          path, info->name, shape_text(t->rank, t->shape, have, sizeof have),
-                          (long long)d->n);
-    }
-    d->labels = qx_mem_array((size_t)d->n, sizeof *d->labels);
-    if (!d->labels) {
-        return qx_fail_nomem(err, (size_t)d->n * sizeof *d->labels);
-    }
-    return read_labels(d, t, qx_net_n_classes(net), path, err);
-}
-
-/* Header, then the values: whole, or by evenly spaced samples. */
-static void hash_file(struct qx_dataset *d)
-{
-    const char *id = qx_model_id(d->model);
-    uint64_t h = qx_hash64(id, strlen(id), 0);
-    for (int64_t i = 0; i < qx_model_n_tensors(d->model); i++) {
-        const struct qx_tensor *t = qx_model_tensor(d->model, i);
-        if (t->bytes <= HASH_WHOLE_BYTES) {
-            h = qx_hash64(t->data, t->bytes, h);
-            continue;
-        }
-        const uint64_t step = (t->bytes - HASH_SAMPLE_BYTES) / (HASH_SAMPLES - 1);
-        for (uint64_t k = 0; k < HASH_SAMPLES; k++) {
-            h = qx_hash64(t->data + k * step, HASH_SAMPLE_BYTES, h);
-        }
-    }
-    snprintf(d->hash, sizeof d->hash, "%016llx", (unsigned long long)h);
 }
 
 enum qx_status qx_dataset_open(const char *path, const struct qx_net *net, struct qx_dataset **out,
                                struct qx_error *err)
 {
-    struct qx_dataset *d = qx_mem_zalloc(sizeof *d);
-    if (!d) {
-        return qx_fail_nomem(err, sizeof *d);
-    }
-    enum qx_status st = qx_model_open(path, &d->model, err);
-    if (st == QX_OK) {
-        st =
-            qx_net_input_is_sequence(net) ? find_ids(d, net, path, err) : find_x(d, net, path, err);
-    }
-    if (st == QX_OK) {
-        st = find_labels(d, net, path, err);
-    }
-    if (st != QX_OK) {
-        qx_dataset_close(&d);
-        return st;
-    }
-    hash_file(d);
-    *out = d;
-    return QX_OK;
+    return qx_dataset_open_with(path, net, NULL, out, err);
 }
 
 void qx_dataset_close(struct qx_dataset **data)
@@ -251,6 +55,10 @@ void qx_dataset_close(struct qx_dataset **data)
     }
     qx_model_close(&(*data)->model);
     qx_mem_free((*data)->labels);
+    qx_mem_free((*data)->ids);
+    qx_mem_free((*data)->first);
+    qx_mem_free((*data)->bytes);
+    qx_mem_free((*data)->path);
     qx_mem_free(*data);
     *data = NULL;
 }
@@ -262,62 +70,22 @@ int64_t qx_dataset_n(const struct qx_dataset *data)
 
 const char *qx_dataset_path(const struct qx_dataset *data)
 {
-    return qx_model_path(data->model);
+    return data->path;
 }
 
 const char *qx_dataset_hash(const struct qx_dataset *data)
 {
-    return data->hash;
+    return data->hash_text;
+}
+
+const char *qx_dataset_note(const struct qx_dataset *data)
+{
+    return data->note;
 }
 
 int qx_dataset_label(const struct qx_dataset *data, int64_t row)
 {
     return data->labels && row >= 0 && row < data->n ? data->labels[row] : -1;
-}
-
-/* The mask over one row's ids: what is not there becomes -1. */
-static enum qx_status mask_row(const struct qx_dataset *d, int64_t row, float *x,
-                               struct qx_error *err)
-{
-    float block[256];
-    const int64_t len = d->x->shape[1], most = (int64_t)(sizeof block / sizeof *block);
-    enum qx_status st = QX_OK;
-    for (int64_t at = 0; st == QX_OK && d->mask && at < len; at += most) {
-        const int64_t n = len - at < most ? len - at : most;
-        st = qx_tensor_read(d->mask, row * len + at, n, block, err);
-        for (int64_t i = 0; st == QX_OK && i < n; i++) {
-            x[at + i] = block[i] == 0.0f ? -1.0f : x[at + i];
-        }
-    }
-    return st;
-}
-
-static enum qx_status read_sequences(const struct qx_dataset *d, int64_t first, int64_t n, float *x,
-                                     struct qx_error *err)
-{
-    const int64_t len = d->x->shape[1];
-    enum qx_status st = QX_OK;
-    for (int64_t row = first; st == QX_OK && row < first + n; row++, x += d->sample_size) {
-        st = qx_tensor_read(d->x, row * len, len, x, err);
-        for (int64_t i = 0; st == QX_OK && i < len; i++) {
-            if (!(x[i] >= 0.0f)) {
-                st = qx_fail_at(err, QX_EDATA, qx_dataset_path(d), "input_ids", -1,
-                                "%s: row %lld, place %lld holds the id %.9g; ids count from 0",
-                                qx_dataset_path(d), (long long)row, (long long)i, (double)x[i]);
-            }
-        }
-        for (int64_t i = len; i < d->sample_size; i++) {
-            x[i] = -1.0f;
-        }
-        st = st == QX_OK ? mask_row(d, row, x, err) : st;
-        if (st == QX_OK && x[0] == -1.0f) {
-            st = qx_fail_at(err, QX_EDATA, qx_dataset_path(d), "attention_mask", -1,
-                            "%s: the mask leaves out the first place of row %lld, which the "
-                            "network needs",
-                            qx_dataset_path(d), (long long)row);
-        }
-    }
-    return st;
 }
 
 enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int64_t n, float *x,
@@ -327,17 +95,18 @@ enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int
         return qx_fail(err, QX_ERANGE, "rows %lld to %lld of %lld were asked for", (long long)first,
                        (long long)(first + n), (long long)data->n);
     }
-    const int64_t size = n * data->sample_size;
-    enum qx_status st = data->is_sequence
-                            ? read_sequences(data, first, n, x, err)
-                            : qx_tensor_read(data->x, first * data->sample_size, size, x, err);
-    if (st == QX_OK && qx_model_torn(data->model, data->x)) {
-        st = qx_fail_at(err, QX_EIO, qx_dataset_path(data), "x", -1,
-                        "%s was cut short while it was read; restore the file and open it again",
-                        qx_dataset_path(data));
+    return data->kind->read(data, first, n, x, err);
+}
+
+int qx_label_class(const struct qx_net *net, const char *label)
+{
+    char *end;
+    const int n = qx_net_n_classes(net);
+    for (int c = 0; c < n; c++) {
+        if (strcasecmp(qx_net_class_name(net, c), label) == 0) {
+            return c;
+        }
     }
-    for (int64_t i = 0; st == QX_OK && data->is_scaled && i < size; i++) {
-        x[i] = (float)(((double)x[i] - data->offset) * data->scale);
-    }
-    return st;
+    const long number = strtol(label, &end, 10);
+    return end != label && *end == '\0' && number >= 0 && number < n ? (int)number : -1;
 }

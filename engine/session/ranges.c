@@ -50,7 +50,7 @@ static enum qx_status data_find(struct qx_session *s, const char *named, struct 
         return qx_fail_nomem(err, 1);
     }
     if (named || qx_fs_exists(path)) {
-        st = qx_dataset_open(named ? named : path, s->net, own, err);
+        st = qx_dataset_open_with(named ? named : path, s->net, &s->data_options, own, err);
         *out = *own;
         info->n = ROWS_MOST;
     } else if (s->data) {

@@ -34,29 +34,43 @@ static enum qx_status net_open(struct qx_session *s, struct qx_error *err)
     return QX_OK;
 }
 
+static enum qx_status data_take(struct qx_session *s, const char *path, struct qx_error *err)
+{
+    const enum qx_status status =
+        qx_dataset_open_with(path, s->net, &s->data_options, &s->data, err);
+    if (status == QX_OK && qx_dataset_note(s->data)[0]) {
+        qx_log(QX_LOG_INFO, "%s: %s", path, qx_dataset_note(s->data));
+    }
+    return status;
+}
+
 /* Data the host names must open; the folder's own may be missing or wrong. */
 static enum qx_status data_open(struct qx_session *s, const char *named, struct qx_error *err)
 {
+    static const char *const names[] = {"eval.safetensors", "eval.tsv", "eval.csv", "eval.jsonl"};
     struct qx_error why;
     if (!s->net) {
         return QX_OK;
     }
     if (named) {
-        return qx_dataset_open(named, s->net, &s->data, err);
+        return data_take(s, named, err);
     }
-    char *path = qx_fs_join(qx_model_folder(s->model), "eval.safetensors");
-    if (!path) {
-        return qx_fail_nomem(err, 1);
+    enum qx_status status = qx_fail(
+        &why, QX_EDATA,
+        "There is no eval.safetensors beside the model: name labelled data with --data FILE to "
+        "see accuracy.");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char *path = qx_fs_join(qx_model_folder(s->model), names[i]);
+        if (!path) {
+            return qx_fail_nomem(err, strlen(names[i]));
+        }
+        const bool is_there = qx_fs_exists(path);
+        status = is_there ? data_take(s, path, &why) : status;
+        qx_mem_free(path);
+        if (is_there) {
+            break;
+        }
     }
-    enum qx_status status = QX_OK;
-    if (!qx_fs_exists(path)) {
-        qx_fail(&why, QX_EDATA,
-                "There is no eval.safetensors beside the model: name labelled data with --data "
-                "FILE to see accuracy.");
-    } else {
-        status = qx_dataset_open(path, s->net, &s->data, &why);
-    }
-    qx_mem_free(path);
     if (status == QX_ENOMEM) {
         *err = why;
         return status;
@@ -100,11 +114,29 @@ static enum qx_status tables_make(struct qx_session *s, const struct qx_session_
     return status;
 }
 
+static enum qx_status data_options_copy(struct qx_session *s, const struct qx_dataset_options *o,
+                                        struct qx_error *err)
+{
+    const char *const from[] = {o->text_column, o->label_column, o->tokenizer};
+    const char **const to[] = {&s->data_options.text_column, &s->data_options.label_column,
+                               &s->data_options.tokenizer};
+    for (int i = 0; i < 3; i++) {
+        *to[i] = from[i] ? qx_arena_strdup(&s->texts, from[i]) : NULL;
+        if (from[i] && !*to[i]) {
+            return qx_fail_nomem(err, strlen(from[i]));
+        }
+    }
+    return QX_OK;
+}
+
 static enum qx_status parts_open(struct qx_session *s, const char *path,
                                  const struct qx_session_options *o, struct qx_error *err)
 {
     enum qx_status status = qx_model_open(path, &s->model, err);
     s->seed = o->seed;
+    if (status == QX_OK) {
+        status = data_options_copy(s, &o->data, err);
+    }
     if (status == QX_OK && o->calib) {
         s->ranges.source = qx_mem_strdup(o->calib);
         status = s->ranges.source ? QX_OK : qx_fail_nomem(err, strlen(o->calib) + 1);
@@ -192,6 +224,7 @@ void qx_session_close(struct qx_session **session)
     qx_mem_free(s->pending.state);
     qx_items_release(&s->items);
     qx_dataset_close(&s->data);
+    qx_arena_release(&s->texts);
     qx_net_close(&s->net);
     qx_pool_free(s->pool);
     qx_model_close(&s->model);

@@ -31,6 +31,9 @@ static const struct magic magics[] = {
      "\xfd"
      "7zXZ",
      "an xz archive", "unpack it and open what is inside"},
+    {0, 4, "PAR1", "a Parquet file",
+     "write it as CSV: python3 -c 'import pandas; pandas.read_parquet(\"F\").to_csv(\"F.csv\", "
+     "index=False)'"},
     {0, 4, "\x28\xb5\x2f\xfd", "a zstd archive", "unpack it and open what is inside"},
     {257, 5, "ustar", "a tar archive", "unpack it and open the folder"},
     {0, 4, "lmgg", "a GGML file", "open the safetensors checkpoint that it was made from"},

@@ -3,7 +3,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -11,6 +13,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "eval/records.h"
+#include "net_fixture.h"
 
 static enum qx_status read_text(const char *ending, const char *text, size_t len,
                                 const char *text_column, const char *label_column,
@@ -139,6 +142,118 @@ static void no_allocation_failure_is_lost(void **state)
     assert_true(is_through);
 }
 
+/* eval.tsv beside eval.safetensors: the same ids, places and labels. */
+static void texts_give_the_rows_of_the_tensors(void **state)
+{
+    char path[1024], folder[1024];
+    struct folder f;
+    struct qx_dataset *tensors = NULL, *texts = NULL;
+    struct qx_error err;
+    (void)state;
+
+    shared_path(path, sizeof path, "bert-smsa/eval.tsv");
+    if (!qx_fs_exists(path)) {
+        print_message("[  SKIPPED ] no %s\n", path);
+        skip();
+    }
+    shared_path(folder, sizeof folder, "bert-smsa");
+    folder_open(&f, folder);
+    if (qx_dataset_open(path, f.net, &texts, &err) != QX_OK) {
+        fail_msg("%s", err.text);
+    }
+    assert_non_null(strstr(qx_dataset_note(texts), "column 1, labels from 2 (guessed)"));
+    shared_path(path, sizeof path, "bert-smsa/eval.safetensors");
+    assert_int_equal(qx_dataset_open(path, f.net, &tensors, &err), QX_OK);
+    assert_int_equal(qx_dataset_n(texts), qx_dataset_n(tensors));
+    const int64_t size = qx_net_sample_size(f.net);
+    float *a = calloc((size_t)size, sizeof *a), *b = calloc((size_t)size, sizeof *b);
+    for (int64_t row = 0; row < qx_dataset_n(texts); row++) {
+        assert_int_equal(qx_dataset_label(texts, row), qx_dataset_label(tensors, row));
+        assert_int_equal(qx_dataset_read(texts, row, 1, a, &err), QX_OK);
+        assert_int_equal(qx_dataset_read(tensors, row, 1, b, &err), QX_OK);
+        assert_memory_equal(a, b, (size_t)size * sizeof *a);
+    }
+    free(a);
+    free(b);
+    qx_dataset_close(&texts);
+    qx_dataset_close(&tensors);
+    folder_close(&f);
+}
+
+static void labels_that_are_no_classes_are_refused(void **state)
+{
+    char path[1024];
+    struct folder f;
+    struct qx_dataset *texts = NULL;
+    struct qx_error err;
+    (void)state;
+
+    shared_path(path, sizeof path, "bert-smsa");
+    if (!qx_fs_exists(path)) {
+        print_message("[  SKIPPED ] no %s\n", path);
+        skip();
+    }
+    folder_open(&f, path);
+    text_write("labels.tsv", "enak\tPositive\nbiasa\t1\nburuk\tawful\n");
+    assert_int_equal(qx_dataset_open("labels.tsv", f.net, &texts, &err), QX_EDATA);
+    assert_non_null(strstr(err.text, "line 3"));
+    assert_non_null(strstr(err.text, "awful"));
+    text_write("labels.tsv", "enak\tPositive\nbiasa\t1\n");
+    assert_int_equal(qx_dataset_open("labels.tsv", f.net, &texts, &err), QX_OK);
+    assert_int_equal(qx_dataset_label(texts, 0), 0);
+    assert_int_equal(qx_dataset_label(texts, 1), 1);
+    qx_dataset_close(&texts);
+    folder_close(&f);
+}
+
+/* Two images of 2 x 2 for a network of 4 values. */
+static void images_come_with_their_labels(void **state)
+{
+    static const char images[] = "\0\0\x08\x03\0\0\0\x02\0\0\0\x02\0\0\0\x02"
+                                 "\x00\x33\x66\xFF\xFF\x00\x00\x00";
+    static const char labels[] = "\0\0\x08\x01\0\0\0\x02\x01\x00";
+    static const struct tensor_spec weights[] = {{"w", "F32", 2, {2, 4}, NULL}};
+    char *graph =
+        quoted("{'schema':'qexplore.graph/1','inputs':[{'name':'in','dtype':'F32','shape':"
+               "['N',1,2,2]}],'nodes':[{'op':'Flatten','name':'f','inputs':['in'],"
+               "'outputs':['v']},{'op':'Gemm','name':'g','inputs':['v','w'],'outputs':"
+               "['y'],'attrs':{'transB':1}}],'outputs':['y']}");
+    struct folder f;
+    struct qx_dataset *d = NULL;
+    struct qx_error err;
+    float x[8];
+    (void)state;
+
+    mkdir("images", 0700);
+    model_write("images/model.safetensors", weights, 1, NULL);
+    text_write("images/graph.json", graph);
+    free(graph);
+    assert_int_equal(
+        qx_fs_write_atomic("images/t-images-idx3-ubyte", images, sizeof images - 1, &err), QX_OK);
+    assert_int_equal(
+        qx_fs_write_atomic("images/t-labels-idx1-ubyte", labels, sizeof labels - 1, &err), QX_OK);
+    folder_open(&f, "images");
+    assert_int_equal(qx_dataset_open("images/t-images-idx3-ubyte", f.net, &d, &err), QX_OK);
+    assert_int_equal(qx_dataset_n(d), 2);
+    assert_int_equal(qx_dataset_label(d, 0), 1);
+    assert_int_equal(qx_dataset_label(d, 1), 0);
+    assert_int_equal(qx_dataset_read(d, 0, 2, x, &err), QX_OK);
+    assert_true(x[0] == 0.0f && x[1] == 0.2f && x[2] == 0.4f && x[3] == 1.0f && x[4] == 1.0f);
+    qx_dataset_close(&d);
+    /* cut short, and with a label that is no class */
+    assert_int_equal(
+        qx_fs_write_atomic("images/t-images-idx3-ubyte", images, sizeof images - 2, &err), QX_OK);
+    assert_int_equal(qx_dataset_open("images/t-images-idx3-ubyte", f.net, &d, &err), QX_EFORMAT);
+    assert_int_equal(
+        qx_fs_write_atomic("images/u-images-idx3-ubyte", images, sizeof images - 1, &err), QX_OK);
+    assert_int_equal(qx_fs_write_atomic("images/u-labels-idx1-ubyte",
+                                        "\0\0\x08\x01\0\0\0\x02\x01\x02", 10, &err),
+                     QX_OK);
+    assert_int_equal(qx_dataset_open("images/u-images-idx3-ubyte", f.net, &d, &err), QX_EDATA);
+    assert_non_null(strstr(err.text, "label 2"));
+    folder_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +261,9 @@ int main(void)
         cmocka_unit_test(lines_are_numbered_from_the_file),
         cmocka_unit_test(wrong_files_are_refused_by_line),
         cmocka_unit_test(no_allocation_failure_is_lost),
+        cmocka_unit_test(texts_give_the_rows_of_the_tensors),
+        cmocka_unit_test(labels_that_are_no_classes_are_refused),
+        cmocka_unit_test(images_come_with_their_labels),
     };
     return cmocka_run_group_tests_name("records", tests, NULL, NULL);
 }

@@ -15,7 +15,19 @@ struct qx_dataset;
  * QX_EIO, QX_EFORMAT, QX_EDATA (does not fit the network), QX_ENOMEM. */
 enum qx_status qx_dataset_open(const char *path, const struct qx_net *net, struct qx_dataset **out,
                                struct qx_error *err);
+/* Also other files: texts (.tsv .csv .jsonl), tokenized by the model's own tokenizer for a network of
+ * sequences, and images (idx). NULL options, and NULL in them: guessed, and found in the model's folder.
+ *   text_column, label_column   name or number from 1
+ *   tokenizer                   folder or file (qx/tokenizer.h) */
+struct qx_dataset_options {
+    const char *text_column, *label_column, *tokenizer;
+};
+enum qx_status qx_dataset_open_with(const char *path, const struct qx_net *net,
+                                    const struct qx_dataset_options *options,
+                                    struct qx_dataset **out, struct qx_error *err);
 void qx_dataset_close(struct qx_dataset **data);
+/* How the file was taken: guessed columns, scale, texts cut; "" when there is nothing to say. */
+const char *qx_dataset_note(const struct qx_dataset *data);
 int64_t qx_dataset_n(const struct qx_dataset *data);
 const char *qx_dataset_path(const struct qx_dataset *data);
 /* 16 hex digits, of header and values (of tensors beyond 64 MiB: 64 samples of 1 MiB). */

@@ -34,8 +34,9 @@ struct qx_session_options {
                                 the model's id; NULL = nothing saved */
     const char *recipe_path; /* a recipe to open and autosave to instead (need not exist yet, but in
                                 batch); NULL = state_dir's */
-    const char *data_path;   /* evaluation data, must open; NULL = the folder's eval.safetensors, if
-                                there is one that opens */
+    const char *data_path;   /* evaluation data, must open; NULL = the folder's eval.safetensors,
+                                else eval.tsv, .csv or .jsonl, if there is one that opens */
+    struct qx_dataset_options data; /* of text files; copied */
     const char *calib;  /* rows that give activations their ranges: a data file, or "random:N" for
                                 N rows of noise; NULL = the folder's calib.safetensors, else the
                                 first rows of the evaluation data */

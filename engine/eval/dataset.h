@@ -1,0 +1,48 @@
+/* Data sets: what all kinds of files share, and one row for each kind (dataset.c). */
+#ifndef QX_EVAL_DATASET_H
+#define QX_EVAL_DATASET_H
+
+#include "qx/eval.h"
+
+struct qx_dataset_kind {
+    bool (*is_file)(const char *path); /* by name; NULL: whatever no other kind takes */
+    /* Fills n, sample_size, labels, hash, note and the kind's own part. */
+    enum qx_status (*open)(struct qx_dataset *d, const struct qx_net *net,
+                           const struct qx_dataset_options *options, struct qx_error *err);
+    /* Rows first .. first+n-1, which are there. */
+    enum qx_status (*read)(const struct qx_dataset *d, int64_t first, int64_t n, float *x,
+                           struct qx_error *err);
+};
+extern const struct qx_dataset_kind qx_dataset_tensors, qx_dataset_texts, qx_dataset_images;
+
+struct qx_dataset {
+    const struct qx_dataset_kind *kind;
+    char *path;
+    int64_t n, sample_size;
+    int32_t *labels; /* [n], NULL without labels */
+    uint64_t hash;
+    char hash_text[17];
+    char note[256];
+
+    /* tensors */
+    struct qx_model *model;
+    const struct qx_tensor *x, *mask; /* mask: of sequences, NULL = every place is there */
+    bool is_sequence;                 /* rows of x are ids, shorter than sample_size or as long */
+
+    /* tensors and images */
+    bool is_scaled;
+    double scale, offset; /* real value = (stored - offset) * scale */
+
+    /* texts */
+    int32_t *ids;   /* row after row */
+    int64_t *first; /* [n + 1] */
+
+    /* images */
+    unsigned char *bytes; /* the file */
+    int64_t start;        /* of the values */
+};
+
+/* Class that a label of a text file names: a class name (case aside), or its number; -1. */
+int qx_label_class(const struct qx_net *net, const char *label);
+
+#endif
