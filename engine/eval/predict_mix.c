@@ -1,9 +1,11 @@
 /* The composition of one recipe (prediction.md 3.3), kept as running sums:
  *
- *   G = prod_p max(gamma_p, 1e-3)   B = sum_p b_p / gamma_p   R_m = sum_p eps_m,p r_p / gamma_p
- *   z_m[n] = G (z0[n] + B + R_m[n])    m = 0: all eps = +1; m = 1..M: fixed random signs
+ *   G = prod_p max(gamma_p, 1e-3)     D_m = sum_p (b_p + eps_m,p r_p) / gamma_p^a
+ *   z_m[n] = G z0[n] + G^a D_m[n]     m = 0: all eps = +1; m = 1..M: fixed random signs
  *
- * S_m = z0 + B + R_m is what is kept; an edit replaces its layer's terms in it. */
+ * What a site adds shrinks with the gains of the other sites, but less than the signal does: batch
+ * normalization and static ranges keep noise as large as it was. a = 1 would be the plain product;
+ * eval/README.md says how 0.8 was found. D_m is what is kept; an edit replaces its layer's terms. */
 #include "eval/predict_impl.h"
 
 #include "base/error.h"
@@ -16,6 +18,7 @@
 enum { MEMBERS = 16, MEMBERS_MOST = 64, EDITS_MOST = 256, ODDS_ONE = 1 << 30 };
 
 static const double gain_least = 1e-3;
+static const double term_power = 0.8; /* a */
 /* Terms over a gain as small as this are so large that taking them out leaves their rounding errors. */
 static const double gain_rebuild = 0.05;
 
@@ -29,7 +32,7 @@ struct qx_predict_mix {
     uint64_t *signs;                 /* [n_layers * QX_PIECES] bit m-1: eps_m,p = -1 */
     int *missing;                    /* [n_layers] sites */
     double *site_kl;                 /* [n_layers * QX_SITE_COUNT] NaN: not computed */
-    float *s;                        /* [members + 1, n, n_classes] */
+    float *s;                        /* [members + 1, n, n_classes] D_m */
     float *plus, *minus;             /* [n, n_classes] terms of an edit with eps = +1, -1 */
     float *work;                     /* [n_classes] */
     float scratch[QX_PIECE_SCRATCH];
@@ -54,7 +57,7 @@ static double gain_all(const struct qx_predict_mix *x)
     return g;
 }
 
-/* The terms b / gamma and r / gamma of pieces gather in b and plus. */
+/* The terms b / gamma^a and r / gamma^a of pieces gather in b and plus. */
 static void terms_clear(struct qx_predict_mix *x)
 {
     memset(x->plus, 0, (size_t)(x->n * x->n_classes) * sizeof *x->plus);
@@ -63,8 +66,9 @@ static void terms_clear(struct qx_predict_mix *x)
 
 static void terms_add(struct qx_predict_mix *x, const struct qx_piece *p, double sign)
 {
-    qx_piece_residual(p, sign / gain_of(p), x->plus, x->scratch);
-    qx_piece_shift(p, sign / gain_of(p), x->b);
+    const double scale = sign / pow(gain_of(p), term_power);
+    qx_piece_residual(p, scale, x->plus, x->scratch);
+    qx_piece_shift(p, scale, x->b);
 }
 
 /* plus = b + r, minus = b - r */
@@ -97,10 +101,8 @@ static void sums_add(struct qx_predict_mix *x, int piece)
 /* From zero: running sums drift. */
 static void rebuild(struct qx_predict_mix *x)
 {
-    const size_t bytes = (size_t)(x->n * x->n_classes) * sizeof *x->s;
-    for (int m = 0; m <= x->members; m++) {
-        memcpy(x->s + m * x->n * x->n_classes, x->table->base->z0, bytes);
-    }
+    const size_t cells = (size_t)(x->n * x->n_classes);
+    memset(x->s, 0, ((size_t)x->members + 1) * cells * sizeof *x->s);
     for (int p = 0; p < x->n_layers * QX_PIECES; p++) {
         if (x->pieces[p].lo) {
             terms_clear(x);
@@ -309,16 +311,24 @@ const struct qx_predict_layer *qx_predict_mix_layer(const struct qx_predict_mix 
 
 /* ---- what is read from it ---- */
 
-/* Mean KL and cross entropy of the logits gain * s. */
-static double kl_of(const struct qx_predict_mix *x, const float *s, double gain, double *ce)
+/* G z0 + G^a d of one row. */
+static void row_logits(const struct qx_predict_mix *x, int64_t row, const float *d, float gain,
+                       float share, float *z)
+{
+    const float *z0 = x->table->base->z0 + row * x->n_classes;
+    for (int c = 0; c < x->n_classes; c++) {
+        z[c] = gain * z0[c] + share * d[c];
+    }
+}
+
+/* Mean KL and cross entropy of the logits that gain and sums d give. */
+static double kl_of(const struct qx_predict_mix *x, const float *d, double gain, double *ce)
 {
     const struct qx_predict_base *base = x->table->base;
-    const float g = (float)gain;
+    const float g = (float)gain, share = (float)pow(gain, term_power);
     double kl = 0.0, log_q = 0.0, row_q;
-    for (int64_t i = 0; i < x->n; i++, s += x->n_classes) {
-        for (int c = 0; c < x->n_classes; c++) {
-            x->work[c] = g * s[c];
-        }
+    for (int64_t i = 0; i < x->n; i++, d += x->n_classes) {
+        row_logits(x, i, d, g, share, x->work);
         kl += qx_kl_row(base, i, x->work, 0.0f, base->labels ? base->labels[i] : -1, &row_q);
         log_q += row_q;
     }
@@ -326,17 +336,18 @@ static double kl_of(const struct qx_predict_mix *x, const float *s, double gain,
     return kl / (double)x->n;
 }
 
-/* Rows where s has float32's class on top, and the odds of the class that it has. Gains change
- * neither. */
-static void count_tops(const struct qx_predict_mix *x, const float *s, int64_t *right,
+/* Rows that have float32's class on top, and the odds of the class that they have. */
+static void count_tops(const struct qx_predict_mix *x, const float *d, double gain, int64_t *right,
                        int64_t *same)
 {
     const int n = x->n_classes;
     const uint32_t *odds = x->odds;
-    for (int64_t i = 0; i < x->n; i++, s += n) {
+    const float g = (float)gain, share = (float)pow(gain, term_power);
+    for (int64_t i = 0; i < x->n; i++, d += n) {
         int top = 0;
+        row_logits(x, i, d, g, share, x->work);
         for (int c = 1; c < n; c++) {
-            top = s[c] > s[top] ? c : top;
+            top = x->work[c] > x->work[top] ? c : top;
         }
         *same += top == x->table->base->top[i];
         *right += odds ? odds[i * n + top] : 0;
@@ -359,10 +370,11 @@ void qx_predict_mix_sum(const struct qx_predict_mix *x, struct qx_predict_sum *o
     for (int l = 0; l < x->n_layers; l++) {
         out->n_missing += x->missing[l];
     }
-    out->kl = kl_of(x, x->s, gain_all(x), &out->ce);
-    count_tops(x, x->s, &right0, &same0);
+    const double gain = gain_all(x);
+    out->kl = kl_of(x, x->s, gain, &out->ce);
+    count_tops(x, x->s, gain, &right0, &same0);
     for (int m = 1; m <= x->members; m++) {
-        count_tops(x, x->s + m * x->n * x->n_classes, &right, &same);
+        count_tops(x, x->s + m * x->n * x->n_classes, gain, &right, &same);
     }
     out->same_top = blend(1.0, (double)same / n_all, (double)same0 / n);
     if (x->odds) {
@@ -387,9 +399,6 @@ double qx_predict_mix_site_kl(struct qx_predict_mix *x, int layer, enum qx_site 
     terms_add(x, &p[0], 1.0);
     terms_add(x, &p[1], 1.0);
     terms_finish(x);
-    for (int64_t i = 0; i < x->n * x->n_classes; i++) {
-        x->plus[i] += x->table->base->z0[i];
-    }
     *kl = kl_of(x, x->plus, gain_of(&p[0]) * gain_of(&p[1]), &ce);
     return *kl;
 }
@@ -421,8 +430,9 @@ double qx_predict_mix_share(struct qx_predict_mix *x, int layer)
 
 void qx_predict_mix_logits(const struct qx_predict_mix *x, float *z)
 {
-    const float g = (float)gain_all(x);
-    for (int64_t i = 0; i < x->n * x->n_classes; i++) {
-        z[i] = g * x->s[i];
+    const double gain = gain_all(x);
+    const float g = (float)gain, share = (float)pow(gain, term_power);
+    for (int64_t i = 0; i < x->n; i++) {
+        row_logits(x, i, x->s + i * x->n_classes, g, share, z + i * x->n_classes);
     }
 }

@@ -9,6 +9,7 @@ import os
 
 import numpy as np
 
+POWER = 0.8
 N, C, LAYERS, MEMBERS, SEED = 64, 5, 3, 16, 7
 E_ROWS, E_FP32 = 900, 0.84
 FAMILIES = 4  # W round, W clip, A round, A clip
@@ -124,10 +125,10 @@ def compose(pieces):
     for p, (g, b, res) in pieces.items():
         g = max(g, 1e-3)
         gain *= g
-        base = base + b / g
+        base = base + b / g**POWER
         for m, e in enumerate([1] + signs(p)):
-            r[m] += e * res / g
-    return gain * (z0 + base + r)
+            r[m] += e * res / g**POWER
+    return gain * z0 + gain**POWER * (base + r)
 
 
 def blend(before, ensemble, plain):
