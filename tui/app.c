@@ -59,7 +59,7 @@ bool ui_app_init(struct ui_app *app, struct qx_session *session, int w, int h)
     app->w = w;
     app->h = h;
     app->glyphs = app->most_glyphs = UI_GLYPHS_BRAILLE;
-    app->animate = true;
+    app->shades = app->animate = true;
     app->explain = -1;
     app->log_seen = qx_log_next_seq();
     app->page = h > 6 ? h - 6 : 1;

@@ -52,6 +52,7 @@ struct ui_app {
     const char *want_model;             /* the run loop opens this next; NULL = nothing */
     int w, h;                           /* size of the screen */
     enum ui_glyphs glyphs, most_glyphs; /* in use; what the terminal can show */
+    bool shades;                        /* heat maps in colours; else by ramps of glyphs */
     bool animate;                       /* flashes and spinners allowed */
     bool mouse;                         /* mouse reports are on */
     char theme[24];

@@ -75,6 +75,17 @@ static void set_cell(struct ui_canvas *c, int x, int y, enum ui_style_id style, 
     memset(cell->glyph, 0, sizeof(cell->glyph));
     memcpy(cell->glyph, glyph, (size_t)n);
     cell->style = (unsigned char)style;
+    cell->ink = cell->ground = 0;
+}
+
+void ui_put_shades(struct ui_canvas *c, int x, int y, int above, int below)
+{
+    struct ui_cell *cell = ui_canvas_at(c, x, y);
+    if (cell) {
+        set_cell(c, x, y, UI_STYLE_NORMAL, above ? "\u2580" : "\u2584", 3);
+        cell->ink = (unsigned char)(above ? above : below);
+        cell->ground = (unsigned char)(above ? below : 0);
+    }
 }
 
 int ui_put(struct ui_canvas *c, int x, int y, int max_w, enum ui_style_id style, const char *text)
@@ -183,6 +194,7 @@ void ui_restyle(struct ui_canvas *c, struct ui_rect r, enum ui_style_id style)
             struct ui_cell *cell = ui_canvas_at(c, x, y);
             if (cell) {
                 cell->style = (unsigned char)style;
+                cell->ink = cell->ground = 0;
             }
         }
     }

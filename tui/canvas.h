@@ -12,8 +12,9 @@ struct ui_rect {
 };
 
 struct ui_cell {
-    char glyph[7];       /* one UTF-8 character, NUL-padded; "" = right half of a wide one */
-    unsigned char style; /* enum ui_style_id */
+    char glyph[7];             /* one UTF-8 character, NUL-padded; "" = right half of a wide one */
+    unsigned char style;       /* enum ui_style_id */
+    unsigned char ink, ground; /* shades of a heat map instead of the style's colours; 0 = none */
 };
 
 struct ui_canvas {
@@ -81,6 +82,8 @@ int ui_printf(struct ui_canvas *c, int x, int y, int max_w, enum ui_style_id sty
 void ui_put_right(struct ui_canvas *c, int x, int y, int w, enum ui_style_id style,
                   const char *text);
 void ui_fill(struct ui_canvas *c, struct ui_rect r, enum ui_style_id style, const char *glyph);
+/* A half block: one shade above, one below; 0 = the ground of the screen, not both. */
+void ui_put_shades(struct ui_canvas *c, int x, int y, int above, int below);
 /* Change only the style of cells (selection bars). */
 void ui_restyle(struct ui_canvas *c, struct ui_rect r, enum ui_style_id style);
 /* Frame around r with an optional title (NULL = none); the inside is cleared with UI_STYLE_POPUP. */

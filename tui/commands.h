@@ -59,7 +59,8 @@ bool cmd_zoom(struct ui_app *app, const char *arg);
 bool cmd_residual(struct ui_app *app, const char *arg);
 bool cmd_measure(struct ui_app *app, const char *arg);
 bool cmd_auto_measure(struct ui_app *app, const char *arg);
-bool cmd_bench(struct ui_app *app, const char *arg); /* view_bench.c */
+bool cmd_bench(struct ui_app *app, const char *arg);  /* view_bench.c */
+bool cmd_matrix(struct ui_app *app, const char *arg); /* view_matrix.c */
 bool cmd_cancel(struct ui_app *app, const char *arg);
 bool cmd_clear_jobs(struct ui_app *app, const char *arg);
 bool cmd_diff_only(struct ui_app *app, const char *arg);

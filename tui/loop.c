@@ -424,6 +424,7 @@ bool ui_loop_begin(struct ui_loop *l, struct ui_app *app, struct ui_term *term, 
     l->auto_theme = theme == NULL;
     app->now_ms = ui_now_ms();
     app->most_glyphs = term->glyphs;
+    app->shades = term->has_shades;
     app->glyphs = app->glyphs < term->glyphs ? app->glyphs : term->glyphs;
     if (theme) {
         snprintf(app->theme, sizeof(app->theme), "%s", theme);

@@ -8,12 +8,10 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum ui_colour { UI_COLOUR_NONE, UI_COLOUR_16, UI_COLOUR_256, UI_COLOUR_TRUE };
-
 /* Rows of text, trailing spaces cut. */
 void ui_out_text(FILE *f, const struct ui_canvas *c);
 /* The attribute plane as text: one letter per cell (a, b, c ... by enum ui_style_id; space for
- * UI_STYLE_NORMAL), trailing spaces cut. For golden files. */
+ * UI_STYLE_NORMAL; 0..9 by the shade of the ink of a heat map), trailing spaces cut. For golden files. */
 void ui_out_plane(FILE *f, const struct ui_canvas *c);
 /* Text with SGR sequences; every row ends with a reset. */
 void ui_out_ansi(FILE *f, const struct ui_canvas *c, const struct ui_theme *t,

@@ -37,12 +37,14 @@ void ui_out_ansi(FILE *f, const struct ui_canvas *c, const struct ui_theme *t,
 {
     char sgr[80];
     for (int y = 0; y < c->h; y++) {
-        int style = UI_STYLE_NORMAL;
+        struct ui_cell last = {.style = UI_STYLE_NORMAL};
         for (int x = 0; x < c->w; x++) {
             const struct ui_cell *cell = &c->cells[y * c->w + x];
-            if (cell->style != style) {
-                style = cell->style;
-                fputs(ui_out_sgr(&t->look[style], colour, sgr, sizeof(sgr)), f);
+            if (cell->style != last.style || cell->ink != last.ink || cell->ground != last.ground) {
+                const struct ui_look look =
+                    ui_look_shaded(&t->look[cell->style], cell->ink, cell->ground);
+                last = *cell;
+                fputs(ui_out_sgr(&look, colour, sgr, sizeof(sgr)), f);
             }
             fputs(cell->glyph, f);
         }

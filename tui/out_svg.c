@@ -20,14 +20,13 @@ static int blend(int a, int b)
     return r << 16 | g << 8 | ((a & 255) * 11 + (b & 255) * 9) / 20;
 }
 
-static struct ink ink_of(const struct ui_theme *t, unsigned char style)
+static struct ink ink_of(const struct ui_theme *t, const struct ui_cell *cell)
 {
-    const struct ui_look *look = &t->look[style];
-    struct ink ink = {look->fg < 0 ? t->text : look->fg, look->bg < 0 ? t->back : look->bg,
-                      look->attrs};
-    bool coloured = look->fg >= 0 || look->bg >= 0;
-    if (!coloured && !look->attrs && strcmp(t->name, "mono") == 0) {
-        ink.attrs = look->mono;
+    const struct ui_look look = ui_look_shaded(&t->look[cell->style], cell->ink, cell->ground);
+    struct ink ink = {look.fg < 0 ? t->text : look.fg, look.bg < 0 ? t->back : look.bg, look.attrs};
+    bool coloured = look.fg >= 0 || look.bg >= 0;
+    if (!coloured && !look.attrs && strcmp(t->name, "mono") == 0) {
+        ink.attrs = look.mono;
     }
     if (ink.attrs & UI_ATTR_REVERSE) {
         int swap = ink.fg;
@@ -100,7 +99,7 @@ static void patterns(FILE *f, const struct ui_canvas *c, const struct ui_theme *
                     "<pattern id=\"d%d\" x=\"%d\" y=\"%d\" width=\"4\" height=\"4.25\" "
                     "patternUnits=\"userSpaceOnUse\"><path fill=\"#%06x\" "
                     "d=\"M.4 .4h3.2v3.4h-3.2z\"/></pattern>",
-                    style, MARGIN, MARGIN, ink_of(t, style).fg);
+                    style, MARGIN, MARGIN, ink_of(t, &c->cells[i]).fg);
         }
     }
     fputs("</defs>\n", f);
@@ -205,8 +204,10 @@ static void draw_row(FILE *f, const struct ui_canvas *c, const struct ui_theme *
 {
     const struct ui_cell *row = &c->cells[y * c->w];
     for (int x = 0, end; x < c->w; x = end) { /* grounds first: they lie under all glyphs */
-        struct ink ink = ink_of(t, row[x].style);
-        for (end = x + 1; end < c->w && row[end].style == row[x].style; end++) {
+        struct ink ink = ink_of(t, &row[x]);
+        for (end = x + 1;
+             end < c->w && row[end].style == row[x].style && row[end].ground == row[x].ground;
+             end++) {
         }
         if (ink.bg != t->back) {
             rect(f, MARGIN + x * CELL_W, MARGIN + y * CELL_H, (end - x) * CELL_W, CELL_H, ink.bg,
@@ -214,7 +215,7 @@ static void draw_row(FILE *f, const struct ui_canvas *c, const struct ui_theme *
         }
     }
     for (int x = 0; x < c->w;) {
-        struct ink ink = ink_of(t, row[x].style);
+        struct ink ink = ink_of(t, &row[x]);
         int cp;
         ui_utf8_decode(row[x].glyph, strlen(row[x].glyph), &cp);
         if (is_letter(&row[x])) {

@@ -7,7 +7,7 @@ static int row_end(const struct ui_canvas *c, int y, bool plane)
     int end = c->w;
     for (; end > 0; end--) {
         const struct ui_cell *cell = &c->cells[y * c->w + end - 1];
-        if (plane ? cell->style != UI_STYLE_NORMAL : strcmp(cell->glyph, " ") != 0) {
+        if (plane ? cell->style != UI_STYLE_NORMAL || cell->ink : strcmp(cell->glyph, " ") != 0) {
             break;
         }
     }
@@ -31,7 +31,10 @@ void ui_out_plane(FILE *f, const struct ui_canvas *c)
     for (int y = 0; y < c->h; y++) {
         int end = row_end(c, y, true);
         for (int x = 0; x < end; x++) {
-            fputc(letter[c->cells[y * c->w + x].style], f);
+            const struct ui_cell *cell = &c->cells[y * c->w + x];
+            fputc(cell->ink ? '0' + (cell->ink - 1) % UI_SHADES * 10 / UI_SHADES
+                            : letter[cell->style],
+                  f);
         }
         fputc('\n', f);
     }

@@ -225,6 +225,19 @@ static bool parse_size(const char *text, int *w, int *h)
            *h <= 1000;
 }
 
+static enum ui_colour parse_colour(const struct ui_args *args)
+{
+    const char *name = args->color ? args->color : "auto";
+    const char *env = getenv("NO_COLOR");
+    if (args->no_color || strcmp(name, "never") == 0 ||
+        (env && env[0] && strcmp(name, "auto") == 0)) {
+        return UI_COLOUR_NONE;
+    }
+    return strcmp(name, "16") == 0    ? UI_COLOUR_16
+           : strcmp(name, "256") == 0 ? UI_COLOUR_256
+                                      : UI_COLOUR_TRUE;
+}
+
 /* Session and app for drawing; background work runs until settled. NULL session: *code set. */
 static bool headless_open(struct ui_app *app, const struct ui_args *args, int *code)
 {
@@ -261,20 +274,8 @@ static bool headless_open(struct ui_app *app, const struct ui_args *args, int *c
         return false;
     }
     app->animate = false;
+    app->shades = parse_colour(args) >= UI_COLOUR_256;
     return true;
-}
-
-static enum ui_colour parse_colour(const struct ui_args *args)
-{
-    const char *name = args->color ? args->color : "auto";
-    const char *env = getenv("NO_COLOR");
-    if (args->no_color || strcmp(name, "never") == 0 ||
-        (env && env[0] && strcmp(name, "auto") == 0)) {
-        return UI_COLOUR_NONE;
-    }
-    return strcmp(name, "16") == 0    ? UI_COLOUR_16
-           : strcmp(name, "256") == 0 ? UI_COLOUR_256
-                                      : UI_COLOUR_TRUE;
 }
 
 static int write_screen(struct ui_app *app, const struct ui_args *args)

@@ -246,3 +246,55 @@ struct ui_look ui_look_few(const struct ui_theme *t, enum ui_style_id id, int n)
     }
     return few;
 }
+
+/* ---- shades of heat maps ---- */
+
+static int mix(const int *stop, int n, double x)
+{
+    x = x > 0 ? (x < 1 ? x : 1) : 0;
+    const double at = x * (n - 1);
+    const int i = at < n - 1 ? (int)at : n - 2;
+    int rgb = 0;
+    for (int shift = 16; shift >= 0; shift -= 8) {
+        const int a = stop[i] >> shift & 255, b = stop[i + 1] >> shift & 255;
+        rgb |= (int)(a + (b - a) * (at - i) + 0.5) << shift;
+    }
+    return rgb;
+}
+
+int ui_shade_sequential(double x)
+{
+    return 1 + (int)((x > 0 ? (x < 1 ? x : 1) : 0) * (UI_SHADES - 1) + 0.5);
+}
+
+int ui_shade_diverging(double x)
+{
+    x = x > -1 ? (x < 1 ? x : 1) : -1;
+    return 1 + UI_SHADES +
+           (int)((x + 1) / 2 * (UI_SHADES - 2) + 0.5); /* 0 has a shade of its own */
+}
+
+int ui_shade_rgb(int shade)
+{
+    static const int sequential[] = {0x00224e, 0x2a3f6d, 0x575c6d, 0x7d7c78,
+                                     0xa59c74, 0xd2c060, 0xfee838};
+    static const int diverging[] = {0x9ad5ff, 0x3a9bdc, 0x1f5580, 0x1c1e24,
+                                    0x87520a, 0xe69f00, 0xffd98a};
+    if (shade <= 0 || shade >= UI_SHADE_COUNT) {
+        return -1;
+    }
+    if (shade == UI_SHADE_CURSOR) {
+        return 0xffffff;
+    }
+    return shade <= UI_SHADES
+               ? mix(sequential, 7, (double)(shade - 1) / (UI_SHADES - 1))
+               : mix(diverging, 7, (double)(shade - 1 - UI_SHADES) / (UI_SHADES - 2));
+}
+
+struct ui_look ui_look_shaded(const struct ui_look *look, int ink, int ground)
+{
+    struct ui_look shaded = *look;
+    shaded.fg = ink ? ui_shade_rgb(ink) : look->fg;
+    shaded.bg = ground ? ui_shade_rgb(ground) : look->bg;
+    return shaded;
+}

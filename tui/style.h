@@ -1,4 +1,5 @@
-/* Semantic styles; themes give them colours (assets/themes, style.c). No other colour exists. */
+/* Semantic styles; themes give them colours (assets/themes, style.c). Beside them only the shades of heat
+ * maps have colours, the same in every theme. */
 #ifndef UI_STYLE_H
 #define UI_STYLE_H
 
@@ -65,9 +66,22 @@ bool ui_theme_load(struct ui_theme *theme, const char *name);
 /* Name of the style ("KEPT") and back; -1 when unknown. */
 const char *ui_style_name(enum ui_style_id id);
 int ui_style_find(const char *name);
+/* Shades of heat maps. 0 = none: the style's own colour. */
+enum { UI_SHADES = 64, UI_SHADE_CURSOR = 2 * UI_SHADES, UI_SHADE_COUNT };
+/* Sequential (dark blue to yellow, in the manner of cividis: Nunez et al. 2018) for x in 0..1; diverging
+ * (blue, dark, orange) for x in -1..1. What lies beyond takes the end. */
+int ui_shade_sequential(double x);
+int ui_shade_diverging(double x);
+int ui_shade_rgb(int shade); /* 0xRRGGBB; -1 for 0 */
+
+/* What a screen can show of colour. */
+enum ui_colour { UI_COLOUR_NONE, UI_COLOUR_16, UI_COLOUR_256, UI_COLOUR_TRUE };
+
 /* Nearest of the 256-colour cube and greys, and of the 16 colours. */
 int ui_colour_256(int rgb);
 int ui_colour_16(int rgb);
+/* The look of a cell: shades take the place of its style's colours. */
+struct ui_look ui_look_shaded(const struct ui_look *look, int ink, int ground);
 /* A style where there are only n colours (8 or 16): fg and bg are numbers of them, -1 = default. What
  * would vanish in the ground of the theme becomes dim, reverse or bold instead. */
 struct ui_look ui_look_few(const struct ui_theme *t, enum ui_style_id id, int n);

@@ -19,6 +19,7 @@ struct ui_term {
     int w, h;
     enum ui_colour colour;
     enum ui_glyphs glyphs; /* the most it can show */
+    bool has_shades;       /* colours enough for heat maps */
     int background;        /* 0xRRGGBB when it told, else -1 */
     uint64_t n_updates;    /* times the screen was brought up to date */
     /* Read what is there without waiting. False at end of file. */

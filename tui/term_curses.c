@@ -25,9 +25,11 @@ struct curses_term {
     bool mouse;
     attr_t attrs[UI_STYLE_COUNT];
     int pair[UI_STYLE_COUNT];
-    bool plain[UI_STYLE_COUNT]; /* a space shows nothing of it */
-    int last;                   /* style sent last */
-    struct ui_canvas shown;     /* what curses was told last */
+    bool plain[UI_STYLE_COUNT];                 /* a space shows nothing of it */
+    int last;                                   /* style sent last */
+    int next_pair;                              /* for the next pair of shades */
+    int shades[UI_SHADE_COUNT][UI_SHADE_COUNT]; /* [ink][ground] pair, 0 = none yet */
+    struct ui_canvas shown;                     /* what curses was told last */
 };
 
 /* For ui_term_emergency: set before the terminal is touched, valid until close. */
@@ -158,6 +160,25 @@ static void set_theme(struct ui_term *term, const struct ui_theme *theme)
         t->pair[i] = number[k];
         t->plain[i] = b < 0 && !(a & (UI_ATTR_REVERSE | UI_ATTR_UNDERLINE));
     }
+    t->next_pair = UI_STYLE_COUNT + 1;
+    memset(t->shades, 0, sizeof(t->shades));
+}
+
+static int shade_colour(const struct curses_term *t, int shade)
+{
+    const int rgb = ui_shade_rgb(shade);
+    return rgb < 0 || t->term.colour == UI_COLOUR_TRUE ? rgb : ui_colour_256(rgb);
+}
+
+/* Pairs are made when they are first met: a picture needs few of the 16,000. */
+static int shade_pair(struct curses_term *t, const struct ui_cell *cell)
+{
+    int *pair = &t->shades[cell->ink][cell->ground];
+    if (*pair == 0) {
+        *pair = t->next_pair++;
+        init_extended_pair(*pair, shade_colour(t, cell->ink), shade_colour(t, cell->ground));
+    }
+    return *pair;
 }
 
 static enum ui_colour colour_mode(const struct ui_term_options *o)
@@ -199,7 +220,7 @@ static void put_cell(struct curses_term *t, int x, int y, const struct ui_cell *
     }
     text[1] = 0;
     int style = sent_style(t, cell);
-    int pair = t->pair[style];
+    int pair = cell->ink || cell->ground ? shade_pair(t, cell) : t->pair[style];
     setcchar(&wide, text, t->attrs[style], (short)pair, &pair);
     mvadd_wch(y, x, &wide);
 }
@@ -460,6 +481,8 @@ struct ui_term *ui_term_curses(const struct ui_term_options *options, char *why,
     t->term.close = close_curses;
     t->term.colour = colour_mode(options);
     t->term.glyphs = most_glyphs(utf8);
+    t->term.has_shades = t->term.colour >= UI_COLOUR_256 &&
+                         COLOR_PAIRS > UI_SHADE_COUNT * UI_SHADE_COUNT + UI_STYLE_COUNT;
     t->term.w = COLS;
     t->term.h = LINES;
     refresh();

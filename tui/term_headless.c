@@ -74,6 +74,7 @@ struct ui_term *ui_term_headless(int w, int h)
                                .h = h,
                                .colour = UI_COLOUR_TRUE,
                                .glyphs = UI_GLYPHS_BRAILLE,
+                               .has_shades = true,
                                .background = -1,
                                .read = read_nothing,
                                .next = next,

@@ -215,6 +215,7 @@ void qx_session_close(struct qx_session **session)
     qx_jobs_release(&s->jobs);
     qx_measure_release(s);
     qx_ranges_release(s);
+    qx_pictures_release(s);
     qx_cache_release(&s->cache);
     qx_undo_release(&s->undo);
     qx_recipe_release(&s->now);

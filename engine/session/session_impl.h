@@ -13,6 +13,7 @@
 #include "session/jobs.h"
 #include "session/lane.h"
 #include "session/measure.h"
+#include "session/pictures.h"
 #include "session/ranges.h"
 #include "session/recipe.h"
 #include "session/undo.h"
@@ -76,6 +77,7 @@ struct qx_session {
     struct qx_cache cache;
     struct qx_exact exact;
     struct qx_advisor advisor;
+    struct qx_pictures pictures;
     struct qx_measure measure;
     int n_writing;              /* model folders being written or waiting for it */
     struct qx_job_info written; /* the one that ended last */

@@ -185,6 +185,33 @@ static void layer_of_a_real_network(void **state)
     app_close(&app);
 }
 
+static void matrix_screen(void **state)
+{
+    (void)state;
+    static const enum ui_colour colour = UI_COLOUR_TRUE;
+    open_conv();
+    app_line(&app, "select widen2.conv.weight");
+    app_line(&app, "bits 4");
+    app_line(&app, "gran group:32");
+    app_settle(&app);
+    app_line(&app, "go matrix");
+    app_line(&app, "at 20,100");
+    app.toast[0] = 0;
+    check_looks("matrix");
+    app_line(&app, "show error");
+    app_line(&app, "next-outlier");
+    app_line(&app, "zoom-in");
+    ansi = &colour; /* the shades themselves */
+    ui_app_resize(&app, 80, 24);
+    app_settle(&app);
+    assert_true(ui_theme_load(&theme, "dark"));
+    check("matrix-colours");
+    ansi = NULL;
+    app.shades = false;
+    check("matrix-few-colours");
+    app_close(&app);
+}
+
 static void compare_screen(void **state)
 {
     (void)state;
@@ -227,6 +254,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(layer_screen),
         cmocka_unit_test(layer_of_a_real_network),
         cmocka_unit_test(looks_of_the_themes),
+        cmocka_unit_test(matrix_screen),
         cmocka_unit_test(compare_screen),
         cmocka_unit_test(help_screen),
         cmocka_unit_test(popups),

@@ -106,8 +106,8 @@ static void draw_once(struct ui_app *app)
 static void every_screen_draws_at_every_size(void **state)
 {
     (void)state;
-    static const char *const screens[] = {"model", "layer", "compare", "bench",
-                                          "jobs",  "log",   "help"};
+    static const char *const screens[] = {"model", "layer", "matrix", "compare",
+                                          "bench", "jobs",  "log",    "help"};
     static const int sizes[][2] = {{60, 16},   {61, 17},  {75, 20},  {76, 24},  {80, 24},
                                    {103, 30},  {104, 31}, {130, 40}, {140, 45}, {200, 60},
                                    {300, 100}, {20, 5},   {1, 1}};

@@ -12,6 +12,7 @@
 #include "qx/json.h"
 #include "qx/log.h"
 #include "qx/mapfault.h"
+#include "qx/matrix.h"
 #include "qx/metric.h"
 #include "qx/model.h"
 #include "qx/net.h"

@@ -21,6 +21,7 @@
 
 #include "qx/bench.h"
 #include "qx/eval.h"
+#include "qx/matrix.h"
 #include "qx/metric.h"
 #include "qx/model.h"
 #include "qx/net.h"
@@ -189,6 +190,19 @@ struct qx_advice {
 /* False while nothing is known (no histogram yet, FLOAT format); asking queues the work, newest first.
  * qx_session_poll says QX_NEWS_METRICS when more is known. O(1), no allocation. */
 bool qx_session_advice(struct qx_session *s, int64_t item, struct qx_advice *out);
+
+/* Picture of a part of an item under its current setting: at once for up to 65,536 elements, else it
+ * fills in in the background (asking for another one cancels it; QX_NEWS_METRICS when it is whole).
+ * Borrowed until the next poll, edit, or question for a picture. NULL: *reason says why, a sentence, or
+ * is NULL while the ranges of the units are being found. */
+const struct qx_matrix_map *qx_session_matrix(struct qx_session *s, int64_t item,
+                                              enum qx_matrix_what what,
+                                              const struct qx_matrix_part *part,
+                                              const char **reason);
+/* Margins of an item: at once up to 65,536 elements; NULL while they are computed in the background, or
+ * with a reason when there are none. Those of the last items asked for are kept. */
+const struct qx_margins *qx_session_margins(struct qx_session *s, int64_t item,
+                                            const char **reason);
 
 /* Totals over the recipe. */
 struct qx_totals {
