@@ -189,7 +189,7 @@ bool matrix_look(const struct matrix_frame *f, int64_t element, struct qx_matrix
 {
     enum qx_hist_state state;
     const struct qx_hist *hist =
-        f->setting->format->kind == QX_FORMAT_AFFINE
+        qx_format_is_scaled(f->setting->format)
             ? qx_session_hist(f->app->session, f->index, f->setting, &state)
             : NULL;
     if (hist && state != QX_HIST_READY) {
@@ -211,7 +211,7 @@ bool matrix_is_outlier(float max, double median)
 void matrix_group(const struct matrix_frame *f, int64_t *first, int64_t *n)
 {
     const bool is_grouped =
-        f->setting->format->kind == QX_FORMAT_AFFINE && f->setting->gran == QX_GRAN_GROUP;
+        qx_format_is_scaled(f->setting->format) && f->setting->gran == QX_GRAN_GROUP;
     const int64_t size = is_grouped ? f->setting->group : f->m.cols;
     *first = f->state->col / size * size;
     *n = smaller(size, f->m.cols - *first);

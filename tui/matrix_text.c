@@ -86,7 +86,7 @@ static void element_status(const struct matrix_frame *f, char *buf, size_t cap)
     }
     if (!isfinite(v.x)) {
         snprintf(buf, cap, "%s: not a finite number; it becomes 0", place);
-    } else if (f->setting->format->kind == QX_FORMAT_FLOAT) {
+    } else if (!qx_format_is_scaled(f->setting->format)) {
         snprintf(buf, cap, "%s %s; %s keeps %s", place, ui_fig_real(x, (double)v.x, 4),
                  f->setting->format->title,
                  v.approx == v.x ? "it" : ui_fig_real(approx, (double)v.approx, 6));
@@ -94,7 +94,7 @@ static void element_status(const struct matrix_frame *f, char *buf, size_t cap)
         snprintf(buf, cap, "%s %s; its range is being found", place,
                  ui_fig_real(x, (double)v.x, 4));
     } else {
-        if (v.params.zero != 0) {
+        if (v.params.zero != 0 && !v.params.book) {
             snprintf(zero, sizeof(zero), " (zero %d)", v.params.zero);
         }
         snprintf(buf, cap, "%s %s, code %d%s, x^ %s, error %s%s, %s scale %s", place,
@@ -135,8 +135,7 @@ static bool line_error(const struct matrix_frame *f, const struct line *l, doubl
     for (int64_t i = 0; i < l->rows * l->cols; i++) {
         struct qx_matrix_value v;
         const int64_t at = qx_matrix_element(&f->m, l->row + i / l->cols, l->col + i % l->cols);
-        if (!matrix_look(f, at, &v) ||
-            (f->setting->format->kind == QX_FORMAT_AFFINE && !v.has_code)) {
+        if (!matrix_look(f, at, &v) || (qx_format_is_scaled(f->setting->format) && !v.has_code)) {
             return false;
         }
         if (isfinite(v.x)) {
@@ -212,10 +211,16 @@ static bool explain_element(struct matrix_frame *f, struct ui_explain *out)
     if (v.has_code) {
         ui_explain_add(out, "scale of its %s: %s", unit_text(f, v.unit, unit, sizeof(unit)),
                        ui_fig_real(a, (double)v.params.scale, 6));
-        ui_explain_add(out, "q = clamp(rint(x / scale) + %d, %d, %d) = %d", v.params.zero,
-                       v.params.qmin, v.params.qmax, v.code);
-        ui_explain_add(out, "x^ = (q - %d) scale = %s", v.params.zero,
-                       ui_fig_real(b, (double)v.approx, 7));
+        if (v.params.book) {
+            ui_explain_add(out, "q = %d: the level nearest to x / scale, %s", v.code,
+                           ui_fig_real(b, (double)v.params.book->level[v.code], 7));
+            ui_explain_add(out, "x^ = level scale = %s", ui_fig_real(b, (double)v.approx, 7));
+        } else {
+            ui_explain_add(out, "q = clamp(rint(x / scale) + %d, %d, %d) = %d", v.params.zero,
+                           v.params.qmin, v.params.qmax, v.code);
+            ui_explain_add(out, "x^ = (q - %d) scale = %s", v.params.zero,
+                           ui_fig_real(b, (double)v.approx, 7));
+        }
         ui_explain_add(out, "error x - x^ = %s%s",
                        ui_fig_real(d, (double)v.x - (double)v.approx, 4),
                        v.is_clipped ? ": x lies beyond the threshold" : "");

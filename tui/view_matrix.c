@@ -194,7 +194,7 @@ static int find(const char *const *names, int n, const char *arg)
 
 static bool show(struct matrix_frame *f, const char *arg)
 {
-    const bool has_codes = f->setting->format->kind == QX_FORMAT_AFFINE;
+    const bool has_codes = qx_format_is_scaled(f->setting->format);
     int what = arg[0] ? find(what_names, 4, arg) : ((int)f->state->what + 1) % 4;
     if (what < 0) {
         return ui_refuse(f->app, "show takes value, code, error or clipped, not '%s'", arg);

@@ -61,7 +61,7 @@ static int64_t unit_of_element(const struct qx_setting *s, const struct qx_chann
 {
     int64_t line = element / c->inner, channel = line % c->count;
 
-    if (s->format->kind != QX_FORMAT_AFFINE || s->gran == QX_GRAN_TENSOR) {
+    if (!qx_format_is_scaled(s->format) || s->gran == QX_GRAN_TENSOR) {
         return 0;
     }
     if (s->gran == QX_GRAN_CHANNEL) {
@@ -111,7 +111,7 @@ enum qx_status qx_matrix_look(const struct qx_matrix *m, const struct qx_setting
         return st;
     }
     v.approx = v.x;
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(s->format)) {
         v.approx = isfinite(v.x) ? s->format->round(v.x) : 0.0f;
     } else if (s->has_range && fits(m, s, hist)) {
         struct qx_range clip = clip_of(s, hist, v.unit);
@@ -148,11 +148,10 @@ static enum qx_status map_check(const struct qx_matrix *m, enum qx_matrix_what w
                                 const struct qx_setting *s, const struct qx_hist *hist,
                                 struct qx_error *err)
 {
-    if (what == QX_MATRIX_VALUE ||
-        (what == QX_MATRIX_ERROR && s->format->kind == QX_FORMAT_FLOAT)) {
+    if (what == QX_MATRIX_VALUE || (what == QX_MATRIX_ERROR && !qx_format_is_scaled(s->format))) {
         return QX_OK;
     }
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(s->format)) {
         return qx_fail(err, QX_EDATA, "%s has no codes and clips nothing", s->format->title);
     }
     enum qx_status st = qx_setting_ready(s, err);
@@ -260,7 +259,7 @@ static float shown(const struct qx_matrix_map *map, struct unit_now *u, float x,
 {
     const struct qx_setting *s = &map->setting;
 
-    if (s->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(s->format)) {
         return x - s->format->round(x);
     }
     int64_t unit = unit_of_element(s, &map->m.channels, element);
@@ -270,8 +269,10 @@ static float shown(const struct qx_matrix_map *map, struct unit_now *u, float x,
     if (map->what == QX_MATRIX_CLIPPED) {
         return beyond(&u->clip, x) ? 1.0f : 0.0f;
     }
-    float code = qx_offset_code(&u->params, x);
-    return map->what == QX_MATRIX_CODE ? code : x - code * u->params.scale;
+    if (map->what == QX_MATRIX_CODE) {
+        return (float)(qx_quantize(&u->params, x) - u->params.zero);
+    }
+    return x - qx_value_of(&u->params, x);
 }
 
 /* n values that lie together, all of one block. */

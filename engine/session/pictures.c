@@ -104,7 +104,7 @@ static bool hist_of(struct qx_session *s, int64_t item, enum qx_matrix_what what
 {
     const struct qx_setting *setting = &s->now.set[item];
     *out = NULL;
-    if (what == QX_MATRIX_VALUE || setting->format->kind == QX_FORMAT_FLOAT) {
+    if (what == QX_MATRIX_VALUE || !qx_format_is_scaled(setting->format)) {
         return true;
     }
     struct qx_hist_spec spec = qx_setting_spec(setting, s->items.v[item].channels);

@@ -54,12 +54,12 @@ static void weight_open(struct weight *w, int rank, const int64_t *shape, int ax
 }
 
 static void weight_set(struct weight *w, enum qx_gran gran, int64_t group, int bits, bool sym)
-{
+{ /* bits 0: NF4 */
     int64_t n = w->tensor.numel, bad = 0;
     qx_hist_unref(w->hist);
     free(w->approx);
     free(w->codes);
-    w->setting = qx_setting_int(bits);
+    w->setting = bits ? qx_setting_int(bits) : qx_setting_of(qx_format_find("nf4"), 0);
     w->setting.gran = gran;
     w->setting.group = group;
     w->setting.sym = sym;
@@ -204,8 +204,12 @@ static void pictures_and_margins_are_those_of_plain_loops(void **state)
             {0, 0, m->rows, m->cols, 1, m->cols > 5000 ? 7 : 1},
             {0, 0, m->rows, m->cols, 4, m->cols / 7 + 1},
             {m->rows - half_r, m->cols - half_c, half_r, half_c, 3, 5 + m->cols / 100}};
-        for (int v = 0; v < 4; v++) {
-            weight_set(&w, v < 2 ? (enum qx_gran)v : QX_GRAN_GROUP, 32, v == 3 ? 3 : 5, v != 3);
+        for (int v = 0; v < 5; v++) {
+            weight_set(&w, v < 2 ? (enum qx_gran)v : QX_GRAN_GROUP, 32,
+                       v == 4   ? 0
+                       : v == 3 ? 3
+                                : 5,
+                       v != 3);
             for (int p = 0; p < 3; p++) {
                 check_part(&w, &parts[p], v % 2 ? pool : NULL);
             }

@@ -26,9 +26,9 @@ void qx_matrix_place(const struct qx_matrix *m, int64_t element, int64_t *row, i
 
 enum qx_matrix_what {
     QX_MATRIX_VALUE,
-    QX_MATRIX_CODE,   /* q - zero point: the multiple of the scale that x^ is; AFFINE formats */
+    QX_MATRIX_CODE,   /* q - zero point; of a table, levels from that of 0; formats with scales */
     QX_MATRIX_ERROR,  /* x - x^ */
-    QX_MATRIX_CLIPPED /* 1 beyond the threshold, else 0; AFFINE formats */
+    QX_MATRIX_CLIPPED /* 1 beyond the threshold, else 0; formats with scales */
 };
 
 /* rows x cols elements from (row, col) on, in blocks of down x across; the last ones may be smaller.
@@ -73,10 +73,10 @@ bool qx_matrix_map_done(const struct qx_matrix_map *map);
 struct qx_matrix_value {
     float x;
     int64_t unit;             /* channel or group; 0 for granularity tensor */
-    bool has_code;            /* AFFINE with a range and, where needed, a histogram: */
+    bool has_code;            /* scaled, with a range and, where needed, a histogram: */
     struct qx_qparams params; /* of the unit */
     int code;                 /* as stored */
-    float approx;             /* x^: of FLOAT formats too */
+    float approx;             /* x^: of formats without scales too */
     bool is_clipped;
 };
 /* hist as above. QX_EUNSUPPORTED (dtype). */
