@@ -2,7 +2,7 @@
  * models, measured on rows that the predictor never sees, beside what it said; and simpler predictors.
  * Prints Markdown; nothing is asserted. What the tables mean: engine/eval/README.md.
  *
- *   predict_study [--configs N] [--rows N] [--cache FILE] [FOLDER...]
+ *   predict_study [--configs N] [--exact N] [--seed N] [--rows N] [--cache FILE] [FOLDER...]
  *
  * Without folders: the bundled networks, and the shared data's where present (QX_SHARED). */
 #include "study.h"
@@ -13,10 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SMALL_LEAST = 40 };
+
 struct options {
     int n_configs;
     int n_exact; /* configurations that are also predicted from exact sites */
     int64_t max_rows;
+    uint64_t seed; /* of the configurations */
     const char *cache;
 };
 
@@ -32,19 +35,21 @@ struct trial {
     double *kl, *drop; /* true, on E */
 };
 
-static void trial_make(struct study *s, int n, struct trial *t)
+/* n configurations, and more (up to three times as many) until SMALL_LEAST lose less than 5 points. */
+static void trial_make(struct study *s, int n, uint64_t seed, struct trial *t)
 {
+    const size_t cap = (size_t)n * 3;
     struct qx_rng rng;
-    qx_rng_init(&rng, 2026);
-    *t = (struct trial){.n = n};
-    t->configs = study_take((size_t)n, sizeof *t->configs);
-    t->kl = study_take((size_t)n, sizeof *t->kl);
-    t->drop = study_take((size_t)n, sizeof *t->drop);
-    for (int i = 0; i < n; i++) {
-        t->configs[i] = study_draw(s, i, &rng);
-        const struct study_outcome o = study_measure(s, &t->configs[i]);
-        t->kl[i] = o.kl;
-        t->drop[i] = study_drop(&s->e, &o);
+    qx_rng_init(&rng, seed);
+    *t = (struct trial){.configs = study_take(cap, sizeof *t->configs),
+                        .kl = study_take(cap, sizeof *t->kl),
+                        .drop = study_take(cap, sizeof *t->drop)};
+    for (int n_small = 0; t->n < n || (n_small < SMALL_LEAST && t->n < 3 * n); t->n++) {
+        t->configs[t->n] = study_draw(s, t->n, &rng);
+        const struct study_outcome o = study_measure(s, &t->configs[t->n]);
+        t->kl[t->n] = o.kl;
+        t->drop[t->n] = study_drop(&s->e, &o);
+        n_small += study_regime(t->drop[t->n]) == 0;
     }
 }
 
@@ -124,7 +129,7 @@ static void study_folder(const char *folder, const struct options *o, struct stu
 {
     struct study *s = study_open(folder, o->max_rows, truth);
     struct trial t;
-    trial_make(s, o->n_configs, &t);
+    trial_make(s, o->n_configs, o->seed, &t);
     const struct study_errors size = study_mae(t.drop, t.drop, t.n);
     printf("\n## %s\n\n", s->name);
     printf(
@@ -150,8 +155,16 @@ static void study_folder(const char *folder, const struct options *o, struct stu
         exact.drop[i] = g.drop;
     }
     print_answers(&exact, &head);
-    study_predictor_free(p);
     study_baselines_print(s, &t);
+    printf("\n| measured | coverage | worst 5 %% of choices | below 5 points | half width |\n"
+           "|---|---|---|---|---|\n");
+    study_bands(p, t.configs, t.n, 19);
+    study_bands(p, t.configs, t.n, 39);
+    printf("\n| anchored | n | coverage | half width | MAE < 5 points | 5 to 15 | > 15 | "
+           "median abs log10 KL ratio |\n|---|---|---|---|---|---|---|---|\n");
+    study_edits(p, t.configs, t.n);
+    study_walks(p, t.configs);
+    study_predictor_free(p);
     fflush(stdout);
     trial_release(&t);
     study_close(s);
@@ -176,18 +189,26 @@ static void shared_folders(const struct options *o, struct study_truth *truth)
 
 int main(int argc, char **argv)
 {
-    struct options o = {
-        .n_configs = 150, .n_exact = 60, .max_rows = 3000, .cache = "predict_study.truth"};
+    struct options o = {.n_configs = 150,
+                        .n_exact = 60,
+                        .max_rows = 3000,
+                        .seed = 2,
+                        .cache = "predict_study.truth"};
     int i = 1;
     for (; i + 1 < argc && strncmp(argv[i], "--", 2) == 0; i += 2) {
         if (strcmp(argv[i], "--configs") == 0) {
             o.n_configs = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--exact") == 0) {
+            o.n_exact = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--seed") == 0) {
+            o.seed = strtoull(argv[i + 1], NULL, 10);
         } else if (strcmp(argv[i], "--rows") == 0) {
             o.max_rows = atoll(argv[i + 1]);
         } else if (strcmp(argv[i], "--cache") == 0) {
             o.cache = argv[i + 1];
         } else {
-            study_die("predict_study [--configs N] [--rows N] [--cache FILE] [FOLDER...]");
+            study_die("predict_study [--configs N] [--exact N] [--seed N] [--rows N] [--cache "
+                      "FILE] [FOLDER...]");
         }
     }
     struct study_truth *truth = study_truth_open(o.cache);

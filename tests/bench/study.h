@@ -84,8 +84,10 @@ struct study_outcome study_score(const struct study *s, const struct study_rows 
 struct study_outcome study_run(struct study *s, const struct study_rows *rows);
 void study_apply(struct study *s, const struct study_config *c);
 void study_apply_fp32(struct study *s);
-/* On E, from disk when it was ever measured before. */
+/* On E, and on P, from disk when it was ever measured before. */
 struct study_outcome study_measure(struct study *s, const struct study_config *c);
+struct study_outcome study_measure_p(struct study *s, const struct study_config *c);
+uint64_t study_key(const struct study *s, const struct study_config *c);
 
 struct study_truth *study_truth_open(const char *path);
 void study_truth_close(struct study_truth *t);
@@ -98,12 +100,26 @@ void study_truth_add(struct study_truth *t, uint64_t key, const struct study_out
 struct study_predictor;
 struct study_predictor *study_predictor_make(struct study *s);
 void study_predictor_free(struct study_predictor *p);
+struct study *study_of(const struct study_predictor *p);
 struct study_guess {
     double kl, drop; /* points on E */
 };
 struct study_guess study_predict(struct study_predictor *p, const struct study_config *c);
 /* The same with every site measured at its own setting. */
 struct study_guess study_predict_exact(struct study_predictor *p, const struct study_config *c);
+/* `from` (NULL: the whole table) with the sites of c measured at their own settings. */
+struct qx_predict_table *study_exact_table(struct study_predictor *p,
+                                           const struct qx_predict_table *from,
+                                           const struct study_config *c);
+/* A measured configuration, and the anchored prediction of another one. table NULL: the whole table. */
+struct qx_predict_point *study_point(struct study_predictor *p, const struct study_config *c,
+                                     bool is_drawn);
+struct qx_predict_anchors *study_anchors(struct study_predictor *p,
+                                         const struct qx_predict_table *table,
+                                         struct qx_predict_point *const *points, int n);
+struct qx_prediction study_ask(struct study_predictor *p, const struct qx_predict_table *table,
+                               const struct qx_predict_anchors *anchors,
+                               const struct study_config *c);
 /* What a layer's setting is to the predictor. */
 void study_change(struct study_predictor *p, int layer, const struct qx_setting *setting,
                   struct qx_predict_layer *out);
@@ -127,6 +143,15 @@ void study_site_errors(struct study *s, const struct study_config *c, double *we
 double study_scalar_kl(const struct study *s, const struct study_scores *scores,
                        const double *weight, const double *act);
 double study_curve_drop(const struct study_baselines *b, double kl);
+
+/* ---- anchors (study_anchored.c): each prints rows of a table ---- */
+
+/* Coverage of the others' bands when k of the n configurations are measured, over random choices. */
+void study_bands(struct study_predictor *p, const struct study_config *configs, int n, int k);
+/* One layer drawn anew from a measured base, beside 19 measured configurations. */
+void study_edits(struct study_predictor *p, const struct study_config *configs, int n);
+/* Steps of hands that tune, beside 19 measured configurations. */
+void study_walks(struct study_predictor *p, const struct study_config *configs);
 
 /* ---- figures ---- */
 

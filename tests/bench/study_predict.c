@@ -88,6 +88,11 @@ struct study_predictor *study_predictor_make(struct study *s)
     return p;
 }
 
+struct study *study_of(const struct study_predictor *p)
+{
+    return p->s;
+}
+
 void study_predictor_free(struct study_predictor *p)
 {
     for (int l = 0; l < p->s->n_layers; l++) {
@@ -116,14 +121,17 @@ struct study_guess study_predict(struct study_predictor *p, const struct study_c
     return (struct study_guess){sum.kl, 100.0 * (sum.accuracy0 - sum.accuracy)};
 }
 
-static struct qx_predict_table *exact_table(struct study_predictor *p, const struct study_config *c)
+struct qx_predict_table *study_exact_table(struct study_predictor *p,
+                                           const struct qx_predict_table *from,
+                                           const struct study_config *c)
 {
     struct qx_error err;
-    struct qx_predict_table *table = qx_predict_table_ref(p->table);
+    struct qx_predict_table *table = qx_predict_table_ref(from ? from : p->table);
     for (int i = 0; i < QX_SITE_COUNT * p->s->n_layers; i++) {
         const int layer = i / QX_SITE_COUNT;
         const enum qx_site site = (enum qx_site)(i % QX_SITE_COUNT);
-        if (qx_predict_key(&c->s[layer], site) == 0) {
+        const uint64_t key = qx_predict_key(&c->s[layer], site);
+        if (key == 0 || qx_predict_table_has_exact(table, layer, site, key)) {
             continue;
         }
         struct qx_predict_entry *entry = NULL;
@@ -142,10 +150,57 @@ static struct qx_predict_table *exact_table(struct study_predictor *p, const str
 struct study_guess study_predict_exact(struct study_predictor *p, const struct study_config *c)
 {
     struct qx_error err;
-    struct qx_predict_table *table = exact_table(p, c);
+    struct qx_predict_table *table = study_exact_table(p, NULL, c);
     study_check(qx_predict_mix_rebase(p->mix, table, &err), &err);
     const struct study_guess g = study_predict(p, c);
     study_check(qx_predict_mix_rebase(p->mix, p->table, &err), &err);
     qx_predict_table_unref(table);
     return g;
+}
+
+struct qx_predict_point *study_point(struct study_predictor *p, const struct study_config *c,
+                                     bool is_drawn)
+{
+    struct qx_error err;
+    struct qx_predict_point *point = NULL;
+    const int n = p->s->n_layers;
+    struct qx_predict_layer *change = study_take((size_t)n, sizeof *change);
+    const struct qx_predict_point_info info = {.key = study_key(p->s, c),
+                                               .value = study_measure(p->s, c).accuracy,
+                                               .kl = study_measure_p(p->s, c).kl,
+                                               .is_drawn = is_drawn};
+    for (int l = 0; l < n; l++) {
+        study_change(p, l, &c->s[l], &change[l]);
+    }
+    study_check(qx_predict_point_new(change, n, &info, &point, &err), &err);
+    free(change);
+    return point;
+}
+
+struct qx_predict_anchors *study_anchors(struct study_predictor *p,
+                                         const struct qx_predict_table *table,
+                                         struct qx_predict_point *const *points, int n)
+{
+    struct qx_error err;
+    struct qx_predict_anchors *a = NULL;
+    const struct qx_predict_mix_options options = {.fp32_accuracy = p->s->e.accuracy0};
+    const struct qx_predict_scale scale = {p->s->e.accuracy0, p->s->e.n};
+    study_check(qx_predict_anchors_new(table ? table : p->table, &options, &scale, points, n, NULL,
+                                       &a, &err),
+                &err);
+    return a;
+}
+
+struct qx_prediction study_ask(struct study_predictor *p, const struct qx_predict_table *table,
+                               const struct qx_predict_anchors *anchors,
+                               const struct study_config *c)
+{
+    struct qx_error err;
+    struct qx_prediction out;
+    if (qx_predict_mix_table(p->mix) != (table ? table : p->table)) {
+        study_check(qx_predict_mix_rebase(p->mix, table ? table : p->table, &err), &err);
+    }
+    study_predict(p, c);
+    qx_predict_anchors_ask(anchors, p->mix, &out);
+    return out;
 }

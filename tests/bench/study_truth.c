@@ -174,17 +174,33 @@ static uint64_t setting_key(const struct qx_setting *s, uint64_t key)
     return qx_hash64(field, sizeof field, key);
 }
 
-struct study_outcome study_measure(struct study *s, const struct study_config *c)
+uint64_t study_key(const struct study *s, const struct study_config *c)
 {
-    struct study_outcome o;
     uint64_t key = s->key;
     for (int l = 0; l < s->n_layers; l++) {
         key = setting_key(&c->s[l], key);
     }
+    return key;
+}
+
+static struct study_outcome measure(struct study *s, const struct study_rows *rows,
+                                    const struct study_config *c, uint64_t key)
+{
+    struct study_outcome o;
     if (!study_truth_find(s->truth, key, &o)) {
         study_apply(s, c);
-        o = study_run(s, &s->e);
+        o = study_run(s, rows);
         study_truth_add(s->truth, key, &o);
     }
     return o;
+}
+
+struct study_outcome study_measure(struct study *s, const struct study_config *c)
+{
+    return measure(s, &s->e, c, study_key(s, c));
+}
+
+struct study_outcome study_measure_p(struct study *s, const struct study_config *c)
+{
+    return measure(s, &s->p, c, qx_hash64("P", 1, study_key(s, c)));
 }
