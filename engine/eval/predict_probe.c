@@ -114,6 +114,12 @@ void qx_predict_probe_free(struct qx_predict_probe *p)
     }
 }
 
+void qx_predict_probe_calibrate(struct qx_predict_probe *probe,
+                                const struct qx_calibration *calibration)
+{
+    probe->calibration = calibration;
+}
+
 const struct qx_predict_base *qx_predict_probe_base(const struct qx_predict_probe *probe)
 {
     return probe->base;

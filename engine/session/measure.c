@@ -192,6 +192,9 @@ static void eval_done(struct qx_session *s, struct qx_task *t)
     if (t->status == QX_OK) {
         result_message(e->result, text, sizeof text);
         m->eval_time_s = e->result->time_s;
+        if (e->which == QX_WHICH_B) {
+            qx_predictor_measured(s, e->key, e->result);
+        }
         qx_measure_put(m, e->key, e->result);
         m->has_new = true;
         e->result = NULL;
@@ -250,6 +253,7 @@ static struct qx_task *submit(struct qx_session *s, enum qx_which which, const s
 void qx_measure_touched(struct qx_session *s)
 {
     struct qx_measure *m = &s->measure;
+    qx_predictor_touched(s);
     if (!qx_measure_can(s)) {
         return;
     }
@@ -309,6 +313,7 @@ void qx_measure_work(struct qx_session *s, double now_s)
         }
     }
     if (qx_measure_due(s, now_s) == 0) {
+        qx_predictor_asked(s, m->key_b);
         m->task_b = submit(s, QX_WHICH_B, &s->now, m->key_b);
         m->task_b_key = m->key_b;
         m->is_wanted = false;
@@ -469,4 +474,5 @@ void qx_session_gauge(const struct qx_session *cs, struct qx_gauge *out)
     if (m->has_pair) {
         out->pair = m->pair;
     }
+    qx_predictor_answer(s, out);
 }

@@ -72,16 +72,14 @@ static enum qx_status data_find(struct qx_session *s, const char *named, struct 
 /* ---- on disk ---- */
 
 /* Everything that the figures depend on: weights, graph, rows, and the float arithmetic. */
-static uint64_t cache_key(const struct qx_session *s, const struct qx_session_calib *info)
+uint64_t qx_ranges_net_hash(const struct qx_session *s)
 {
     enum { GRAPH_MOST = 16 << 20 };
-    const char *const words[] = {QX_VERSION, qx_isa_name(qx_cpu_get()->isa), info->hash};
+    const char *const words[] = {QX_VERSION, qx_isa_name(qx_cpu_get()->isa)};
     uint64_t h = s->file_hash;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         h = qx_hash64(words[i], strlen(words[i]), h);
     }
-    const uint64_t whole[3] = {(uint64_t)info->n, info->is_noise, info->is_noise ? s->seed : 0};
-    h = qx_hash64(whole, sizeof whole, h);
     char *path = qx_fs_join(qx_model_folder(s->model), "graph.json"), *text = NULL;
     size_t len = 0;
     if (path && qx_fs_exists(path) && qx_fs_read(path, GRAPH_MOST, &text, &len, NULL) == QX_OK) {
@@ -90,6 +88,13 @@ static uint64_t cache_key(const struct qx_session *s, const struct qx_session_ca
     qx_mem_free(text);
     qx_mem_free(path);
     return h;
+}
+
+static uint64_t cache_key(const struct qx_session *s, const struct qx_session_calib *info)
+{
+    const uint64_t whole[3] = {(uint64_t)info->n, info->is_noise, info->is_noise ? s->seed : 0};
+    const uint64_t h = qx_hash64(info->hash, strlen(info->hash), qx_ranges_net_hash(s));
+    return qx_hash64(whole, sizeof whole, h);
 }
 
 static char *cache_path(const struct qx_session *s, uint64_t key)

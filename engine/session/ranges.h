@@ -34,6 +34,8 @@ void qx_ranges_release(struct qx_session *s); /* after the lanes have stopped */
 /* The calibration, made here when there is none. Any thread; unref it. */
 enum qx_status qx_ranges_get(struct qx_session *s, struct qx_ctl *ctl, struct qx_calibration **out,
                              struct qx_error *err);
+/* Hash of weights, graph, program and rung: what float32 answers depend on beside the rows. */
+uint64_t qx_ranges_net_hash(const struct qx_session *s);
 bool qx_ranges_is_open(const struct qx_setting *set);
 /* Fill the ranges still open among the settings [layers of the network]. Any thread. */
 enum qx_status qx_ranges_resolve(struct qx_session *s, struct qx_setting *set, struct qx_ctl *ctl,

@@ -102,6 +102,9 @@ static enum qx_status tables_make(struct qx_session *s, const struct qx_session_
     if (status == QX_OK) {
         status = qx_measure_init(s, err);
     }
+    if (status == QX_OK) {
+        status = qx_predictor_init(s, o->predict, err);
+    }
     s->pending.item = qx_mem_array((size_t)n + 1, sizeof *s->pending.item);
     s->pending.place = qx_mem_array((size_t)n + 1, sizeof *s->pending.place);
     s->pending.state = qx_mem_zalloc((size_t)n + 1);
@@ -213,6 +216,7 @@ void qx_session_close(struct qx_session **session)
     qx_lane_stop(&s->queue);
     qx_autosave_close(s);
     qx_jobs_release(&s->jobs);
+    qx_predictor_release(s);
     qx_measure_release(s);
     qx_ranges_release(s);
     qx_pictures_release(s);
@@ -324,6 +328,7 @@ void qx_session_want_exact(struct qx_session *s, int64_t item)
 {
     if (s->items.v[item].can_quantize) {
         s->exact.wanted = item;
+        s->predictor.selected = s->net ? qx_net_layer_of_tensor(s->net, item) : -1;
         qx_exact_work(s);
     }
 }
@@ -445,6 +450,7 @@ unsigned qx_session_poll(struct qx_session *s)
         qx_ranges_work(s, 0.002);
         qx_exact_work(s);
         qx_measure_work(s, now_s);
+        qx_predictor_work(s);
         qx_autosave_work(s, now_s);
         file_check(s, now_s);
     }
@@ -470,6 +476,8 @@ int qx_session_timeout_ms(const struct qx_session *s)
     }
     double now_s = qx_clock_s(), left = s->file_check_s - now_s;
     double due = qx_measure_due(s, now_s);
+    left = due >= 0 && due < left ? due : left;
+    due = qx_predictor_due(s, now_s);
     left = due >= 0 && due < left ? due : left;
     if (save_waits(s) && s->save.due_s - now_s < left) {
         left = s->save.due_s - now_s;

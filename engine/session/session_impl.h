@@ -14,6 +14,7 @@
 #include "session/lane.h"
 #include "session/measure.h"
 #include "session/pictures.h"
+#include "session/predictor.h"
 #include "session/ranges.h"
 #include "session/recipe.h"
 #include "session/undo.h"
@@ -84,6 +85,7 @@ struct qx_session {
     bool has_written;           /* and the host has not heard */
     struct qx_ranges ranges;
     struct qx_bench bench;
+    struct qx_predictor predictor;
     uint64_t seed;
     unsigned news;
     double file_check_s;

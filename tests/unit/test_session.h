@@ -12,6 +12,7 @@ int test_session_faults(void);
 int test_session_act(void);
 int test_session_bench(void);
 int test_session_calib(void);
+int test_session_predict(void);
 
 /* ---- fixture: everything below one fresh folder per run ---- */
 

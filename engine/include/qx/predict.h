@@ -157,6 +157,9 @@ enum qx_status qx_predict_probe_new(const struct qx_net *net, const struct qx_da
                                     uint64_t seed, struct qx_pool *pool, struct qx_ctl *ctl,
                                     struct qx_predict_probe **out, struct qx_error *err);
 void qx_predict_probe_free(struct qx_predict_probe *probe); /* NULL allowed */
+/* From now on inputs are measured by this calibration, which must outlive the probe. */
+void qx_predict_probe_calibrate(struct qx_predict_probe *probe,
+                                const struct qx_calibration *calibration);
 const struct qx_predict_base *qx_predict_probe_base(const struct qx_predict_probe *probe);
 /* Measure one entry: one forward of P with only that site changed. A site without values, or that the
  * change leaves as it is, gives an entry with t = 0. QX_ECANCELLED and failures lose only this entry.

@@ -25,6 +25,7 @@
 #include "qx/metric.h"
 #include "qx/model.h"
 #include "qx/net.h"
+#include "qx/predict.h"
 #include "qx/quant.h"
 
 struct qx_session;
@@ -45,6 +46,7 @@ struct qx_session_options {
     uint64_t mem_bytes; /* budget of the caches; 0 = 25 % of RAM */
     uint64_t seed;
     bool fresh;              /* do not resume the autosaved recipe */
+    bool predict;            /* build the predictor's table in the background (not in batch) */
     bool batch;              /* no background jobs, no autosave, no lock: for the verbs */
     void (*wake)(void *arg); /* called from any thread when qx_session_poll has news; may only write
                                 one byte to a pipe; NULL = none */
@@ -222,6 +224,15 @@ enum qx_gauge_state {
     QX_GAUGE_MEASURED,
     QX_GAUGE_FAILED /* reason */
 };
+/* What is said of a recipe before it is measured, and beside it. */
+enum qx_gauge_guess {
+    QX_GUESS_NONE,
+    QX_GUESS_RANK,     /* risk: nothing was run, or the table does not cover the recipe yet */
+    QX_GUESS_PREDICTED /* predicted */
+};
+/* By the mean over the linear layers of the squared relative error of their weights: below .002 (8 bits
+ * are), below .03 (4 bits), above. */
+enum qx_risk { QX_RISK_UNKNOWN, QX_RISK_LOW, QX_RISK_MEDIUM, QX_RISK_HIGH };
 struct qx_gauge {
     enum qx_gauge_state state;
     char reason[256];
@@ -233,8 +244,18 @@ struct qx_gauge {
     double progress;          /* 0..1 while BASELINE or RUNNING */
     double eval_time_s;       /* of the last full measurement */
     uint64_t revision;        /* recipe revision that was measured */
+    enum qx_gauge_guess guess;
+    enum qx_risk risk;              /* guess RANK */
+    struct qx_prediction predicted; /* guess PREDICTED: of the recipe as it is now */
+    int64_t predict_rows;           /* P */
+    int n_entries;                  /* of the table */
+    int n_graded, n_graded_in_band; /* predictions made before their measurement, last 12 */
+    double grade_error;             /* their mean absolute error, share of the rows */
 };
 void qx_session_gauge(const struct qx_session *s, struct qx_gauge *out);
+/* What of the predicted KL is a layer's doing: KL of all minus KL without it (nats), and its share of
+ * all. False while nothing is predicted. O(rows classes) */
+bool qx_session_layer_share(struct qx_session *s, int64_t item, double *share, double *kl);
 /* Measure now (also when auto-measure is off). */
 void qx_session_measure(struct qx_session *s);
 /* On by default: measure 300 ms after the last edit when the last measurement took under 5 s. */

@@ -1,0 +1,228 @@
+/* Predictions of a session: built in the background, kept on disk, corrected and graded by what is
+ * measured. */
+#include "base/fs.h"
+#include "test_session.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { LAYERS = 2, ALL_ENTRIES = 18 * LAYERS };
+
+static struct qx_session *open_predicting(const char *cache)
+{
+    const struct qx_session_options o = {.cache_dir = cache, .threads = 2, .predict = true};
+    struct qx_session *s = NULL;
+    struct qx_error err = {0};
+    if (qx_session_open(fixture_folder(), &o, &s, &err) != QX_OK) {
+        fail_msg("%s", err.text);
+    }
+    qx_session_set_auto_measure(s, false);
+    return s;
+}
+
+static struct qx_gauge gauge_of(struct qx_session *s)
+{
+    struct qx_gauge g;
+    fixture_settle(s);
+    qx_session_gauge(s, &g);
+    return g;
+}
+
+static void every_edit_is_answered_before_it_is_measured(void **state)
+{
+    (void)state;
+    struct qx_session *s = open_predicting(NULL);
+    struct qx_gauge g = gauge_of(s);
+    assert_int_equal(g.guess, QX_GUESS_PREDICTED);
+    assert_int_equal(g.n_entries, ALL_ENTRIES);
+    assert_int_equal(g.predict_rows, QX_PREDICT_ROWS);
+    assert_true(g.predicted.change == 0.0 && g.predicted.is_within_noise);
+    fixture_bits(s, "fc1.weight", 2);
+    g = gauge_of(s);
+    assert_int_equal(g.state, QX_GAUGE_WAITING);
+    assert_int_equal(g.guess, QX_GUESS_PREDICTED);
+    assert_true(g.predicted.kl > 0.0 && g.predicted.anchor == -1);
+    assert_true(g.predicted.lo <= g.predicted.value && g.predicted.value <= g.predicted.hi);
+    assert_int_equal(g.predicted.coverage, QX_PREDICT_UNCALIBRATED);
+    double share, kl;
+    assert_true(qx_session_layer_share(s, fixture_item(s, "fc1.weight"), &share, &kl));
+    assert_float_equal(share, 1.0, 1e-9);
+    assert_true(qx_session_layer_share(s, fixture_item(s, "fc2.weight"), &share, &kl));
+    assert_float_equal(share, 0.0, 1e-9);
+    /* a drag: every step is answered, and less of a threshold is more of an effect */
+    double before = 0.0;
+    for (int i = 0; i < 5; i++) {
+        fixture_range(s, "fc1.weight", 0.9 - 0.15 * i, true);
+        qx_session_gauge(s, &g);
+        assert_int_equal(g.guess, QX_GUESS_PREDICTED);
+        assert_true(g.predicted.kl != before);
+        before = g.predicted.kl;
+    }
+    assert_true(qx_session_undo(s) && qx_session_undo(s));
+    g = gauge_of(s);
+    assert_true(g.predicted.change == 0.0 && g.predicted.kl < 1e-9);
+    qx_session_close(&s);
+}
+
+static void measurements_correct_and_grade_what_was_said(void **state)
+{
+    (void)state;
+    struct qx_session *s = open_predicting(NULL);
+    fixture_settle(s);
+    fixture_bits(s, "fc2.weight", 2);
+    struct qx_gauge said = gauge_of(s), g;
+    qx_session_measure(s);
+    g = gauge_of(s);
+    assert_int_equal(g.state, QX_GAUGE_MEASURED);
+    assert_int_equal(g.n_graded, 1);
+    const double measured = (double)g.correct / (double)g.n;
+    assert_float_equal(g.grade_error, fabs(said.predicted.value - measured), 1e-12);
+    assert_int_equal(g.n_graded_in_band,
+                     measured >= said.predicted.lo && measured <= said.predicted.hi);
+    /* it is an anchor now: itself is predicted as measured, a neighbour leans on it */
+    assert_int_equal(g.predicted.n_points, 1);
+    assert_float_equal(g.predicted.value, measured, 1e-6);
+    fixture_bits(s, "fc1.weight", 6);
+    g = gauge_of(s);
+    assert_int_equal(g.predicted.anchor, 0);
+    assert_true(g.predicted.rho > 0.5 && g.predicted.rho < 1.0);
+    /* measuring again what is known grades nothing */
+    assert_true(qx_session_undo(s));
+    qx_session_measure(s);
+    g = gauge_of(s);
+    assert_int_equal(g.n_graded, 1);
+    qx_session_close(&s);
+}
+
+static void what_was_built_is_there_at_once_the_next_time(void **state)
+{
+    (void)state;
+    char cache[256];
+    snprintf(cache, sizeof cache, "%s", fixture_fresh("predict-cache"));
+    struct qx_session *s = open_predicting(cache);
+    fixture_settle(s);
+    fixture_bits(s, "fc1.weight", 2);
+    struct qx_gauge first = gauge_of(s), g;
+    qx_session_measure(s);
+    fixture_settle(s);
+    qx_session_close(&s);
+
+    s = open_predicting(cache);
+    fixture_bits(s, "fc1.weight", 2);
+    g = gauge_of(s);
+    assert_int_equal(g.n_entries, ALL_ENTRIES);
+    assert_int_equal(g.n_graded, 1);
+    assert_int_equal(g.predicted.n_points, 1);
+    assert_true(fabs(g.predicted.sum.kl - first.predicted.sum.kl) <= 1e-6 * first.predicted.sum.kl);
+    assert_true(g.predicted.sum.accuracy == first.predicted.sum.accuracy);
+    qx_session_close(&s);
+}
+
+/* Files of another key stay unread, damaged ones are measured again. */
+static void damaged_files_are_measured_again(void **state)
+{
+    (void)state;
+    char cache[256], command[600];
+    snprintf(cache, sizeof cache, "%s", fixture_fresh("predict-cache"));
+    struct qx_session *s = open_predicting(cache);
+    fixture_settle(s);
+    fixture_bits(s, "fc1.weight", 2);
+    struct qx_gauge first = gauge_of(s), g;
+    qx_session_close(&s);
+    snprintf(command, sizeof command,
+             "for f in %s/histograms/predict-*; do printf x | dd of=$f bs=1 seek=60 conv=notrunc "
+             "2>/dev/null; done",
+             cache);
+    assert_int_equal(system(command), 0);
+    s = open_predicting(cache);
+    fixture_bits(s, "fc1.weight", 2);
+    g = gauge_of(s);
+    assert_int_equal(g.n_entries, ALL_ENTRIES);
+    assert_true(g.predicted.sum.kl == first.predicted.sum.kl);
+    qx_session_close(&s);
+}
+
+static void the_band_is_calibrated_when_nothing_else_is_to_do(void **state)
+{
+    (void)state;
+    struct qx_session *s = open_predicting(NULL);
+    struct qx_gauge g = gauge_of(s);
+    const double end = qx_clock_s() + 60;
+    while (g.predicted.n_points < 19 && qx_clock_s() < end) {
+        const int ms = qx_session_timeout_ms(s);
+        usleep((useconds_t)(1000 * (ms < 20 ? ms + 1 : 20)));
+        g = gauge_of(s);
+    }
+    assert_int_equal(g.predicted.n_points, 19);
+    assert_int_equal(g.predicted.coverage, QX_PREDICT_90);
+    assert_int_equal(g.n_graded, 0); /* nobody had asked for them */
+    for (int i = 0; i < qx_session_n_jobs(s); i++) {
+        struct qx_job_info info;
+        assert_true(qx_session_job(s, i, &info));
+        assert_null(strstr(info.title, "recipe"));
+    }
+    qx_session_close(&s);
+}
+
+static void without_a_network_there_is_only_a_rank(void **state)
+{
+    (void)state;
+    const struct qx_session_options o = {.threads = 1, .predict = true};
+    struct qx_session *s = NULL;
+    assert_int_equal(qx_session_open(fixture_plain(), &o, &s, NULL), QX_OK);
+    static const int bits[3] = {8, 4, 2};
+    static const enum qx_risk risks[3] = {QX_RISK_LOW, QX_RISK_MEDIUM, QX_RISK_HIGH};
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"a.weight", "b.weight", "half.weight", "big.weight"};
+        for (int k = 0; k < 4; k++) {
+            fixture_bits(s, names[k], bits[i]);
+        }
+        struct qx_gauge g = gauge_of(s);
+        assert_int_equal(g.state, QX_GAUGE_NONE);
+        assert_int_equal(g.guess, QX_GUESS_RANK);
+        assert_int_equal(g.risk, risks[i]);
+    }
+    qx_session_close(&s);
+}
+
+/* Closing in the middle of the work, many times over. */
+static void closing_at_any_moment_is_clean(void **state)
+{
+    (void)state;
+    char cache[256];
+    snprintf(cache, sizeof cache, "%s", fixture_fresh("predict-cache"));
+    for (int i = 0; i < 12; i++) {
+        struct qx_session *s = open_predicting(cache);
+        for (int k = 0; k < i; k++) {
+            usleep(1500);
+            qx_session_poll(s);
+        }
+        qx_session_close(&s);
+    }
+    struct qx_session *s = open_predicting(cache);
+    struct qx_gauge g = gauge_of(s);
+    assert_int_equal(g.n_entries, ALL_ENTRIES);
+    qx_session_close(&s);
+}
+
+int test_session_predict(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_edit_is_answered_before_it_is_measured),
+        cmocka_unit_test(measurements_correct_and_grade_what_was_said),
+        cmocka_unit_test(what_was_built_is_there_at_once_the_next_time),
+        cmocka_unit_test(damaged_files_are_measured_again),
+        cmocka_unit_test(the_band_is_calibrated_when_nothing_else_is_to_do),
+        cmocka_unit_test(without_a_network_there_is_only_a_rank),
+        cmocka_unit_test(closing_at_any_moment_is_clean),
+    };
+    return cmocka_run_group_tests_name("session predict", tests, fixture_setup, fixture_teardown);
+}
