@@ -80,6 +80,7 @@ struct ui_app {
     /* Layer screen, as commands set it */
     int handle; /* 0: hi, 1: lo (asymmetric only) */
     bool log_counts, zoom, show_error;
+    int act_handle; /* Activations: as handle */
     bool diff_only; /* Compare */
 
     /* what lies over the screen */
@@ -142,6 +143,11 @@ double ui_threshold_max(struct ui_app *app, int64_t item);
  * qx_range. NaN while no range is known. */
 double ui_threshold(const struct ui_app *app, int64_t item);
 
+/* Does a product of the network take this item's input in floats, so that it can be quantized? */
+bool ui_has_input(const struct ui_app *app, int64_t item);
+/* Activations of an item; bits 0 where they stay in float32. */
+const struct qx_act *ui_act(const struct ui_app *app, int64_t item);
+
 /* ---- words for figures (ui_text.c): all return buf ---- */
 char *ui_fmt_bytes(char *buf, size_t cap, double bytes); /* "61.4 MB" */
 char *ui_fmt_count(char *buf, size_t cap, int64_t n);    /* "589,824" */
@@ -149,7 +155,9 @@ char *ui_fmt_shape(char *buf, size_t cap, const struct qx_tensor *t,
                    enum ui_glyphs g); /* "64x32" */
 /* A tensor's name in w cells: segments shortened, then the middle left out; its end stays. */
 char *ui_fit_name(char *buf, size_t cap, const char *name, int w, enum ui_glyphs g);
-char *ui_fmt_value(char *buf, size_t cap, double v);          /* 4 significant digits */
+char *ui_fmt_value(char *buf, size_t cap, double v); /* 4 significant digits */
+/* "FP16", "INT4", "W4A8" with 8-bit inputs, "W4A8d" when their ranges are dynamic. */
+char *ui_fmt_format(char *buf, size_t cap, const struct qx_setting *s);
 char *ui_fmt_percent(char *buf, size_t cap, double fraction); /* "0.095 %" */
 /* "-1.9 pt, 667 of 788 right", or why there is none; *style by state. */
 char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *style, bool brief);

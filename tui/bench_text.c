@@ -17,6 +17,13 @@ const struct qx_bench_row *ui_bench_done(const struct qx_bench_row *rows, int n,
     return NULL;
 }
 
+const char *ui_bench_engine(const struct qx_bench_row *r)
+{
+    return r->figures.engine == QX_ENGINE_INTEGER ? "integer"
+           : r->variant->bits > 0                 ? "simulated"
+                                                  : "float32";
+}
+
 static double ms(const struct qx_bench_row *r)
 {
     return qx_latency_ms(&r->figures.latency);

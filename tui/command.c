@@ -58,6 +58,17 @@ static bool (*const runs[UI_CMD_COUNT])(struct ui_app *, const char *) = {
     [UI_CMD_SNAP] = cmd_snap,
     [UI_CMD_OPTIMUM] = cmd_optimum,
     [UI_CMD_HANDLE] = cmd_handle,
+    [UI_CMD_ACT] = cmd_act,
+    [UI_CMD_ACT_BITS] = cmd_act_bits,
+    [UI_CMD_ACT_METHOD] = cmd_act_method,
+    [UI_CMD_ACT_DYNAMIC] = cmd_act_dynamic,
+    [UI_CMD_ACT_GRAN] = cmd_act_gran,
+    [UI_CMD_ACT_SYM] = cmd_act_sym,
+    [UI_CMD_ACT_RANGE] = cmd_act_range,
+    [UI_CMD_ACT_NUDGE] = cmd_act_range,
+    [UI_CMD_ACT_HANDLE] = cmd_act_handle,
+    [UI_CMD_ACT_OPTIMUM] = cmd_act_optimum,
+    [UI_CMD_CALIBRATE] = cmd_calibrate,
     [UI_CMD_RELEASE] = cmd_release,
     [UI_CMD_LOG_COUNTS] = cmd_log_counts,
     [UI_CMD_ZOOM] = cmd_zoom,
@@ -234,6 +245,9 @@ const char *ui_command_disabled(struct ui_app *app, enum ui_cmd cmd)
     if (is_edit(cmd)) {
         return edit_disabled(app, cmd);
     }
+    if (cmd >= UI_CMD_ACT && cmd <= UI_CMD_CALIBRATE) {
+        return ui_act_disabled(app, cmd);
+    }
     switch (cmd) {
     case UI_CMD_UNDO:
         return qx_session_n_edits(app->session) ? NULL : "nothing to undo";
@@ -253,6 +267,13 @@ const char *ui_command_disabled(struct ui_app *app, enum ui_cmd cmd)
     }
 }
 
+/* Moves that may be one undo step together. */
+static bool joins(enum ui_cmd cmd)
+{
+    return cmd == UI_CMD_THRESHOLD || cmd == UI_CMD_NUDGE || cmd == UI_CMD_ACT_RANGE ||
+           cmd == UI_CMD_ACT_NUDGE;
+}
+
 bool ui_do(struct ui_app *app, enum ui_cmd cmd, const char *arg)
 {
     const struct ui_command *row = ui_command_get(cmd);
@@ -265,7 +286,7 @@ bool ui_do(struct ui_app *app, enum ui_cmd cmd, const char *arg)
         ui_prompt_ask(app, cmd);
         return true;
     }
-    if (app->session && cmd != UI_CMD_THRESHOLD && cmd != UI_CMD_NUDGE) {
+    if (app->session && !joins(cmd)) {
         qx_session_seal(app->session);
     }
     app->toast[0] = 0;

@@ -48,6 +48,20 @@ bool cmd_optimum(struct ui_app *app, const char *arg);
 bool cmd_handle(struct ui_app *app, const char *arg);
 bool cmd_release(struct ui_app *app, const char *arg);
 
+/* commands_act.c */
+bool cmd_act(struct ui_app *app, const char *arg);
+bool cmd_act_bits(struct ui_app *app, const char *arg);
+bool cmd_act_method(struct ui_app *app, const char *arg);
+bool cmd_act_dynamic(struct ui_app *app, const char *arg);
+bool cmd_act_gran(struct ui_app *app, const char *arg);
+bool cmd_act_sym(struct ui_app *app, const char *arg);
+bool cmd_act_range(struct ui_app *app, const char *arg);
+bool cmd_act_handle(struct ui_app *app, const char *arg);
+bool cmd_act_optimum(struct ui_app *app, const char *arg);
+bool cmd_calibrate(struct ui_app *app, const char *arg);
+/* Why one of these does not work now; NULL when it does. */
+const char *ui_act_disabled(struct ui_app *app, enum ui_cmd cmd);
+
 /* commands_app.c */
 bool cmd_quit(struct ui_app *app, const char *arg);
 bool cmd_palette(struct ui_app *app, const char *arg);

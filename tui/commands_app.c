@@ -113,6 +113,32 @@ static void add_method(char *out, size_t cap, const struct qx_setting *s)
     add_flag(out, cap, "--method", text);
 }
 
+static void add_act(char *out, size_t cap, const struct qx_act *a)
+{
+    char text[96];
+    if (a->bits == 0) {
+        return;
+    }
+    snprintf(text, sizeof(text), "%d", a->bits);
+    add_flag(out, cap, "--act-bits", text);
+    if (a->dynamic) {
+        add_flag(out, cap, "--dynamic", NULL);
+        add_flag(out, cap, "--act-gran", a->gran == QX_ACT_TOKEN ? "token" : "tensor");
+    } else {
+        if (strcmp(a->calib->name, "manual") == 0 && a->sym) {
+            snprintf(text, sizeof(text), "manual:%.9g", a->range.hi);
+        } else if (strcmp(a->calib->name, "manual") == 0) {
+            snprintf(text, sizeof(text), "manual:%.9g,%.9g", a->range.lo, a->range.hi);
+        } else if (a->calib->takes_param) {
+            snprintf(text, sizeof(text), "%s:%.9g", a->calib->name, a->param);
+        } else {
+            snprintf(text, sizeof(text), "%s", a->calib->name);
+        }
+        add_flag(out, cap, "--act-method", text);
+    }
+    add_flag(out, cap, a->sym ? "--act-sym" : "--act-asym", NULL);
+}
+
 /* The same layer with the same setting, on the command line. */
 static void reproduce_layer(struct ui_app *app, char *out, size_t cap)
 {
@@ -139,6 +165,12 @@ static void reproduce_layer(struct ui_app *app, char *out, size_t cap)
         add_flag(out, cap, s->sym ? "--sym" : "--asym", NULL);
     }
     add_method(out, cap, s);
+    add_act(out, cap, &s->act);
+    struct qx_session_calib calib;
+    if (s->act.bits && !s->act.dynamic && qx_session_calib(app->session, &calib) &&
+        calib.is_named) {
+        add_flag(out, cap, "--calib", calib.source);
+    }
 }
 
 bool cmd_reproduce(struct ui_app *app, const char *arg)
@@ -153,10 +185,11 @@ bool cmd_reproduce(struct ui_app *app, const char *arg)
         ui_toast(app, UI_TOAST_INFO, "%s", out);
         return true;
     }
-    bool layer = strcmp(view, "layer") == 0 && ui_item(app) && ui_item(app)->can_quantize;
+    bool act = strcmp(view, "act") == 0;
+    bool layer = (act || strcmp(view, "layer") == 0) && ui_item(app) && ui_item(app)->can_quantize;
     const char *recipe = qx_session_recipe_path(app->session);
     bool can_eval = qx_session_net(app->session) && qx_session_data(app->session);
-    add_word(out, cap, layer ? "quantize" : can_eval ? "eval" : "quantize");
+    add_word(out, cap, layer && !act ? "quantize" : can_eval ? "eval" : "quantize");
     add_word(out, cap,
              app->model_arg ? app->model_arg : qx_model_path(qx_session_model(app->session)));
     if (layer) {

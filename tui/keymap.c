@@ -144,8 +144,10 @@ static void bind_tables(struct ui_keymap *map)
         const struct qx_calibrator *row = qx_calib_at(i);
         if (row->key) {
             bind(map, (int[]){'c', row->key}, 2, UI_CMD_CALIB, row->name);
+            bind(map, (int[]){'c', row->key}, 2, UI_CMD_ACT_METHOD, row->name);
         }
     }
+    bind(map, (int[]){'c', qx_calib_ema.key}, 2, UI_CMD_ACT_METHOD, qx_calib_ema.name);
     for (int i = 0; i < qx_format_count(); i++) {
         const struct qx_format *row = qx_format_at(i);
         if (row->key) {
@@ -240,6 +242,21 @@ bool ui_keymap_load(struct ui_keymap *map, const char *path)
     return true;
 }
 
+bool ui_binding_on(const struct ui_keymap *map, const struct ui_binding *b, const char *view_id)
+{
+    if (!ui_command_in(b->cmd, view_id)) {
+        return false;
+    }
+    for (int i = 0; i < map->n && !b->scope[0] && !b->from_user; i++) {
+        const struct ui_binding *other = &map->binding[i];
+        if (other->scope[0] && other->n == b->n && same_keys(other, b->keys, b->n) &&
+            ui_command_in(other->cmd, view_id)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 const struct ui_binding *ui_keymap_find(const struct ui_keymap *map, const char *view_id,
                                         const int *keys, int n, bool *longer)
 {
@@ -252,7 +269,7 @@ const struct ui_binding *ui_keymap_find(const struct ui_keymap *map, const char 
         }
         if (b->n > n) {
             *longer = true;
-        } else if (!found) {
+        } else if (!found || (b->scope[0] && !found->scope[0] && !found->from_user)) {
             found = b;
         }
     }
@@ -265,7 +282,7 @@ char *ui_keymap_text(const struct ui_keymap *map, enum ui_cmd cmd, const char *v
     buf[0] = 0;
     for (int i = 0; i < map->n; i++) {
         const struct ui_binding *b = &map->binding[i];
-        if (b->cmd != cmd || !ui_command_in(cmd, view_id)) {
+        if (b->cmd != cmd || !ui_binding_on(map, b, view_id)) {
             continue;
         }
         size_t used = 0;

@@ -51,6 +51,8 @@ void ui_keymap_init(struct ui_keymap *map);
 /* "key = command arg" lines; "#" comments. Each bad line gives a log message naming file and line;
  * a map that leaves no key for quit is refused as a whole. False then, or when unreadable. */
 bool ui_keymap_load(struct ui_keymap *map, const char *path);
+/* Does the binding act on the view? Those of commands of one screen go before those of all screens. */
+bool ui_binding_on(const struct ui_keymap *map, const struct ui_binding *b, const char *view_id);
 /* Exact match of keys on the view, NULL when none. *longer: some binding begins with these keys. */
 const struct ui_binding *ui_keymap_find(const struct ui_keymap *map, const char *view_id,
                                         const int *keys, int n, bool *longer);

@@ -28,8 +28,10 @@ static void setting_words(const struct layer_frame *f, char *buf, size_t cap)
     }
     const char *calib = s->calib ? s->calib->title : "by hand";
     const char *gran = gran_words(s, room, sizeof(room));
+    char format[24];
     if (f->is_int) {
-        snprintf(buf, cap, "INT%d %s %s%s %s", s->bits, s->sym ? "sym" : "asym", gran, dot, calib);
+        snprintf(buf, cap, "%s %s %s%s %s", ui_fmt_format(format, sizeof(format), s),
+                 s->sym ? "sym" : "asym", gran, dot, calib);
     } else {
         snprintf(buf, cap, "%s %s%s %s", s->format->title, gran, dot, calib);
     }

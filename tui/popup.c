@@ -89,7 +89,7 @@ static int continuations(struct ui_app *app, const struct ui_binding **out, int 
     int n = 0;
     for (int i = 0; i < app->keymap.n && n < cap; i++) {
         const struct ui_binding *b = &app->keymap.binding[i];
-        if (b->n > app->n_pending && ui_command_in(b->cmd, view) &&
+        if (b->n > app->n_pending && ui_binding_on(&app->keymap, b, view) &&
             memcmp(b->keys, app->pending, (size_t)app->n_pending * sizeof(int)) == 0) {
             out[n++] = b;
         }
@@ -106,8 +106,12 @@ static const char *meaning(const struct ui_binding *b)
     if (b->cmd == UI_CMD_GO && (view = ui_view_find(b->arg)) >= 0) {
         return ui_view_at(view)->help;
     }
-    if (b->cmd == UI_CMD_CALIB && (calib = qx_calib_find(b->arg))) {
+    if ((b->cmd == UI_CMD_CALIB || b->cmd == UI_CMD_ACT_METHOD) &&
+        (calib = qx_calib_find(b->arg))) {
         return calib->help;
+    }
+    if (b->cmd == UI_CMD_ACT_METHOD) {
+        return qx_calib_ema.help;
     }
     if (b->cmd == UI_CMD_FORMAT && (format = qx_format_find(b->arg))) {
         return format->help;
@@ -185,7 +189,12 @@ static void explain_accuracy(struct ui_app *app, struct ui_explain *e)
                        g.pair.mcnemar_p);
         ui_explain_add(e, "edits since that measurement: %d", g.edits_since);
     }
-    ui_explain_add(e, "weights are rounded and the network runs in float32: simulated.");
+    if (g.engine == QX_ENGINE_INTEGER) {
+        ui_explain_add(e,
+                       "measured by the integer engine: codes, exact integer sums, one scaling.");
+    } else {
+        ui_explain_add(e, "weights are rounded and the network runs in float32: simulated.");
+    }
     ui_explain_add(e, "e measures now; E switches measuring by itself %s.",
                    qx_session_auto_measure(app->session) ? "off" : "on");
 }

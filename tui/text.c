@@ -231,3 +231,15 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
     }
     return buf;
 }
+
+char *ui_fmt_format(char *buf, size_t cap, const struct qx_setting *s)
+{
+    if (!qx_setting_is_int(s)) {
+        snprintf(buf, cap, "%s", s->format->title);
+    } else if (s->act.bits > 0) {
+        snprintf(buf, cap, "W%dA%d%s", s->bits, s->act.bits, s->act.dynamic ? "d" : "");
+    } else {
+        snprintf(buf, cap, "INT%d", s->bits);
+    }
+    return buf;
+}

@@ -26,7 +26,7 @@ static void nudge(struct ui_app *app, const struct ui_binding *b)
 
 static void run_binding(struct ui_app *app, const struct ui_binding *b)
 {
-    if (b->cmd == UI_CMD_NUDGE) {
+    if (b->cmd == UI_CMD_NUDGE || b->cmd == UI_CMD_ACT_NUDGE) {
         nudge(app, b);
     } else {
         app->repeat_key = 0;

@@ -25,6 +25,7 @@ enum column {
     COL_CHANGE,
     COL_THROUGHPUT,
     COL_ENERGY,
+    COL_ENGINE,
     COL_KERNEL,
     COL_COUNT
 };
@@ -42,6 +43,7 @@ static const struct ui_column columns[COL_COUNT] = {
     [COL_CHANGE] = {"against FP32", 12, 0, 2, true},
     [COL_THROUGHPUT] = {"samples/s", 10, 0, 5, true},
     [COL_ENERGY] = {"J/sample", 9, 0, 6, true},
+    [COL_ENGINE] = {"engine", 9, 0, 8, false},
     [COL_KERNEL] = {"kernel", 20, 30, 7, false},
 };
 
@@ -151,6 +153,10 @@ static void figure_cell(const struct bench_state *s, const struct qx_bench_row *
         snprintf(out->text, sizeof(out->text), "%s",
                  isnan(f->energy_j) ? "none" : ui_fig_real(a, f->energy_j, 3));
         out->style = isnan(f->energy_j) ? UI_STYLE_DIM : UI_STYLE_NORMAL;
+        break;
+    case COL_ENGINE:
+        snprintf(out->text, sizeof(out->text), "%s", ui_bench_engine(r));
+        out->style = UI_STYLE_DIM;
         break;
     case COL_KERNEL:
         snprintf(out->text, sizeof(out->text), "%s", f->kernel);
@@ -271,7 +277,9 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
     const struct bench_state *s = state;
     struct qx_bench_row r;
     if (qx_session_bench_row(app->session, s->cursor, &r)) {
-        snprintf(buf, cap, "%s", r.reason[0] ? r.reason : r.variant->help);
+        snprintf(buf, cap, "%s%s%s", r.reason[0] ? r.reason : r.variant->help,
+                 r.state == QX_BENCH_DONE ? " Engine: " : "",
+                 r.state == QX_BENCH_DONE ? ui_bench_engine(&r) : "");
     }
 }
 

@@ -177,6 +177,17 @@ static void put_change(struct ui_canvas *c, int x, int y, int w, double change, 
     ui_put_right(c, x, y, w, style, text);
 }
 
+static void put_engine(struct ui_canvas *c, int x, int y, int w, const struct qx_eval_result *r,
+                       const struct qx_totals *t)
+{
+    ui_put_right(c, x, y, w, UI_STYLE_DIM,
+                 !r                                 ? ""
+                 : t->n_quantized == 0              ? "float32"
+                 : r->engine == QX_ENGINE_INTEGER   ? "integer"
+                 : r->engine == QX_ENGINE_SIMULATED ? "simulated"
+                                                    : "?");
+}
+
 static void draw_measured(struct ui_app *app, struct ui_canvas *c, struct ui_rect r, int w,
                           const struct figures *f)
 {
@@ -204,6 +215,11 @@ static void draw_measured(struct ui_app *app, struct ui_canvas *c, struct ui_rec
         snprintf(text, sizeof(text), "-%lld +%lld", (long long)pair.lost, (long long)pair.gained);
         ui_put_right(c, x + 3 * w, y, w, UI_STYLE_DIM, text);
     }
+    y++;
+    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "engine");
+    ui_put_right(c, x, y, w, UI_STYLE_DIM, f->fp32 ? "float32" : "");
+    put_engine(c, x + w, y, w, f->a, &f->totals_a);
+    put_engine(c, x + 2 * w, y, w, f->b, &f->totals_b);
 }
 
 static void draw_figures(struct ui_app *app, struct ui_canvas *c, struct ui_rect r)
@@ -225,8 +241,8 @@ static void draw_figures(struct ui_app *app, struct ui_canvas *c, struct ui_rect
     }
     y++;
     if (qx_session_net(app->session) && qx_session_data(app->session)) {
-        draw_measured(app, c, (struct ui_rect){r.x, y, r.w, 3}, w, &f);
-        y += 2;
+        draw_measured(app, c, (struct ui_rect){r.x, y, r.w, 4}, w, &f);
+        y += 3;
     } else {
         ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "accuracy");
         ui_put(c, r.x + 22, y, r.w - 22, UI_STYLE_DIM,
@@ -317,15 +333,23 @@ static void sqnr_change(struct ui_app *app, int64_t item, struct ui_cell_text *o
 static void setting_cell(const struct ui_app *app, const struct qx_setting *s,
                          enum ui_style_id style, struct ui_cell_text *out)
 {
-    qx_setting_text(s, out->text, sizeof(out->text));
+    char text[sizeof(out->text)], format[24];
+    qx_setting_text(s, text, sizeof(text));
     out->style = style;
-    char *p = out->text;
+    char *p = strchr(text, ',');
+    if (p) {
+        *p = '\0'; /* the inputs stand in the format's name */
+    }
+    p = text;
     for (int words = 0; app->w < 100 && *p; p++) {
         if (*p == ' ' && ++words == 3) {
             *p = '\0';
             break;
         }
     }
+    const size_t name = strcspn(text, " ");
+    snprintf(out->text, sizeof(out->text), "%s%s", ui_fmt_format(format, sizeof(format), s),
+             text + name);
 }
 
 static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out)

@@ -108,7 +108,7 @@ static void keys_text(struct ui_app *app, enum ui_cmd cmd, const char *view, cha
     for (int i = 0; i < app->keymap.n; i++) {
         const struct ui_binding *b = &app->keymap.binding[i];
         char text[48];
-        if (b->cmd != cmd || !ui_command_in(cmd, view)) {
+        if (b->cmd != cmd || !ui_binding_on(&app->keymap, b, view)) {
             continue;
         }
         binding_text(b, text, sizeof(text));

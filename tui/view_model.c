@@ -171,7 +171,7 @@ static void format_text(const struct qx_item *item, const struct qx_setting *s,
     if (!item->can_quantize) {
         snprintf(out->text, sizeof(out->text), "%s", qx_dtype_get(item->tensor->dtype)->name);
     } else if (qx_setting_is_int(s)) {
-        snprintf(out->text, sizeof(out->text), "INT%d", s->bits);
+        ui_fmt_format(out->text, sizeof(out->text), s);
         out->style = UI_STYLE_VALUE;
     } else {
         snprintf(out->text, sizeof(out->text), "%s", s->format->title);

@@ -55,6 +55,8 @@ char *qx_act_text(const struct qx_act *a, char *buf, size_t cap)
     if (a->dynamic) {
         snprintf(buf, cap, "%d bits %s dynamic %s", a->bits, sym,
                  a->gran == QX_ACT_TOKEN ? "token" : "tensor");
+    } else if (a->calib == qx_calib_find("manual") && a->has_range) {
+        snprintf(buf, cap, "%d bits %s %.4g..%.4g", a->bits, sym, a->range.lo, a->range.hi);
     } else if (a->calib->takes_param) {
         snprintf(buf, cap, "%d bits %s %s:%.6g", a->bits, sym, a->calib->name, a->param);
     } else {

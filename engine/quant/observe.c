@@ -18,6 +18,8 @@ const struct qx_calibrator qx_calib_ema = {
     .title = "moving average",
     .help = "Moving average of each batch's smallest and largest value: outliers of single batches "
             "fade. The number is the weight of a new batch.",
+    .key = 'e',
+    .mark = 'E',
     .takes_param = true,
     .param_default = 0.1,
     .range = ema_range};

@@ -9,6 +9,10 @@ enum { PARTS = QX_PATCH_ACT_SYM | QX_PATCH_ACT_GRAN | QX_PATCH_ACT_CALIB | QX_PA
 
 bool qx_act_patch_needs_bits(const struct qx_patch *patch, const struct qx_setting *now)
 {
+    if (now->format->kind == QX_FORMAT_TABLE) { /* its products run in float32 */
+        return (patch->fields & (PARTS | QX_PATCH_ACT_BITS)) &&
+               !(patch->fields & (QX_PATCH_FORMAT | QX_PATCH_BITS));
+    }
     return (patch->fields & PARTS) && !(patch->fields & (QX_PATCH_ACT | QX_PATCH_ACT_BITS)) &&
            now->act.bits == 0;
 }
@@ -88,7 +92,9 @@ void qx_act_patch_apply(const struct qx_patch *p, struct qx_act *a)
             make_static(a);
         }
     }
-    if (p->fields & QX_PATCH_ACT_CALIB) {
+    if ((p->fields & QX_PATCH_ACT_CALIB) && !v->calib) {
+        choose_anew(a);
+    } else if (p->fields & QX_PATCH_ACT_CALIB) {
         make_static(a);
         a->calib = v->calib;
         a->param = v->param;

@@ -467,6 +467,7 @@ void qx_session_gauge(const struct qx_session *cs, struct qx_gauge *out)
     }
     if (last) {
         out->correct = last->correct;
+        out->engine = last->engine;
         out->revision = m->last_revision;
         int64_t moves = s->n_moves - m->last_moves;
         out->edits_since = m->last_key == m->key_b ? 0 : moves > 0 ? (int)moves : 1;

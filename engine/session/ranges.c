@@ -138,7 +138,7 @@ static enum qx_status calibrate(struct qx_session *s, const char *source, struct
     struct qx_dataset *own = NULL;
     const struct qx_dataset *data = NULL;
     enum qx_status st = QX_OK;
-    *info = (struct qx_session_calib){.n = noise_rows(source)};
+    *info = (struct qx_session_calib){.n = noise_rows(source), .is_named = source != NULL};
     if (info->n > 0) {
         info->is_noise = true;
         qx_str_copy(info->source, sizeof info->source, source);

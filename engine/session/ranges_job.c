@@ -230,6 +230,16 @@ const struct qx_observed *qx_session_observed(struct qx_session *s, int64_t item
     return layer >= 0 && c ? qx_calibration_layer(c, layer) : NULL;
 }
 
+static bool metrics_of(const struct qx_hist *hist, const struct qx_act *act, struct qx_metrics *out)
+{
+    struct qx_setting set = qx_setting_int(act->bits);
+    set.sym = act->sym;
+    set.gran = QX_GRAN_TENSOR;
+    set.range = act->range;
+    set.has_range = true;
+    return qx_metric_hist(hist, &set, out, NULL) == QX_OK;
+}
+
 bool qx_session_act_metrics(struct qx_session *s, int64_t item, const struct qx_act *act,
                             struct qx_metrics *out)
 {
@@ -237,12 +247,7 @@ bool qx_session_act_metrics(struct qx_session *s, int64_t item, const struct qx_
     if (!o || act->bits == 0 || act->dynamic || !act->has_range || qx_hist_stats(o->hist)->n == 0) {
         return false;
     }
-    struct qx_setting set = qx_setting_int(act->bits);
-    set.sym = act->sym;
-    set.gran = QX_GRAN_TENSOR;
-    set.range = act->range;
-    set.has_range = true;
-    return qx_metric_hist(o->hist, &set, out, NULL) == QX_OK;
+    return metrics_of(o->hist, act, out);
 }
 
 /* ---- what the calibrators would choose ---- */
@@ -254,17 +259,6 @@ struct advice_task {
     bool sym;
     struct qx_act_advice advice;
 };
-
-static double db_at(const struct qx_hist *hist, const struct qx_act *act)
-{
-    struct qx_setting set = qx_setting_int(act->bits);
-    struct qx_metrics m;
-    set.sym = act->sym;
-    set.gran = QX_GRAN_TENSOR;
-    set.range = act->range;
-    set.has_range = true;
-    return qx_metric_hist(hist, &set, &m, NULL) == QX_OK ? m.sqnr_db : (double)NAN;
-}
 
 static enum qx_status advice_run(struct qx_task *t, struct qx_error *err)
 {
@@ -281,8 +275,10 @@ static enum qx_status advice_run(struct qx_task *t, struct qx_error *err)
             .bits = a->bits, .sym = a->sym, .calib = calib, .param = calib->param_default};
         st = qx_cancel_test(&t->ctl) ? QX_ECANCELLED : qx_act_resolve(&act, o, err);
         if (st == QX_OK) {
+            struct qx_metrics m = {.sqnr_db = (double)NAN, .basis = QX_BASIS_UNKNOWN};
+            metrics_of(o->hist, &act, &m);
             a->advice.choice[a->advice.n++] =
-                (struct qx_act_choice){calib, act.param, act.range, db_at(o->hist, &act)};
+                (struct qx_act_choice){calib, act.param, act.range, m.sqnr_db, m.basis};
         }
     }
     return st;

@@ -318,6 +318,12 @@ enum qx_status qx_patch_apply(const struct qx_patch *patch, const struct qx_sett
                               struct qx_setting *out, struct qx_error *err)
 {
     if (!is_float(now) && qx_act_patch_needs_bits(patch, now)) {
+        if (!qx_setting_is_int(now)) {
+            return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
+                              "the weights of '%s' are %s, whose products run in float32: give it "
+                              "integers of 2 to 8 bits first",
+                              name, now->format->title);
+        }
         return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
                           "the inputs of '%s' stay float32: give them 2 to 8 bits first", name);
     }

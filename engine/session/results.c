@@ -41,6 +41,10 @@ static void result_write(struct qx_jw *w, const struct qx_result_slot *slot)
     qx_jw_num(w, r->macro_f1);
     qx_jw_key(w, "time_s");
     qx_jw_num(w, r->time_s);
+    qx_jw_key(w, "engine");
+    qx_jw_str(w, r->engine == QX_ENGINE_INTEGER     ? "integer"
+                 : r->engine == QX_ENGINE_SIMULATED ? "simulated"
+                                                    : NULL);
     qx_jw_key(w, "predicted");
     qx_jw_array(w);
     for (int64_t i = 0; i < r->n; i++) {
@@ -170,6 +174,10 @@ static void result_read(struct qx_session *s, const struct qx_jval *v)
     qx_wilson(r->correct, r->n, &r->ci_lo, &r->ci_hi);
     r->macro_f1 = qx_jnum(qx_jget(v, "macro_f1"), NAN);
     r->time_s = qx_jnum(qx_jget(v, "time_s"), 0);
+    const char *engine = qx_jstr(qx_jget(v, "engine"), "");
+    r->engine = strcmp(engine, "integer") == 0     ? QX_ENGINE_INTEGER
+                : strcmp(engine, "simulated") == 0 ? QX_ENGINE_SIMULATED
+                                                   : QX_ENGINE_AUTO;
     s->measure.eval_time_s = r->time_s;
     qx_measure_put(&s->measure, hex_read(qx_jget(v, "key")), r);
 }

@@ -62,7 +62,7 @@ static void no_two_keys_clash_on_a_screen(void **state)
         for (int i = 0; i < map.n; i++) {
             for (int k = i + 1; k < map.n; k++) {
                 const struct ui_binding *a = &map.binding[i], *b = &map.binding[k];
-                if (ui_command_in(a->cmd, id) && ui_command_in(b->cmd, id) && overlap(a, b)) {
+                if (ui_binding_on(&map, a, id) && ui_binding_on(&map, b, id) && overlap(a, b)) {
                     fail_msg("%s: one key means %s and %s", id, ui_command_get(a->cmd)->name,
                              ui_command_get(b->cmd)->name);
                 }

@@ -112,6 +112,66 @@ static void a_drag_by_mouse_moves_the_threshold(void **state)
     pty_close(&pty);
 }
 
+/* The high end of the inputs' range, in a headless picture of the same state. */
+static int act_handle_column(int row)
+{
+    static struct ui_app app;
+    struct ui_canvas c;
+    app_open(&app, sample_path("fashion-mlp"), 80, 24, false);
+    app_line(&app, "go act");
+    app_settle(&app);
+    app_line(&app, "act-bits 4");
+    app_settle(&app);
+    app_line(&app, "act-range 1.2");
+    app.toast[0] = 0;
+    assert_true(ui_canvas_init(&c, 80, 24));
+    ui_draw(&app, &c);
+    int column = -1;
+    for (int x = 79; x >= 0 && column < 0; x--) {
+        column = c.cells[row * c.w + x].style == UI_STYLE_HANDLE ? x : -1;
+    }
+    ui_canvas_release(&c);
+    app_close(&app);
+    assert_true(column > 0);
+    return column;
+}
+
+static void a_drag_by_mouse_moves_the_range_of_inputs(void **state)
+{
+    (void)state;
+    const int row = 7, column = act_handle_column(row);
+    char *argv[] = {(char *)exe, (char *)sample_path("fashion-mlp"), "--fresh", "--threads", "1",
+                    NULL};
+    char bytes[64];
+    start_at(80, 24, "xterm-256color", argv);
+    assert_true(pty_wait(&pty, "Model", LONG));
+    pty_type(&pty, "Ega");
+    assert_true(pty_wait(&pty, "channels", LONG)); /* calibrated */
+    pty_type(&pty, "4");
+    assert_true(pty_wait(&pty, "UINT4", LONG));
+    pty_type(&pty, "t1.2\r");
+    assert_true(pty_wait(&pty, "by hand", LONG));
+    pty_quiet(&pty, 300, LONG);
+    pty_clear(&pty);
+    snprintf(bytes, sizeof(bytes), "\033[<0;%d;%dM", column + 1, row + 1);
+    pty_type(&pty, bytes);
+    for (int i = 1; i <= 6; i++) {
+        snprintf(bytes, sizeof(bytes), "\033[<32;%d;%dM", column + 1 - i, row + 1);
+        pty_type(&pty, bytes);
+        pty_quiet(&pty, 30, 500);
+    }
+    snprintf(bytes, sizeof(bytes), "\033[<0;%d;%dm", column - 5, row + 1);
+    pty_type(&pty, bytes);
+    pty_quiet(&pty, 300, LONG);
+    pty_clear(&pty);
+    pty_type(&pty, "u"); /* the drag was one step */
+    assert_true(pty_wait(&pty, "undone", LONG));
+    assert_true(pty_wait(&pty, "..1.2 -> 4 bits asym 0..1.0", LONG));
+    pty_type(&pty, "q");
+    pty_end(&pty, LONG);
+    pty_close(&pty);
+}
+
 static void a_drag_frame_is_below_8_kB(void **state)
 {
     (void)state;
@@ -342,6 +402,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_paint_and_quit),
         cmocka_unit_test(a_drag_by_mouse_moves_the_threshold),
+        cmocka_unit_test(a_drag_by_mouse_moves_the_range_of_inputs),
         cmocka_unit_test(a_drag_frame_is_below_8_kB),
         cmocka_unit_test(a_resize_repaints),
         cmocka_unit_test(stop_gives_the_terminal_back_and_continue_takes_it),

@@ -212,6 +212,54 @@ static void matrix_screen(void **state)
     app_close(&app);
 }
 
+/* A network whose folder has rows to calibrate on, and none to measure with. Only the inputs of the
+ * first layer are shown: they are the data themselves, which no BLAS has touched. */
+static void open_inputs(void)
+{
+    static const char *const files[] = {"graph.json", "model.safetensors", "calib.safetensors"};
+    mkdir("act-mlp", 0777);
+    for (int i = 0; i < 3; i++) {
+        char from[600], to[64];
+        snprintf(from, sizeof(from), "%s/%s", sample_path("fashion-mlp"), files[i]);
+        snprintf(to, sizeof(to), "act-mlp/%s", files[i]);
+        unlink(to);
+        assert_int_equal(symlink(from, to), 0);
+    }
+    app_open(&app, "act-mlp", 80, 24, false);
+    app.first_line = false;
+}
+
+static void act_screen(void **state)
+{
+    (void)state;
+    open_inputs();
+    app_line(&app, "go act");
+    app_settle(&app);
+    app_line(&app, "act-bits 4");
+    app_settle(&app);
+    app_line(&app, "act-range 0.6max");
+    app.toast[0] = 0;
+    check_looks("act");
+    ui_app_resize(&app, 80, 24);
+    app_line(&app, "act-dynamic on");
+    app.toast[0] = 0;
+    check("act-dynamic-80x24");
+    app_line(&app, "explain");
+    app_line(&app, "explain");
+    app_line(&app, "explain");
+    check("act-channels-80x24");
+    app_line(&app, "key <Esc>c");
+    check("act-which-key-80x24");
+    app_line(&app, "key <Esc>");
+    app_line(&app, "act off");
+    app.toast[0] = 0;
+    check("act-off-80x24");
+    app_close(&app);
+    open_five((const char *const[]){"go act", NULL});
+    check("act-no-network-80x24");
+    app_close(&app);
+}
+
 static void compare_screen(void **state)
 {
     (void)state;
@@ -255,6 +303,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(layer_of_a_real_network),
         cmocka_unit_test(looks_of_the_themes),
         cmocka_unit_test(matrix_screen),
+        cmocka_unit_test(act_screen),
         cmocka_unit_test(compare_screen),
         cmocka_unit_test(help_screen),
         cmocka_unit_test(popups),

@@ -106,7 +106,7 @@ static void draw_once(struct ui_app *app)
 static void every_screen_draws_at_every_size(void **state)
 {
     (void)state;
-    static const char *const screens[] = {"model", "layer", "matrix", "compare",
+    static const char *const screens[] = {"model", "layer", "matrix", "act", "compare",
                                           "bench", "jobs",  "log",    "help"};
     static const int sizes[][2] = {{60, 16},   {61, 17},  {75, 20},  {76, 24},  {80, 24},
                                    {103, 30},  {104, 31}, {130, 40}, {140, 45}, {200, 60},

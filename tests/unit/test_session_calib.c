@@ -117,7 +117,7 @@ static void parts_of_act_change_alone(void **state)
     v.range.hi = 1.5;
     assert_int_equal(patch(s, "fc1", QX_PATCH_ACT_RANGE, &v, true), QX_OK);
     assert_true(act_of(s, "fc1")->range.hi == 1.5 && act_of(s, "fc1")->range.lo == -1);
-    assert_non_null(strstr(qx_session_edit_text(s, 0), "manual"));
+    assert_non_null(strstr(qx_session_edit_text(s, 0), "asym -1..1.5"));
     const int edits = qx_session_n_edits(s);
     qx_session_seal(s);
     v.bits = 6; /* a range by hand is kept */

@@ -131,7 +131,8 @@ struct qx_act qx_act_dynamic(int bits);
 bool qx_act_equal(const struct qx_act *a, const struct qx_act *b);
 /* Static and still without a range. */
 bool qx_act_open(const struct qx_act *a);
-/* "8 bits asym percentile:99.99", "8 bits sym dynamic token", "float32"; at most cap bytes. */
+/* "8 bits asym percentile:99.99", "8 bits sym dynamic token", "8 bits asym -0.5..4" (by hand),
+ * "float32"; at most cap bytes. */
 char *qx_act_text(const struct qx_act *a, char *buf, size_t cap);
 /* "percentile:99.9", "ema", "ema:0.05", "manual:LO,HI": calibrator, parameter, range. */
 enum qx_status qx_act_method(struct qx_act *a, const char *text, struct qx_error *err);

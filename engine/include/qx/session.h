@@ -110,7 +110,8 @@ enum qx_patch_field {
                                 weight becomes int with 8 bits then */
     QX_PATCH_ACT_SYM = 512,
     QX_PATCH_ACT_GRAN = 1024,  /* dynamic and gran; static: one range, percentile */
-    QX_PATCH_ACT_CALIB = 2048, /* calib and param; makes it static */
+    QX_PATCH_ACT_CALIB = 2048, /* calib and param; makes it static. calib NULL: its own calibrator
+                                  chooses anew */
     QX_PATCH_ACT_RANGE = 4096  /* static range by hand */
 };
 struct qx_patch {
@@ -240,6 +241,7 @@ struct qx_gauge {
     int64_t fp32_correct;     /* -1 while unknown */
     int64_t correct;          /* of the last measured recipe; -1 while unknown */
     struct qx_eval_pair pair; /* FP32 against the last measured recipe, when both are known */
+    enum qx_engine engine;    /* that measured it; AUTO: not known */
     int edits_since;          /* edits since that measurement: > 0 means stale */
     double progress;          /* 0..1 while BASELINE or RUNNING */
     double eval_time_s;       /* of the last full measurement */
@@ -296,6 +298,7 @@ struct qx_session_calib {
     char hash[17];    /* of the file; "" for noise */
     int64_t n;        /* rows */
     bool is_noise;
+    bool is_named;  /* by the host, not found in the folder */
     bool is_kept;   /* read from the cache folder */
     char note[256]; /* what to beware of, one sentence; "" = nothing */
 };
@@ -317,7 +320,7 @@ struct qx_calib_status {
 };
 void qx_session_calib_status(const struct qx_session *s, struct qx_calib_status *out);
 /* Calibrate (anew) on a data file, on "random:N" rows of noise, or ("" or NULL) on the folder's own
- * data; in the background. Ranges that calibrators chose before stay until their method is set again.
+ * data; in the background. Ranges chosen before stay as they are.
  * QX_EUNSUPPORTED without a network, QX_ENOMEM. */
 enum qx_status qx_session_calibrate(struct qx_session *s, const char *source, struct qx_error *err);
 /* What calibration saw of the input of an item's layer. NULL: not calibrated yet (which asking starts,
@@ -336,6 +339,7 @@ struct qx_act_advice {
         double param;
         struct qx_range range;
         double db; /* SQNR; NaN: no error */
+        enum qx_basis basis;
     } choice[QX_ADVICE_CALIBS];
     bool is_complete;
 };
