@@ -100,9 +100,8 @@ static void print_answers(const struct answers *a, const struct trial *t)
     printf("\n");
 }
 
-static void study_baselines_print(struct study *s, const struct trial *t)
+static void baselines_print(struct study *s, const struct study_baselines *b, const struct trial *t)
 {
-    struct study_baselines *b = study_baselines_make(s);
     struct answers none = {.name = "no drop", .drop = study_take((size_t)t->n, sizeof(double))};
     struct answers higgs = answers_new("HIGGS", t->n), fisher = answers_new("Fisher", t->n);
     double *weight = study_take((size_t)s->n_layers, sizeof *weight);
@@ -120,7 +119,6 @@ static void study_baselines_print(struct study *s, const struct trial *t)
     answers_release(&none);
     answers_release(&higgs);
     answers_release(&fisher);
-    study_baselines_free(b);
     free(weight);
     free(act);
 }
@@ -139,6 +137,7 @@ static void study_folder(const char *folder, const struct options *o, struct stu
         100.0 * s->e.accuracy0, t.n, size.n[0], size.n[1], size.n[2]);
     print_header();
     struct study_predictor *p = study_predictor_make(s);
+    struct study_baselines *b = study_baselines_make(s);
     struct answers table = answers_new("GSR, table", t.n),
                    exact = answers_new("GSR, exact sites", t.n);
     for (int i = 0; i < t.n; i++) {
@@ -155,7 +154,7 @@ static void study_folder(const char *folder, const struct options *o, struct stu
         exact.drop[i] = g.drop;
     }
     print_answers(&exact, &head);
-    study_baselines_print(s, &t);
+    baselines_print(s, b, &t);
     printf("\n| measured | coverage | worst 5 %% of choices | below 5 points | half width |\n"
            "|---|---|---|---|---|\n");
     study_bands(p, t.configs, t.n, 19);
@@ -164,6 +163,10 @@ static void study_folder(const char *folder, const struct options *o, struct stu
            "median abs log10 KL ratio |\n|---|---|---|---|---|---|---|---|\n");
     study_edits(p, t.configs, t.n);
     study_walks(p, t.configs);
+    printf("\n| mean bits | uniform | HIGGS | Fisher | greedy | best sum | and local search |\n"
+           "|---|---|---|---|---|---|---|\n");
+    study_mixed(p, b);
+    study_baselines_free(b);
     study_predictor_free(p);
     fflush(stdout);
     trial_release(&t);
@@ -211,6 +214,7 @@ int main(int argc, char **argv)
                       "FILE] [FOLDER...]");
         }
     }
+    setvbuf(stdout, NULL, _IOLBF, 0);
     struct study_truth *truth = study_truth_open(o.cache);
     for (int k = i; k < argc; k++) {
         study_folder(argv[k], &o, truth);

@@ -153,6 +153,12 @@ void study_edits(struct study_predictor *p, const struct study_config *configs, 
 /* Steps of hands that tune, beside 19 measured configurations. */
 void study_walks(struct study_predictor *p, const struct study_config *configs);
 
+/* ---- mixed precision (study_mixed.c) ---- */
+
+/* Prints a row for each budget: true KL on E (and mean bits) of uniform, HIGGS, Fisher, greedy, the best
+ * sum of measured sites, and that improved by the composed KL. */
+void study_mixed(struct study_predictor *p, const struct study_baselines *b);
+
 /* ---- figures ---- */
 
 /* Rank correlation, ties at their mean rank; NaN for fewer than 3 pairs. */
