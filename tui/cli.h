@@ -32,7 +32,10 @@ enum ui_flag_group {
     UI_FLAGS_EXPLORE = 64, /* explorer only */
     UI_FLAGS_RENDER = 128,
     UI_FLAGS_SESSION = 256, /* data, recipe, memory: whatever opens a session */
-    UI_FLAGS_BENCH = 512
+    UI_FLAGS_BENCH = 512,
+    UI_FLAGS_SETTING = 1024, /* how quantized, but for the bits */
+    UI_FLAGS_SEARCH = 2048,  /* sweep and pareto */
+    UI_FLAGS_PARETO = 4096
 };
 
 enum { UI_MAX_KEEP = 64, UI_MAX_POSITIONAL = 8 };
@@ -73,6 +76,10 @@ struct ui_args {
     const char *kernels; /* "" = --kernels without a value */
     const char *variants;
     int runs, warmup; /* 0, -1 = unset */
+    /* sweep, pareto */
+    const char *columns, *n_measure, *mode, *max_latency, *tie;
+    uint64_t max_bytes;      /* 0 = unset */
+    double max_bpw, min_acc; /* NaN = unset */
     /* info */
     bool stats, hist;
     /* output */

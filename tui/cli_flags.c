@@ -39,39 +39,61 @@ static const struct flag flags[] = {
      "2 to 8 integer bits; 16 is FP16, 32 is FP32"},
     {"format", 0, KIND_TEXT, AT(format), UI_FLAGS_RECIPE, "NAME", 0, 0,
      "int, fp32, fp16, bf16, nf4, fp4, fp8-e4m3, fp8-e5m2"},
-    {"gran", 0, KIND_TEXT, AT(gran), UI_FLAGS_RECIPE, "tensor|channel|group:N", 0, 0,
-     "one scale for each of these (default channel)"},
-    {"sym", 0, KIND_BOOL, AT(sym), UI_FLAGS_RECIPE, NULL, 0, 0, "symmetric codes (default)"},
-    {"asym", 0, KIND_BOOL, AT(asym), UI_FLAGS_RECIPE, NULL, 0, 0, "asymmetric, with a zero point"},
-    {"method", 0, KIND_TEXT, AT(method), UI_FLAGS_RECIPE, "NAME", 0, 0,
+    {"gran", 0, KIND_TEXT, AT(gran), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "tensor|channel|group:N",
+     0, 0, "one scale for each of these (default channel)"},
+    {"sym", 0, KIND_BOOL, AT(sym), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, NULL, 0, 0,
+     "symmetric codes (default)"},
+    {"asym", 0, KIND_BOOL, AT(asym), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, NULL, 0, 0,
+     "asymmetric, with a zero point"},
+    {"method", 0, KIND_TEXT, AT(method), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "NAME", 0, 0,
      "calibrator: minmax, percentile:P, mse, mae, kl, kl-full, manual:T (default mse)"},
-    {"scale", 0, KIND_CHOICE, AT(scale), UI_FLAGS_RECIPE, "f32|f16", 0, 0,
+    {"scale", 0, KIND_CHOICE, AT(scale), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "f32|f16", 0, 0,
      "how scales are stored (default f16 for groups, else f32)"},
-    {"layers", 0, KIND_TEXT, AT(layers), UI_FLAGS_RECIPE | UI_FLAGS_INFO, "GLOB", 0, 0,
-     "only tensors whose name or alias matches"},
-    {"layer", 0, KIND_TEXT, AT(layers), UI_FLAGS_RECIPE | UI_FLAGS_INFO, "GLOB", 0, 0,
-     "the same as --layers"},
-    {"scope", 0, KIND_CHOICE, AT(scope), UI_FLAGS_RECIPE, "linear|all", 0, 0,
+    {"layers", 0, KIND_TEXT, AT(layers), UI_FLAGS_RECIPE | UI_FLAGS_SETTING | UI_FLAGS_INFO, "GLOB",
+     0, 0, "only tensors whose name or alias matches"},
+    {"layer", 0, KIND_TEXT, AT(layers), UI_FLAGS_RECIPE | UI_FLAGS_SETTING | UI_FLAGS_INFO, "GLOB",
+     0, 0, "the same as --layers"},
+    {"scope", 0, KIND_CHOICE, AT(scope), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "linear|all", 0, 0,
      "what --bits touches: linear weights (default), or embedding tables too"},
-    {"keep", 0, KIND_KEEP, AT(keep), UI_FLAGS_RECIPE, "GLOB=FORMAT", 0, 0,
+    {"keep", 0, KIND_KEEP, AT(keep), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "GLOB=FORMAT", 0, 0,
      "keep matching tensors in fp32, fp16 or bf16 (repeatable)"},
-    {"weights-only", 0, KIND_BOOL, AT(weights_only), UI_FLAGS_RECIPE, NULL, 0, 0,
+    {"weights-only", 0, KIND_BOOL, AT(weights_only), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, NULL, 0, 0,
      "activations stay float32 (the default)"},
-    {"act-bits", 0, KIND_INT, AT(act_bits), UI_FLAGS_RECIPE, "N", 2, 8, "quantize activations too"},
-    {"act-gran", 0, KIND_CHOICE, AT(act_gran), UI_FLAGS_RECIPE, "tensor|token", 0, 0,
-     "one scale for the input (default), or for each token (needs --dynamic)"},
-    {"act-method", 0, KIND_TEXT, AT(act_method), UI_FLAGS_RECIPE, "NAME", 0, 0,
+    {"act-bits", 0, KIND_INT, AT(act_bits), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "N", 2, 8,
+     "quantize activations too"},
+    {"act-gran", 0, KIND_CHOICE, AT(act_gran), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "tensor|token",
+     0, 0, "one scale for the input (default), or for each token (needs --dynamic)"},
+    {"act-method", 0, KIND_TEXT, AT(act_method), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "NAME", 0, 0,
      "calibrator of static ranges: percentile:99.99 (default), mse, ema:0.1, ..."},
-    {"act-sym", 0, KIND_BOOL, AT(act_sym), UI_FLAGS_RECIPE, NULL, 0, 0,
+    {"act-sym", 0, KIND_BOOL, AT(act_sym), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, NULL, 0, 0,
      "symmetric activations (default with --dynamic)"},
-    {"act-asym", 0, KIND_BOOL, AT(act_asym), UI_FLAGS_RECIPE, NULL, 0, 0,
+    {"act-asym", 0, KIND_BOOL, AT(act_asym), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, NULL, 0, 0,
      "asymmetric activations (default when static)"},
-    {"dynamic", 0, KIND_BOOL, AT(dynamic), UI_FLAGS_RECIPE, NULL, 0, 0,
+    {"dynamic", 0, KIND_BOOL, AT(dynamic), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, NULL, 0, 0,
      "activations take the range of each token as it comes (8 bits unless --act-bits)"},
     {"algo", 0, KIND_TEXT, AT(algo), UI_FLAGS_RECIPE, "A,B", 0, 0, "post-training methods"},
     {"preset", 0, KIND_TEXT, AT(preset), UI_FLAGS_RECIPE, "NAME", 0, 0, "all of these by name"},
     {"engine", 0, KIND_CHOICE, AT(engine), UI_FLAGS_EVAL, "simulated|integer", 0, 0,
      "arithmetic of quantized activations (default integer where every layer can)"},
+    /* sensitivity and mixed precision */
+    {"bits", 0, KIND_TEXT, AT(columns), UI_FLAGS_SEARCH, "LIST", 0, 0,
+     "widths to look at: 2 to 8, fp16, ...; a2 to a8 are activations (default 2,3,4,5,6,8)"},
+    {"measure", 0, KIND_TEXT, AT(n_measure), UI_FLAGS_SEARCH, "N|all", 0, 0,
+     "measure the N cells most worth it (pareto: the N best points) instead of predicting them"},
+    {"mode", 0, KIND_CHOICE, AT(mode), UI_FLAGS_PARETO, "dp|greedy|closed-form", 0, 0,
+     "best sum of all (default), step by step, or bits by sensitivity and variance"},
+    {"size", 0, KIND_SIZE, AT(max_bytes), UI_FLAGS_PARETO, "SIZE", 0, 0,
+     "at most so large, the whole model: 100K, 64MB, ..."},
+    {"bpw", 0, KIND_REAL, AT(max_bpw), UI_FLAGS_PARETO, "B", 0.01, 64,
+     "at most so many bits per weight"},
+    {"latency", 0, KIND_TEXT, AT(max_latency), UI_FLAGS_PARETO, "MS", 0, 0,
+     "at most so many milliseconds a sample, by the layers' times on this machine"},
+    {"min-acc", 0, KIND_REAL, AT(min_acc), UI_FLAGS_PARETO, "X", 0, 1,
+     "suggest the smallest recipe with this accuracy (0..1)"},
+    {"tie", 0, KIND_TEXT, AT(tie), UI_FLAGS_PARETO, "GLOB,GLOB", 0, 0,
+     "layers of one glob take the same width"},
+    {"save-recipe", 0, KIND_TEXT, AT(save_recipe), UI_FLAGS_PARETO, "FILE", 0, 0,
+     "write the suggested recipe as JSON"},
     /* data and gates */
     {"data", 0, KIND_TEXT, AT(data), UI_FLAGS_SESSION, "FILE", 0, 0,
      "evaluation data: .safetensors, .tsv, .csv, .jsonl, idx images (default eval.* of the "
@@ -86,9 +108,9 @@ static const struct flag flags[] = {
      "rows for the ranges of activations (default calib.safetensors of the model folder)"},
     {"max-samples", 0, KIND_INT64, AT(max_samples), UI_FLAGS_EVAL | UI_FLAGS_BENCH, "N", 1, 1e15,
      "that many rows, drawn by --seed"},
-    {"fail-under", 0, KIND_REAL, AT(fail_under), UI_FLAGS_EVAL, "X", 0, 1,
+    {"fail-under", 0, KIND_REAL, AT(fail_under), UI_FLAGS_EVAL | UI_FLAGS_SEARCH, "X", 0, 1,
      "exit 5 when the accuracy (0..1) is lower"},
-    {"max-drop", 0, KIND_REAL, AT(max_drop), UI_FLAGS_EVAL, "X", 0, 1,
+    {"max-drop", 0, KIND_REAL, AT(max_drop), UI_FLAGS_EVAL | UI_FLAGS_SEARCH, "X", 0, 1,
      "exit 5 when more accuracy (0..1) is lost against FP32"},
     {"predict", 0, KIND_BOOL, AT(predict), UI_FLAGS_EVAL, NULL, 0, 0,
      "predict instead of measuring"},
@@ -161,14 +183,19 @@ void ui_flags_each(unsigned groups, ui_flag_fn *fn, void *arg)
     }
 }
 
-static const struct flag *flag_find(const char *name, size_t len)
+/* The flag of this name that the verb takes, else any of this name. */
+static const struct flag *flag_find(const char *name, size_t len, unsigned groups)
 {
+    const struct flag *any = NULL;
     for (int i = 0; i < N_FLAGS; i++) {
         if (strlen(flags[i].name) == len && strncmp(flags[i].name, name, len) == 0) {
-            return &flags[i];
+            if (flags[i].groups & groups) {
+                return &flags[i];
+            }
+            any = &flags[i];
         }
     }
-    return NULL;
+    return any;
 }
 
 static const struct flag *flag_letter(char letter)
@@ -312,7 +339,7 @@ static int flag_take(struct ui_args *args, unsigned groups, int argc, char **arg
     const char *value = NULL;
     if (text[1] == '-') {
         size_t len = strcspn(text + 2, "=");
-        f = flag_find(text + 2, len);
+        f = flag_find(text + 2, len, groups);
         value = text[2 + len] == '=' ? text + 3 + len : NULL;
     } else {
         f = flag_letter(text[1]);
@@ -354,6 +381,7 @@ int ui_args_parse(struct ui_args *args, const char *verb, unsigned groups, int a
     args->verb = verb;
     args->fail_under = NAN;
     args->max_drop = NAN;
+    args->max_bpw = args->min_acc = NAN;
     args->warmup = -1;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0) {

@@ -12,7 +12,7 @@
 
 /* ---- sums ---- */
 
-static uint64_t bytes_of(const struct qx_item *it, const struct qx_setting *set)
+uint64_t qx_item_bytes(const struct qx_item *it, const struct qx_setting *set)
 {
     if (qx_setting_is_fp32(set)) {
         return it->tensor->bytes; /* as stored */
@@ -26,7 +26,7 @@ static void sums_add(struct qx_sums *sums, const struct qx_item *it, const struc
     if (!qx_dtype_get(it->tensor->dtype)->is_float) {
         return;
     }
-    uint64_t bytes = bytes_of(it, set);
+    uint64_t bytes = qx_item_bytes(it, set);
     sums->float_bytes += sign > 0 ? bytes : -bytes;
     sums->n_quantized += qx_setting_is_fp32(set) ? 0 : sign;
 }

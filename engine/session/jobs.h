@@ -10,7 +10,8 @@ enum qx_job_kind {
     QX_JOB_EXACT,
     QX_JOB_WRITE,
     QX_JOB_BENCH,
-    QX_JOB_CALIB
+    QX_JOB_CALIB,
+    QX_JOB_SEARCH
 };
 
 struct qx_job {

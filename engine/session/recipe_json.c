@@ -91,10 +91,9 @@ void qx_layers_write(struct qx_jw *w, const struct qx_recipe *r, const struct qx
     qx_jw_end(w);
 }
 
-char *qx_recipe_write(const struct qx_recipe *r, const struct qx_items *items,
-                      const struct qx_model *model, const uint8_t *open, size_t *len)
+void qx_recipe_put(struct qx_jw *w, const struct qx_recipe *r, const struct qx_items *items,
+                   const struct qx_model *model, const uint8_t *open)
 {
-    struct qx_jw *w = qx_jw_new(true);
     qx_jw_object(w);
     qx_jw_key(w, "schema");
     qx_jw_str(w, "qexplore.recipe/1");
@@ -110,6 +109,13 @@ char *qx_recipe_write(const struct qx_recipe *r, const struct qx_items *items,
     qx_jw_key(w, "notes");
     qx_jw_str(w, r->notes ? r->notes : "");
     qx_jw_end(w);
+}
+
+char *qx_recipe_write(const struct qx_recipe *r, const struct qx_items *items,
+                      const struct qx_model *model, const uint8_t *open, size_t *len)
+{
+    struct qx_jw *w = qx_jw_new(true);
+    qx_recipe_put(w, r, items, model, open);
     return qx_jw_take(w, len);
 }
 

@@ -27,7 +27,10 @@ enum qx_status qx_layers_read(const struct qx_jval *layers, const char *file,
                               const struct qx_items *items, struct qx_recipe *out,
                               struct qx_error *err);
 
-/* Whole document. Text freed with qx_free_text; NULL when out of memory. */
+/* Whole document, as a value of w. */
+void qx_recipe_put(struct qx_jw *w, const struct qx_recipe *r, const struct qx_items *items,
+                   const struct qx_model *model, const uint8_t *open);
+/* The same as text, freed with qx_free_text; NULL when out of memory. */
 char *qx_recipe_write(const struct qx_recipe *r, const struct qx_items *items,
                       const struct qx_model *model, const uint8_t *open, size_t *len);
 /* Parse a whole document; out is initialised here and released by the caller. */

@@ -218,6 +218,8 @@ void qx_session_close(struct qx_session **session)
     qx_jobs_release(&s->jobs);
     qx_predictor_release(s);
     qx_measure_release(s);
+    qx_search_release(s);
+    qx_survey_release(&s->survey);
     qx_ranges_release(s);
     qx_pictures_release(s);
     qx_cache_release(&s->cache);
@@ -397,6 +399,8 @@ bool qx_session_retry(struct qx_session *s, int id)
         qx_cache_retry(s, job->item, &spec);
     } else if (job->kind == QX_JOB_WRITE) {
         return retry_write(s, job);
+    } else if (job->kind == QX_JOB_SEARCH) {
+        qx_search_retry(s);
     } else if (job->kind == QX_JOB_BENCH) {
         qx_session_bench(s, (int)job->item);
     } else if (job->kind == QX_JOB_CALIB) {
@@ -451,6 +455,7 @@ unsigned qx_session_poll(struct qx_session *s)
         qx_exact_work(s);
         qx_measure_work(s, now_s);
         qx_predictor_work(s);
+        qx_search_work(s);
         qx_autosave_work(s, now_s);
         file_check(s, now_s);
     }
@@ -496,8 +501,8 @@ bool qx_session_idle(const struct qx_session *s)
         return true;
     }
     return s->preview.n_out == 0 && s->queue.n_out == 0 && !qx_pending_open(s) &&
-           !qx_ranges_pending(s) && s->exact.wanted < 0 && qx_measure_due(s, qx_clock_s()) < 0 &&
-           (!save_waits(s) || s->save.has_failed);
+           !qx_ranges_pending(s) && s->exact.wanted < 0 && qx_search_idle(s) &&
+           qx_measure_due(s, qx_clock_s()) < 0 && (!save_waits(s) || s->save.has_failed);
 }
 
 void qx_session_settle(struct qx_session *s, int max_ms)

@@ -377,12 +377,118 @@ class Errors(unittest.TestCase):
         self.assertIn("render", err)
 
 
+class Search(unittest.TestCase):
+    def test_sweep_keys(self):
+        a = answer("sweep", FASHION, "--bits", "3,8", "--layers", "*conv*", "--measure", "4",
+                   "--method", "mae")
+        self.assertEqual(a["schema"], "qexplore.sweep/1")
+        rows = a["rows"]
+        self.assertEqual(len(rows), 18)
+        for r in rows:
+            self.assertEqual({"layer", "site", "bits", "format", "kl", "delta", "accuracy", "basis",
+                              "lo", "hi"} - set(r), set())
+            self.assertTrue(r["lo"] <= r["accuracy"] <= r["hi"])
+        self.assertEqual({r["basis"] for r in rows}, {"predicted", "measured"})
+        self.assertGreaterEqual(sum(r["basis"] == "measured" for r in rows), 4)
+        kl = {(r["layer"], r["bits"]): r["kl"] for r in rows}
+        self.assertTrue(all(kl[layer, 3] > kl[layer, 8] for layer, _ in kl))
+
+    def test_sweep_goes_on(self):
+        flags = ("sweep", FASHION, "--bits", "6", "--method", "minmax")
+        before = answer(*flags, "--measure", "2")["rows"]
+        after = answer(*flags, "--measure", "3")["rows"]
+        measured = [r for r in before if r["basis"] == "measured"]
+        self.assertEqual(len(measured), 2)
+        self.assertTrue(all(r in after for r in measured))
+        self.assertEqual(sum(r["basis"] == "measured" for r in after), 5)
+        every = answer(*flags, "--measure", "all")["rows"]
+        self.assertEqual({r["basis"] for r in every}, {"measured"})
+
+    def test_measured_cell_is_what_it_says(self):
+        rows = answer("sweep", FASHION, "--bits", "2", "--measure", "all")["rows"]
+        stem = next(r for r in rows if r["layer"] == "stem.conv.weight")
+        a = answer("eval", FASHION, "--bits", "2", "--layers", "stem.conv.weight")
+        self.assertLess(abs(stem["delta"] - a["metrics"]["delta"]), 0.08)  # 256 of 2,000 rows
+        self.assertLess(stem["delta"], -0.05)
+
+    def test_activations_apart(self):
+        rows = answer("sweep", FASHION, "--bits", "a4,a8,4", "--layers", "head*")["rows"]
+        self.assertEqual([(r["site"], r["bits"]) for r in rows],
+                         [("activations", 4), ("activations", 8), ("weights", 4)])
+
+    def test_sweep_gate(self):
+        code, out, err = run("sweep", FASHION, "--bits", "2", "--max-drop", "0.001", "--json")
+        self.assertEqual(code, 5, err)
+        self.assertIn("--max-drop", err)
+        self.assertTrue(json.loads(out)["rows"])
+        self.assertEqual(run("sweep", FASHION, "--bits", "8", "--fail-under", "0.5")[0], 0)
+
+    def test_pareto(self):
+        recipe = os.path.join(TMP, "third.json")
+        a = answer("pareto", FASHION, "--size", "60KB", "--measure", "1", "--save-recipe", recipe)
+        self.assertEqual(a["schema"], "qexplore.pareto/1")
+        points, best = a["points"], a["points"][a["best"]]
+        for p in points:
+            self.assertEqual({"bytes", "bits_per_weight", "latency_ms", "value", "lo", "hi", "basis",
+                              "recipe"} - set(p), set())
+            self.assertLessEqual(p["bytes"], 60000)
+        self.assertEqual([p["bytes"] for p in points], sorted(p["bytes"] for p in points))
+        self.assertEqual([p["kl"] for p in points],
+                         sorted((p["kl"] for p in points), reverse=True))
+        self.assertEqual((best["basis"], a["best"]), ("measured", len(points) - 1))
+        saved = load(recipe)
+        self.assertEqual(saved["layers"], best["recipe"]["layers"])
+        b = answer("eval", FASHION, "--recipe", recipe)
+        self.assertEqual(b["metrics"]["accuracy"], best["value"])
+        self.assertEqual(answer("quantize", FASHION, "--recipe", recipe)["totals"]["bytes"],
+                         best["bytes"])
+
+    def test_pareto_rules(self):
+        a = answer("pareto", FASHION, "--bpw", "5", "--keep", "first=fp16", "--keep", "last=fp32",
+                   "--tie", "block1.*,block2.*")
+        self.assertTrue(a["points"])
+        for p in a["points"]:
+            self.assertLessEqual(p["bits_per_weight"], 5)
+            layers = p["recipe"]["layers"]
+            self.assertEqual(layers["stem.conv.weight"]["format"], "fp16")
+            self.assertNotIn("head.weight", layers)
+            for block in ("block1", "block2"):
+                self.assertEqual(layers[block + ".a.conv.weight"]["bits"],
+                                 layers[block + ".b.conv.weight"]["bits"])
+
+    def test_pareto_modes(self):
+        kl = {}
+        for mode in ("dp", "greedy", "closed-form"):
+            a = answer("pareto", FASHION, "--bpw", "4", "--mode", mode)
+            kl[mode] = a["points"][-1]["kl"]
+            self.assertEqual(mode == "greedy", "steps" in a)
+        self.assertLessEqual(kl["dp"], 1.05 * min(kl.values()))
+
+    def test_pareto_limits(self):
+        a = answer("pareto", FASHION, "--min-acc", "0.9")
+        i = a["best"]
+        self.assertGreaterEqual(a["points"][i]["value"], 0.9)
+        self.assertTrue(all(p["value"] < 0.9 for p in a["points"][:i]))
+        self.assertEqual(run("pareto", FASHION, "--bpw", "4", "--fail-under", "0.999")[0], 5)
+        for flags, text in ((("--size", "1K"), "smallest"), (("--mode", "best"), "dp|greedy"),
+                            (("--bits", "9"), "2 to 8"), (("--tie", "nothing*"), "matches no layer"),
+                            (("--measure", "some"), "all")):
+            code, out, err = run("pareto", FASHION, *flags)
+            self.assertEqual((code, out), (2, ""), (flags, err))
+            self.assertIn(text, err)
+
+    def test_no_data(self):
+        code, out, _ = run("sweep", FIVE)
+        self.assertNotEqual(code, 0)
+        self.assertEqual(out, "")
+
+
 class Program(unittest.TestCase):
     def test_version_and_help(self):
         code, out, _ = run("--version")
         self.assertEqual(code, 0)
         self.assertIn("qexplore", out)
-        for verb in ("info", "quantize", "eval", "render", "play", "doctor", "completions"):
+        for verb in ("info", "quantize", "eval", "sweep", "pareto", "render", "play", "doctor", "completions"):
             code, out, _ = run(verb, "--help")
             self.assertEqual(code, 0, verb)
             self.assertIn("usage: qexplore " + verb, out)

@@ -18,6 +18,8 @@
 #include "qx/net.h"
 #include "qx/predict.h"
 #include "qx/quant.h"
+#include "qx/search.h"
+#include "qx/sensitivity.h"
 #include "qx/session.h"
 #include "qx/status.h"
 #include "qx/tensor.h"

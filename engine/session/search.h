@@ -1,0 +1,81 @@
+/* Map and plan of a session: what the host sees, and the tasks that make it. */
+#ifndef QX_SESSION_SEARCH_H
+#define QX_SESSION_SEARCH_H
+
+#include "session/lane.h"
+#include "session/mixed.h"
+
+struct qx_search {
+    /* rows: fixed at the first use */
+    int n_rows; /* 0 = not yet */
+    struct qx_sens_layer *layers;
+    int64_t *item;
+    const char **name;
+
+    struct qx_sens_column column[QX_SENS_COLUMNS];
+    int n_columns; /* 0 = the default ones */
+
+    /* host only */
+    bool is_wanted;
+    bool map_is_due;
+    bool is_complete; /* no site of the lite table is missing */
+    bool is_paused;   /* cancelled or failed: until the host asks again */
+    struct qx_sens *map;
+    uint64_t map_key, failed_key;     /* of the settings it was made for; 0 = make it anew */
+    uint64_t map_revision;            /* of the recipe when that was looked at last */
+    struct qx_predict_table *table;   /* what the map was filled from */
+    struct qx_predict_mix *mix;       /* of the recipe of now */
+    struct qx_predict_anchors *scale; /* of its value; NULL = not yet */
+    const struct qx_predict_table *scale_table;
+    bool scale_is_measured;
+    struct qx_task *task_map, *task_site, *task_plan; /* out with the queue; NULL = none */
+    int ask_layer, ask_column;                        /* a cell to measure first; -1 = none */
+    int n_left;
+    double cell_s;
+    char reason[256];
+
+    struct qx_mixed *plan;
+    struct qx_sens *plan_map; /* what its columns mean */
+    bool plan_wanted;
+    struct qx_mixed_options plan_options;
+    bool *plan_keep; /* [rows] copies of the options' arrays */
+    int *plan_tie;
+    char plan_reason[256];
+    double fp32; /* batch: float32's accuracy, which the plan's values start from */
+};
+
+/* Zero struct allowed. After the lanes have stopped. */
+void qx_search_release(struct qx_session *s);
+/* Start what is due. */
+void qx_search_work(struct qx_session *s);
+bool qx_search_idle(const struct qx_session *s);
+/* After a failure or cancel. */
+void qx_search_retry(struct qx_session *s);
+
+/* ---- search_rows.c: what tasks are made from ---- */
+
+/* Rows of the map. QX_ENOMEM. */
+enum qx_status qx_search_rows(struct qx_session *s, struct qx_error *err);
+/* Columns: the host's, or the default ones. */
+int qx_search_columns(const struct qx_session *s, struct qx_sens_column *out);
+bool qx_search_has_act(const struct qx_sens_column *columns, int n);
+/* Settings of the rows, now; [rows] owned by the caller, NULL without memory. */
+struct qx_setting *qx_search_settings(const struct qx_session *s);
+/* Hash of what a map depends on: what settings keep when their bits change, and the columns. */
+uint64_t qx_search_key(const struct qx_session *s);
+/* Worker: the map of these settings, select [rows] (NULL = all). */
+enum qx_status qx_search_map(struct qx_session *s, const struct qx_setting *now,
+                             const struct qx_sens_column *columns, int n_columns,
+                             const bool *select, struct qx_ctl *ctl, struct qx_sens **out,
+                             struct qx_error *err);
+/* Worker: ranges of `now` chosen, and what it does: change [rows]. */
+enum qx_status qx_search_change(struct qx_session *s, struct qx_setting *now,
+                                struct qx_predict_layer *change, struct qx_ctl *ctl,
+                                struct qx_error *err);
+/* Worker: sizes and the like of a plan's input; the other fields are the caller's. */
+void qx_search_input(const struct qx_session *s, const struct qx_mixed_options *o,
+                     const struct qx_setting *now, struct qx_mixed_input *out);
+/* Can anything be run? */
+bool qx_search_can(const struct qx_session *s);
+
+#endif

@@ -1,0 +1,188 @@
+/* qexplore sweep: what each layer alone does under each width, predicted or measured. */
+#include "verb_search.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sweep {
+    struct qx_sens *map;
+    bool is_cut; /* interrupted: what was done stands */
+};
+
+static void num(struct qx_jw *w, const char *key, double value)
+{
+    qx_jw_key(w, key);
+    qx_jw_num(w, value);
+}
+
+static void text(struct qx_jw *w, const char *key, const char *value)
+{
+    qx_jw_key(w, key);
+    qx_jw_str(w, value);
+}
+
+static const char *name_of(struct qx_session *s, int layer)
+{
+    return qx_session_item(s, qx_session_map_item(s, layer))->tensor->name;
+}
+
+static void row_json(struct qx_jw *w, struct qx_session *s, const struct sweep *v, int layer,
+                     int column)
+{
+    const struct qx_sens_column *c = qx_sens_column_at(v->map, column);
+    const struct qx_sens_cell *cell = qx_sens_cell_at(v->map, layer, column);
+    qx_jw_object(w);
+    text(w, "layer", name_of(s, layer));
+    text(w, "site", c->site == QX_SITE_A ? "activations" : "weights");
+    qx_jw_key(w, "bits");
+    qx_jw_int(w, c->bits);
+    text(w, "format", c->format->name);
+    num(w, "kl", cell->kl);
+    num(w, "delta", cell->delta);
+    num(w, "accuracy", cell->accuracy);
+    text(w, "basis", qx_sens_basis_name(cell->basis));
+    num(w, "lo", cell->lo);
+    num(w, "hi", cell->hi);
+    num(w, "relative_error", cell->proxy);
+    qx_jw_end(w);
+}
+
+static int sweep_json(const struct ui_args *args, struct qx_session *s, const struct sweep *v)
+{
+    struct qx_map_state state;
+    struct qx_jw *w = ui_json_begin(args, "sweep");
+    qx_session_map_state(s, &state);
+    qx_jw_key(w, "data");
+    qx_jw_object(w);
+    text(w, "path", qx_dataset_path(qx_session_data(s)));
+    text(w, "hash", qx_dataset_hash(qx_session_data(s)));
+    qx_jw_key(w, "n");
+    qx_jw_int(w, state.n_rows);
+    qx_jw_end(w);
+    qx_jw_key(w, "complete");
+    qx_jw_bool(w, !v->is_cut);
+    qx_jw_key(w, "rows");
+    qx_jw_array(w);
+    for (int i = 0; i < qx_sens_n_layers(v->map); i++) {
+        for (int c = 0; c < qx_sens_n_columns(v->map); c++) {
+            if (qx_sens_cell_at(v->map, i, c)->basis != QX_SENS_NONE) {
+                row_json(w, s, v, i, c);
+            }
+        }
+    }
+    qx_jw_end(w);
+    return ui_json_print(w);
+}
+
+static void cell_print(const struct qx_sens_cell *c)
+{
+    const char *mark = c->basis == QX_SENS_PREDICTED ? "~" : c->basis == QX_SENS_RANK ? "?" : " ";
+    if (c->basis == QX_SENS_NONE) {
+        printf("%10s", "-");
+    } else if (c->basis == QX_SENS_RANK) {
+        printf("%8d.%s", c->rank, mark);
+    } else {
+        printf("%9.4g%s", c->kl, mark);
+    }
+}
+
+static int sweep_print(struct qx_session *s, const struct sweep *v)
+{
+    struct qx_map_state state;
+    qx_session_map_state(s, &state);
+    printf("KL in nats on %lld rows if only this layer is quantized; ~ predicted, plain measured\n",
+           (long long)state.n_rows);
+    printf("%-32s", "layer");
+    for (int c = 0; c < qx_sens_n_columns(v->map); c++) {
+        char title[24];
+        printf("%9s ", qx_sens_column_text(qx_sens_column_at(v->map, c), title, sizeof title));
+    }
+    printf("\n");
+    for (int i = 0; i < qx_sens_n_layers(v->map); i++) {
+        if (qx_sens_cell_at(v->map, i, 0)->basis == QX_SENS_NONE) {
+            continue;
+        }
+        ui_print_name(name_of(s, i), 32);
+        for (int c = 0; c < qx_sens_n_columns(v->map); c++) {
+            cell_print(qx_sens_cell_at(v->map, i, c));
+        }
+        printf("\n");
+    }
+    return UI_EXIT_OK;
+}
+
+/* The first cell that misses a gate speaks for all. */
+static int gate(const struct ui_args *args, struct qx_session *s, const struct sweep *v)
+{
+    for (int i = 0; i < qx_sens_n_layers(v->map); i++) {
+        for (int c = 0; c < qx_sens_n_columns(v->map); c++) {
+            const struct qx_sens_cell *cell = qx_sens_cell_at(v->map, i, c);
+            char column[24], what[512];
+            qx_sens_column_text(qx_sens_column_at(v->map, c), column, sizeof column);
+            snprintf(what, sizeof what, "%.400s at %s", name_of(s, i), column);
+            if (ui_search_gate(args, what, cell->accuracy, -cell->delta)) {
+                return UI_EXIT_GATE;
+            }
+        }
+    }
+    return UI_EXIT_OK;
+}
+
+static enum qx_status sweep_find(const struct ui_args *args, struct qx_session *s, struct sweep *v,
+                                 struct qx_error *err)
+{
+    struct qx_sens_column columns[QX_SENS_COLUMNS];
+    int n, n_measure;
+    bool *select = calloc((size_t)qx_session_n_items(s) + 1, sizeof *select);
+    if (!select) {
+        *err = (struct qx_error){.status = QX_ENOMEM, .text = "out of memory", .offset = -1};
+        return QX_ENOMEM;
+    }
+    qx_session_select(s, QX_SCOPE_LINEAR, args->layers, select);
+    enum qx_status st = ui_search_columns(args, columns, &n, err);
+    st = st == QX_OK ? ui_search_measure(args, &n_measure, err) : st;
+    if (st == QX_OK && !ui_search_apply(args, s, err)) {
+        st = err->status;
+    }
+    if (st == QX_OK) {
+        ui_progress_begin(args, "sweep");
+        st = qx_session_run_map(s, columns, n, select, n_measure, ui_batch_ctl(), &v->map,
+                                &v->is_cut, err);
+        ui_progress_end();
+    }
+    free(select);
+    return st;
+}
+
+static int sweep_run(const struct ui_args *args)
+{
+    struct qx_error err = {.offset = -1};
+    struct sweep v = {0};
+    int code;
+    struct qx_session *s = ui_open_batch(args, &code);
+    if (!s) {
+        return code;
+    }
+    if (sweep_find(args, s, &v, &err) != QX_OK) {
+        code = ui_report(args, &err);
+    } else {
+        code = args->json ? sweep_json(args, s, &v) : sweep_print(s, &v);
+        code = code ? code : v.is_cut ? UI_EXIT_INTERRUPTED : gate(args, s, &v);
+    }
+    qx_sens_free(v.map);
+    qx_session_close(&s);
+    return code;
+}
+
+const struct ui_verb ui_verb_sweep = {
+    .name = "sweep",
+    .usage = "FOLDER [--bits 2,3,4,8] [--layers GLOB] [--measure N|all] [--max-drop X] [--json]",
+    .help = "What each layer alone costs in accuracy at each width: predicted, or measured.",
+    .example = "qexplore sweep samples/fashion-cnn --bits 2,3,4,8 --measure 6",
+    .groups = UI_FLAGS_COMMON | UI_FLAGS_SETTING | UI_FLAGS_SESSION | UI_FLAGS_SEARCH,
+    .min_positional = 1,
+    .max_positional = 1,
+    .run = sweep_run,
+};
