@@ -38,7 +38,7 @@ enum ui_flag_group {
     UI_FLAGS_PARETO = 4096
 };
 
-enum { UI_MAX_KEEP = 64, UI_MAX_POSITIONAL = 8 };
+enum { UI_MAX_KEEP = 64, UI_MAX_POSITIONAL = 17 };
 
 /* All flags of all verbs; unset strings are NULL, unset numbers as noted. */
 struct ui_args {

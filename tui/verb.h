@@ -25,7 +25,7 @@ int ui_verb_main(const struct ui_verb *verb, int argc, char **argv);
 void ui_print_help(bool full);
 
 extern const struct ui_verb ui_verb_info, ui_verb_quantize, ui_verb_eval, ui_verb_sweep,
-    ui_verb_pareto, ui_verb_bench, ui_verb_render, ui_verb_play, ui_verb_doctor,
+    ui_verb_pareto, ui_verb_bench, ui_verb_try, ui_verb_render, ui_verb_play, ui_verb_doctor,
     ui_verb_completions;
 
 #endif

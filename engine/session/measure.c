@@ -210,7 +210,7 @@ static void eval_done(struct qx_session *s, struct qx_task *t)
     s->news |= QX_NEWS_GAUGE | QX_NEWS_JOBS;
 }
 
-static struct qx_setting *settings_copy(const struct qx_session *s, const struct qx_recipe *r)
+struct qx_setting *qx_measure_settings(const struct qx_session *s, const struct qx_recipe *r)
 {
     int n = qx_net_n_layers(s->net);
     struct qx_setting *v = qx_mem_array((size_t)n + 1, sizeof *v);
@@ -229,7 +229,7 @@ static struct qx_task *submit(struct qx_session *s, enum qx_which which, const s
     if (!e) {
         return NULL;
     }
-    e->setting = settings_copy(s, r);
+    e->setting = qx_measure_settings(s, r);
     if (!e->setting) {
         qx_mem_free(e);
         return NULL;

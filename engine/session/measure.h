@@ -48,6 +48,10 @@ bool qx_measure_can(const struct qx_session *s);
 /* Retry or user's cancel of a measurement. */
 void qx_measure_retry(struct qx_session *s, enum qx_which which);
 void qx_measure_cancelled(struct qx_session *s, const struct qx_task *t);
+/* Settings of the network's layers under a recipe (NULL: float32), [layers]; NULL without memory. Free
+ * with qx_mem_free. */
+struct qx_recipe;
+struct qx_setting *qx_measure_settings(const struct qx_session *s, const struct qx_recipe *r);
 /* Measure under these settings of the network's layers, in the calling thread. */
 enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *setting,
                               const struct qx_eval_options *options, struct qx_ctl *ctl,

@@ -220,6 +220,7 @@ void qx_session_close(struct qx_session **session)
     qx_measure_release(s);
     qx_search_release(s);
     qx_survey_release(&s->survey);
+    qx_tries_release(s);
     qx_ranges_release(s);
     qx_pictures_release(s);
     qx_cache_release(&s->cache);
@@ -456,6 +457,7 @@ unsigned qx_session_poll(struct qx_session *s)
         qx_measure_work(s, now_s);
         qx_predictor_work(s);
         qx_search_work(s);
+        qx_tries_work(s);
         qx_autosave_work(s, now_s);
         file_check(s, now_s);
     }

@@ -19,6 +19,7 @@
 #include "session/recipe.h"
 #include "session/search.h"
 #include "session/survey.h"
+#include "session/tries.h"
 #include "session/undo.h"
 
 struct qx_pool;
@@ -82,6 +83,7 @@ struct qx_session {
     struct qx_advisor advisor;
     struct qx_pictures pictures;
     struct qx_measure measure;
+    struct qx_tries tries;
     int n_writing;              /* model folders being written or waiting for it */
     struct qx_job_info written; /* the one that ended last */
     bool has_written;           /* and the host has not heard */

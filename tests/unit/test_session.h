@@ -13,6 +13,7 @@ int test_session_act(void);
 int test_session_bench(void);
 int test_session_calib(void);
 int test_session_predict(void);
+int test_session_try(void);
 
 /* ---- fixture: everything below one fresh folder per run ---- */
 

@@ -24,5 +24,7 @@
 #include "qx/status.h"
 #include "qx/tensor.h"
 #include "qx/text.h"
+#include "qx/tokenizer.h"
+#include "qx/try.h"
 
 #endif

@@ -1,0 +1,40 @@
+/* Typed sentences: what FP32, snapshot A and the current recipe say about each of them, now. */
+#ifndef QX_TRY_H
+#define QX_TRY_H
+
+#include "qx/session.h"
+
+enum { QX_TRY_SENTENCES = 16, QX_TRY_CLASSES = 16, QX_TRY_WHICH = 3 };
+
+struct qx_try_answer {
+    bool is_known; /* of the settings as they are now; else an answer of before, or nothing */
+    bool is_there; /* the fields below hold something */
+    int top;       /* class of the largest logit */
+    float margin;  /* logit of FP32's class minus the largest other one; < 0: another class */
+    float p[QX_TRY_CLASSES]; /* softmax; the first QX_TRY_CLASSES classes */
+};
+struct qx_try {
+    int serial;       /* the same sentence has the same one for its life */
+    const char *text; /* borrowed until the next call */
+    int64_t n_tokens;
+    bool is_cut;                               /* it was longer than the network takes */
+    struct qx_try_answer answer[QX_TRY_WHICH]; /* by enum qx_which */
+};
+
+/* Can sentences be tried? QX_EUNSUPPORTED says why not: no network of classes over tokens, or no
+ * tokenizer beside it. */
+enum qx_status qx_session_try_check(struct qx_session *s, struct qx_error *err);
+/* Add a sentence (the oldest goes when there are QX_TRY_SENTENCES; one that is there becomes the newest).
+ * Answers come in the background, again after every edit: QX_NEWS_TRY. QX_EDATA (no text, no UTF-8),
+ * what qx_session_try_check returns, QX_ENOMEM. */
+enum qx_status qx_session_try(struct qx_session *s, const char *text, struct qx_error *err);
+/* Newest first. */
+int qx_session_n_tries(const struct qx_session *s);
+bool qx_session_try_at(const struct qx_session *s, int i, struct qx_try *out);
+void qx_session_try_forget(struct qx_session *s, int serial);
+/* Why the last answers did not come; "" when they did. */
+const char *qx_session_try_reason(const struct qx_session *s);
+/* All answers of all sentences. [blocking; batch] */
+enum qx_status qx_session_run_tries(struct qx_session *s, struct qx_ctl *ctl, struct qx_error *err);
+
+#endif
