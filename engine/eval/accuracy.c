@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "eval/rows.h"
+#include "eval/score.h"
 
 #include <math.h>
 
@@ -72,7 +73,7 @@ static enum qx_status macro_f1(const struct qx_eval_result *r, int n_classes, do
     return QX_OK;
 }
 
-static enum qx_status result_new(int64_t n, struct qx_eval_result **out, struct qx_error *err)
+enum qx_status qx_score_new(int64_t n, struct qx_eval_result **out, struct qx_error *err)
 {
     struct qx_eval_result *r = qx_mem_zalloc(sizeof *r);
     if (!r) {
@@ -102,10 +103,9 @@ void qx_eval_result_free(struct qx_eval_result *r)
     }
 }
 
-/* The chosen rows first .. first+n-1 into x: neighbours in one read. */
-static enum qx_status read_rows(const struct qx_dataset *data, const struct qx_eval_result *r,
-                                int64_t first, int64_t n, int64_t sample, float *x,
-                                struct qx_error *err)
+enum qx_status qx_score_read(const struct qx_dataset *data, const struct qx_eval_result *r,
+                             int64_t first, int64_t n, int64_t sample, float *x,
+                             struct qx_error *err)
 {
     enum qx_status st = QX_OK;
     for (int64_t i = 0; st == QX_OK && i < n;) {
@@ -119,8 +119,8 @@ static enum qx_status read_rows(const struct qx_dataset *data, const struct qx_e
     return st;
 }
 
-static void score_rows(const struct qx_dataset *data, struct qx_eval_result *r, int64_t first,
-                       int64_t n, const float *logits, int n_classes)
+void qx_score_rows(const struct qx_dataset *data, struct qx_eval_result *r, int64_t first,
+                   int64_t n, const float *logits, int n_classes)
 {
     for (int64_t i = first; i < first + n; i++) {
         const float *row = logits + (i - first) * n_classes;
@@ -147,12 +147,12 @@ static enum qx_status run_all(const struct qx_net *net, const struct qx_dataset 
         x && logits ? QX_OK : qx_fail_nomem(err, (size_t)(chunk * sample) * sizeof *x);
     for (int64_t first = 0; st == QX_OK && first < r->n; first += chunk) {
         const int64_t n = chunk < r->n - first ? chunk : r->n - first;
-        st = read_rows(data, r, first, n, sample, x, err);
+        st = qx_score_read(data, r, first, n, sample, x, err);
         if (st == QX_OK) {
             st = qx_net_run(net, w, x, n, logits, &r->report, pool, ctl, err);
         }
         if (st == QX_OK) {
-            score_rows(data, r, first, n, logits, n_classes);
+            qx_score_rows(data, r, first, n, logits, n_classes);
         }
     }
     qx_mem_free(x);
@@ -202,7 +202,7 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
         return qx_fail(err, QX_EDATA, "%s has no 'labels', so there is no accuracy to measure",
                        qx_dataset_path(data));
     }
-    enum qx_status st = result_new(most > 0 && most < all ? most : all, &r, err);
+    enum qx_status st = qx_score_new(most > 0 && most < all ? most : all, &r, err);
     if (st != QX_OK) {
         return st;
     }

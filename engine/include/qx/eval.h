@@ -108,6 +108,40 @@ struct qx_eval_pair {
 /* QX_EDATA when the rows differ. */
 enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_eval_result *b,
                                struct qx_eval_pair *out, struct qx_error *err);
+/* ---- suffix replay: what an edit does, measured on a few rows while the hand is still on it ---- */
+
+/* P, the rows it is measured on, with float32's answers; the values alive before the edited layer; the
+ * weights. One thread at a time. */
+struct qx_replay;
+enum { QX_REPLAY_ROWS = 256 };
+/* n_rows (0 = QX_REPLAY_ROWS) rows by seed, all if there are fewer, which are run in float32 once. Kept
+ * values take at most max_bytes; where they need more, every run is a whole pass. Net and data must
+ * outlive it. QX_EDATA without labels; what qx_net_run returns. */
+enum qx_status qx_replay_new(const struct qx_net *net, const struct qx_dataset *data,
+                             int64_t n_rows, uint64_t seed, uint64_t max_bytes,
+                             struct qx_pool *pool, struct qx_ctl *ctl, struct qx_replay **out,
+                             struct qx_error *err);
+void qx_replay_free(struct qx_replay *r); /* NULL allowed */
+int64_t qx_replay_rows(const struct qx_replay *r);
+
+struct qx_replay_result {
+    int64_t n, correct, fp32_correct; /* rows of P */
+    struct qx_eval_pair pair;         /* float32 against this configuration */
+    double kl; /* mean over P of KL(softmax of float32 || softmax), nats; NaN: not finite */
+    enum qx_engine engine; /* that ran: AUTO's choice */
+    int from;              /* layer from which on it was run */
+    bool is_suffix;        /* the values before it were kept from an earlier run */
+    double time_s;         /* quantizing and packing included */
+};
+/* Measure a configuration (set [layers of the network], ranges resolved) on P: layers before the first one
+ * that changed since the last run are not run again, provided their values were kept: the first edit of a
+ * layer costs a pass, the next ones of it or of later layers only what lies behind. The rows right are
+ * those of a whole pass, to the last bit. Progress in rows. After a failure or cancellation the next run
+ * begins where the last good one ended. QX_ECANCELLED, QX_ENOMEM, what qx_weights_apply returns. */
+enum qx_status qx_replay_run(struct qx_replay *r, const struct qx_setting *set,
+                             struct qx_pool *pool, struct qx_ctl *ctl, struct qx_replay_result *out,
+                             struct qx_error *err);
+
 /* Wilson score interval (Wilson 1927), z = 1.96. */
 void qx_wilson(int64_t correct, int64_t n, double *lo, double *hi);
 
