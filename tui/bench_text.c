@@ -19,8 +19,9 @@ const struct qx_bench_row *ui_bench_done(const struct qx_bench_row *rows, int n,
 
 const char *ui_bench_engine(const struct qx_bench_row *r)
 {
+    const bool may_simulate = r->variant == &qx_variant_recipe && r->is_quantized;
     return r->figures.engine == QX_ENGINE_INTEGER ? "integer"
-           : r->variant->bits > 0                 ? "simulated"
+           : may_simulate                         ? "simulated"
                                                   : "float32";
 }
 

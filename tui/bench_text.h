@@ -8,7 +8,8 @@ enum { UI_BENCH_TEXT = 400 };
 
 /* Row of this variant that is done, NULL when there is none. */
 const struct qx_bench_row *ui_bench_done(const struct qx_bench_row *rows, int n, const char *name);
-/* Which arithmetic was measured: "integer", "float32", or "simulated" (quantized inputs in float32). */
+/* Which arithmetic was measured: "integer", "float32", or "simulated" (a recipe in float32 on rounded
+ * values). */
 const char *ui_bench_engine(const struct qx_bench_row *r);
 /* Whether 16 bits are slower or faster here and why, from the rows; false without FP32 and one of the
  * 16-bit rows. */

@@ -1,5 +1,5 @@
-/* qexplore bench: size, speed, energy and accuracy of a model folder in several number formats; with
- * --kernels, matrix products alone. */
+/* qexplore bench: size, speed, energy and accuracy of a model folder in several number formats, and of
+ * the recipe that the flags describe; with --kernels, matrix products alone. */
 #include "verb.h"
 
 #include "bench_text.h"
@@ -154,8 +154,11 @@ struct bench {
     int fp32; /* index; -1 = not asked for */
 };
 
-static enum qx_status variants_parse(const char *list, struct bench *b, struct qx_error *err)
+/* The recipe's row comes last, unless --variants gives it a place. */
+static enum qx_status variants_parse(const char *list, bool has_recipe, struct bench *b,
+                                     struct qx_error *err)
 {
+    bool is_named = false;
     b->fp32 = -1;
     for (int i = 0; !list && i < qx_variant_count() && i < MAX_VARIANTS; i++) {
         b->variant[b->n++] = qx_variant_at(i);
@@ -168,8 +171,18 @@ static enum qx_status variants_parse(const char *list, struct bench *b, struct q
         if (qx_variant_find(p, len, &b->variant[b->n], err) != QX_OK) {
             return err->status;
         }
+        is_named |= b->variant[b->n] == &qx_variant_recipe;
         b->n++;
         p += len + (p[len] == ',');
+    }
+    if (is_named && !has_recipe) {
+        *err = (struct qx_error){.status = QX_ENAME, .offset = -1};
+        snprintf(err->text, sizeof err->text,
+                 "--variants names the recipe, and there is none: give --recipe FILE or --bits N");
+        return QX_ENAME;
+    }
+    if (has_recipe && !is_named && b->n < MAX_VARIANTS) {
+        b->variant[b->n++] = &qx_variant_recipe;
     }
     for (int i = 0; i < b->n; i++) {
         b->fp32 = b->variant[i] == qx_variant_at(0) ? i : b->fp32;
@@ -222,13 +235,22 @@ static void latency_json(struct qx_jw *w, const struct qx_latency *l)
     qx_jw_end(w);
 }
 
-static void row_json(struct qx_jw *w, const struct qx_bench_row *r)
+static const char *engine_name(const struct qx_bench_row *r)
+{
+    const char *engine = ui_bench_engine(r);
+    return strcmp(engine, "float32") == 0 ? "float" : engine;
+}
+
+static void row_json(struct qx_jw *w, const struct qx_bench_row *r, const char *recipe_hash)
 {
     const struct qx_bench_figures *f = &r->figures;
     static const char *const none[] = {"bytes",    "bits_per_weight", "latency_ms", "throughput",
                                        "accuracy", "speedup",         "energy_j",   "kernel"};
     qx_jw_object(w);
     text(w, "variant", r->variant->name);
+    if (r->variant == &qx_variant_recipe) {
+        text(w, "recipe_hash", recipe_hash);
+    }
     if (r->state != QX_BENCH_DONE) {
         for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
             text(w, none[i], NULL);
@@ -249,7 +271,7 @@ static void row_json(struct qx_jw *w, const struct qx_bench_row *r)
     num(w, "energy_j", f->energy_j);
     text(w, "energy_reason", f->energy_reason);
     text(w, "kernel", f->kernel);
-    text(w, "engine", f->engine == QX_ENGINE_INTEGER ? "integer" : "float");
+    text(w, "engine", engine_name(r));
     whole(w, "macs", r->macs);
     num(w, "bytes_moved", r->bytes_moved);
     num(w, "convert_ms", f->convert_ms);
@@ -274,7 +296,7 @@ static int bench_json(const struct ui_args *args, struct qx_session *s, const st
     qx_jw_key(w, "rows");
     qx_jw_array(w);
     for (int i = 0; i < b->n; i++) {
-        row_json(w, &b->row[i]);
+        row_json(w, &b->row[i], qx_session_recipe_hash(s));
     }
     qx_jw_end(w);
     return ui_json_print(w);
@@ -301,9 +323,9 @@ static void row_print(const struct qx_bench_row *r)
     if (!isnan(f->energy_j)) {
         snprintf(energy, sizeof energy, "%.3g", f->energy_j);
     }
-    printf("%-13s %9.3f %6.2f %-26s %7s %10.0f %8.2f %8s  %s\n", r->variant->title,
+    printf("%-13s %9.3f %6.2f %-26s %7s %10.0f %8.2f %8s %8.3f  %s, %s\n", r->variant->title,
            1e-6 * (double)r->bytes, r->bits_per_weight, latency, speedup, f->throughput,
-           100 * r->accuracy, energy, f->kernel);
+           100 * r->accuracy, energy, 1e-6 * r->bytes_moved, ui_bench_engine(r), f->kernel);
 }
 
 static int bench_print(struct qx_session *s, const struct bench *b)
@@ -317,8 +339,9 @@ static int bench_print(struct qx_session *s, const struct bench *b)
            qx_cpu_get()->name, qx_isa_name(qx_cpu_get()->isa), qx_session_threads(s),
            qx_session_threads(s) > 1 ? "s" : "", any->figures.latency.n_runs,
            any->figures.latency.n_warmup, 1e-6 * (double)any->macs);
-    printf("%-13s %9s %6s %-26s %7s %10s %8s %8s  %s\n", "variant", "MB", "bits", "ms p50 [p5 p95]",
-           "speedup", "samples/s", "acc %", "J/sample", "kernel");
+    printf("%-13s %9s %6s %-26s %7s %10s %8s %8s %8s  %s\n", "variant", "MB", "bits",
+           "ms p50 [p5 p95]", "speedup", "samples/s", "acc %", "J/sample", "MB moved",
+           "engine, kernel");
     for (int i = 0; i < b->n; i++) {
         row_print(&b->row[i]);
     }
@@ -342,12 +365,17 @@ static int bench_run(const struct ui_args *args)
     if (args->n_positional < 1) {
         return ui_usage_error(args, "an argument is missing: qexplore bench FOLDER, or --kernels");
     }
-    if (variants_parse(args->variants, &b, &err) != QX_OK) {
+    if (variants_parse(args->variants, ui_has_recipe(args), &b, &err) != QX_OK) {
         return ui_usage_error(args, "%s", err.text);
     }
     int code;
     struct qx_session *s = ui_open_batch(args, &code);
     if (!s) {
+        return code;
+    }
+    if (ui_has_recipe(args) && !ui_apply_recipe(args, s, &err)) {
+        code = ui_report(args, &err);
+        qx_session_close(&s);
         return code;
     }
     ui_progress_begin(args, "bench");
@@ -364,10 +392,12 @@ static int bench_run(const struct ui_args *args)
 
 const struct ui_verb ui_verb_bench = {
     .name = "bench",
-    .usage = "FOLDER [--variants A,B] [--runs N] [--json], or --kernels [MxNxK,...] [--threads T]",
-    .help = "Measure size, speed and accuracy in several number formats, or single kernels.",
-    .example = "qexplore bench samples/fashion-cnn --variants fp32,int8,int4-g32",
-    .groups = UI_FLAGS_COMMON | UI_FLAGS_SESSION | UI_FLAGS_BENCH,
+    .usage = "FOLDER [--variants A,B] [recipe flags] [--runs N] [--json], or --kernels [MxNxK,...] "
+             "[--threads T]",
+    .help = "Measure size, speed and accuracy in several number formats, of a recipe, or single "
+            "kernels.",
+    .example = "qexplore bench samples/fashion-cnn --variants fp32,int8 --bits 4 --act-bits 8",
+    .groups = UI_FLAGS_COMMON | UI_FLAGS_SESSION | UI_FLAGS_RECIPE | UI_FLAGS_BENCH,
     .min_positional = 0,
     .max_positional = 1,
     .run = bench_run,

@@ -25,11 +25,12 @@ enum column {
     COL_CHANGE,
     COL_THROUGHPUT,
     COL_ENERGY,
+    COL_MOVED,
     COL_ENGINE,
     COL_KERNEL,
     COL_COUNT
 };
-enum { MAX_ROWS = 16, TEXT_ROWS = 4 };
+enum { MAX_ROWS = 17, TEXT_ROWS = 4 };
 
 static const struct ui_column columns[COL_COUNT] = {
     [COL_MARK] = {"", 1, 0, 0, false},
@@ -43,6 +44,7 @@ static const struct ui_column columns[COL_COUNT] = {
     [COL_CHANGE] = {"against FP32", 12, 0, 2, true},
     [COL_THROUGHPUT] = {"samples/s", 10, 0, 5, true},
     [COL_ENERGY] = {"J/sample", 9, 0, 6, true},
+    [COL_MOVED] = {"moved", 8, 0, 9, true},
     [COL_ENGINE] = {"engine", 9, 0, 8, false},
     [COL_KERNEL] = {"kernel", 20, 30, 7, false},
 };
@@ -91,7 +93,9 @@ static enum ui_style_id state_style(const struct qx_bench_row *r)
 
 static void latency_cell(const struct qx_bench_row *r, struct ui_cell_text *out)
 {
-    snprintf(out->text, sizeof(out->text), "%.3f", qx_latency_ms(&r->figures.latency));
+    char a[UI_FIG];
+    snprintf(out->text, sizeof(out->text), "%s",
+             ui_fig_real(a, qx_latency_ms(&r->figures.latency), 3));
     out->style = UI_STYLE_MEASURED;
 }
 
@@ -99,7 +103,10 @@ static void spread_cell(const struct qx_latency *l, struct ui_cell_text *out)
 {
     out->style = UI_STYLE_DIM;
     if (l->n_runs >= QX_LATENCY_RUNS) {
-        snprintf(out->text, sizeof(out->text), "[%.3f %.3f]", l->p5_ms, l->p95_ms);
+        char a[UI_FIG], b[UI_FIG];
+        const int digits = l->p95_ms < 0.1 ? 2 : 3; /* as many as the column holds */
+        snprintf(out->text, sizeof(out->text), "[%s %s]", ui_fig_real(a, l->p5_ms, digits),
+                 ui_fig_real(b, l->p95_ms, digits));
     } else {
         snprintf(out->text, sizeof(out->text), "mean of %d", l->n_runs);
     }
@@ -154,6 +161,10 @@ static void figure_cell(const struct bench_state *s, const struct qx_bench_row *
                  isnan(f->energy_j) ? "none" : ui_fig_real(a, f->energy_j, 3));
         out->style = isnan(f->energy_j) ? UI_STYLE_DIM : UI_STYLE_NORMAL;
         break;
+    case COL_MOVED:
+        ui_fmt_bytes(out->text, sizeof(out->text), r->bytes_moved);
+        out->style = UI_STYLE_DIM;
+        break;
     case COL_ENGINE:
         snprintf(out->text, sizeof(out->text), "%s", ui_bench_engine(r));
         out->style = UI_STYLE_DIM;
@@ -183,6 +194,7 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
         snprintf(out->text, sizeof(out->text), "%s", r->variant->title);
     } else if (r->state == QX_BENCH_DONE) {
         figure_cell(c->s, r, (enum column)column, out);
+        out->style = r->is_stale ? UI_STYLE_PREDICTED : out->style;
     }
 }
 
@@ -218,8 +230,8 @@ static int draw_bars(struct ui_app *app, const struct bench_state *s, struct ui_
     for (int i = 0; i < s->n && n < r.h && w > 8 && most > 0; i++) {
         if (s->row[i].state == QX_BENCH_DONE) {
             const double t = qx_latency_ms(&s->row[i].figures.latency);
-            char text[40];
-            snprintf(text, sizeof(text), "%.3f ms", t);
+            char text[UI_FIG + 4], ms[UI_FIG];
+            snprintf(text, sizeof(text), "%s ms", ui_fig_real(ms, t, 3));
             ui_put(c, r.x, r.y + n, W_NAME, UI_STYLE_NORMAL, s->row[i].variant->title);
             ui_bar(c, r.x + W_NAME, r.y + n, w, t / most, UI_STYLE_MEASURED, UI_STYLE_FRAME,
                    app->glyphs);
@@ -240,8 +252,14 @@ static void head_text(struct ui_app *app, const struct bench_state *s, char *buf
     int at = snprintf(buf, cap, "one sample, %d thread%s, %s", threads, threads > 1 ? "s" : "",
                       qx_isa_name(qx_cpu_get()->isa));
     if (l && at > 0 && (size_t)at < cap) {
-        snprintf(buf + at, cap - (size_t)at, ", %d runs after %d that warm up: median [p5 p95]",
-                 l->n_runs, l->n_warmup);
+        at += snprintf(buf + at, cap - (size_t)at,
+                       ", %d runs after %d that warm up: median [p5 p95]", l->n_runs, l->n_warmup);
+    }
+    const struct qx_net *net = qx_session_net(app->session);
+    if (net && app->w >= 110 && (size_t)at < cap) {
+        char macs[UI_FIG];
+        snprintf(buf + at, cap - (size_t)at, "; %s multiply-adds",
+                 ui_fig_short(macs, qx_net_macs(net)));
     }
 }
 
@@ -276,7 +294,9 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
 {
     const struct bench_state *s = state;
     struct qx_bench_row r;
-    if (qx_session_bench_row(app->session, s->cursor, &r)) {
+    if (qx_session_bench_row(app->session, s->cursor, &r) && r.is_stale) {
+        snprintf(buf, cap, "the recipe was edited since: Enter measures it as it stands now");
+    } else if (qx_session_bench_row(app->session, s->cursor, &r)) {
         snprintf(buf, cap, "%s%s%s", r.reason[0] ? r.reason : r.variant->help,
                  r.state == QX_BENCH_DONE ? " Engine: " : "",
                  r.state == QX_BENCH_DONE ? ui_bench_engine(&r) : "");
@@ -307,12 +327,11 @@ bool cmd_bench(struct ui_app *app, const char *arg)
     if (qx_variant_find(arg, strlen(arg), &v, &err) != QX_OK) {
         return ui_refuse(app, "%s", err.text);
     }
-    for (int i = 0; i < qx_variant_count(); i++) {
-        if (qx_variant_at(i) == v) {
-            return measure(app, i);
-        }
+    int i = 0;
+    while (i < qx_variant_count() && qx_variant_at(i) != v) {
+        i++;
     }
-    return false;
+    return measure(app, i); /* the recipe's row is behind the table's */
 }
 
 static bool cancel(struct ui_app *app, const struct bench_state *s)
@@ -329,7 +348,7 @@ static bool cancel(struct ui_app *app, const struct bench_state *s)
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)
 {
     struct bench_state *s = state;
-    const int count = atoi(arg) > 0 ? atoi(arg) : 1, last = qx_variant_count() - 1;
+    const int count = atoi(arg) > 0 ? atoi(arg) : 1, last = qx_variant_count();
     switch (cmd) {
     case UI_CMD_UP:
         s->cursor -= count;
@@ -417,12 +436,14 @@ static void explain_accuracy(const struct qx_bench_row *r, struct ui_explain *ou
     double lo, hi;
     qx_wilson(r->correct, r->n, &lo, &hi);
     snprintf(out->title, sizeof(out->title), "%s: accuracy", r->variant->title);
-    ui_explain_add(out, "Measured with the arithmetic that is timed (%s):",
-                   r->figures.engine == QX_ENGINE_INTEGER ? "integer kernels" : "float32");
+    ui_explain_add(out, "Measured with the arithmetic that is timed (%s):", ui_bench_engine(r));
     ui_explain_add(out, "%lld of %lld rows right, 95 %% interval %.2f to %.2f %% (Wilson).",
                    (long long)r->correct, (long long)r->n, 100 * lo, 100 * hi);
     ui_explain_add(out, " ");
     ui_explain_add(out, "%s", r->variant->help);
+    if (r->is_stale) {
+        ui_explain_add(out, "It was edited since.");
+    }
 }
 
 static void explain_batches(const struct qx_bench_row *r, struct ui_explain *out)

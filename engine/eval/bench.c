@@ -149,23 +149,50 @@ static enum qx_status batches_run(struct bench *b, const char *energy_root,
     return st;
 }
 
-/* Groups of 4-bit weights have a product of their own. */
-static bool is_grouped(const struct qx_variant *v)
+/* ---- what runs ---- */
+
+enum product { PRODUCT_FLOAT, PRODUCT_8, PRODUCT_4, PRODUCT_KINDS };
+
+/* Groups of at most 4 bits have a product of their own; inputs in float32 run in float32. */
+static enum product product_of(const struct qx_setting *set, enum qx_engine engine)
 {
-    return v->group > 0 && v->bits <= 4;
+    if (engine != QX_ENGINE_INTEGER || !qx_setting_is_int(set) || set->act.bits == 0) {
+        return PRODUCT_FLOAT;
+    }
+    return set->gran == QX_GRAN_GROUP && set->bits <= 4 ? PRODUCT_4 : PRODUCT_8;
 }
 
-static void kernel_name(const struct qx_weights *w, const struct qx_variant *v,
-                        struct qx_bench_figures *out)
+static void product_name(enum product p, char *buf, size_t cap)
 {
-    const struct qxk_table *t = qxk_get();
-    const enum qxk_op op = is_grouped(v) ? QXK_OP_gemm_s8s4 : QXK_OP_gemm_u8s8;
-    out->engine = qx_weights_engine(w);
-    if (out->engine == QX_ENGINE_INTEGER) {
-        snprintf(out->kernel, sizeof out->kernel, "%s %s", qxk_op_name(op),
-                 qx_isa_name(t->isa[op]));
+    const enum qxk_op op = p == PRODUCT_4 ? QXK_OP_gemm_s8s4 : QXK_OP_gemm_u8s8;
+    if (p == PRODUCT_FLOAT) {
+        snprintf(buf, cap, "sgemm openblas");
     } else {
-        snprintf(out->kernel, sizeof out->kernel, "sgemm openblas");
+        snprintf(buf, cap, "%s %s", qxk_op_name(op), qx_isa_name(qxk_get()->isa[op]));
+    }
+}
+
+static void kernel_name(const struct qx_net *net, const struct qx_weights *w,
+                        const struct qx_setting *set, struct qx_bench_figures *out)
+{
+    int n[PRODUCT_KINDS] = {0}, kinds = 0;
+    size_t at = 0;
+    out->engine = qx_weights_engine(w);
+    for (int i = 0; i < qx_net_n_layers(net); i++) {
+        if (qx_net_layer(net, i)->role == QX_ROLE_LINEAR) {
+            kinds += n[product_of(&set[i], out->engine)]++ == 0;
+        }
+    }
+    for (int p = PRODUCT_KINDS - 1; p >= 0; p--) {
+        char name[40], count[16] = "";
+        product_name((enum product)p, name, sizeof name);
+        if (kinds > 1) {
+            snprintf(count, sizeof count, "%d ", n[p]);
+        }
+        if (n[p] > 0 && at < sizeof out->kernel) {
+            at += (size_t)snprintf(out->kernel + at, sizeof out->kernel - at, "%s%s%s",
+                                   at ? ", " : "", count, name);
+        }
     }
 }
 
@@ -185,15 +212,15 @@ static enum qx_status buffers_new(struct bench *b, const struct qx_dataset *data
 
 enum qx_status qx_bench_run(const struct qx_net *net, const struct qx_model *model,
                             const struct qx_dataset *data, const struct qx_weights *w,
-                            const struct qx_variant *v, const struct qx_bench_options *options,
-                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_bench_figures *out,
-                            struct qx_error *err)
+                            const struct qx_setting *set, bool converts,
+                            const struct qx_bench_options *options, struct qx_pool *pool,
+                            struct qx_ctl *ctl, struct qx_bench_figures *out, struct qx_error *err)
 {
     struct bench b = {.net = net, .w = w, .pool = pool, .ctl = ctl};
     atomic_init(&b.silent.cancel, false);
     *out = (struct qx_bench_figures){.energy_j = (double)NAN};
     enum qx_status st = buffers_new(&b, data, err);
-    if (st == QX_OK && v->converts) {
+    if (st == QX_OK && converts) {
         st = half_new(&b, model, err);
     }
     if (st == QX_OK) {
@@ -203,7 +230,7 @@ enum qx_status qx_bench_run(const struct qx_net *net, const struct qx_model *mod
         st = batches_run(&b, options->energy_root, out, err);
     }
     if (st == QX_OK) {
-        kernel_name(w, v, out);
+        kernel_name(net, w, set, out);
     }
     qx_mem_free(b.x);
     qx_mem_free(b.logits);
@@ -212,20 +239,26 @@ enum qx_status qx_bench_run(const struct qx_net *net, const struct qx_model *mod
     return st;
 }
 
-double qx_bench_bytes_moved(const struct qx_net *net, const struct qx_model *model,
-                            const struct qx_variant *v, enum qx_engine engine)
+static double weight_bytes(const struct qx_setting *set, bool converts, enum product p)
 {
-    const bool is_integer = engine == QX_ENGINE_INTEGER;
-    const double code = is_grouped(v) ? 0.5 + 2.0 / (double)v->group : 1.0;
-    const double weight = is_integer ? code : v->converts ? 2.0 + 4.0 + 4.0 : 4.0;
-    const double value = is_integer && v->is_static ? 1.0 : 4.0;
+    return p == PRODUCT_4   ? 0.5 + 2.0 / (double)set->group
+           : p == PRODUCT_8 ? 1.0
+           : converts       ? 2.0 + 4.0 + 4.0
+                            : 4.0;
+}
+
+double qx_bench_bytes_moved(const struct qx_net *net, const struct qx_model *model,
+                            const struct qx_setting *set, bool converts, enum qx_engine engine)
+{
     double bytes = 0.0;
     for (int i = 0; i < qx_net_n_layers(net); i++) {
         const struct qx_layer *l = qx_net_layer(net, i);
         const double n = (double)qx_model_tensor(model, l->tensor)->numel;
+        const enum product p = product_of(&set[i], engine);
         if (l->role == QX_ROLE_LINEAR && n > 0) {
             const double outputs = (double)l->macs * (double)l->channels.count / n;
-            bytes += weight * n + 2.0 * value * outputs;
+            const double value = p != PRODUCT_FLOAT && !set[i].act.dynamic ? 1.0 : 4.0;
+            bytes += weight_bytes(&set[i], converts, p) * n + 2.0 * value * outputs;
         }
     }
     return bytes;

@@ -50,6 +50,13 @@ static const struct qx_variant variants[] = {
      .group = 128},
 };
 
+const struct qx_variant qx_variant_recipe = {
+    .name = "recipe",
+    .title = "your recipe",
+    .help = "Your recipe as it stands, layer by layer.",
+    .format = "int",
+};
+
 enum { N_VARIANTS = sizeof variants / sizeof *variants };
 
 int qx_variant_count(void)
@@ -73,6 +80,10 @@ enum qx_status qx_variant_find(const char *name, size_t len, const struct qx_var
             return QX_OK;
         }
     }
+    if (strlen(qx_variant_recipe.name) == len && memcmp(qx_variant_recipe.name, name, len) == 0) {
+        *out = &qx_variant_recipe;
+        return QX_OK;
+    }
     char text[48];
     const size_t n = len < sizeof text ? len : sizeof text - 1;
     memcpy(text, name, n);
@@ -81,7 +92,7 @@ enum qx_status qx_variant_find(const char *name, size_t len, const struct qx_var
     return near ? qx_fail(err, QX_ENAME, "unknown variant '%s': did you mean '%s'?", text, near)
                 : qx_fail(err, QX_ENAME,
                           "unknown variant '%s': choose fp32, fp16, fp16-convert, bf16, int8, "
-                          "int8-dynamic, int4-g32 or int4-g128",
+                          "int8-dynamic, int4-g32, int4-g128 or recipe",
                           text);
 }
 

@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* ---- one variant, in any thread ---- */
 
@@ -21,7 +22,9 @@ static enum qx_status settings_find(struct qx_session *s, const struct qx_varian
     for (int i = 0; st == QX_OK && i < qx_net_n_layers(s->net); i++) {
         const struct qx_layer *l = qx_net_layer(s->net, i);
         const bool is_touched = l->role == QX_ROLE_LINEAR && s->items.v[l->tensor].can_quantize;
-        set[i] = is_touched ? qx_variant_setting(v) : qx_setting_fp32();
+        if (v != &qx_variant_recipe) { /* whose settings are there */
+            set[i] = is_touched ? qx_variant_setting(v) : qx_setting_fp32();
+        }
         if (!qx_setting_open(&set[i])) {
             continue;
         }
@@ -88,8 +91,9 @@ static enum qx_status figures_find(struct qx_session *s, const struct qx_variant
 {
     const struct qx_eval_options eval = {.max_samples = options->max_samples,
                                          .seed = options->seed,
-                                         .engine =
-                                             v->bits ? QX_ENGINE_INTEGER : QX_ENGINE_SIMULATED};
+                                         .engine = v == &qx_variant_recipe ? QX_ENGINE_AUTO
+                                                   : v->bits               ? QX_ENGINE_INTEGER
+                                                                           : QX_ENGINE_SIMULATED};
     struct qx_eval_result *r = NULL;
     progress_reset(ctl);
     enum qx_status st = weights_prepare(s, set, ctl, err);
@@ -102,8 +106,8 @@ static enum qx_status figures_find(struct qx_session *s, const struct qx_variant
         out->n = r->n;
         out->correct = r->correct;
         progress_reset(ctl);
-        st = qx_bench_run(s->net, s->model, s->data, s->measure.weights, v, options, s->pool, ctl,
-                          &out->figures, err);
+        st = qx_bench_run(s->net, s->model, s->data, s->measure.weights, set, v->converts, options,
+                          s->pool, ctl, &out->figures, err);
     }
     qx_eval_result_free(r);
     return st;
@@ -118,7 +122,29 @@ static enum qx_status cannot_run(const struct qx_error *why, struct qx_error *er
     return why->status;
 }
 
+/* The recipe as it stands; a copy that other threads may use. */
+struct recipe_copy {
+    struct qx_setting *set; /* [layers] owned; NULL: of a variant */
+    struct qx_totals totals;
+};
+
+static enum qx_status recipe_take(const struct qx_session *s, struct recipe_copy *out,
+                                  struct qx_error *err)
+{
+    const int n = s->net ? qx_net_n_layers(s->net) : 0;
+    out->set = qx_mem_array((size_t)n + 1, sizeof *out->set);
+    if (!out->set) {
+        return qx_fail_nomem(err, ((size_t)n + 1) * sizeof *out->set);
+    }
+    for (int i = 0; i < n; i++) {
+        out->set[i] = s->now.set[qx_net_layer(s->net, i)->tensor];
+    }
+    qx_session_totals(s, &out->totals);
+    return QX_OK;
+}
+
 static enum qx_status bench_run(struct qx_session *s, const struct qx_variant *v,
+                                const struct recipe_copy *recipe,
                                 const struct qx_bench_options *options, struct qx_ctl *ctl,
                                 struct qx_bench_row *out, struct qx_error *err)
 {
@@ -133,9 +159,18 @@ static enum qx_status bench_run(struct qx_session *s, const struct qx_variant *v
     if (!set) {
         return qx_fail_nomem(err, ((size_t)n + 1) * sizeof *set);
     }
+    if (recipe->set) {
+        memcpy(set, recipe->set, (size_t)n * sizeof *set);
+    }
     enum qx_status st = settings_find(s, v, set, ctl, err);
-    if (st == QX_OK) {
+    if (st == QX_OK && recipe->set) {
+        out->bytes = recipe->totals.bytes;
+        out->bits_per_weight = recipe->totals.bits_per_weight;
+    } else if (st == QX_OK) {
         st = size_find(s, set, out, err);
+    }
+    for (int i = 0; st == QX_OK && i < n; i++) {
+        out->is_quantized |= !qx_setting_is_fp32(&set[i]);
     }
     if (st == QX_OK) {
         pthread_mutex_lock(&s->measure.weights_lock);
@@ -144,19 +179,21 @@ static enum qx_status bench_run(struct qx_session *s, const struct qx_variant *v
     }
     if (st == QX_OK) {
         out->macs = qx_net_macs(s->net);
-        out->bytes_moved = qx_bench_bytes_moved(s->net, s->model, v, out->figures.engine);
+        out->bytes_moved =
+            qx_bench_bytes_moved(s->net, s->model, set, v->converts, out->figures.engine);
     }
     qx_mem_free(set);
     return st;
 }
 
-enum qx_status qx_session_run_bench(struct qx_session *s, const struct qx_variant *v,
-                                    const struct qx_bench_options *options, struct qx_ctl *ctl,
-                                    struct qx_bench_row *out, struct qx_error *err)
+static enum qx_status row_run(struct qx_session *s, const struct qx_variant *v,
+                              const struct recipe_copy *recipe,
+                              const struct qx_bench_options *options, struct qx_ctl *ctl,
+                              struct qx_bench_row *out, struct qx_error *err)
 {
     struct qx_error why = {0};
     struct qx_bench_row row = {.variant = v, .speedup = (double)NAN};
-    const enum qx_status st = bench_run(s, v, options, ctl, &row, &why);
+    const enum qx_status st = bench_run(s, v, recipe, options, ctl, &row, &why);
     row.state = st == QX_OK           ? QX_BENCH_DONE
                 : st == QX_ECANCELLED ? QX_BENCH_CANCELLED
                                       : QX_BENCH_FAILED;
@@ -170,25 +207,52 @@ enum qx_status qx_session_run_bench(struct qx_session *s, const struct qx_varian
     return st;
 }
 
+enum qx_status qx_session_run_bench(struct qx_session *s, const struct qx_variant *v,
+                                    const struct qx_bench_options *options, struct qx_ctl *ctl,
+                                    struct qx_bench_row *out, struct qx_error *err)
+{
+    struct recipe_copy recipe = {0};
+    enum qx_status st = QX_OK;
+    if (v == &qx_variant_recipe) {
+        st = s->net ? qx_session_run_resolve(s, ctl, err) : QX_OK;
+        st = st == QX_OK ? recipe_take(s, &recipe, err) : st;
+    }
+    if (st == QX_OK) {
+        st = row_run(s, v, &recipe, options, ctl, out, err);
+    } else {
+        *out = (struct qx_bench_row){.variant = v, .state = QX_BENCH_FAILED};
+        qx_str_copy(out->reason, sizeof out->reason, err ? err->text : "");
+    }
+    qx_mem_free(recipe.set);
+    return st;
+}
+
 /* ---- in the background ---- */
 
 struct bench_task {
     struct qx_task task;
     struct qx_session *s; /* worker: immutable parts, and weights under their lock */
-    int variant;
+    int variant;          /* row */
+    uint64_t key;         /* of the recipe */
+    struct recipe_copy recipe;
     struct qx_bench_options options;
     struct qx_bench_row row;
 };
 
+static const struct qx_variant *variant_of(int row)
+{
+    return row == qx_variant_count() ? &qx_variant_recipe : qx_variant_at(row);
+}
+
 static enum qx_status task_run(struct qx_task *t, struct qx_error *err)
 {
     struct bench_task *b = (struct bench_task *)t;
-    return qx_session_run_bench(b->s, qx_variant_at(b->variant), &b->options, &t->ctl, &b->row,
-                                err);
+    return row_run(b->s, variant_of(b->variant), &b->recipe, &b->options, &t->ctl, &b->row, err);
 }
 
 static void task_drop(struct qx_task *t)
 {
+    qx_mem_free(((struct bench_task *)t)->recipe.set);
     qx_mem_free(t);
 }
 
@@ -199,6 +263,9 @@ static void task_done(struct qx_session *s, struct qx_task *t)
     char text[128] = "";
     s->bench.task[b->variant] = NULL;
     *row = b->row;
+    if (b->recipe.set) {
+        s->bench.key = b->key;
+    }
     if (t->status == QX_ECANCELLED) { /* maybe before it ran */
         *row = (struct qx_bench_row){.state = QX_BENCH_CANCELLED};
     } else if (t->status == QX_OK) {
@@ -212,6 +279,10 @@ static void task_done(struct qx_session *s, struct qx_task *t)
 static void submit(struct qx_session *s, int i)
 {
     struct bench_task *b = qx_mem_zalloc(sizeof *b);
+    if (b && i == qx_variant_count() && recipe_take(s, &b->recipe, NULL) != QX_OK) {
+        qx_mem_free(b);
+        b = NULL;
+    }
     if (!b) {
         s->bench.row[i] = (struct qx_bench_row){.state = QX_BENCH_FAILED};
         qx_str_copy(s->bench.row[i].reason, sizeof s->bench.row[i].reason, "out of memory");
@@ -221,11 +292,12 @@ static void submit(struct qx_session *s, int i)
     b->task.priority = -1; /* a measurement of the recipe goes between two variants */
     b->s = s;
     b->variant = i;
+    b->key = s->measure.key_b;
     b->options = qx_bench_options_default();
     struct qx_job *job = qx_jobs_add(&s->jobs, &b->task, QX_JOB_BENCH);
     if (job) {
         job->item = i;
-        snprintf(job->info.title, sizeof job->info.title, "bench of %s", qx_variant_at(i)->title);
+        snprintf(job->info.title, sizeof job->info.title, "bench of %s", variant_of(i)->title);
     }
     s->bench.task[i] = &b->task;
     qx_lane_submit(&s->queue, &b->task);
@@ -233,7 +305,7 @@ static void submit(struct qx_session *s, int i)
 
 void qx_session_bench(struct qx_session *s, int i)
 {
-    const int n = qx_variant_count();
+    const int n = qx_variant_count() + 1;
     for (int k = i < 0 ? 0 : i; !s->is_batch && k < n && (i < 0 || k == i); k++) {
         if (!s->bench.task[k]) {
             submit(s, k);
@@ -244,13 +316,15 @@ void qx_session_bench(struct qx_session *s, int i)
 
 bool qx_session_bench_row(const struct qx_session *s, int i, struct qx_bench_row *out)
 {
-    if (i < 0 || i >= qx_variant_count()) {
+    if (i < 0 || i > qx_variant_count()) {
         return false;
     }
     const struct qx_bench_row *base = &s->bench.row[0];
     const struct qx_task *t = s->bench.task[i];
     *out = s->bench.row[i];
-    out->variant = qx_variant_at(i);
+    out->variant = variant_of(i);
+    out->is_stale =
+        i == qx_variant_count() && out->state == QX_BENCH_DONE && s->bench.key != s->measure.key_b;
     out->speedup = (double)NAN;
     out->job = t ? t->job : 0;
     if (t) {

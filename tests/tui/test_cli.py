@@ -258,6 +258,29 @@ class Bench(unittest.TestCase):
         self.assertIn("u8s8", rows[2]["kernel"])
         self.assertEqual([r["engine"] for r in rows], ["float", "float", "integer", "integer"])
 
+    def test_recipe_is_a_row(self):
+        quick = ("--runs", "5", "--warmup", "1", "--max-samples", "300")
+        a = answer("bench", FASHION, "--variants", "fp32,int8", "--bits", "8", "--act-bits", "8",
+                   *quick)
+        rows = a["rows"]
+        self.assertEqual([r["variant"] for r in rows], ["fp32", "int8", "recipe"])
+        self.assertEqual((rows[2]["engine"], rows[2]["kernel"]), ("integer", rows[1]["kernel"]))
+        self.assertEqual((rows[2]["bytes"], rows[2]["accuracy"]),
+                         (rows[1]["bytes"], rows[1]["accuracy"]))
+        self.assertGreater(rows[2]["speedup"], 0)
+        e = answer("eval", FASHION, "--bits", "8", "--act-bits", "8", "--max-samples", "300")
+        self.assertEqual(rows[2]["recipe_hash"], e["recipe_hash"])
+        a = answer("bench", FASHION, "--variants", "recipe,bf16", "--bits", "4", "--keep",
+                   "head*=fp32", *quick)
+        self.assertEqual([r["variant"] for r in a["rows"]], ["recipe", "bf16"])
+        self.assertLess(a["rows"][0]["bits_per_weight"], 16)
+        self.assertIn(a["rows"][0]["engine"], ("simulated", "integer"))
+        with tempfile.TemporaryDirectory() as d:
+            file = os.path.join(d, "r.json")
+            answer("quantize", FASHION, "--bits", "4", "--save-recipe", file)
+            b = answer("bench", FASHION, "--variants", "recipe", "--recipe", file, *quick)
+            self.assertEqual(len(b["rows"]), 1)
+
     def test_fewer_than_five_runs_have_no_percentiles(self):
         r = answer("bench", FASHION, "--variants", "bf16", "--runs", "4", "--max-samples",
                    "64")["rows"][0]
@@ -298,6 +321,8 @@ class Errors(unittest.TestCase):
         self.expect(2, "eval", text="argument is missing")
         self.expect(2, "bench", text="argument is missing")
         self.expect(2, "bench", FASHION, "--variants", "fp33", text="fp32")
+        self.expect(2, "bench", FASHION, "--variants", "recipe", text="--recipe FILE")
+        self.expect(2, "bench", FASHION, "--bits", "9", text="bits")
         self.expect(2, "bench", "--kernels", "1x2", text="MxNxK")
         self.expect(2, "bench", "--kernels=1x2x3", "4x5x6", text="unexpected")
         self.expect(4, "bench", FIVE, "-q", text="network")

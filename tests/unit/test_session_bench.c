@@ -83,11 +83,11 @@ static void rows_fill_in_the_background_one_at_a_time(void **state)
     (void)state;
     struct qx_bench_row row;
     struct qx_session *s = fixture_open(fixture_folder(), NULL, false);
-    assert_false(qx_session_bench_row(s, qx_variant_count(), &row));
+    assert_false(qx_session_bench_row(s, qx_variant_count() + 1, &row));
     assert_true(qx_session_bench_row(s, 0, &row));
     assert_int_equal(row.state, QX_BENCH_NONE);
     qx_session_bench(s, -1);
-    for (int i = 2; i < qx_variant_count(); i++) {
+    for (int i = 2; i <= qx_variant_count(); i++) {
         assert_true(qx_session_bench_row(s, i, &row));
         assert_int_equal(row.state, QX_BENCH_QUEUED);
         assert_true(row.job > 0);
@@ -113,7 +113,57 @@ static void rows_fill_in_the_background_one_at_a_time(void **state)
     for (int i = 0; qx_session_job(s, i, &job); i++) {
         n += strncmp(job.title, "bench of ", 9) == 0;
     }
-    assert_int_equal(n, qx_variant_count());
+    assert_int_equal(n, qx_variant_count() + 1);
+    qx_session_close(&s);
+}
+
+static void act_on(struct qx_session *s, const char *name, int bits)
+{
+    const int64_t item = fixture_item(s, name);
+    const struct qx_patch p = {.fields = QX_PATCH_ACT_BITS, .value = {.act = {.bits = bits}}};
+    assert_int_equal(qx_session_edit(s, &item, 1, &p, false, NULL), QX_OK);
+}
+
+/* The recipe's row is of the recipe when it was asked for; a later edit is told. */
+static void the_recipe_is_a_row_too(void **state)
+{
+    (void)state;
+    const struct qx_bench_options o = quick(5);
+    struct qx_bench_row row, int8;
+    struct qx_totals totals;
+    struct qx_session *s = fixture_open(fixture_folder(), NULL, true);
+    assert_int_equal(qx_session_run_bench(s, &qx_variant_recipe, &o, NULL, &row, NULL), QX_OK);
+    assert_string_equal(row.figures.kernel, "sgemm openblas");
+    assert_false(row.is_quantized);
+    act_on(s, "fc1", 8);
+    act_on(s, "fc2", 8);
+    assert_int_equal(qx_session_run_bench(s, &qx_variant_recipe, &o, NULL, &row, NULL), QX_OK);
+    assert_int_equal(qx_session_run_bench(s, variant("int8"), &o, NULL, &int8, NULL), QX_OK);
+    assert_true(row.is_quantized && row.figures.engine == QX_ENGINE_INTEGER);
+    assert_string_equal(row.figures.kernel, int8.figures.kernel); /* it is the same, spelled out */
+    assert_true(row.bytes == int8.bytes && row.bytes_moved == int8.bytes_moved);
+    assert_int_equal(row.correct, int8.correct);
+    act_on(s, "fc2", 0);
+    assert_int_equal(qx_session_run_bench(s, &qx_variant_recipe, &o, NULL, &row, NULL), QX_OK);
+    assert_non_null(strstr(row.figures.kernel, "1 gemm_u8s8"));
+    assert_non_null(strstr(row.figures.kernel, "1 sgemm"));
+    assert_true(row.bytes_moved > int8.bytes_moved);
+    qx_session_close(&s);
+
+    const int last = qx_variant_count();
+    s = fixture_open(fixture_folder(), NULL, false);
+    fixture_bits(s, "fc1", 4);
+    fixture_settle(s);
+    qx_session_totals(s, &totals);
+    qx_session_bench(s, last);
+    fixture_bits(s, "fc1", 8); /* does not reach the copy */
+    fixture_settle(s);
+    assert_true(qx_session_bench_row(s, last, &row));
+    assert_int_equal(row.state, QX_BENCH_DONE);
+    assert_ptr_equal(row.variant, &qx_variant_recipe);
+    assert_true(row.bytes == totals.bytes && row.is_stale);
+    assert_true(qx_session_undo(s));
+    assert_true(qx_session_bench_row(s, last, &row) && !row.is_stale);
     qx_session_close(&s);
 }
 
@@ -132,6 +182,7 @@ int test_session_bench(void)
         cmocka_unit_test(what_is_not_timed_is_the_same_every_time),
         cmocka_unit_test(cancelled_runs_and_models_without_network_say_so),
         cmocka_unit_test(rows_fill_in_the_background_one_at_a_time),
+        cmocka_unit_test(the_recipe_is_a_row_too),
         cmocka_unit_test(a_session_closes_in_the_middle_of_a_benchmark),
     };
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);

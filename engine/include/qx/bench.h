@@ -95,6 +95,8 @@ struct qx_variant {
 };
 int qx_variant_count(void); /* the first is FP32 */
 const struct qx_variant *qx_variant_at(int i);
+/* Whatever the user's recipe says; not in the table: "recipe". */
+extern const struct qx_variant qx_variant_recipe;
 /* QX_ENAME names the nearest. */
 enum qx_status qx_variant_find(const char *name, size_t len, const struct qx_variant **out,
                                struct qx_error *err);
@@ -119,18 +121,21 @@ struct qx_bench_figures {
     char energy_reason[160];
     double convert_ms; /* the fastest widening of the weights for a pass; 0 without */
     enum qx_engine engine;
-    char kernel[64]; /* of the matrix products: "gemm_u8s8 avx512vnni" */
+    char kernel
+        [96]; /* of the matrix products: "gemm_u8s8 avx512vnni"; of several kinds, with the number
+                        of layers: "3 gemm_u8s8 avx512vnni, 1 sgemm openblas" */
 };
-/* Times `w` as it is prepared, on rows of `data`. Progress in milliseconds of measuring. What
+/* Times `w` as it is prepared, on rows of `data`. set [layers]: the settings that w holds; converts: as
+ * in struct qx_variant. Progress in milliseconds of measuring. What
  * qx_net_run returns. Energy and throughput come from at least half a second of batches. */
 enum qx_status qx_bench_run(const struct qx_net *net, const struct qx_model *model,
                             const struct qx_dataset *data, const struct qx_weights *w,
-                            const struct qx_variant *v, const struct qx_bench_options *options,
-                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_bench_figures *out,
-                            struct qx_error *err);
+                            const struct qx_setting *set, bool converts,
+                            const struct qx_bench_options *options, struct qx_pool *pool,
+                            struct qx_ctl *ctl, struct qx_bench_figures *out, struct qx_error *err);
 /* Bytes that a pass over one sample has to move at least, counted and not measured: the weights of
  * all layers once in the form the kernels read, and each layer's outputs written and read once. */
 double qx_bench_bytes_moved(const struct qx_net *net, const struct qx_model *model,
-                            const struct qx_variant *v, enum qx_engine engine);
+                            const struct qx_setting *set, bool converts, enum qx_engine engine);
 
 #endif

@@ -357,7 +357,10 @@ enum qx_bench_state {
     QX_BENCH_CANCELLED
 };
 struct qx_bench_row {
-    const struct qx_variant *variant; /* linear layers have its setting, all others stay FP32 */
+    const struct qx_variant *variant; /* linear layers have its setting, all others stay FP32; or
+                                         qx_variant_recipe */
+    bool is_quantized;                /* some layer is: not so for FP32 */
+    bool is_stale;                    /* of the recipe as it was before an edit */
     enum qx_bench_state state;
     int job; /* id while QUEUED or RUNNING, else 0 */
     char reason[256];
@@ -371,10 +374,10 @@ struct qx_bench_row {
     int64_t n, correct;
     double speedup; /* FP32's latency over this one's; NaN until FP32 is done */
 };
-/* Queue variant i of the table, or all (-1); one that waits or runs already is left alone. The recipe
- * plays no part and is not changed. Nothing is done in a batch session. */
+/* Queue variant i of the table, the recipe as it stands (qx_variant_count()), or all (-1); one that
+ * waits or runs already is left alone. The recipe is not changed. Nothing is done in a batch session. */
 void qx_session_bench(struct qx_session *s, int i);
-/* Row of variant i; false beyond the table. qx_session_poll says QX_NEWS_BENCH when one changed. */
+/* Row of variant i, the recipe's behind the table; false beyond. qx_session_poll says QX_NEWS_BENCH when one changed. */
 bool qx_session_bench_row(const struct qx_session *s, int i, struct qx_bench_row *out);
 
 /* Take in what the jobs finished, start what is due, autosave when due. Call after a wake and when
@@ -429,7 +432,7 @@ enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_op
 enum qx_status qx_session_run_write(struct qx_session *s, const char *out_dir, struct qx_ctl *ctl,
                                     struct qx_error *err);
 
-/* Measure one variant here and now; speedup is left NaN. The error is also the row's reason. */
+/* Measure one variant, or qx_variant_recipe (resolved first), here and now; speedup is left NaN. The error is also the row's reason. */
 enum qx_status qx_session_run_bench(struct qx_session *s, const struct qx_variant *v,
                                     const struct qx_bench_options *options, struct qx_ctl *ctl,
                                     struct qx_bench_row *out, struct qx_error *err);
