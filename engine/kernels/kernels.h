@@ -7,6 +7,7 @@
 #ifndef QXK_KERNELS_H
 #define QXK_KERNELS_H
 
+#include "kernels/attention.h"
 #include "kernels/conv.h"
 #include "kernels/gemm.h"
 #include "kernels/rows.h"
@@ -208,6 +209,7 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(softmax, qxk_softmax_fn)               \
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
+    X(attention, qxk_attention_fn)           \
     X(gemm_f32s8, qxk_gemmf_fn)              \
     X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)            \

@@ -31,6 +31,7 @@
     X(softmax, qxk_softmax_fn)               \
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
+    X(attention, qxk_attention_fn)           \
     X(gemm_f32s8, qxk_gemmf_fn)              \
     X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)            \
@@ -52,6 +53,7 @@
     X(softmax, qxk_softmax_fn)               \
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
+    X(attention, qxk_attention_fn)           \
     X(gemm_f32s8, qxk_gemmf_fn)              \
     X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)

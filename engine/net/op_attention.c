@@ -44,34 +44,11 @@ static enum qx_status attention_shape(const struct qx_infer *g, struct qx_error 
     return QX_OK;
 }
 
-/* Scores of one head. */
 static int64_t attention_scratch(const struct qx_node *node, int64_t rows)
 {
     (void)rows;
-    const int64_t most = node->in[0]->shape.dim[0];
-    return most * most;
-}
-
-struct head {
-    const float *q, *k, *v;
-    float *out;
-    int64_t n, d, ldq, ldk;
-    float scale;
-    bool is_causal;
-};
-
-static void head_run(const struct head *h, float *scores)
-{
-    qxk_sgemm(0, 1, h->n, h->n, h->d, 1.0f, h->q, h->ldq, h->k, h->ldk, 0.0f, scores, h->n);
-    for (int64_t i = 0; i < h->n; i++) {
-        float *row = scores + i * h->n;
-        const int64_t seen = h->is_causal ? i + 1 : h->n;
-        qxk_get()->softmax(row, seen, h->scale, NULL, row);
-        for (int64_t j = seen; j < h->n; j++) {
-            row[j] = 0.0f;
-        }
-    }
-    qxk_sgemm(0, 0, h->n, h->d, h->n, 1.0f, scores, h->n, h->v, h->ldk, 0.0f, h->out, h->ldq);
+    const struct qx_shape *s = &node->in[0]->shape;
+    return qxk_attention_scratch(s->dim[0], s->dim[1] / node->attr[HEADS].i);
 }
 
 static enum qx_status attention(const struct qx_run *r, struct qx_error *err)
@@ -79,21 +56,22 @@ static enum qx_status attention(const struct qx_run *r, struct qx_error *err)
     (void)err;
     const struct qx_attr *attr = r->node->attr;
     const int64_t heads = attr[HEADS].i, share = heads / attr[KV_HEADS].i;
-    struct head h = {.d = r->in_shape[0].dim[1] / heads,
-                     .ldq = r->in_shape[0].dim[1],
-                     .ldk = r->in_shape[1].dim[1],
-                     .is_causal = attr[CAUSAL].i};
-    h.scale = attr[SCALE].is_given ? (float)attr[SCALE].f : (float)(1.0 / sqrt((double)h.d));
+    struct qxk_attention a = {.d = r->in_shape[0].dim[1] / heads,
+                              .ld_q = r->in_shape[0].dim[1],
+                              .ld_kv = r->in_shape[1].dim[1],
+                              .seen = attr[CAUSAL].i,
+                              .scratch = r->scratch};
+    a.scale = attr[SCALE].is_given ? (float)attr[SCALE].f : (float)(1.0 / sqrt((double)a.d));
     for (int64_t row = 0; row < r->rows; row++) {
         const int64_t first = r->start[row];
-        h.n = r->start[row + 1] - first;
+        a.n_q = a.n_k = r->start[row + 1] - first;
         for (int64_t i = 0; i < heads; i++) {
-            const int64_t at = first * h.ldq + i * h.d, at_kv = first * h.ldk + i / share * h.d;
-            h.q = r->in[0] + at;
-            h.k = r->in[1] + at_kv;
-            h.v = r->in[2] + at_kv;
-            h.out = r->out + at;
-            head_run(&h, r->scratch);
+            const int64_t at = first * a.ld_q + i * a.d, at_kv = first * a.ld_kv + i / share * a.d;
+            a.q = r->in[0] + at;
+            a.k = r->in[1] + at_kv;
+            a.v = r->in[2] + at_kv;
+            a.out = r->out + at;
+            qxk_get()->attention(&a);
         }
     }
     return QX_OK;

@@ -180,7 +180,8 @@ enum qx_status qx_plan_make(struct qx_net *net, struct qx_error *err)
     find_inplace(&p);
     for (int64_t rows = QX_TILE_ROWS_MAX; rows >= 1; rows /= 2) {
         place_all(&p, rows);
-        if (net->plan.floats <= QX_WORKSPACE_GOAL) {
+        const bool is_long = net->has_places && rows * net->input->shape.dim[1] > QX_TILE_PLACES;
+        if (net->plan.floats <= QX_WORKSPACE_GOAL && !is_long) {
             break;
         }
     }

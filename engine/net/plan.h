@@ -11,6 +11,8 @@ struct qx_arena;
 
 /* Rows run together: fixed by the network alone, so that results do not depend on threads. */
 #define QX_TILE_ROWS_MAX 16
+/* Places of full sequences that a tile should not exceed: their codes stay in the second-level cache. */
+#define QX_TILE_PLACES 256
 /* Workspace that a tile of more than one row should not exceed, and that one row must not. */
 #define QX_WORKSPACE_GOAL INT64_C(8388608)    /* floats: 32 MiB */
 #define QX_WORKSPACE_MAX  INT64_C(1073741824) /* floats: 4 GiB */

@@ -420,6 +420,7 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     SHAPES(softmax),
     SHAPES(gelu),
     SHAPES(gelu_tanh),
+    SHAPES(attention),
     SHAPES(gemm_f32s8),
     SHAPES(gemm_f32s4),
     SHAPES(dwconv_u8s8),

@@ -49,6 +49,7 @@ void check_layer_norm(struct shape_test *t);
 void check_softmax(struct shape_test *t);
 void check_gelu(struct shape_test *t);
 void check_gelu_tanh(struct shape_test *t);
+void check_attention(struct shape_test *t);
 void check_gemm_f32s8(struct shape_test *t);
 void check_gemm_f32s4(struct shape_test *t);
 void check_dwconv_u8s8(struct shape_test *t);
