@@ -3,6 +3,7 @@
 
 #include "figure.h"
 #include "layout.h"
+#include "predict_text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -117,6 +118,9 @@ static void accuracy_row(struct layer_frame *f, struct ui_canvas *c, struct ui_r
     char text[UI_FIG];
     if (g->state == QX_GAUGE_NONE || g->state == QX_GAUGE_FAILED) {
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_DIM, "n/a");
+    } else if (g->guess == QX_GUESS_PREDICTED && g->state != QX_GAUGE_MEASURED) {
+        ui_fmt_predicted(text, sizeof(text), g, f->app->glyphs, true);
+        ui_put_right(c, r.x, r.y, r.w, UI_STYLE_PREDICTED, text);
     } else if (g->correct < 0 || g->fp32_correct < 0) {
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_PREDICTED, "measuring");
     } else {

@@ -1,6 +1,7 @@
 #include "popup.h"
 
 #include "commands.h"
+#include "predict_text.h"
 #include "prompt.h"
 #include "view.h"
 
@@ -189,6 +190,7 @@ static void explain_accuracy(struct ui_app *app, struct ui_explain *e)
                        g.pair.mcnemar_p);
         ui_explain_add(e, "edits since that measurement: %d", g.edits_since);
     }
+    ui_explain_predicted(e, app->session, &g, -1, app->glyphs);
     if (g.engine == QX_ENGINE_INTEGER) {
         ui_explain_add(e,
                        "measured by the integer engine: codes, exact integer sums, one scaling.");

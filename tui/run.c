@@ -169,6 +169,7 @@ int ui_run(const struct ui_args *given)
         loop.options.state_dir = NULL;
         loop.options.fresh = true;
     }
+    loop.options.predict = true;
     loop.options.wake = ui_loop_wake;
     loop.options.wake_arg = &loop;
     struct qx_session *session = NULL;

@@ -1,6 +1,7 @@
 /* Words for figures. */
 #include "app.h"
 
+#include "predict_text.h"
 #include "utf8.h"
 
 #include <math.h>
@@ -196,7 +197,16 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
         fmt_absolute(figure, sizeof(figure), "FP32", g.fp32_correct, g.n, brief);
         *style = UI_STYLE_MEASURED;
     }
-    bool edited = g.correct < 0 && g.revision != qx_session_revision(app->session) &&
+    char said[64];
+    ui_fmt_predicted(said, sizeof(said), &g, app->glyphs, brief);
+    bool is_open = g.state == QX_GAUGE_WAITING || g.state == QX_GAUGE_RUNNING;
+    bool is_said = said[0] && is_open && qx_session_n_edits(app->session) > 0;
+    if (is_said) {
+        snprintf(figure, sizeof(figure), "%s", said);
+        *style = UI_STYLE_PREDICTED;
+        fresh = true;
+    }
+    bool edited = !is_said && g.correct < 0 && g.revision != qx_session_revision(app->session) &&
                   qx_session_n_edits(app->session) > 0;
     if (edited && figure[0]) {
         *style = UI_STYLE_PREDICTED;
@@ -206,7 +216,14 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
     }
     switch (g.state) {
     case QX_GAUGE_NONE:
-        snprintf(buf, cap, brief ? "no accuracy" : "no accuracy (i: why)");
+        if (g.guess == QX_GUESS_RANK && qx_session_n_edits(app->session) > 0) {
+            snprintf(buf, cap, brief ? "risk %s ?" : "risk %s ? (i: why)", ui_risk_name(g.risk));
+        } else if (said[0]) {
+            snprintf(buf, cap, "%s", said);
+            *style = UI_STYLE_PREDICTED;
+        } else {
+            snprintf(buf, cap, brief ? "no accuracy" : "no accuracy (i: why)");
+        }
         break;
     case QX_GAUGE_BASELINE:
         snprintf(buf, cap, "measuring FP32 %.0f %%", 100 * g.progress);

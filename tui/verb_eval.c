@@ -1,4 +1,5 @@
-/* qexplore eval: the measured accuracy of a recipe, paired with FP32 on the same rows. */
+/* qexplore eval: the measured accuracy of a recipe, paired with FP32 on the same rows, or predicted
+ * without running it. */
 #include "verb.h"
 
 #include <math.h>
@@ -10,6 +11,8 @@ enum { COMPARE_ROWS = 256 }; /* on which the two engines are compared */
 struct measured {
     struct qx_eval_result *fp32, *recipe; /* recipe == NULL: nothing is quantized */
     struct qx_eval_pair pair;
+    bool has_predicted;
+    struct qx_prediction predicted;
 };
 
 static const struct qx_eval_result *shown(const struct measured *m)
@@ -87,6 +90,30 @@ static void calib_json(struct qx_jw *w, const struct qx_session *s)
     qx_jw_end(w);
 }
 
+static void predicted_json(struct qx_jw *w, const struct qx_prediction *p)
+{
+    const bool is_band = p->coverage == QX_PREDICT_90;
+    qx_jw_key(w, "predicted");
+    qx_jw_object(w);
+    qx_jw_key(w, "metric");
+    qx_jw_str(w, !p->has_value ? "kl" : p->is_labelled ? "accuracy" : "same_top");
+    num(w, "value", p->has_value ? p->value : p->kl);
+    num(w, "lo", p->has_value ? p->lo : NAN);
+    num(w, "hi", p->has_value ? p->hi : NAN);
+    num(w, "coverage", is_band ? 0.9 : NAN); /* null until it can be promised */
+    qx_jw_key(w, "band");
+    qx_jw_str(w, qx_predict_coverage_name(p->coverage));
+    qx_jw_key(w, "basis");
+    qx_jw_str(w, "predicted");
+    whole(w, "n_measured", p->n_points);
+    num(w, "change", p->has_value ? p->change : NAN);
+    qx_jw_key(w, "within_noise");
+    qx_jw_bool(w, p->is_within_noise);
+    num(w, "kl", p->kl);
+    num(w, "same_top", p->same_top);
+    qx_jw_end(w);
+}
+
 static void metrics_json(struct qx_jw *w, const struct measured *m)
 {
     const struct qx_eval_result *r = shown(m);
@@ -127,9 +154,14 @@ static void metrics_json(struct qx_jw *w, const struct measured *m)
 static int eval_json(const struct ui_args *args, struct qx_session *s, const struct measured *m)
 {
     struct qx_jw *w = ui_json_begin(args, "eval");
-    metrics_json(w, m);
-    qx_jw_key(w, "engine");
-    qx_jw_str(w, engine_name(shown(m)));
+    if (shown(m)) {
+        metrics_json(w, m);
+        qx_jw_key(w, "engine");
+        qx_jw_str(w, engine_name(shown(m)));
+    }
+    if (m->has_predicted) {
+        predicted_json(w, &m->predicted);
+    }
     calib_json(w, s);
     qx_jw_key(w, "data");
     qx_jw_object(w);
@@ -143,7 +175,9 @@ static int eval_json(const struct ui_args *args, struct qx_session *s, const str
     qx_jw_end(w);
     qx_jw_key(w, "recipe_hash");
     qx_jw_str(w, qx_session_recipe_hash(s));
-    num(w, "time_s", shown(m)->time_s);
+    if (shown(m)) {
+        num(w, "time_s", shown(m)->time_s);
+    }
     return ui_json_print(w);
 }
 
@@ -169,6 +203,19 @@ static void eval_print(const struct measured *m)
     }
 }
 
+static void predicted_print(const struct qx_prediction *p)
+{
+    if (!p->has_value) {
+        printf("predicted: KL %.3g; fewer than %d rows give no percentage\n", p->kl,
+               QX_PREDICT_ROWS_LEAST);
+        return;
+    }
+    printf("predicted: %s %.2f %% (%+.2f points%s), band %.2f to %.2f (%s, %d measured), KL %.3g\n",
+           p->is_labelled ? "accuracy" : "agreement with FP32", 100 * p->value, 100 * p->change,
+           p->is_within_noise ? ", within noise" : "", 100 * p->lo, 100 * p->hi,
+           qx_predict_coverage_name(p->coverage), p->n_points, p->kl);
+}
+
 /* What the figures cannot say for themselves. */
 static void notes_print(struct qx_session *s, const struct measured *m)
 {
@@ -180,18 +227,21 @@ static void notes_print(struct qx_session *s, const struct measured *m)
     if (qx_session_calib(s, &c) && c.note[0]) {
         fprintf(stderr, "qexplore eval: %s\n", c.note);
     }
-    if (shown(m)->report.n_nonfinite > 0) {
+    if (shown(m) && shown(m)->report.n_nonfinite > 0) {
         fprintf(stderr,
                 "qexplore eval: %lld NaN or infinite activations were taken as 0 when quantized\n",
                 (long long)shown(m)->report.n_nonfinite);
     }
 }
 
-/* The gates speak after the result is printed. */
+/* The gates speak after the result is printed: of what was measured, else of what was predicted. */
 static int gate(const struct ui_args *args, const struct measured *m)
 {
-    double accuracy = shown(m)->accuracy;
-    double drop = m->fp32->accuracy - accuracy;
+    if (!shown(m) && !m->predicted.has_value) {
+        return UI_EXIT_OK;
+    }
+    double accuracy = shown(m) ? shown(m)->accuracy : m->predicted.value;
+    double drop = shown(m) ? m->fp32->accuracy - accuracy : -m->predicted.change;
     if (!isnan(args->fail_under) && accuracy < args->fail_under) {
         fprintf(stderr, "qexplore eval: accuracy %.4f is under --fail-under %g\n", accuracy,
                 args->fail_under);
@@ -205,18 +255,43 @@ static int gate(const struct ui_args *args, const struct measured *m)
     return UI_EXIT_OK;
 }
 
+/* The recipe is applied; without --measure nothing but FP32 is run on all rows. */
+static enum qx_status predict(const struct ui_args *args, struct qx_session *s, struct measured *m,
+                              struct qx_error *err)
+{
+    const struct qx_eval_options options = {.max_samples = args->max_samples, .seed = args->seed};
+    if (!args->measure && !ui_apply_recipe(args, s, err)) {
+        return err->status;
+    }
+    enum qx_status st = qx_session_run_predict(s, &options, ui_batch_ctl(), &m->predicted, err);
+    m->has_predicted = st == QX_OK;
+    return st;
+}
+
 static int eval_report(const struct ui_args *args, struct qx_session *s)
 {
     struct qx_error err = {.offset = -1};
     struct measured m = {0};
     ui_progress_begin(args, "eval");
-    enum qx_status status = measure(args, s, &m, &err);
+    enum qx_status status = QX_OK;
+    if (!args->predict || args->measure) {
+        status = measure(args, s, &m, &err);
+    }
+    if (status == QX_OK && args->predict) {
+        status = predict(args, s, &m, &err);
+    }
     ui_progress_end();
     int code;
     if (status != QX_OK) {
         code = ui_report(args, &err);
     } else {
-        code = args->json ? eval_json(args, s, &m) : (eval_print(&m), UI_EXIT_OK);
+        if (!args->json && shown(&m)) {
+            eval_print(&m);
+        }
+        if (!args->json && m.has_predicted) {
+            predicted_print(&m.predicted);
+        }
+        code = args->json ? eval_json(args, s, &m) : UI_EXIT_OK;
         notes_print(s, &m);
         code = code ? code : gate(args, &m);
     }
@@ -227,13 +302,6 @@ static int eval_report(const struct ui_args *args, struct qx_session *s)
 
 static int eval_run(const struct ui_args *args)
 {
-    if (args->predict || args->measure) {
-        struct qx_error err = {.status = QX_EUNSUPPORTED, .offset = -1};
-        snprintf(err.text, sizeof err.text,
-                 "--%s: this version measures and does not predict; leave it out",
-                 args->predict ? "predict" : "measure");
-        return ui_report(args, &err);
-    }
     int code;
     struct qx_session *s = ui_open_batch(args, &code);
     if (s) {
@@ -245,8 +313,9 @@ static int eval_run(const struct ui_args *args)
 
 const struct ui_verb ui_verb_eval = {
     .name = "eval",
-    .usage = "FOLDER [--bits N ...] [--data F] [--max-samples N] [--fail-under X] [--json]",
-    .help = "Measure the accuracy of a model folder, as it is or quantized.",
+    .usage = "FOLDER [--bits N ...] [--data F] [--max-samples N] [--predict] [--fail-under X] "
+             "[--json]",
+    .help = "Measure the accuracy of a model folder, as it is or quantized, or predict it.",
     .example = "qexplore eval samples/fashion-cnn --bits 4 --max-drop 0.01",
     .groups = UI_FLAGS_COMMON | UI_FLAGS_RECIPE | UI_FLAGS_SESSION | UI_FLAGS_EVAL,
     .min_positional = 1,

@@ -2,6 +2,7 @@
 #include "view.h"
 
 #include "figure.h"
+#include "predict_text.h"
 #include "widget_plot.h"
 #include "widget_table.h"
 
@@ -330,6 +331,11 @@ static void accuracy_text(const struct ui_app *app, const struct qx_gauge *g, ch
         snprintf(buf, cap, "%lld of %lld right (%.2f %%) with every tensor in FP32",
                  (long long)g->fp32_correct, (long long)g->n,
                  100 * (double)g->fp32_correct / (double)g->n);
+    } else if (g->guess == QX_GUESS_PREDICTED && g->state != QX_GAUGE_MEASURED) {
+        char said[64];
+        ui_fmt_predicted(said, sizeof(said), g, app->glyphs, false);
+        snprintf(buf, cap, "%s predicted, FP32 %lld of %lld right", said,
+                 (long long)g->fp32_correct, (long long)g->n);
     } else if (g->correct < 0) {
         snprintf(buf, cap, "FP32 %lld of %lld right; this recipe is not measured yet",
                  (long long)g->fp32_correct, (long long)g->n);
@@ -496,8 +502,9 @@ static void explain_accuracy(struct ui_app *app, struct ui_explain *out)
     double lo, hi;
     qx_session_gauge(app->session, &g);
     accuracy_text(app, &g, text, sizeof(text), &is_live);
-    snprintf(out->title, sizeof(out->title), "accuracy: measured change against FP32");
+    snprintf(out->title, sizeof(out->title), "accuracy: change against FP32");
     ui_explain_add(out, "%.190s", text);
+    ui_explain_predicted(out, app->session, &g, -1, app->glyphs);
     if (is_live && g.correct >= 0 && g.n > 0) {
         qx_wilson(g.correct, g.n, &lo, &hi);
         ui_explain_add(out, "accuracy %.2f %%, 95 %% interval %.2f to %.2f %% (Wilson)",

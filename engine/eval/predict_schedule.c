@@ -59,7 +59,8 @@ static bool pick(const struct qx_predict_table *t, const struct qx_net *net,
     for (int l = 0; l < qx_predict_table_n_layers(t); l++) {
         struct qx_predict_spec s;
         const double w = weight_of(net, want, l);
-        if (w > best && lacks(t, net, l, level, first, end, want->has_act, &s)) {
+        if (w > best && (!want->only || want->only[l]) &&
+            lacks(t, net, l, level, first, end, want->has_act, &s)) {
             best = w;
             *out = s;
         }

@@ -205,6 +205,7 @@ struct qx_predict_want {
     bool is_act_urgent;   /* the recipe quantizes some: not after all weights */
     int first;            /* layer that goes first; -1 = none */
     const double *weight; /* [layers] the larger the earlier, such as n t^2; NULL = by values */
+    const bool *only;     /* [layers] those that are wanted; NULL = all */
 };
 /* The next entry that the table lacks: lite before full, weights before activations, the first layer
  * before others. False when the level is complete. O(layers). */

@@ -425,6 +425,12 @@ enum qx_status qx_session_run_hist(struct qx_session *s, int64_t item, struct qx
 enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_options *options,
                                    struct qx_ctl *ctl, struct qx_eval_result **out,
                                    struct qx_error *err);
+/* Predict the recipe's accuracy on the evaluation rows (agreement with FP32, without labels), measuring
+ * only what is not kept on disk: FP32 there (options NULL = all rows) and the layers that the recipe
+ * changes on P, five entries each at most. Needs no session that predicts in the background. */
+enum qx_status qx_session_run_predict(struct qx_session *s, const struct qx_eval_options *options,
+                                      struct qx_ctl *ctl, struct qx_prediction *out,
+                                      struct qx_error *err);
 /* A model folder with dequantized values in the original dtypes, beside copies of the source folder's
  * other files (graph.json, data, notes), and recipe.json. All is written aside and then put in place:
  * on failure or cancel an older folder is as it was, a new one gone. Progress is in bytes. QX_EIO when
