@@ -227,6 +227,9 @@ static enum qx_status fill(struct qx_predict_anchors *a, const struct qx_predict
 {
     struct qx_predict_mix *mix = NULL;
     enum qx_status st = n > 0 ? qx_predict_mix_new(table, options, &mix, err) : QX_OK;
+    if (mix && !isnan(a->scale.fp32_accuracy)) {
+        qx_predict_mix_expect(mix, a->scale.fp32_accuracy);
+    }
     for (int i = 0; st == QX_OK && i < n; i++) {
         if (qx_cancel_test(ctl)) {
             st = qx_fail(err, QX_ECANCELLED, "the prediction was cancelled");
@@ -313,6 +316,9 @@ void qx_predict_anchors_ask(const struct qx_predict_anchors *a, struct qx_predic
     const struct qx_predict_table *table = qx_predict_mix_table(mix);
     struct qx_prediction p = {
         .is_labelled = !isnan(a->scale.fp32_accuracy), .anchor = -1, .q = a->q, .n_points = a->n};
+    if (p.is_labelled) {
+        qx_predict_mix_expect(mix, a->scale.fp32_accuracy);
+    }
     qx_predict_mix_sum(mix, &p.sum);
     p.anchor = nearest(a, qx_mix_all_k(mix), -1, &p.rho);
     p.drop_plain = qx_predict_drop(table->base, &a->scale, &p.sum);

@@ -172,6 +172,14 @@ static void odds_make(struct qx_predict_mix *x)
     x->accuracy0 = share_of(right, base->n);
 }
 
+void qx_predict_mix_expect(struct qx_predict_mix *x, double fp32_accuracy)
+{
+    if (x->fp32_accuracy != fp32_accuracy) {
+        x->fp32_accuracy = fp32_accuracy;
+        odds_make(x);
+    }
+}
+
 enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
                                   const struct qx_predict_mix_options *options,
                                   struct qx_predict_mix **out, struct qx_error *err)
@@ -202,7 +210,6 @@ enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
     x->minus = qx_mem_array(cells, sizeof *x->minus);
     x->work = qx_mem_array((size_t)x->n_classes, sizeof *x->work);
     x->b = qx_mem_zalloc((size_t)x->n_classes * sizeof *x->b);
-    x->fp32_accuracy = options ? options->fp32_accuracy : 0.0;
     x->odds = table->base->labels ? qx_mem_array(cells, sizeof *x->odds) : NULL;
     if (!x->change || !x->pieces || !x->signs || !x->missing || !x->site_kl || !x->s || !x->plus ||
         !x->minus || !x->work || !x->b || (table->base->labels && !x->odds)) {

@@ -83,8 +83,8 @@ struct study_predictor *study_predictor_make(struct study *s)
     study_check(qx_predict_table_new(qx_predict_probe_base(s->probe), s->n_layers, &p->table, &err),
                 &err);
     table_fill(p);
-    const struct qx_predict_mix_options options = {.fp32_accuracy = s->e.accuracy0};
-    study_check(qx_predict_mix_new(p->table, &options, &p->mix, &err), &err);
+    study_check(qx_predict_mix_new(p->table, NULL, &p->mix, &err), &err);
+    qx_predict_mix_expect(p->mix, s->e.accuracy0);
     return p;
 }
 
@@ -183,11 +183,10 @@ struct qx_predict_anchors *study_anchors(struct study_predictor *p,
 {
     struct qx_error err;
     struct qx_predict_anchors *a = NULL;
-    const struct qx_predict_mix_options options = {.fp32_accuracy = p->s->e.accuracy0};
     const struct qx_predict_scale scale = {p->s->e.accuracy0, p->s->e.n};
-    study_check(qx_predict_anchors_new(table ? table : p->table, &options, &scale, points, n, NULL,
-                                       &a, &err),
-                &err);
+    study_check(
+        qx_predict_anchors_new(table ? table : p->table, NULL, &scale, points, n, NULL, &a, &err),
+        &err);
     return a;
 }
 

@@ -23,7 +23,7 @@ static const double amplitudes[QX_FAMILY_COUNT][3] = {
 static float z0[N * C];
 static struct qx_predict_table *table;
 static struct qx_predict_point *points[POINTS];
-static const struct qx_predict_mix_options options = {.seed = SEED, .fp32_accuracy = 0.84};
+static const struct qx_predict_mix_options options = {.seed = SEED};
 
 static void base_logits(void)
 {
@@ -119,6 +119,7 @@ static struct qx_predict_mix *mix_of(int j)
     struct qx_predict_mix *mix = NULL;
     change_of(j, change);
     assert_int_equal(qx_predict_mix_new(table, &options, &mix, NULL), QX_OK);
+    qx_predict_mix_expect(mix, e_fp32);
     for (int l = 0; l < LAYERS; l++) {
         qx_predict_mix_set(mix, l, &change[l]);
     }

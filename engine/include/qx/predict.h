@@ -249,15 +249,16 @@ struct qx_predict_mix;
 struct qx_predict_mix_options {
     int members;   /* random sign vectors, M; 0 = 16 */
     uint64_t seed; /* of the signs */
-    /* Of float32 on E, once measured; 0 = on P. Accuracies are expected ones: in the place of P's few
-     * labels stand float32's probabilities at the temperature at which they expect this accuracy. */
-    double fp32_accuracy;
 };
 /* Everything float32. options NULL = defaults. Memory: (M + 4) * n * n_classes floats. */
 enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
                                   const struct qx_predict_mix_options *options,
                                   struct qx_predict_mix **out, struct qx_error *err);
 void qx_predict_mix_free(struct qx_predict_mix *mix); /* NULL allowed */
+/* Float32's accuracy on E, once it is measured (until then, and 0: that on P). Accuracies are expected
+ * ones: in the place of P's few labels stand float32's probabilities at the temperature at which they
+ * expect this accuracy. qx_predict_anchors_ask sees to it. O(n n_classes) when it is another one. */
+void qx_predict_mix_expect(struct qx_predict_mix *mix, double fp32_accuracy);
 const struct qx_predict_table *qx_predict_mix_table(const struct qx_predict_mix *mix);
 /* The same recipe on another table of the same network and P size. O(sites M n n_classes).
  * QX_ERANGE when it is of another shape. */
