@@ -262,6 +262,7 @@ void qx_measure_touched(struct qx_session *s)
         qx_task_cancel(m->task_b);
     }
     adopt(s);
+    qx_replayer_work(s);
     s->news |= QX_NEWS_GAUGE;
 }
 

@@ -223,6 +223,7 @@ void qx_session_close(struct qx_session **session)
     qx_tries_release(s);
     qx_ranges_release(s);
     qx_pictures_release(s);
+    qx_replayer_release(s);
     qx_cache_release(&s->cache);
     qx_undo_release(&s->undo);
     qx_recipe_release(&s->now);
@@ -455,6 +456,7 @@ unsigned qx_session_poll(struct qx_session *s)
         qx_ranges_work(s, 0.002);
         qx_exact_work(s);
         qx_measure_work(s, now_s);
+        qx_replayer_work(s);
         qx_predictor_work(s);
         qx_search_work(s);
         qx_tries_work(s);

@@ -17,6 +17,7 @@
 #include "session/predictor.h"
 #include "session/ranges.h"
 #include "session/recipe.h"
+#include "session/replayer.h"
 #include "session/search.h"
 #include "session/survey.h"
 #include "session/tries.h"
@@ -90,6 +91,7 @@ struct qx_session {
     struct qx_ranges ranges;
     struct qx_bench bench;
     struct qx_predictor predictor;
+    struct qx_replayer replayer;
     struct qx_survey survey;
     struct qx_search search;
     uint64_t seed;

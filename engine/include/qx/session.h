@@ -255,6 +255,15 @@ struct qx_gauge {
     double grade_error;             /* their mean absolute error, share of the rows */
 };
 void qx_session_gauge(const struct qx_session *s, struct qx_gauge *out);
+/* The recipe measured on P, a few rows of the data, by suffix replay: in the background after every edit,
+ * while auto-measure is on, the newest recipe first, where that takes up to about 150 ms. */
+struct qx_session_replay {
+    struct qx_replay_result result;
+    uint64_t revision; /* of the recipe that was measured */
+    bool is_current;   /* that is the recipe of now */
+};
+/* The last one; false while there is none. QX_NEWS_GAUGE tells of a new one. */
+bool qx_session_replayed(const struct qx_session *s, struct qx_session_replay *out);
 /* What of the predicted KL is a layer's doing: KL of all minus KL without it (nats), and its share of
  * all. False while nothing is predicted. O(rows classes) */
 bool qx_session_layer_share(struct qx_session *s, int64_t item, double *share, double *kl);
