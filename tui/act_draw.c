@@ -76,12 +76,12 @@ static void draw_tokens(struct act_frame *f, struct ui_canvas *c, struct ui_rect
     char text[120], lo[UI_FIG], hi[UI_FIG];
     double least = INFINITY, most = 0;
     for (int64_t i = 0; i < o->n_strip; i++) {
-        least = fmin(least, (double)o->strip[i]);
+        least = o->strip[i] > 0 || o->layout.outer == 1 ? fmin(least, (double)o->strip[i]) : least;
         most = fmax(most, (double)o->strip[i]);
     }
     snprintf(text, sizeof(text), "|max| of each %s: %s to %s",
-             o->layout.outer > 1 ? "token" : "sample", ui_fig_real(lo, o->n_strip ? least : 0, 3),
-             ui_fig_real(hi, most, 3));
+             o->layout.outer > 1 ? "token" : "sample",
+             ui_fig_real(lo, isfinite(least) ? least : 0, 3), ui_fig_real(hi, most, 3));
     ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, text);
     draw_strip(f, c, r, o->strip, o->n_strip, NULL);
 }

@@ -14,24 +14,24 @@ struct pass {
     const struct qx_net *net;
     struct qx_observer **observers; /* [n_layers] */
     struct qx_hist_stream_work **works;
-    int64_t first_tile, first_row, n_rows; /* of the chunk */
+    int64_t first_tile, first_row; /* of the chunk */
     bool is_second;
 };
 
-static void tap(void *arg, int layer, int64_t tile, int worker, const float *x, int64_t n)
+static void tap(void *arg, const struct qx_net_seen *seen)
 {
     struct pass *p = arg;
-    const int64_t most = qx_net_tile_rows(p->net), left = p->n_rows - tile * most;
-    const struct qx_observation at = {.batch = p->first_tile + tile,
-                                      .worker = worker,
-                                      .first_row = p->first_row + tile * most,
-                                      .rows = left < most ? left : most,
-                                      .x = x,
-                                      .n = n};
+    const struct qx_observation at = {.batch = p->first_tile + seen->tile,
+                                      .worker = seen->worker,
+                                      .first_row =
+                                          p->first_row + seen->tile * qx_net_tile_rows(p->net),
+                                      .rows = seen->rows,
+                                      .x = seen->x,
+                                      .begin = seen->begin};
     if (p->is_second) {
-        qx_observer_values(p->observers[layer], &at, p->works[worker]);
+        qx_observer_values(p->observers[seen->layer], &at, p->works[seen->worker]);
     } else {
-        qx_observer_ranges(p->observers[layer], &at);
+        qx_observer_ranges(p->observers[seen->layer], &at);
     }
 }
 
@@ -71,7 +71,6 @@ static enum qx_status run_pass(const struct source *s, struct pass *p, int64_t c
         }
         p->first_tile = first / tile;
         p->first_row = first;
-        p->n_rows = n;
         if (st == QX_OK) {
             st = qx_net_tap(s->net, s->weights, x, n, tap, p, s->pool, s->ctl, err);
         }

@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-enum { VERSION = 1, MAX_BYTES = 1 << 30 };
+enum { VERSION = 2, MAX_BYTES = 1 << 30 };
 
 struct header {
     char magic[8];

@@ -70,6 +70,8 @@ void qx_exec_norms(struct qx_exec *e);
 
 bool qx_node_is(const struct qx_node *node, const char *op);
 bool qx_node_is_tapped(const struct qx_node *node); /* its input is shown to a tap */
+/* begin[rows + 1]: where the values of each row of its input begin. */
+void qx_node_begins(const struct qx_node *node, const struct qx_extent *e, int64_t *begin);
 const struct qx_attr *qx_node_attr(const struct qx_node *node, const char *name);
 
 struct qx_qkept;

@@ -19,6 +19,7 @@ struct worker {
     uint8_t *codes;  /* compare: of one input */
     float *other;    /* compare: logits of the integer engine */
     int64_t *start;  /* [tile_rows + 1] where the sequences of the tile begin */
+    int64_t *begin;  /* the same of the values that a tap sees; in one piece with start */
     struct qx_net_report report;
     const float **in;       /* [QX_NODE_INPUTS] */
     struct qx_shape *shape; /* [QX_NODE_INPUTS] */
@@ -126,8 +127,10 @@ static enum qx_status run_float(const struct forward *f, struct worker *w,
     const struct qx_plan *plan = &f->net->plan;
     const struct qx_op *op = node->op;
     if (f->mode == TAP && qx_node_is_tapped(node)) {
-        f->tap(f->tap_arg, f->net->layer_of_tensor[node->in[1]->tensor], t->index,
-               (int)(w - f->workers), w->in[0], qx_shape_count(&node->in[0]->shape, &t->extent));
+        qx_node_begins(node, &t->extent, w->begin);
+        f->tap(f->tap_arg,
+               &(struct qx_net_seen){f->net->layer_of_tensor[node->in[1]->tensor],
+                                     (int)(w - f->workers), t->index, w->in[0], w->begin, t->rows});
     } else if (!t->is_integer && f->weights->has_act && qx_node_act(f->weights, node)) {
         fake_input(f, w, node, t);
     }
@@ -418,7 +421,8 @@ static enum qx_status workers_new(struct forward *f, int n, struct qx_error *err
         w->space = qx_mem_aligned(bytes ? bytes : 64);
         w->in = qx_mem_array(QX_NODE_INPUTS, sizeof *w->in);
         w->shape = qx_mem_array(QX_NODE_INPUTS, sizeof *w->shape);
-        w->start = qx_mem_array((size_t)f->net->plan.tile_rows + 1, sizeof *w->start);
+        w->start = qx_mem_array(2 * ((size_t)f->net->plan.tile_rows + 1), sizeof *w->start);
+        w->begin = w->start ? w->start + f->net->plan.tile_rows + 1 : NULL;
         is_whole = w->space && w->in && w->shape && w->start && worker_extra(f, w);
     }
     return is_whole ? QX_OK : qx_fail_nomem(err, bytes);
@@ -591,9 +595,4 @@ enum qx_status qx_net_run_from(const struct qx_net *net, const struct qx_weights
                         .ctl = ctl};
     enum qx_status st = qx_cut_check(cut, w, err);
     return st == QX_OK ? forward_run(&f, report, pool, err) : st;
-}
-
-int64_t qx_net_tile_rows(const struct qx_net *net)
-{
-    return net->plan.tile_rows;
 }

@@ -66,6 +66,21 @@ bool qx_node_is_tapped(const struct qx_node *node)
            node->in[0]->tensor < 0;
 }
 
+void qx_node_begins(const struct qx_node *node, const struct qx_extent *e, int64_t *begin)
+{
+    begin[0] = 0;
+    for (int64_t r = 0; r < e->rows; r++) {
+        const int64_t start[2] = {0, e->start ? e->start[r + 1] - e->start[r] : 0};
+        const struct qx_extent one = {1, e->start ? start : NULL};
+        begin[r + 1] = begin[r] + qx_shape_count(&node->in[0]->shape, &one);
+    }
+}
+
+int64_t qx_net_tile_rows(const struct qx_net *net)
+{
+    return net->plan.tile_rows;
+}
+
 bool qx_net_layer_input(const struct qx_net *net, int layer, struct qx_channels *out)
 {
     for (int i = 0; i < net->n_nodes; i++) {

@@ -70,7 +70,7 @@ void qx_observer_free(struct qx_observer *o)
 
 void qx_observer_ranges(struct qx_observer *o, const struct qx_observation *at)
 {
-    qx_hist_stream_stats(o->stream, at->batch, at->x, at->n);
+    qx_hist_stream_stats(o->stream, at->batch, at->x, at->begin[at->rows]);
 }
 
 void qx_observer_turn(struct qx_observer *o)
@@ -139,16 +139,17 @@ static void row_see(struct qx_observer *o, const struct qx_observation *at, int6
                     const float *x, int64_t n)
 {
     struct batch_sums *sums = &o->sums[at->batch];
-    const int64_t tokens = o->layout.outer, token = n / tokens;
+    /* a row of a convolution is one token */
+    const int64_t token = o->layout.inner > 1 ? n : o->layout.count, tokens = n / token;
     channels_see(o, at->worker, x, n);
     for (int64_t t = 0; t < tokens; t++) {
-        strip_see(o, at->worker, row * tokens + t, max_of(x + t * token, token));
+        strip_see(o, at->worker, row * o->layout.outer + t, max_of(x + t * token, token));
     }
     if (row % o->error_step != 0) {
         return;
     }
     errors_add(sums, QX_ACT_TENSOR, x, n);
-    for (int64_t t = 0; tokens > 1 && t < tokens; t++) {
+    for (int64_t t = 0; o->layout.outer > 1 && t < tokens; t++) {
         errors_add(sums, QX_ACT_TOKEN, x + t * token, token);
     }
 }
@@ -156,10 +157,12 @@ static void row_see(struct qx_observer *o, const struct qx_observation *at, int6
 void qx_observer_values(struct qx_observer *o, const struct qx_observation *at,
                         struct qx_hist_stream_work *work)
 {
-    const int64_t n = at->n / at->rows;
-    qx_hist_stream_bins(o->stream, work, at->x, at->n);
-    for (int64_t r = 0; r < at->rows && n >= o->layout.outer; r++) {
-        row_see(o, at, at->first_row + r, at->x + r * n, n);
+    qx_hist_stream_bins(o->stream, work, at->x, at->begin[at->rows]);
+    for (int64_t r = 0; r < at->rows; r++) {
+        const int64_t n = at->begin[r + 1] - at->begin[r];
+        if (n >= o->layout.count * o->layout.inner && n > 0) {
+            row_see(o, at, at->first_row + r, at->x + at->begin[r], n);
+        }
     }
 }
 

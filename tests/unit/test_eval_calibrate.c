@@ -166,7 +166,8 @@ static void an_input_of_zeros_or_without_numbers_gets_an_empty_range(void **stat
         struct qx_observer *w = NULL;
         struct qx_observed o = {0};
         const struct qx_channels layout = {1, 2, 2};
-        const struct qx_observation at = {.rows = 1, .x = inputs[i], .n = 4};
+        const int64_t begin[] = {0, 4};
+        const struct qx_observation at = {.rows = 1, .x = inputs[i], .begin = begin};
         struct qx_hist_stream_work *work = qx_hist_stream_work_new();
         assert_int_equal(qx_observer_new(layout, 1, 1, 1, &w, NULL), QX_OK);
         qx_observer_ranges(w, &at);
@@ -186,30 +187,35 @@ static void an_input_of_zeros_or_without_numbers_gets_an_empty_range(void **stat
     }
 }
 
-/* Tokens of a matrix product: maxima and errors by hand. */
+/* Tokens of a matrix product, rows of different length: maxima and errors by hand. */
 static void channels_tokens_and_dynamic_errors_are_those_of_a_plain_loop(void **state)
 {
     (void)state;
     enum { N = 6, T = 5, K = 7 };
-    static float x[N][T][K];
+    static float x[N * T * K];
+    static const int64_t tokens[N] = {5, 4, 3, 5, 1, 2};
+    int64_t row[N + 1] = {0};
     const struct qx_channels layout = {T, K, 1};
     struct qx_observer *w = NULL;
     struct qx_observed o = {0};
     struct qx_hist_stream_work *work = qx_hist_stream_work_new();
-    float *flat = &x[0][0][0];
-    for (int i = 0; i < N * T * K; i++) {
-        flat[i] = (float)((i * 37 % 101) - 40) * (1.0f + (float)(i / K % T)) / 16.0f;
+    for (int i = 0; i < N; i++) {
+        row[i + 1] = row[i] + tokens[i] * K;
     }
-    x[2][3][4] = NAN;
-    x[1][0][6] = 900.0f; /* an outlier channel, in one token */
+    for (int i = 0; i < row[N]; i++) {
+        x[i] = (float)((i * 37 % 101) - 40) * (1.0f + (float)(i / K % T)) / 16.0f;
+    }
+    x[row[2] + K + 4] = NAN;
+    x[row[1] + 6] = 900.0f; /* an outlier channel, in one token */
     assert_int_equal(qx_observer_new(layout, N, 2, 1, &w, NULL), QX_OK);
     for (int round = 0; round < 2; round++) {
         for (int64_t b = 1; b >= 0; b--) { /* in any order */
-            const struct qx_observation at = {.batch = b,
-                                              .first_row = b * 3,
-                                              .rows = 3,
-                                              .x = flat + b * 3 * T * K,
-                                              .n = 3 * T * K};
+            int64_t begin[4];
+            for (int r = 0; r < 4; r++) {
+                begin[r] = row[b * 3 + r] - row[b * 3];
+            }
+            const struct qx_observation at = {
+                .batch = b, .first_row = b * 3, .rows = 3, .x = x + row[b * 3], .begin = begin};
             if (round == 0) {
                 qx_observer_ranges(w, &at);
             } else {
@@ -222,21 +228,21 @@ static void channels_tokens_and_dynamic_errors_are_those_of_a_plain_loop(void **
     }
     assert_int_equal(qx_observer_take(w, &o, NULL), QX_OK);
     assert_true(o.n_tokens == N * T && o.n_strip == N * T && o.n_error_rows == N);
-    assert_int_equal(qx_hist_stats(o.hist)->n_nan, 1);
+    assert_true(qx_hist_stats(o.hist)->n_nan == 1 && qx_hist_stats(o.hist)->n == row[N] - 1);
     assert_true(o.channel_max[6] == 900.0f);
     for (int k = 0; k < K; k++) {
         float most = 0;
-        for (int i = 0; i < N * T; i++) {
-            most = fmaxf(most, fabsf(flat[i * K + k])); /* fmaxf ignores NaN */
+        for (int64_t i = k; i < row[N]; i += K) {
+            most = fmaxf(most, fabsf(x[i])); /* fmaxf ignores NaN */
         }
         assert_true(o.channel_max[k] == most);
     }
     double sq_x = 0, sq_err[2] = {0, 0};
     for (int i = 0; i < N; i++) {
         for (int gran = 0; gran < 2; gran++) {
-            const int step = gran == QX_ACT_TOKEN ? K : T * K;
-            for (int at = 0; at < T * K; at += step) {
-                const float *v = flat + i * T * K + at;
+            const int64_t step = gran == QX_ACT_TOKEN ? K : tokens[i] * K;
+            for (int64_t at = row[i]; at < row[i + 1]; at += step) {
+                const float *v = x + at;
                 float lo = 0, hi = 0;
                 for (int k = 0; k < step; k++) {
                     lo = fminf(lo, v[k]);
@@ -251,9 +257,12 @@ static void channels_tokens_and_dynamic_errors_are_those_of_a_plain_loop(void **
                     sq_x += isfinite(v[k]) && gran == 0 ? (double)v[k] * (double)v[k] : 0;
                 }
                 if (gran == QX_ACT_TOKEN) {
-                    assert_true(o.strip[i * T + at / K] == fmaxf(-lo, hi));
+                    assert_true(o.strip[i * T + (at - row[i]) / K] == fmaxf(-lo, hi));
                 }
             }
+        }
+        for (int64_t t = tokens[i]; t < T; t++) {
+            assert_true(o.strip[i * T + t] == 0); /* a place left empty */
         }
     }
     assert_float_equal(o.sq_x, sq_x, 1e-9 * sq_x);

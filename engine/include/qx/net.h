@@ -47,8 +47,8 @@ const struct qx_layer *qx_net_layer(const struct qx_net *net, int i);
 int qx_net_layer_of_tensor(const struct qx_net *net, int64_t tensor);
 /* Does any node use this tensor? */
 bool qx_net_uses_tensor(const struct qx_net *net, int64_t tensor);
-/* How a row of the data reaches a linear layer: outer tokens (of a convolution: one) of count input
- * channels with inner values each. False when the layer takes no float32 input (embeddings). */
+/* How a row of the data reaches a linear layer: outer tokens (of a convolution: one; of sequences: at
+ * most) of count input channels with inner values each. False when the layer takes no float32 input (embeddings). */
 bool qx_net_layer_input(const struct qx_net *net, int layer, struct qx_channels *out);
 int qx_net_n_classes(const struct qx_net *net);
 const char *qx_net_class_name(const struct qx_net *net, int c); /* never NULL: "7" when unnamed */
@@ -120,11 +120,16 @@ enum qx_status qx_net_run(const struct qx_net *net, const struct qx_weights *w, 
 enum qx_status qx_net_compare(const struct qx_net *net, const struct qx_weights *w, const float *x,
                               int64_t n, struct qx_net_report *report, struct qx_pool *pool,
                               struct qx_ctl *ctl, struct qx_error *err);
-/* Run the rows in float32 and show the inputs of every layer to `tap`: tile t (of the call) of that
- * layer, from worker w; x[len] as the graph has them. Tiles of one layer come from several threads, the
- * calls of one tile from one. */
-typedef void qx_net_tap_fn(void *arg, int layer, int64_t tile, int worker, const float *x,
-                           int64_t len);
+/* Run the rows in float32 and show the inputs of every layer to `tap`. Tiles of one layer come from
+ * several threads, the calls of one tile from one. */
+struct qx_net_seen {
+    int layer, worker;
+    int64_t tile;         /* of the call */
+    const float *x;       /* as the graph has them, without padding */
+    const int64_t *begin; /* [rows + 1] index in x where the values of each row begin */
+    int64_t rows;
+};
+typedef void qx_net_tap_fn(void *arg, const struct qx_net_seen *seen);
 enum qx_status qx_net_tap(const struct qx_net *net, const struct qx_weights *w, const float *x,
                           int64_t n, qx_net_tap_fn *tap, void *arg, struct qx_pool *pool,
                           struct qx_ctl *ctl, struct qx_error *err);

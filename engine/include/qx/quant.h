@@ -141,18 +141,19 @@ enum qx_status qx_act_check(const struct qx_act *a, struct qx_error *err);
 /* Scale and zero point: of the static range, or (dynamic) of finite values within lo..hi. */
 struct qx_qparams qx_act_qparams(const struct qx_act *a, float lo, float hi);
 
-/* What calibration saw of one layer's input, in float32. A row of the data gives layout.outer tokens
- * (of a convolution: one) of layout.count input channels. */
+/* What calibration saw of one layer's input, in float32. A row of the data gives at most layout.outer
+ * tokens (of a convolution: one) of layout.count input channels. */
 enum { QX_ACT_WIDTHS = 9, QX_STRIP_MOST = 4096 };
 struct qx_observed {
     struct qx_hist *hist; /* granularity tensor; n = 0 when nothing was finite */
     int64_t n_batches;
     float *lo, *hi; /* [n_batches] of the finite values; lo > hi where there are none */
     struct qx_channels layout;
-    int64_t n_rows, n_tokens;
-    float *channel_max; /* [layout.count] largest finite |x| of each input channel */
-    int64_t n_strip;    /* tokens, at most QX_STRIP_MOST */
-    float *strip;       /* [n_strip] largest finite |x| of each token, or of neighbouring ones */
+    int64_t n_rows, n_tokens; /* tokens with the places that short sequences leave empty */
+    float *channel_max;       /* [layout.count] largest finite |x| of each input channel */
+    int64_t n_strip;          /* tokens, at most QX_STRIP_MOST */
+    float *strip; /* [n_strip] largest finite |x| of each token, or of neighbouring ones; 0 where
+                           there is none */
     /* Dynamic scales, tried on n_error_rows of the rows, evenly spread (all, up to 2 M values): the
      * squares of the values, and of the errors at [gran][sym][bits], bits 2..8. */
     int64_t n_error_rows;
@@ -175,8 +176,8 @@ struct qx_observation {
     int64_t batch; /* 0..n_batches-1 */
     int worker;    /* 0..n_workers-1, of the calling thread */
     int64_t first_row, rows;
-    const float *x; /* [n] */
-    int64_t n;      /* values of the rows */
+    const float *x;
+    const int64_t *begin; /* [rows + 1] index in x where the values of each row begin */
 };
 enum qx_status qx_observer_new(struct qx_channels layout, int64_t n_rows, int64_t n_batches,
                                int n_workers, struct qx_observer **out, struct qx_error *err);
