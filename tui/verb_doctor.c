@@ -60,6 +60,34 @@ static void bool_key(struct qx_jw *w, const char *key, bool value)
     qx_jw_bool(w, value);
 }
 
+/* The rung of every operation, and why it is not the highest that has one. */
+static void kernels_json(struct qx_jw *w)
+{
+    qx_jw_key(w, "kernels");
+    qx_jw_array(w);
+    for (int i = 0; i < qx_kernel_count(); i++) {
+        struct qx_kernel k = qx_kernel_at(i);
+        qx_jw_object(w);
+        text_key(w, "operation", k.operation);
+        text_key(w, "isa", qx_isa_name(k.isa));
+        text_key(w, "best", qx_isa_name(k.best));
+        text_key(w, "veto", k.veto);
+        qx_jw_end(w);
+    }
+    qx_jw_end(w);
+}
+
+static void vetoes_print(void)
+{
+    for (int i = 0; i < qx_kernel_count(); i++) {
+        struct qx_kernel k = qx_kernel_at(i);
+        if (k.veto) {
+            printf("          %s runs on %s, not %s: %s\n", k.operation, qx_isa_name(k.isa),
+                   qx_isa_name(k.best), k.veto);
+        }
+    }
+}
+
 static int doctor_json(const struct ui_args *args)
 {
     const struct qx_cpu *cpu = qx_cpu_get();
@@ -80,6 +108,7 @@ static int doctor_json(const struct ui_args *args)
     text_key(w, "used", qx_isa_name(cpu->isa));
     text_key(w, "complaint", qx_cpu_complaint());
     qx_jw_end(w);
+    kernels_json(w);
     qx_jw_key(w, "terminal");
     qx_jw_object(w);
     text_key(w, "term", t.term);
@@ -135,6 +164,7 @@ static int doctor_run(const struct ui_args *args)
     if (qx_cpu_complaint()) {
         printf("          %s\n", qx_cpu_complaint());
     }
+    vetoes_print();
     printf("terminal  TERM=%s COLORTERM=%s, %s, %s", or_none(t.term), or_none(t.colorterm),
            t.charset, t.is_tty ? "a terminal" : "not a terminal");
     if (t.w) {

@@ -19,8 +19,12 @@
 #ifndef QX_HAVE_AVX512VNNI
 #define QX_HAVE_AVX512VNNI 0
 #endif
+#ifndef QX_HAVE_AVX512VBMI
+#define QX_HAVE_AVX512VBMI 0
+#endif
 
-static const char *const isa_names[QX_ISA_COUNT] = {"ref", "avx2", "avxvnni", "avx512vnni"};
+static const char *const isa_names[QX_ISA_COUNT] = {"ref", "avx2", "avxvnni", "avx512vnni",
+                                                    "avx512vbmi"};
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct qx_cpu cpu;
 
@@ -162,6 +166,8 @@ static bool isa_runs(enum qx_isa isa)
         return QX_HAVE_AVXVNNI && avx2 && cpu.avxvnni;
     case QX_ISA_AVX512VNNI:
         return QX_HAVE_AVX512VNNI && avx2 && cpu.avx512vnni;
+    case QX_ISA_AVX512VBMI: /* builds on the rung below */
+        return QX_HAVE_AVX512VBMI && QX_HAVE_AVX512VNNI && avx2 && cpu.avx512vnni && cpu.avx512vbmi;
     case QX_ISA_COUNT:
         break;
     }
@@ -213,7 +219,8 @@ enum qx_status qx_cpu_limit(const char *isa_name, struct qx_error *err)
     int i = isa_find(isa_name);
     if (i < 0) {
         return qx_fail(err, QX_ENAME,
-                       "unknown kernel rung '%s': use ref, avx2, avxvnni or avx512vnni", isa_name);
+                       "unknown kernel rung '%s': use ref, avx2, avxvnni, avx512vnni or avx512vbmi",
+                       isa_name);
     }
     if (!isa_runs((enum qx_isa)i)) {
         return qx_fail(err, QX_EUNSUPPORTED,

@@ -1,5 +1,6 @@
 #include "base/fp16.h"
 
+#include <math.h>
 #include <string.h>
 
 static uint32_t bits_of(float f)
@@ -110,4 +111,33 @@ float qx_f8e4m3_to_f32(uint8_t b)
 float qx_f8e5m2_to_f32(uint8_t b)
 {
     return qx_f16_to_f32((uint16_t)((uint32_t)b << 8)); /* the upper byte of a half */
+}
+
+/* Magnitude bits to a float of m bits of mantissa whose normal values start at 2^e_min: those are the
+ * upper bits of the float32 moved to the smaller bias, the others multiples of 2^(e_min - m). */
+static uint8_t small_of(float f, int m, int e_min, uint8_t largest)
+{
+    uint32_t u = bits_of(f), mag = u & 0x7FFFFFFF, code;
+    uint8_t sign = (uint8_t)(u >> 24 & 0x80);
+    int cut = 23 - m;
+    if (mag > 0x7F800000) {
+        return sign | 0x7F;
+    }
+    if (mag < (uint32_t)(127 + e_min) << 23) {
+        code = (uint32_t)lrintf(float_of(mag) * float_of((uint32_t)(127 + m - e_min) << 23));
+    } else {
+        code = (mag + ((1u << cut) / 2 - 1) + (mag >> cut & 1)) >> cut;
+        code -= (uint32_t)(126 + e_min) << m;
+    }
+    return sign | (uint8_t)(code < largest ? code : largest);
+}
+
+uint8_t qx_f32_to_f8e4m3(float f)
+{
+    return small_of(f, 3, -6, 0x7E);
+}
+
+uint8_t qx_f32_to_f8e5m2(float f)
+{
+    return small_of(f, 2, -14, 0x7B);
 }

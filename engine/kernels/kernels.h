@@ -117,7 +117,8 @@ typedef void qxk_hist_weighted_fn(struct qxk_wbin *bins /* [QXK_HALF_BINS], 64-b
 /* ---- conversions (bit-exact on every rung) ---- */
 
 typedef void qxk_to_f32_fn(const void *x, size_t n, float *out);
-typedef void qxk_from_f32_fn(const float *x, size_t n, void *out); /* round to nearest even */
+typedef void qxk_from_f32_fn(const float *x, size_t n, void *out); /* round to nearest even; to 8
+                                                                      bits saturating (base/fp16.h) */
 
 /* ---- affine quantization ---- */
 
@@ -156,7 +157,7 @@ static inline int qxk_book_code(const struct qxk_book *b, float x)
 }
 
 /* y[i] = x^ of x[i] (in place allowed), codes[i] its code; either may be NULL. Non-finite give 0 and
- * the code of 0; their number is returned. */
+ * the code of 0; their number is returned. nearest4 and nearest8: for books of 4 and 8 bits. */
 typedef int64_t qxk_nearest_fn(const float *x, size_t n, const struct qxk_book *b, float *y,
                                uint8_t *codes);
 
@@ -195,9 +196,12 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(f8e5m2_to_f32, qxk_to_f32_fn)          \
     X(f32_to_f16, qxk_from_f32_fn)           \
     X(f32_to_bf16, qxk_from_f32_fn)          \
+    X(f32_to_f8e4m3, qxk_from_f32_fn)        \
+    X(f32_to_f8e5m2, qxk_from_f32_fn)        \
     X(fakequant, qxk_fakequant_fn)           \
     X(quantize, qxk_quantize_fn)             \
-    X(nearest, qxk_nearest_fn)               \
+    X(nearest4, qxk_nearest_fn)              \
+    X(nearest8, qxk_nearest_fn)              \
     X(error_f32, qxk_error_f32_fn)           \
     X(error_affine, qxk_error_affine_fn)     \
     X(gemm_u8s8, qxk_gemm8_fn)               \
@@ -230,10 +234,16 @@ struct qxk_table {
     enum qx_isa isa[QXK_OP_COUNT]; /* rung each member comes from, for reports */
 };
 
-/* The table of the rung in use (qx_cpu_get()->isa). Never NULL. Any thread. */
+/* The table of the rung in use (qx_cpu_get()->isa) without what is vetoed on this CPU. Never NULL. Any
+ * thread. */
 const struct qxk_table *qxk_get(void);
-/* The best of each operation up to `isa`, whether or not this CPU can run it (checkkern asks first). */
+/* The best of each operation up to `isa`, vetoed or not, whether or not this CPU can run it (checkkern
+ * asks first). */
 const struct qxk_table *qxk_get_isa(enum qx_isa isa);
+/* The table that a CPU of this microarchitecture (struct qx_cpu, NULL: any without vetoes) gets. */
+void qxk_table_fill(struct qxk_table *t, enum qx_isa isa, const char *uarch);
+/* Why the row of this rung is left out on a microarchitecture, NULL when it is not. */
+const char *qxk_veto(enum qxk_op op, enum qx_isa isa, const char *uarch);
 const char *qxk_op_name(enum qxk_op op); /* "stats_f32" */
 
 /* ---- BLAS (one thread; call from several threads at will) ---- */

@@ -31,7 +31,7 @@ static double cpu_s(void)
 
 static void run(enum qx_isa isa, long n)
 {
-    if (isa == QX_ISA_AVX512VNNI) {
+    if (isa >= QX_ISA_AVX512VNNI) {
         LOOP(EACH12(ZMM));
     } else if (isa == QX_ISA_AVXVNNI) {
         LOOP(EACH12(YMM));
@@ -43,13 +43,13 @@ static void run(enum qx_isa isa, long n)
 double qxk_peak_gops(enum qx_isa isa, const char **what)
 {
     static const char *const names[] = {"none", "vpmaddubsw + vpmaddwd + vpaddd ymm",
-                                        "vpdpbusd ymm", "vpdpbusd zmm"};
+                                        "vpdpbusd ymm", "vpdpbusd zmm", "vpdpbusd zmm"};
     *what = names[isa];
     if (isa == QX_ISA_REF) {
         return 0.0;
     }
     const long n = 2000000;
-    const double ops = (isa == QX_ISA_AVX512VNNI ? 128.0 : 64.0) * 24.0 * (double)n;
+    const double ops = (isa >= QX_ISA_AVX512VNNI ? 128.0 : 64.0) * 24.0 * (double)n;
     double best = 1e9;
     for (int i = 0; i < 5; i++) {
         double t = cpu_s();

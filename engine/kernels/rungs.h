@@ -17,9 +17,12 @@
     X(f8e5m2_to_f32, qxk_to_f32_fn)          \
     X(f32_to_f16, qxk_from_f32_fn)           \
     X(f32_to_bf16, qxk_from_f32_fn)          \
+    X(f32_to_f8e4m3, qxk_from_f32_fn)        \
+    X(f32_to_f8e5m2, qxk_from_f32_fn)        \
     X(fakequant, qxk_fakequant_fn)           \
     X(quantize, qxk_quantize_fn)             \
-    X(nearest, qxk_nearest_fn)               \
+    X(nearest4, qxk_nearest_fn)              \
+    X(nearest8, qxk_nearest_fn)              \
     X(error_f32, qxk_error_f32_fn)           \
     X(error_affine, qxk_error_affine_fn)     \
     X(gemm_u8s8, qxk_gemm8_fn)               \
@@ -58,21 +61,26 @@
     X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)
 
+#define QXK_AVX512VBMI_OPS(X)              X(f8e4m3_to_f32, qxk_to_f32_fn)
+
 #define QXK_DECLARE_REF(name, type)        type qxk_##name##_ref;
 #define QXK_DECLARE_AVX2(name, type)       type qxk_##name##_avx2;
 #define QXK_DECLARE_AVXVNNI(name, type)    type qxk_##name##_avxvnni;
 #define QXK_DECLARE_AVX512VNNI(name, type) type qxk_##name##_avx512vnni;
+#define QXK_DECLARE_AVX512VBMI(name, type) type qxk_##name##_avx512vbmi;
 #define QXK_DECLARE_EVEX256(name, type)    type qxk_##name##_evex256;
 QXK_OPS(QXK_DECLARE_REF)
 QXK_AVX2_OPS(QXK_DECLARE_AVX2)
 QXK_AVXVNNI_OPS(QXK_DECLARE_AVXVNNI)
 QXK_AVX512VNNI_OPS(QXK_DECLARE_AVX512VNNI)
+QXK_AVX512VBMI_OPS(QXK_DECLARE_AVX512VBMI)
 /* The avxvnni files in the AVX-512 encoding, built by tests/kernels only. */
 QXK_AVXVNNI_OPS(QXK_DECLARE_EVEX256)
 #undef QXK_DECLARE_REF
 #undef QXK_DECLARE_AVX2
 #undef QXK_DECLARE_AVXVNNI
 #undef QXK_DECLARE_AVX512VNNI
+#undef QXK_DECLARE_AVX512VBMI
 #undef QXK_DECLARE_EVEX256
 
 /* Sums too long for int32, on any rung: the portable epilogue on sums over (a + a_shift) w of row m,

@@ -23,7 +23,7 @@ static int64_t values_make(const struct fakequant *f, const struct qx_qparams *q
     if (q->book) {
         struct qxk_book book = qx_book_of(q->book, q->scale);
 
-        return f->kernels->nearest(run->x, (size_t)run->n, &book, y, NULL);
+        return qx_nearest_of(f->kernels, q->book)(run->x, (size_t)run->n, &book, y, NULL);
     }
     struct qxk_affine affine = qx_affine_of(q);
 

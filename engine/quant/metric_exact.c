@@ -84,7 +84,7 @@ static void book_errors(const struct exact *exact, const struct qx_qparams *q,
     struct qxk_book book = qx_book_of(q->book, q->scale);
     float y[QX_RUN_MAX];
 
-    exact->kernels->nearest(run->x, (size_t)run->n, &book, y, codes);
+    qx_nearest_of(exact->kernels, q->book)(run->x, (size_t)run->n, &book, y, codes);
     exact->kernels->error_f32(run->x, y, (size_t)run->n, errors);
 }
 

@@ -29,6 +29,13 @@ static inline struct qxk_book qx_book_of(const struct qx_book *b, float scale)
     return (struct qxk_book){scale, b->bits, b->zero, b->level, b->edge};
 }
 
+/* The kernel for a table. */
+static inline qxk_nearest_fn *qx_nearest_of(const struct qxk_table *kernels,
+                                            const struct qx_book *b)
+{
+    return b->bits == 4 ? kernels->nearest4 : kernels->nearest8;
+}
+
 /* x^ of a finite x. */
 static inline float qx_value_of(const struct qx_qparams *p, float x)
 {

@@ -322,7 +322,8 @@ static void bench_op(const struct op_row *row, const struct options *o, struct b
 
 static int usage(int code)
 {
-    printf("usage: checkkern [--isa ref|avx2|avxvnni|avx512vnni|evex256] [--op NAME] [--seed N] "
+    printf("usage: checkkern [--isa ref|avx2|avxvnni|avx512vnni|avx512vbmi|evex256] [--op NAME] "
+           "[--seed N] "
            "[--bench] "
            "[--list]\nexit 0: all agree, 1: a difference, 77: this CPU or build lacks the rung\n");
     return code;

@@ -211,6 +211,8 @@ CONVERT_OP(f8e4m3_to_f32, 4)
 CONVERT_OP(f8e5m2_to_f32, 4)
 CONVERT_OP(f32_to_f16, 2)
 CONVERT_OP(f32_to_bf16, 2)
+CONVERT_OP(f32_to_f8e4m3, 1)
+CONVERT_OP(f32_to_f8e5m2, 1)
 
 /* ---- affine ---- */
 
@@ -267,10 +269,10 @@ static bool check_quantize(const struct qxk_table *ref, const struct qxk_table *
 /* ---- code books ---- */
 
 /* Uneven levels that ascend from -1 to 1, edges half-way; a book of fewer levels than codes. */
-static struct qxk_book pick_book(const struct kcall *c, float room[511])
+static struct qxk_book pick_book(const struct kcall *c, int bits, float room[511])
 {
     struct qxk_affine q = pick_affine(c);
-    int bits = c->rng && qx_rng_below(c->rng, 2) ? 4 : 8, n = 1 << bits;
+    int n = 1 << bits;
     int used = c->rng ? n - (int)qx_rng_below(c->rng, (uint64_t)n / 2 - 1) : n, zero = used / 2;
     float *level = room, *edge = room + n;
     for (int k = 0; k < n; k++) {
@@ -303,16 +305,18 @@ static bool nearest_is_right(const struct kcall *c, const struct qxk_book *b, co
     return true;
 }
 
-static bool check_nearest(const struct qxk_table *ref, const struct qxk_table *rung,
-                          const struct kcall *c, char why[200])
+static bool check_book(const struct qxk_table *ref, const struct qxk_table *rung,
+                       const struct kcall *c, int bits, char why[200])
 {
     static uint8_t codes[2][1 << 16];
     float room[511];
-    struct qxk_book q = pick_book(c, room);
-    uint8_t *a_codes = c->n <= sizeof codes[0] ? codes[0] : NULL,
-            *b_codes = a_codes ? codes[1] : NULL;
-    int64_t a = ref->nearest(c->x, c->n, &q, c->out_ref, a_codes);
-    int64_t b = rung->nearest(c->x, c->n, &q, c->out, b_codes);
+    struct qxk_book q = pick_book(c, bits, room);
+    qxk_nearest_fn *plain = bits == 4 ? ref->nearest4 : ref->nearest8;
+    qxk_nearest_fn *fast = bits == 4 ? rung->nearest4 : rung->nearest8;
+    uint8_t *a_codes = c->n <= sizeof codes[0] ? codes[0] : NULL;
+    uint8_t *b_codes = a_codes ? codes[1] : NULL;
+    int64_t a = plain(c->x, c->n, &q, c->out_ref, a_codes);
+    int64_t b = fast(c->x, c->n, &q, c->out, b_codes);
     if (a != b || (a_codes && memcmp(a_codes, b_codes, c->n) != 0)) {
         snprintf(why, 200, "codes differ, or non-finite count %lld/%lld", (long long)a,
                  (long long)b);
@@ -322,19 +326,27 @@ static bool check_nearest(const struct qxk_table *ref, const struct qxk_table *r
         return false;
     }
     memcpy(c->out, c->x, c->n * 4);
-    rung->nearest(c->out, c->n, &q, c->out, NULL);
+    fast(c->out, c->n, &q, c->out, NULL);
     return bytes_equal(c, 4, why);
 }
 
-static void bench_nearest(const struct qxk_table *t, const struct kcall *c)
-{
-    static float room[511];
-    static struct qxk_book q;
-    if (!q.level) {
-        q = pick_book(&(struct kcall){.x = c->x, .n = c->n}, room);
+#define BOOK_OP(bits)                                                                          \
+    static bool check_nearest##bits(const struct qxk_table *ref, const struct qxk_table *rung, \
+                                    const struct kcall *c, char why[200])                      \
+    {                                                                                          \
+        return check_book(ref, rung, c, bits, why);                                            \
+    }                                                                                          \
+    static void bench_nearest##bits(const struct qxk_table *t, const struct kcall *c)          \
+    {                                                                                          \
+        static float room[511];                                                                \
+        static struct qxk_book q;                                                              \
+        if (!q.level) {                                                                        \
+            q = pick_book(&(struct kcall){.x = c->x, .n = c->n}, bits, room);                  \
+        }                                                                                      \
+        t->nearest##bits(c->x, c->n, &q, c->out, NULL);                                        \
     }
-    t->nearest(c->x, c->n, &q, c->out, NULL);
-}
+BOOK_OP(4)
+BOOK_OP(8)
 
 static bool error_equal(const struct qxk_error *a, const struct qxk_error *b, char why[200])
 {
@@ -406,9 +418,12 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     ROW(f8e5m2_to_f32, 'b', false, false, 4),
     ROW(f32_to_f16, 'f', true, false, 2),
     ROW(f32_to_bf16, 'f', true, false, 2),
+    ROW(f32_to_f8e4m3, 'f', true, false, 1),
+    ROW(f32_to_f8e5m2, 'f', true, false, 1),
     ROW(fakequant, 'f', true, false, 4),
     ROW(quantize, 'f', true, false, 1),
-    ROW(nearest, 'f', true, false, 4),
+    ROW(nearest4, 'f', true, false, 4),
+    ROW(nearest8, 'f', true, false, 4),
     ROW(error_f32, 'f', true, false, 0),
     ROW(error_affine, 'f', true, false, 0),
     SHAPES(gemm_u8s8),

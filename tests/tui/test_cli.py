@@ -520,7 +520,7 @@ class Program(unittest.TestCase):
 
     def test_doctor(self):
         a = answer("doctor")
-        self.assertIn(a["cpu"]["used"], ("ref", "avx2", "avxvnni", "avx512vnni"))
+        self.assertIn(a["cpu"]["used"], ("ref", "avx2", "avxvnni", "avx512vnni", "avx512vbmi"))
 
     def test_completions_parse(self):
         for shell in ("bash", "zsh", "fish"):

@@ -76,6 +76,88 @@ static void every_table_is_complete(void **state)
     }
 }
 
+/* Words of a list. */
+static bool next_word(const char **p, char word[32])
+{
+    size_t n;
+    *p += strspn(*p, " ");
+    n = strcspn(*p, " ");
+    snprintf(word, 32, "%.*s", (int)n, *p);
+    *p += n;
+    return n > 0;
+}
+
+/* Any identity may be given: a vetoed row is replaced by the one below, the others stay. */
+static void a_veto_takes_the_row_below(void **state)
+{
+    (void)state;
+    static const char uarchs[] = "zen zen2 zen3 zen4 zen5 haswell broadwell skylake skylake-server "
+                                 "icelake icelake-server tigerlake rocketlake sapphirerapids "
+                                 "emeraldrapids alderlake raptorlake meteorlake unknown";
+    const char *p = uarchs;
+    char uarch[32];
+    int n_vetoed = 0;
+    while (next_word(&p, uarch)) {
+        for (int isa = 0; isa < QX_ISA_COUNT; isa++) {
+            const struct qxk_table *all = qxk_get_isa((enum qx_isa)isa);
+            struct qxk_table t;
+            qxk_table_fill(&t, (enum qx_isa)isa, uarch);
+            for (int i = 0; i < QXK_OP_COUNT; i++) {
+                enum qxk_op op = (enum qxk_op)i;
+                assert_null(qxk_veto(op, t.isa[i], uarch));
+                if (qxk_veto(op, all->isa[i], uarch)) {
+                    assert_true(t.isa[i] < all->isa[i]);
+                    n_vetoed++;
+                } else {
+                    assert_int_equal(t.isa[i], all->isa[i]);
+                }
+            }
+        }
+    }
+    if (qxk_get_isa(QX_ISA_AVX2)->isa[QXK_OP_nearest8] == QX_ISA_AVX2) {
+        struct qxk_table t;
+        qxk_table_fill(&t, QX_ISA_AVX2, "skylake");
+        assert_int_equal(t.isa[QXK_OP_nearest8], QX_ISA_REF);
+        assert_ptr_equal(t.nearest8, qxk_get_isa(QX_ISA_REF)->nearest8);
+        assert_int_equal(t.isa[QXK_OP_nearest4], QX_ISA_AVX2);
+        qxk_table_fill(&t, QX_ISA_AVX2, "sky"); /* a part of a name is none */
+        assert_int_equal(t.isa[QXK_OP_nearest8], QX_ISA_AVX2);
+        assert_true(n_vetoed > 0);
+    }
+}
+
+/* The value of the byte nearest to x, ties to the even code, out of all 256. */
+static uint8_t nearest_byte(float x, float (*value)(uint8_t), uint8_t largest)
+{
+    int best = 0;
+    for (int m = 1; m <= largest; m++) {
+        double a = fabs((double)value((uint8_t)m) - fabs((double)x));
+        double b = fabs((double)value((uint8_t)best) - fabs((double)x));
+        best = a < b || (a == b && m % 2 == 0) ? m : best;
+    }
+    return (uint8_t)(best | (signbit(x) ? 0x80 : 0));
+}
+
+static void floats_become_the_nearest_of_8_bits(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4000; i++) {
+        float m = 1.0f + (float)((i * 7919) % 256) / 256.0f, x = ldexpf(m, i % 43 - 24);
+        x = i % 2 ? -x : x;
+        assert_int_equal(qx_f32_to_f8e4m3(x), nearest_byte(x, qx_f8e4m3_to_f32, 0x7E));
+        assert_int_equal(qx_f32_to_f8e5m2(x), nearest_byte(x, qx_f8e5m2_to_f32, 0x7B));
+    }
+    for (int b = 0; b < 256; b++) {
+        float e4m3 = qx_f8e4m3_to_f32((uint8_t)b), e5m2 = qx_f8e5m2_to_f32((uint8_t)b);
+        assert_true(isnan(e4m3) || qx_f32_to_f8e4m3(e4m3) == b);
+        assert_true(!isfinite(e5m2) || qx_f32_to_f8e5m2(e5m2) == b);
+    }
+    assert_int_equal(qx_f32_to_f8e4m3(INFINITY), 0x7E);
+    assert_int_equal(qx_f32_to_f8e5m2(-1e30f), 0xFB);
+    assert_int_equal(qx_f32_to_f8e4m3(NAN) & 0x7F, 0x7F);
+    assert_int_equal(qx_f32_to_f8e5m2(NAN) & 0x7F, 0x7F);
+}
+
 static void stats_equal_plain_sums(void **state)
 {
     (void)state;
@@ -388,6 +470,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_table_is_complete),
+        cmocka_unit_test(a_veto_takes_the_row_below),
+        cmocka_unit_test(floats_become_the_nearest_of_8_bits),
         cmocka_unit_test(stats_equal_plain_sums),
         cmocka_unit_test(stats_of_nothing_merge_as_nothing),
         cmocka_unit_test(bins_are_truncated_halves),

@@ -10,6 +10,7 @@
 #include "qx/hist.h"
 #include "qx/job.h"
 #include "qx/json.h"
+#include "qx/kernels.h"
 #include "qx/log.h"
 #include "qx/mapfault.h"
 #include "qx/matrix.h"

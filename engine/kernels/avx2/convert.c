@@ -92,3 +92,58 @@ void qxk_f32_to_bf16_avx2(const float *x, size_t n, void *out)
     }
     qxk_f32_to_bf16_ref(x + i, n - i, p + 2 * i);
 }
+
+/* A float of m bits of mantissa whose normal values start at 2^e_min, in the low byte of each lane
+ * (base/fp16.c). */
+static inline __m256i small8(__m256 v, int m, int e_min, int largest)
+{
+    const int cut = 23 - m;
+    const __m256i u = _mm256_castps_si256(v);
+    const __m256i mag = _mm256_and_si256(u, _mm256_set1_epi32(0x7FFFFFFF));
+    const __m256i sign = _mm256_and_si256(_mm256_srli_epi32(u, 24), _mm256_set1_epi32(0x80));
+    const __m256 to_steps = _mm256_castsi256_ps(_mm256_set1_epi32((127 + m - e_min) << 23));
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(mag, cut), _mm256_set1_epi32(1));
+    __m256i up = _mm256_add_epi32(odd, _mm256_set1_epi32((1 << cut) / 2 - 1));
+    __m256i code = _mm256_srli_epi32(_mm256_add_epi32(mag, up), cut);
+    code = _mm256_sub_epi32(code, _mm256_set1_epi32((126 + e_min) << m));
+    __m256i steps = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_castsi256_ps(mag), to_steps));
+    __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32((127 + e_min) << 23), mag);
+    __m256i is_nan = _mm256_cmpgt_epi32(mag, _mm256_set1_epi32(0x7F800000));
+    code = _mm256_blendv_epi8(code, steps, is_small);
+    code = _mm256_min_epi32(code, _mm256_set1_epi32(largest));
+    code = _mm256_blendv_epi8(code, _mm256_set1_epi32(0x7F), is_nan);
+    return _mm256_or_si256(code, sign);
+}
+
+static inline void store32(char *out, __m256i a, __m256i b, __m256i c, __m256i d)
+{
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i w = _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(c, d));
+    _mm256_storeu_si256((__m256i *)(void *)out, _mm256_permutevar8x32_epi32(w, order));
+}
+
+void qxk_f32_to_f8e4m3_avx2(const float *x, size_t n, void *out)
+{
+    char *p = out;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        store32(p + i, small8(_mm256_loadu_ps(x + i), 3, -6, 0x7E),
+                small8(_mm256_loadu_ps(x + i + 8), 3, -6, 0x7E),
+                small8(_mm256_loadu_ps(x + i + 16), 3, -6, 0x7E),
+                small8(_mm256_loadu_ps(x + i + 24), 3, -6, 0x7E));
+    }
+    qxk_f32_to_f8e4m3_ref(x + i, n - i, p + i);
+}
+
+void qxk_f32_to_f8e5m2_avx2(const float *x, size_t n, void *out)
+{
+    char *p = out;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        store32(p + i, small8(_mm256_loadu_ps(x + i), 2, -14, 0x7B),
+                small8(_mm256_loadu_ps(x + i + 8), 2, -14, 0x7B),
+                small8(_mm256_loadu_ps(x + i + 16), 2, -14, 0x7B),
+                small8(_mm256_loadu_ps(x + i + 24), 2, -14, 0x7B));
+    }
+    qxk_f32_to_f8e5m2_ref(x + i, n - i, p + i);
+}

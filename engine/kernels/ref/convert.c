@@ -52,3 +52,19 @@ void qxk_f32_to_bf16_ref(const float *x, size_t n, void *out)
         memcpy((char *)out + 2 * i, &v, 2);
     }
 }
+
+void qxk_f32_to_f8e4m3_ref(const float *x, size_t n, void *out)
+{
+    uint8_t *p = out;
+    for (size_t i = 0; i < n; i++) {
+        p[i] = qx_f32_to_f8e4m3(x[i]);
+    }
+}
+
+void qxk_f32_to_f8e5m2_ref(const float *x, size_t n, void *out)
+{
+    uint8_t *p = out;
+    for (size_t i = 0; i < n; i++) {
+        p[i] = qx_f32_to_f8e5m2(x[i]);
+    }
+}

@@ -3,8 +3,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-int64_t qxk_nearest_ref(const float *x, size_t n, const struct qxk_book *b, float *y,
-                        uint8_t *codes)
+static int64_t nearest(const float *x, size_t n, const struct qxk_book *b, float *y, uint8_t *codes)
 {
     int64_t n_nonfinite = 0;
     for (size_t i = 0; i < n; i++) {
@@ -19,4 +18,16 @@ int64_t qxk_nearest_ref(const float *x, size_t n, const struct qxk_book *b, floa
         }
     }
     return n_nonfinite;
+}
+
+int64_t qxk_nearest4_ref(const float *x, size_t n, const struct qxk_book *b, float *y,
+                         uint8_t *codes)
+{
+    return nearest(x, n, b, y, codes);
+}
+
+int64_t qxk_nearest8_ref(const float *x, size_t n, const struct qxk_book *b, float *y,
+                         uint8_t *codes)
+{
+    return nearest(x, n, b, y, codes);
 }
