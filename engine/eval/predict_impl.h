@@ -117,19 +117,8 @@ enum qx_status qx_amplitude_of_act(const struct qx_act *act, const struct qx_obs
  * the classes. */
 double qx_kl_row(const struct qx_predict_base *base, int64_t row, const float *z, float shift,
                  int label, double *log_q);
-/* Is class c the largest of z[n], the lowest index winning a tie? */
-static inline bool qx_is_top(const float *z, int n, int c)
-{
-    const float top = z[c];
-    int beaten = 0;
-    for (int i = 0; i < c; i++) {
-        beaten += z[i] >= top;
-    }
-    for (int i = c + 1; i < n; i++) {
-        beaten += z[i] > top;
-    }
-    return beaten == 0;
-}
+/* Class of the largest of z[n], the lowest index winning a tie. */
+int qx_top_of(const float *z, int n);
 /* Subtract each row's mean over the classes. */
 void qx_centre(const float *z, int64_t n, int n_classes, float *out);
 /* log(p / (1 - p)) of (n p + 1/2) / (n + 1). */

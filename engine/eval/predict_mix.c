@@ -351,11 +351,8 @@ static void count_tops(const struct qx_predict_mix *x, const float *d, double ga
     const uint32_t *odds = x->odds;
     const float g = (float)gain, share = (float)pow(gain, term_power);
     for (int64_t i = 0; i < x->n; i++, d += n) {
-        int top = 0;
         row_logits(x, i, d, g, share, x->work);
-        for (int c = 1; c < n; c++) {
-            top = x->work[c] > x->work[top] ? c : top;
-        }
+        const int top = qx_top_of(x->work, n);
         *same += top == x->table->base->top[i];
         *right += odds ? odds[i * n + top] : 0;
     }
