@@ -28,7 +28,7 @@ enum qx_status qx_predictor_init(struct qx_session *s, bool is_on, struct qx_err
     if (!p->seen || !p->is_known || !p->asked || !p->asked_set) {
         return qx_fail_nomem(err, n * sizeof *p->seen);
     }
-    p->key = qx_predictor_key(s);
+    p->key = qx_predictor_key(s, QX_PREDICT_ROWS);
     p->is_on = is_on && !s->is_batch;
     if (p->is_on) {
         qx_predictor_load(s);
@@ -43,6 +43,7 @@ void qx_predictor_release(struct qx_session *s)
     qx_calibration_unref(p->calibration);
     qx_predict_anchors_unref(p->anchors);
     qx_predict_table_unref(p->table);
+    qx_predict_table_unref(p->growing);
     qx_predict_mix_free(p->mix);
     for (int i = 0; i < p->n_points; i++) {
         qx_predict_point_unref(p->points[i]);
@@ -124,15 +125,17 @@ static void answer_make(struct qx_session *s)
     if (!p->table || (!p->is_dirty && p->n_unknown == 0)) {
         return;
     }
+    if (p->mix && qx_predict_mix_table(p->mix) != p->table &&
+        qx_predict_mix_rebase(p->mix, p->table, NULL) != QX_OK) {
+        qx_predict_mix_free(p->mix); /* of another number of rows */
+        p->mix = NULL;
+    }
     if (!p->mix) {
         const struct qx_predict_mix_options o = {.seed = s->seed};
         memset(p->is_known, 0, (size_t)qx_net_n_layers(s->net) * sizeof *p->is_known);
         if (qx_predict_mix_new(p->table, &o, &p->mix, NULL) != QX_OK) {
             return;
         }
-    } else if (qx_predict_mix_table(p->mix) != p->table &&
-               qx_predict_mix_rebase(p->mix, p->table, NULL) != QX_OK) {
-        return;
     }
     layers_follow(s);
     p->has_answer = p->n_unknown == 0;

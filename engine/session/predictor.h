@@ -24,15 +24,18 @@ struct qx_predictor {
     /* what the tasks build; the probe belongs to the task that is out */
     struct qx_predict_probe *probe;
     struct qx_calibration *calibration; /* NULL = inputs are not predicted */
-    struct qx_predict_table *table;     /* NULL = none yet */
+    struct qx_predict_table *table;     /* that is asked; NULL = none yet */
     struct qx_predict_anchors *anchors; /* of that table */
-    struct qx_task *task;               /* out with the queue lane */
-    uint64_t key;                       /* of the files on disk */
-    bool is_complete;                   /* the full table is there */
-    double complete_s;                  /* since when */
-    bool is_without_act;                /* inputs cannot be calibrated */
-    int n_failures;                     /* of single entries, in a row */
-    int selected;                       /* layer that goes first; -1 = none */
+    struct qx_predict_table
+        *growing;         /* that is built: the same, or one on more rows; NULL = none */
+    int64_t rows;         /* of that; 0 = not chosen yet */
+    struct qx_task *task; /* out with the queue lane */
+    uint64_t key;         /* of the file of points */
+    bool is_complete;     /* the full table is there */
+    double complete_s;    /* since when */
+    bool is_without_act;  /* inputs cannot be calibrated */
+    int n_failures;       /* of single entries, in a row */
+    int selected;         /* layer that goes first; -1 = none */
 
     struct qx_predict_point *points[QX_POINTS_KEPT]; /* oldest first */
     int n_points, n_drawn, n_draws;                  /* n_draws: tried */
@@ -82,7 +85,7 @@ bool qx_predictor_submit(struct qx_session *s);
 double qx_predictor_due(const struct qx_session *s, double now_s);
 
 /* ---- predictor_file.c ---- */
-uint64_t qx_predictor_key(const struct qx_session *s);
+uint64_t qx_predictor_key(const struct qx_session *s, int64_t rows);
 /* "<cache>/predict-<key>-<name>.qxh"; NULL when nothing is kept or memory is out. Free it. */
 char *qx_predictor_path(const struct qx_session *s, uint64_t key, const char *name);
 void qx_predictor_load(struct qx_session *s); /* points and grades */

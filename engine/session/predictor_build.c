@@ -24,6 +24,8 @@ struct build_task {
     struct qx_session
         *s; /* worker: immutable parts, pool, ranges and measuring under their locks */
     uint64_t key;
+    int64_t rows;
+    bool is_asked; /* the table that grows is the one that is asked */
     struct qx_predict_scale scale;
     struct qx_predict_want want;
     bool is_lite_done; /* full entries leave the pool to others */
@@ -42,7 +44,7 @@ struct build_task {
     struct qx_predict_anchors *anchors;
     /* results */
     struct qx_predict_point *point;
-    bool is_complete, is_without_act;
+    bool is_lite, is_complete, is_without_act;
     int n_failures;
     struct qx_error why; /* of the last failure */
 };
@@ -121,8 +123,8 @@ static enum qx_status start(struct build_task *b, struct qx_error *err)
     char *path = qx_predictor_path(s, b->key, "rows");
     const bool is_kept =
         path && qx_fs_exists(path) && qx_predict_base_load(path, b->key, &base, NULL) == QX_OK;
-    enum qx_status st = qx_predict_probe_new(s->net, s->data, NULL, base, QX_PREDICT_ROWS, s->seed,
-                                             s->pool, &b->task.ctl, &b->probe, err);
+    enum qx_status st = qx_predict_probe_new(s->net, s->data, NULL, base, b->rows, s->seed, s->pool,
+                                             &b->task.ctl, &b->probe, err);
     if (st == QX_OK && path && !is_kept) {
         qx_predict_base_save(qx_predict_probe_base(b->probe), path, b->key, NULL);
     }
@@ -248,6 +250,8 @@ static enum qx_status build_run(struct qx_task *t, struct qx_error *err)
 {
     struct build_task *b = (struct build_task *)t;
     const struct qx_predict_mix_options o = {.seed = b->s->seed};
+    struct qx_predict_want weights_and_inputs = b->want;
+    struct qx_predict_spec spec;
     enum qx_status st = b->probe ? QX_OK : start(b, err);
     if (st != QX_OK) {
         return st;
@@ -263,13 +267,34 @@ static enum qx_status build_run(struct qx_task *t, struct qx_error *err)
     if (!b->is_draw) {
         entries_measure(b);
     }
+    weights_and_inputs.level = QX_PREDICT_LITE;
+    weights_and_inputs.has_act = b->calibration != NULL;
+    b->is_lite = (b->calibration || b->is_without_act) &&
+                 !qx_predict_next(b->table, b->s->net, &weights_and_inputs, &spec);
     qx_predict_anchors_unref(b->anchors);
     b->anchors = NULL;
-    return qx_predict_anchors_new(b->table, &o, &b->scale, b->points, b->n_points, NULL,
-                                  &b->anchors, err);
+    return b->is_asked || b->is_lite ? qx_predict_anchors_new(b->table, &o, &b->scale, b->points,
+                                                              b->n_points, NULL, &b->anchors, err)
+                                     : QX_OK;
 }
 
 /* ---- in the host's thread ---- */
+
+static int64_t rows_goal(const struct qx_session *s)
+{
+    const int64_t n = qx_dataset_n(s->data);
+    return n < QX_PREDICT_ROWS ? n : QX_PREDICT_ROWS;
+}
+
+/* Few rows first where the weights' lite entries would take long on all of them. row_s: a forward
+ * pass of one row. */
+static int64_t rows_first(const struct qx_session *s, double row_s)
+{
+    static const double patience_s = 20, rest_of_a_pass = 0.6;
+    const int64_t goal = rows_goal(s);
+    const double lite_s = 3.0 * qx_net_n_layers(s->net) * (double)goal * row_s * rest_of_a_pass;
+    return lite_s > patience_s && goal > QX_PREDICT_ROWS_LEAST ? QX_PREDICT_ROWS_LEAST : goal;
+}
 
 static void build_done(struct qx_session *s, struct qx_task *t)
 {
@@ -295,12 +320,24 @@ static void build_done(struct qx_session *s, struct qx_task *t)
         qx_log(QX_LOG_WARN, "no predictions: %s", p->reason);
         return;
     }
-    qx_predict_table_unref(p->table);
-    qx_predict_anchors_unref(p->anchors);
-    p->table = b->table;
-    p->anchors = b->anchors;
+    qx_predict_table_unref(p->growing);
+    p->growing = b->table;
     b->table = NULL;
-    b->anchors = NULL;
+    if (b->anchors) {
+        qx_predict_table_unref(p->table);
+        qx_predict_anchors_unref(p->anchors);
+        p->table = qx_predict_table_ref(p->growing);
+        p->anchors = b->anchors;
+        b->anchors = NULL;
+    }
+    if (b->is_lite && p->rows < rows_goal(s)) { /* few rows have served: now the others */
+        p->rows = rows_goal(s);
+        qx_predict_table_unref(p->growing);
+        qx_predict_probe_free(p->probe);
+        p->growing = NULL;
+        p->probe = NULL;
+        b->is_complete = false;
+    }
     if (b->is_complete && !p->is_complete) {
         p->is_complete = true;
         p->complete_s = qx_clock_s();
@@ -379,10 +416,15 @@ bool qx_predictor_submit(struct qx_session *s)
     b->task = (struct qx_task){
         .run = build_run, .done = build_done, .drop = build_drop, .priority = PRIORITY};
     b->s = s;
-    b->key = p->key;
+    if (p->rows == 0) {
+        p->rows = rows_first(s, s->measure.eval_time_s / (double)qx_dataset_n(s->data));
+    }
+    b->rows = p->rows;
+    b->key = qx_predictor_key(s, b->rows);
+    b->is_asked = !p->table || p->rows == qx_predict_base_n(qx_predict_table_base(p->table));
     b->scale = scale;
     b->want = (struct qx_predict_want){QX_PREDICT_FULL, false, any_act(s), p->selected, NULL};
-    b->is_lite_done = p->table && qx_predict_table_n(p->table) >= 5 * (int)n;
+    b->is_lite_done = p->growing && qx_predict_table_n(p->growing) >= 5 * (int)n;
     for (int i = 0; i < p->n_points; i++) {
         b->points[b->n_points++] = qx_predict_point_ref(p->points[i]);
     }
@@ -405,7 +447,7 @@ bool qx_predictor_submit(struct qx_session *s)
     b->probe = p->probe;
     p->probe = NULL;
     b->calibration = p->calibration ? qx_calibration_ref(p->calibration) : NULL;
-    b->table = p->table ? qx_predict_table_ref(p->table) : NULL;
+    b->table = p->growing ? qx_predict_table_ref(p->growing) : NULL;
     p->has_new_points = false;
     p->task = &b->task;
     qx_lane_submit(&s->queue, &b->task);
@@ -476,6 +518,8 @@ static enum qx_status predict(struct build_task *b, const struct qx_eval_options
     if (st == QX_OK && r) {
         b->scale = (struct qx_predict_scale){r->accuracy, r->n};
     }
+    b->rows = rows_first(s, r ? r->time_s / (double)r->n : 0.0);
+    b->key = qx_predictor_key(s, b->rows);
     for (int l = 0; st == QX_OK && l < n; l++) {
         b->set[l] = s->now.set[qx_net_layer(s->net, l)->tensor];
         only[l] = !qx_setting_is_fp32(&b->set[l]);
@@ -518,7 +562,6 @@ enum qx_status qx_session_run_predict(struct qx_session *s, const struct qx_eval
     }
     if (b) {
         b->s = s;
-        b->key = s->predictor.key;
         b->task.ctl.parent = ctl;
         b->task.ctl.is_quiet = true;
         st = predict(b, options, ctl, out, &why);

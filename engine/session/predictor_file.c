@@ -14,10 +14,10 @@
 
 enum { POINTS_MOST_BYTES = 64 << 20 };
 
-uint64_t qx_predictor_key(const struct qx_session *s)
+uint64_t qx_predictor_key(const struct qx_session *s, int64_t rows)
 {
     const char *hash = qx_dataset_hash(s->data);
-    const uint64_t rest[2] = {QX_PREDICT_ROWS, s->seed};
+    const uint64_t rest[2] = {(uint64_t)rows, s->seed};
     uint64_t h = qx_ranges_net_hash(s);
     h = qx_hash64(hash, strlen(hash), h);
     return qx_hash64(rest, sizeof rest, h);

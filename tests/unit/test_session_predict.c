@@ -1,6 +1,7 @@
 /* Predictions of a session: built in the background, kept on disk, corrected and graded by what is
  * measured. */
 #include "base/fs.h"
+#include "session/session_impl.h"
 #include "test_session.h"
 
 #include <math.h>
@@ -193,6 +194,28 @@ static void without_a_network_there_is_only_a_rank(void **state)
     qx_session_close(&s);
 }
 
+/* A slow network is predicted on few rows first, until the same is known on more. */
+static void rows_grow_once_the_first_are_done(void **state)
+{
+    (void)state;
+    struct qx_session *s = open_predicting(NULL);
+    struct qx_gauge g;
+    s->predictor.rows = QX_PREDICT_ROWS_LEAST; /* as if it were slow */
+    fixture_bits(s, "fc1.weight", 2);
+    do {
+        usleep(1000);
+        qx_session_poll(s);
+        qx_session_gauge(s, &g);
+    } while (g.guess != QX_GUESS_PREDICTED);
+    assert_int_equal(g.predict_rows, QX_PREDICT_ROWS_LEAST);
+    assert_true(g.predicted.kl > 0.0);
+    g = gauge_of(s);
+    assert_int_equal(g.predict_rows, QX_PREDICT_ROWS);
+    assert_int_equal(g.n_entries, ALL_ENTRIES);
+    assert_int_equal(g.guess, QX_GUESS_PREDICTED);
+    qx_session_close(&s);
+}
+
 /* Closing in the middle of the work, many times over. */
 static void closing_at_any_moment_is_clean(void **state)
 {
@@ -222,6 +245,7 @@ int test_session_predict(void)
         cmocka_unit_test(damaged_files_are_measured_again),
         cmocka_unit_test(the_band_is_calibrated_when_nothing_else_is_to_do),
         cmocka_unit_test(without_a_network_there_is_only_a_rank),
+        cmocka_unit_test(rows_grow_once_the_first_are_done),
         cmocka_unit_test(closing_at_any_moment_is_clean),
     };
     return cmocka_run_group_tests_name("session predict", tests, fixture_setup, fixture_teardown);
