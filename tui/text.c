@@ -229,6 +229,11 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
         snprintf(buf, cap, "measuring FP32 %.0f %%", 100 * g.progress);
         break;
     case QX_GAUGE_FAILED:
+        if (said[0] && qx_session_n_edits(app->session) > 0) { /* rows without labels */
+            *style = UI_STYLE_PREDICTED;
+            snprintf(buf, cap, "%s", said);
+            break;
+        }
         *style = UI_STYLE_BAD;
         snprintf(buf, cap, brief ? "not measured" : "not measured (i: why)");
         break;

@@ -163,6 +163,30 @@ class Eval(unittest.TestCase):
         self.assertEqual(a["engine"], "simulated")
         self.assertEqual(a["data"]["n"], 2000)
 
+    def test_predicted(self):
+        flags = ("--bits", "4", "--gran", "tensor", "--max-samples", "500")
+        a = answer("eval", FASHION, *flags, "--predict")
+        p = a["predicted"]
+        self.assertNotIn("metrics", a)
+        self.assertEqual((p["metric"], p["basis"]), ("accuracy", "predicted"))
+        self.assertTrue(0 < p["lo"] <= p["value"] <= p["hi"] <= 1)
+        self.assertTrue(p["kl"] > 0)
+        self.assertEqual(p["coverage"], None if p["n_measured"] < 19 else 0.9)
+        # the same again; measured beside it, and within a few points of that
+        both = answer("eval", FASHION, *flags, "--predict", "--measure")
+        self.assertEqual(both["predicted"], p)
+        self.assertLess(abs(both["metrics"]["accuracy"] - p["value"]), 0.08)
+        # nothing changed, nothing predicted
+        same = answer("eval", FASHION, "--max-samples", "500", "--predict")["predicted"]
+        self.assertEqual((same["change"], same["within_noise"]), (0, True))
+
+    def test_predicted_gates(self):
+        flags = ("eval", FASHION, "--bits", "2", "--gran", "tensor", "--predict",
+                 "--max-samples", "300", "--json")
+        self.assertEqual(run(*flags, "--max-drop", "0.01")[0], 5)
+        self.assertEqual(run(*flags, "--fail-under", "0.9")[0], 5)
+        self.assertEqual(run(*flags, "--fail-under", "0.01")[0], 0)
+
     def test_reference_figures(self):
         for gran, bits in (("channel", "8"), ("channel", "4"), ("tensor", "4"), ("group:32", "4")):
             m = answer("eval", FASHION, "--bits", bits, "--gran", gran, "--method", "minmax",

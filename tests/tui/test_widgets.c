@@ -4,6 +4,7 @@
 
 #include "figure.h"
 #include "layout.h"
+#include "predict_text.h"
 #include "widget_hist.h"
 #include "widget_ladder.h"
 #include "widget_plot.h"
@@ -375,10 +376,56 @@ static void figures_read_as_written(void **state)
     assert_string_equal(ui_fig_time(b, -1), "");
 }
 
+/* Value, band, what the rows cannot show, what is only a bound, what has no labels or too few rows. */
+static void predictions_say_what_they_may(void **state)
+{
+    (void)state;
+    static const struct {
+        struct qx_prediction p;
+        const char *whole, *brief, *ascii;
+    } cases[] = {
+        {{true, true, .value = 0.916, .lo = 0.908, .hi = 0.924, .change = -0.021, .floor = 0.004},
+         "-2.1 ≈ ±0.8 pt",
+         "-2.1 ≈",
+         "-2.1 ~ +-0.8 pt"},
+        {{true, true, .value = 0.936, .lo = 0.93, .hi = 0.941, .change = -0.001, .floor = 0.004,
+          .is_within_noise = true},
+         "within noise",
+         "within noise",
+         "within noise"},
+        {{true, true, .value = 0.945, .lo = 0.93, .hi = 0.96, .change = 0.008, .floor = 0.004},
+         "within noise", /* a gain that the band does not rule out to be none */
+         "within noise",
+         "within noise"},
+        {{true, true, .value = 0.7, .lo = 0.6, .hi = 0.8, .change = -0.237, .floor = 0.01},
+         "drop > 23 pt",
+         "drop > 23 pt",
+         "drop > 23 pt"},
+        {{true, false, .value = 0.972, .lo = 0.964, .hi = 0.98, .change = -0.028, .floor = 0.004},
+         "agrees ≈97.2 ±0.8 %",
+         "agrees ≈97.2 %",
+         "agrees ~97.2 +-0.8 %"},
+        {{false, true, .kl = 0.0123}, "KL ≈0.012", "KL ≈0.012", "KL ~0.012"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct qx_gauge g = {.guess = QX_GUESS_PREDICTED, .predicted = cases[i].p};
+        char text[96];
+        assert_string_equal(ui_fmt_predicted(text, sizeof(text), &g, UI_GLYPHS_BRAILLE, false),
+                            cases[i].whole);
+        assert_string_equal(ui_fmt_predicted(text, sizeof(text), &g, UI_GLYPHS_BRAILLE, true),
+                            cases[i].brief);
+        assert_string_equal(ui_fmt_predicted(text, sizeof(text), &g, UI_GLYPHS_ASCII, false),
+                            cases[i].ascii);
+        g.guess = QX_GUESS_RANK;
+        assert_string_equal(ui_fmt_predicted(text, sizeof(text), &g, UI_GLYPHS_BRAILLE, false), "");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(widgets_stay_inside_at_every_size),
+        cmocka_unit_test(predictions_say_what_they_may),
         cmocka_unit_test(ascii_level_draws_ascii_only),
         cmocka_unit_test(what_lies_beyond_the_handles_is_clipped),
         cmocka_unit_test(mass_at_the_threshold_stays_in_sight),
