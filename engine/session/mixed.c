@@ -87,15 +87,6 @@ static double judge_score(void *arg)
     return sum.kl;
 }
 
-struct qx_predict_scale qx_mixed_scale(const struct qx_predict_table *table, double acc0,
-                                       int64_t n_rows)
-{
-    const struct qx_predict_base *base = qx_predict_table_base(table);
-    return isnan(acc0) && qx_predict_base_has_labels(base)
-               ? (struct qx_predict_scale){qx_predict_base_accuracy(base), qx_predict_base_n(base)}
-               : (struct qx_predict_scale){acc0, n_rows};
-}
-
 void qx_mixed_value(const struct qx_prediction *p, struct qx_point *out)
 {
     const double none = (double)NAN;

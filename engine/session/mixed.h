@@ -13,10 +13,13 @@ struct qx_mixed_input {
     const struct qx_setting *now;          /* ranges chosen; its act goes with every choice */
     const struct qx_predict_layer *change; /* of now */
     double rest_bytes,
-        rest_float_bytes;     /* of all tensors that are no free row: whole, and float ones */
-    double n_float;           /* float values of the model */
-    double acc0;              /* of float32 on the evaluation data (agreement: 1); NaN: as on P */
-    int64_t n_rows;           /* of those data; 0: P */
+        rest_float_bytes; /* of all tensors that are no free row: whole, and float ones */
+    double n_float;       /* float values of the model */
+    double acc0;          /* of float32 on the evaluation data (agreement: 1); NaN: as on P */
+    int64_t n_rows;       /* of those data */
+    struct qx_predict_point *const *points; /* measured recipes, which correct values */
+    int n_points;
+    uint64_t seed;            /* of the mix */
     const double *latency_ms; /* [rows, columns] NULL = not known */
     double rest_ms;
     const struct qx_mixed_options *options;
@@ -29,9 +32,6 @@ struct qx_setting qx_mixed_setting(const struct qx_sens *map, const struct qx_se
                                    int layer, int column);
 /* What that setting does. */
 struct qx_predict_layer qx_mixed_change(const struct qx_mixed_input *in, int layer, int column);
-/* What values are about: the evaluation data, or P as long as float32 was not measured there. */
-struct qx_predict_scale qx_mixed_scale(const struct qx_predict_table *table, double acc0,
-                                       int64_t n_rows);
 /* Value and band of what was predicted. */
 void qx_mixed_value(const struct qx_prediction *p, struct qx_point *out);
 /* Point i was measured: accuracy on n rows, and how many of them flipped. */

@@ -137,11 +137,20 @@ static bool any_rank(const struct qx_mixed_problem *p)
     return false;
 }
 
+/* Values are about the evaluation data, or about P as long as float32 was not measured there. */
+static struct qx_predict_scale scale_of(const struct qx_mixed_input *in)
+{
+    const struct qx_predict_base *base = qx_predict_table_base(in->table);
+    return isnan(in->acc0) && qx_predict_base_has_labels(base)
+               ? (struct qx_predict_scale){qx_predict_base_accuracy(base), qx_predict_base_n(base)}
+               : (struct qx_predict_scale){in->acc0, in->n_rows};
+}
+
 enum qx_status qx_mixed_problem_make(const struct qx_mixed_input *in, struct qx_mixed_problem *out,
                                      struct qx_error *err)
 {
     struct qx_mixed_problem p = {.in = in};
-    const struct qx_predict_mix_options one = {.members = 1};
+    const struct qx_predict_mix_options one = {.members = 1}, all = {.seed = in->seed};
     enum qx_status st = room_make(&p, err);
     if (st == QX_OK) {
         p.is_rank = !in->table || any_rank(&p);
@@ -155,11 +164,12 @@ enum qx_status qx_mixed_problem_make(const struct qx_mixed_input *in, struct qx_
         st = qx_predict_mix_new(in->table, &one, &p.quick, err);
     }
     if (st == QX_OK && !p.is_rank) {
-        st = qx_predict_mix_new(in->table, NULL, &p.full, err);
+        st = qx_predict_mix_new(in->table, &all, &p.full, err);
     }
     if (st == QX_OK && !p.is_rank) {
-        const struct qx_predict_scale scale = qx_mixed_scale(in->table, in->acc0, in->n_rows);
-        st = qx_predict_anchors_new(in->table, NULL, &scale, NULL, 0, NULL, &p.scale, err);
+        const struct qx_predict_scale scale = scale_of(in);
+        st = qx_predict_anchors_new(in->table, &all, &scale, in->points, in->n_points, NULL,
+                                    &p.scale, err);
     }
     for (int i = 0; st == QX_OK && p.full && i < qx_sens_n_layers(in->map); i++) {
         const struct qx_predict_layer now = in->change[i];

@@ -1,6 +1,7 @@
 /* Map and plan in the background: one task at a time builds the map, measures a site, or makes a plan; the
  * host takes each result in and asks for what is most useful next. */
 #include "base/error.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -19,8 +20,10 @@ void qx_search_release(struct qx_session *s)
     qx_sens_free(r->plan_map);
     qx_mixed_free(r->plan);
     qx_predict_table_unref(r->table);
-    qx_predict_mix_free(r->mix);
-    qx_predict_anchors_unref(r->scale);
+    for (int i = 0; i < r->n_exact; i++) {
+        qx_predict_entry_unref(r->exact[i]);
+    }
+    qx_mem_free(r->exact);
     qx_mem_free(r->layers);
     qx_mem_free(r->item);
     qx_mem_free(r->name);
@@ -71,55 +74,20 @@ struct map_task {
     struct qx_sens_column column[QX_SENS_COLUMNS];
     int n_columns;
     struct qx_sens *map;
-    struct qx_predict_table *table; /* a reference; NULL = nothing is measured yet */
 };
 
 static void map_drop(struct qx_task *t)
 {
     struct map_task *m = (struct map_task *)t;
     qx_sens_free(m->map);
-    qx_predict_table_unref(m->table);
     qx_mem_free(m->now);
     qx_mem_free(m);
-}
-
-/* Cells that were measured for this setting before, in this session or an earlier one. */
-static enum qx_status cells_load(struct map_task *m, struct qx_error *err)
-{
-    enum qx_status st = QX_OK;
-    for (int i = 0; st == QX_OK && i < qx_sens_n_layers(m->map); i++) {
-        for (int c = 0; st == QX_OK && c < m->n_columns; c++) {
-            struct qx_predict_entry *e = NULL;
-            if (qx_sens_cell_at(m->map, i, c)->basis != QX_SENS_NONE) {
-                st = qx_survey_cell(m->s, i, m->column[c].site, qx_sens_setting(m->map, i, c), true,
-                                    NULL, &e, err);
-            }
-            qx_predict_entry_unref(e);
-        }
-    }
-    return st;
 }
 
 static enum qx_status map_run(struct qx_task *t, struct qx_error *err)
 {
     struct map_task *m = (struct map_task *)t;
-    enum qx_status st =
-        qx_search_map(m->s, m->now, m->column, m->n_columns, NULL, &t->ctl, &m->map, err);
-    if (st == QX_OK && m->s->survey.table) {
-        st = cells_load(m, err);
-        m->table = qx_predict_table_ref(m->s->survey.table);
-        st = st == QX_OK ? qx_sens_fill(m->map, m->table, err) : st;
-    }
-    return st;
-}
-
-static void table_take(struct qx_search *r, struct qx_predict_table **table)
-{
-    if (*table) {
-        qx_predict_table_unref(r->table);
-        r->table = *table;
-        *table = NULL;
-    }
+    return qx_search_map(m->s, m->now, m->column, m->n_columns, NULL, &t->ctl, &m->map, err);
 }
 
 static void map_done(struct qx_session *s, struct qx_task *t)
@@ -132,7 +100,7 @@ static void map_done(struct qx_session *s, struct qx_task *t)
         r->map = m->map;
         r->map_key = m->key;
         m->map = NULL;
-        table_take(r, &m->table);
+        r->fill_row = 0;
     } else {
         r->failed_key = m->key;
         failed(s, t);
@@ -164,81 +132,75 @@ struct site_task {
     struct qx_task task;
     struct qx_session *s;
     bool has_act;
-    uint64_t key;      /* of the map that it is for */
-    int layer, column; /* layer -1: the next of the lite table */
+    uint64_t key; /* of the map that it is for */
+    int layer, column;
     enum qx_site site;
     struct qx_setting set;
-    bool is_first; /* the survey was opened by it */
+    struct qx_predict_base *base; /* P, when it is known; then of the entry */
     struct qx_predict_entry *entry;
-    struct qx_predict_table *table;
 };
 
 static void site_drop(struct qx_task *t)
 {
     struct site_task *e = (struct site_task *)t;
     qx_predict_entry_unref(e->entry);
-    qx_predict_table_unref(e->table);
+    qx_predict_base_unref(e->base);
     qx_mem_free(e);
 }
 
 static enum qx_status site_run(struct qx_task *t, struct qx_error *err)
 {
     struct site_task *e = (struct site_task *)t;
-    e->is_first = e->s->survey.table == NULL;
-    enum qx_status st = qx_survey_open(e->s, e->has_act, &t->ctl, err);
-    if (st == QX_OK && e->layer < 0) {
-        st = qx_survey_lite(e->s, e->has_act, &t->ctl, &e->entry, err);
-    } else if (st == QX_OK) {
+    enum qx_status st = qx_survey_open(e->s, e->has_act, e->base, &t->ctl, err);
+    if (st == QX_OK) {
         st = qx_survey_cell(e->s, e->layer, e->site, &e->set, false, &t->ctl, &e->entry, err);
     }
     if (st == QX_OK) {
-        e->table = qx_predict_table_ref(e->s->survey.table);
+        qx_predict_base_unref(e->base);
+        e->base = qx_predict_base_ref(qx_predict_table_base(e->s->survey.table));
     }
     return st;
 }
 
-static void cell_taken(struct qx_search *r, const struct site_task *e)
+/* Among those that go into every table from now on; without memory it is measured again one day. */
+static void exact_keep(struct qx_search *r, struct qx_predict_entry *entry)
 {
+    const size_t n = (size_t)r->n_exact;
+    if ((n & (n - 1)) == 0) { /* full at powers of two */
+        struct qx_predict_entry **v = qx_mem_realloc(r->exact, (n > 0 ? 2 * n : 1) * sizeof *v);
+        if (!v) {
+            return;
+        }
+        r->exact = v;
+    }
+    r->exact[r->n_exact++] = qx_predict_entry_ref(entry);
+}
+
+static void cell_taken(struct qx_session *s, const struct site_task *e)
+{
+    struct qx_search *r = &s->search;
     const double took = e->task.end_s - e->task.start_s;
-    r->cell_s = isnan(r->cell_s) || r->cell_s <= 0 ? took : 0.7 * r->cell_s + 0.3 * took;
+    r->cell_s = r->cell_s > 0 ? 0.7 * r->cell_s + 0.3 * took : took;
+    exact_keep(r, e->entry);
     if (r->map && r->map_key == e->key) {
-        qx_sens_take(r->map, e->layer, e->column, qx_predict_table_base(r->table), e->entry);
+        qx_sens_take(r->map, e->layer, e->column, e->base, e->entry);
     }
     if (r->ask_layer == e->layer && r->ask_column == e->column) {
         r->ask_layer = -1;
     } else {
         r->n_left -= r->n_left > 0;
     }
-}
-
-static void lite_taken(struct qx_search *r, const struct site_task *e)
-{
-    struct qx_predict_entry_info info;
-    if (!e->entry) {
-        r->is_complete = true;
-    } else if (r->map && r->map_key == e->key) {
-        qx_predict_entry_look(e->entry, &info);
-        qx_sens_fill_row(r->map, info.spec.layer, r->table, NULL);
-    }
+    r->n_rows_p = qx_predict_base_n(e->base);
+    r->table_is_old = true;
 }
 
 static void site_done(struct qx_session *s, struct qx_task *t)
 {
-    struct site_task *e = (struct site_task *)t;
-    struct qx_search *r = &s->search;
-    r->task_site = NULL;
+    s->search.task_site = NULL;
     if (t->status != QX_OK) {
         failed(s, t);
     } else {
-        table_take(r, &e->table);
-        if (e->is_first) {
-            r->map_key = 0; /* once more: what files hold is measured already */
-        }
-        if (e->layer < 0) {
-            lite_taken(r, e);
-        } else {
-            cell_taken(r, e);
-        }
+        cell_taken(s, (struct site_task *)t);
     }
     job_end(s, t);
 }
@@ -248,13 +210,9 @@ static void site_title(const struct qx_session *s, const struct site_task *e, ch
 {
     char column[24];
     const struct qx_search *r = &s->search;
-    if (e->layer < 0) {
-        snprintf(text, cap, "sites for the prediction");
-    } else {
-        snprintf(text, cap, "%s alone at %s, %d to go", s->items.v[r->item[e->layer]].alias,
-                 qx_sens_column_text(qx_sens_column_at(r->map, e->column), column, sizeof column),
-                 r->n_left);
-    }
+    snprintf(text, cap, "%s alone at %s, %d to go", s->items.v[r->item[e->layer]].alias,
+             qx_sens_column_text(qx_sens_column_at(r->map, e->column), column, sizeof column),
+             r->n_left);
 }
 
 static void site_submit(struct qx_session *s, int layer, int column)
@@ -273,28 +231,72 @@ static void site_submit(struct qx_session *s, int layer, int column)
     e->key = r->map_key;
     e->layer = layer;
     e->column = column;
-    if (layer >= 0) {
-        e->site = qx_sens_column_at(r->map, column)->site;
-        e->set = *qx_sens_setting(r->map, layer, column);
-    }
+    e->site = qx_sens_column_at(r->map, column)->site;
+    e->set = *qx_sens_setting(r->map, layer, column);
+    e->base =
+        s->predictor.table ? qx_predict_base_ref(qx_predict_table_base(s->predictor.table)) : NULL;
     r->task_site = &e->task;
     site_title(s, e, title, sizeof title);
     submit(s, &e->task, title);
 }
 
-/* A cell asked for, then the prediction's sites, then the cells most worth it. */
+/* A cell asked for, then the cells most worth it. */
 static void site_next(struct qx_session *s)
 {
     struct qx_search *r = &s->search;
     int layer, column;
     if (r->ask_layer >= 0) {
         site_submit(s, r->ask_layer, r->ask_column);
-    } else if (!r->is_complete) {
-        site_submit(s, -1, 0);
     } else if (r->n_left > 0 && qx_sens_next(r->map, &layer, &column)) {
         site_submit(s, layer, column);
     } else {
         r->n_left = 0;
+    }
+}
+
+/* ---- predictions ---- */
+
+/* The predictor's table with the cells measured here. */
+static void table_make(struct qx_session *s)
+{
+    struct qx_search *r = &s->search;
+    struct qx_predict_table *t = qx_predict_table_ref(s->predictor.table);
+    for (int i = 0; i < r->n_exact; i++) {
+        struct qx_predict_entry_info info;
+        struct qx_predict_table *more = NULL;
+        qx_predict_entry_look(r->exact[i], &info);
+        const enum qx_site site = info.spec.family >= QX_FAMILY_A_ROUND ? QX_SITE_A : QX_SITE_W;
+        if (!qx_predict_table_has_exact(t, info.spec.layer, site, info.key) &&
+            qx_predict_table_add(t, r->exact[i], &more, NULL) == QX_OK) {
+            qx_predict_table_unref(t);
+            t = more;
+        }
+    }
+    qx_predict_table_unref(r->table);
+    r->table = t;
+    r->table_is_old = false;
+    r->n_rows_p = qx_predict_base_n(qx_predict_table_base(t));
+}
+
+/* Rows of the map follow the table, for at most about budget_s a turn. */
+static void rows_fill(struct qx_session *s, double budget_s)
+{
+    struct qx_search *r = &s->search;
+    const double end = qx_clock_s() + budget_s;
+    const int n = s->predictor.table ? qx_predict_table_n(s->predictor.table) : 0;
+    if (n != r->n_seen) {
+        table_make(s);
+        r->n_seen = n;
+        r->fill_row = 0;
+    } else if (n > 0 && r->table_is_old) {
+        table_make(s); /* the cells know it already */
+    }
+    while (r->map && r->table && r->fill_row < r->n_rows) {
+        qx_sens_fill_row(r->map, r->fill_row++, r->table, NULL);
+        s->news |= QX_NEWS_MAP;
+        if (qx_clock_s() > end) {
+            return;
+        }
     }
 }
 
@@ -309,6 +311,7 @@ struct plan_task {
     struct qx_predict_layer *change;
     struct qx_sens *map; /* a copy */
     struct qx_predict_table *table;
+    struct qx_predict_point *points[QX_POINTS_KEPT];
     bool *keep;
     int *tie;
     struct qx_mixed *plan;
@@ -324,6 +327,9 @@ static void plan_drop(struct qx_task *t)
     qx_mem_free(p->change);
     qx_mem_free(p->keep);
     qx_mem_free(p->tie);
+    for (int i = 0; i < p->in.n_points; i++) {
+        qx_predict_point_unref(p->points[i]);
+    }
     qx_mem_free(p);
 }
 
@@ -406,18 +412,26 @@ static void plan_submit(struct qx_session *s)
     const struct qx_eval_result *fp32 = qx_session_result(s, QX_WHICH_FP32);
     p->in.acc0 = fp32 ? fp32->accuracy : (double)NAN;
     p->in.n_rows = s->data ? qx_dataset_n(s->data) : 0;
+    for (; p->in.n_points < s->predictor.n_points; p->in.n_points++) {
+        p->points[p->in.n_points] = qx_predict_point_ref(s->predictor.points[p->in.n_points]);
+    }
+    p->in.points = p->points;
+    p->in.seed = s->seed;
     r->task_plan = &p->task;
     submit(s, &p->task, "front of recipes");
 }
 
 /* ---- what is due ---- */
 
-/* The prediction is as good as it gets without asking for more. */
+/* Every cell that can be predicted is, or nothing can. */
 static bool is_predicted(const struct qx_session *s)
 {
     const struct qx_search *r = &s->search;
+    const struct qx_predictor *p = &s->predictor;
+    const bool is_coming = qx_search_can(s) && p->is_on && !p->has_failed;
     return r->map && !r->task_map && !r->map_is_due &&
-           (r->is_complete || r->is_paused || !qx_search_can(s));
+           (!is_coming || (r->table && r->fill_row >= r->n_rows &&
+                           (p->is_complete || qx_sens_count(r->map, QX_SENS_RANK) == 0)));
 }
 
 void qx_search_work(struct qx_session *s)
@@ -435,6 +449,7 @@ void qx_search_work(struct qx_session *s)
         r->map_is_due = false;
         map_submit(s, qx_search_key(s));
     }
+    rows_fill(s, 0.002);
     if (r->map && r->map_key != 0 && !r->task_map && !r->task_site && !r->is_paused &&
         qx_search_can(s)) {
         site_next(s);
@@ -444,10 +459,16 @@ void qx_search_work(struct qx_session *s)
     }
 }
 
+bool qx_search_fills(const struct qx_session *s)
+{
+    const struct qx_search *r = &s->search;
+    return r->is_wanted && r->map && r->table && r->fill_row < r->n_rows;
+}
+
 bool qx_search_idle(const struct qx_session *s)
 {
     const struct qx_search *r = &s->search;
-    return !r->is_wanted || (!r->map_is_due && !r->plan_wanted);
+    return !r->is_wanted || (!r->map_is_due && !r->plan_wanted && !qx_search_fills(s));
 }
 
 void qx_search_retry(struct qx_session *s)

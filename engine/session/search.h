@@ -18,16 +18,17 @@ struct qx_search {
     /* host only */
     bool is_wanted;
     bool map_is_due;
-    bool is_complete; /* no site of the lite table is missing */
-    bool is_paused;   /* cancelled or failed: until the host asks again */
+    bool is_paused; /* cancelled or failed: until the host asks again */
     struct qx_sens *map;
-    uint64_t map_key, failed_key;     /* of the settings it was made for; 0 = make it anew */
-    uint64_t map_revision;            /* of the recipe when that was looked at last */
-    struct qx_predict_table *table;   /* what the map was filled from */
-    struct qx_predict_mix *mix;       /* of the recipe of now */
-    struct qx_predict_anchors *scale; /* of its value; NULL = not yet */
-    const struct qx_predict_table *scale_table;
-    bool scale_is_measured;
+    uint64_t map_key, failed_key;    /* of the settings it was made for; 0 = make it anew */
+    uint64_t map_revision;           /* of the recipe when that was looked at last */
+    int fill_row;                    /* rows before it are as the table says */
+    struct qx_predict_entry **exact; /* cells measured here */
+    int n_exact;
+    struct qx_predict_table *table; /* the predictor's with those; NULL = none yet */
+    int n_seen;                     /* entries that the predictor's had then */
+    bool table_is_old;              /* cells were measured since */
+    int64_t n_rows_p;               /* rows of P; 0 while unknown */
     struct qx_task *task_map, *task_site, *task_plan; /* out with the queue; NULL = none */
     int ask_layer, ask_column;                        /* a cell to measure first; -1 = none */
     int n_left;
@@ -49,6 +50,8 @@ void qx_search_release(struct qx_session *s);
 /* Start what is due. */
 void qx_search_work(struct qx_session *s);
 bool qx_search_idle(const struct qx_session *s);
+/* Rows of the map are still to be filled: the next turn goes on. */
+bool qx_search_fills(const struct qx_session *s);
 /* After a failure or cancel. */
 void qx_search_retry(struct qx_session *s);
 

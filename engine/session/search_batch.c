@@ -111,7 +111,7 @@ static enum qx_status map_fill(struct qx_session *s, struct qx_sens *map, bool h
                                int n_measure, struct qx_ctl *ctl, bool *is_cut,
                                struct qx_error *err)
 {
-    enum qx_status st = qx_survey_open(s, has_act, ctl, err);
+    enum qx_status st = qx_survey_open(s, has_act, NULL, ctl, err);
     st = st == QX_OK ? cells_load(s, map, err) : st;
     if (st == QX_OK) {
         st = sites_measure(s, has_act, ctl, err);
@@ -121,8 +121,8 @@ static enum qx_status map_fill(struct qx_session *s, struct qx_sens *map, bool h
     if (st == QX_OK && !*is_cut) {
         st = cells_measure(s, map, n_measure, ctl, is_cut, err);
     }
-    qx_predict_table_unref(s->search.table);
-    s->search.table = s->survey.table ? qx_predict_table_ref(s->survey.table) : NULL;
+    s->search.n_rows_p =
+        s->survey.table ? qx_predict_base_n(qx_predict_table_base(s->survey.table)) : 0;
     return st;
 }
 

@@ -15,7 +15,7 @@ void qx_session_map_columns(struct qx_session *s, const struct qx_sens_column *c
     memcpy(r->column, columns, (size_t)n * sizeof *columns);
     r->n_columns = n;
     r->map_key = 0;
-    r->is_complete = r->is_paused = false; /* activations bring sites of their own */
+    r->is_paused = false;
     r->ask_layer = -1;
 }
 
@@ -47,7 +47,7 @@ void qx_session_map_state(const struct qx_session *s, struct qx_map_state *out)
         out->n_predicted = qx_sens_count(r->map, QX_SENS_PREDICTED);
         out->n_cells = out->n_measured + out->n_predicted + qx_sens_count(r->map, QX_SENS_RANK);
     }
-    out->n_rows = r->table ? qx_predict_base_n(qx_predict_table_base(r->table)) : 0;
+    out->n_rows = r->n_rows_p;
     qx_str_copy(out->reason, sizeof out->reason,
                 !s->net    ? s->net_error.text
                 : !s->data ? s->data_error.text
@@ -202,68 +202,12 @@ enum qx_status qx_session_mixed_load(struct qx_session *s, int i, struct qx_erro
     return st;
 }
 
-/* What the recipe does to a row, as far as its histogram is there. */
-static bool row_change(struct qx_session *s, int row, struct qx_predict_layer *out)
-{
-    const int64_t item = s->search.item[row];
-    const struct qx_setting *set = &s->now.set[item];
-    enum qx_hist_state state;
-    *out = (struct qx_predict_layer){.key = {0}};
-    if (qx_setting_is_fp32(set)) {
-        return true;
-    }
-    const struct qx_hist *hist = qx_session_hist(s, item, set, &state);
-    struct qx_setting weight = *set; /* activations: nothing is known of them here */
-    weight.act.bits = 0;
-    return hist && !qx_setting_open(set) && set->act.bits == 0 &&
-           qx_predict_layer_of(&weight, hist, NULL, out, NULL) == QX_OK;
-}
-
-static bool mix_follow(struct qx_session *s)
-{
-    struct qx_search *r = &s->search;
-    if (!r->table) {
-        return false;
-    }
-    if (!r->mix && qx_predict_mix_new(r->table, NULL, &r->mix, NULL) != QX_OK) {
-        return false;
-    }
-    if (qx_predict_mix_table(r->mix) != r->table &&
-        qx_predict_mix_rebase(r->mix, r->table, NULL) != QX_OK) {
-        return false;
-    }
-    for (int i = 0; i < r->n_rows; i++) {
-        struct qx_predict_layer change;
-        if (!row_change(s, i, &change)) {
-            return false;
-        }
-        qx_predict_mix_set(r->mix, i, &change);
-    }
-    return true;
-}
-
-/* Values are about the evaluation data once float32 is measured there; a new table wants new ones. */
-static bool scale_follow(struct qx_session *s, const struct qx_eval_result *fp32)
-{
-    struct qx_search *r = &s->search;
-    if (r->scale && r->scale_table == r->table && r->scale_is_measured == (fp32 != NULL)) {
-        return true;
-    }
-    const struct qx_predict_scale scale =
-        qx_mixed_scale(r->table, fp32 ? fp32->accuracy : (double)NAN, qx_dataset_n(s->data));
-    qx_predict_anchors_unref(r->scale);
-    r->scale = NULL;
-    r->scale_table = r->table;
-    r->scale_is_measured = fp32 != NULL;
-    return qx_predict_anchors_new(r->table, NULL, &scale, NULL, 0, NULL, &r->scale, NULL) == QX_OK;
-}
-
 void qx_session_mixed_now(struct qx_session *s, struct qx_point *out)
 {
-    struct qx_prediction said;
     struct qx_totals totals;
-    const struct qx_measure *m = &s->measure;
+    struct qx_gauge g;
     qx_session_totals(s, &totals);
+    qx_session_gauge(s, &g);
     *out = (struct qx_point){.bytes = totals.bytes,
                              .bits_per_weight = totals.bits_per_weight,
                              .latency_ms = NAN,
@@ -271,24 +215,16 @@ void qx_session_mixed_now(struct qx_session *s, struct qx_point *out)
                              .value = NAN,
                              .lo = NAN,
                              .hi = NAN};
-    const struct qx_eval_result *fp32 = qx_session_result(s, QX_WHICH_FP32);
-    if (mix_follow(s) && scale_follow(s, fp32)) {
-        qx_predict_anchors_ask(s->search.scale, s->search.mix, &said);
-        if (said.sum.n_missing == 0) {
-            qx_mixed_value(&said, out);
-        }
+    if (g.guess == QX_GUESS_PREDICTED) {
+        qx_mixed_value(&g.predicted, out);
     }
-    const struct qx_eval_result *b = m->key_b ? qx_measure_find(&s->measure, m->key_b) : NULL;
-    if (b && !qx_pending_open(s)) {
-        struct qx_eval_pair pair = {.agreement = 1.0};
-        const double flip =
-            fp32 && qx_eval_compare(fp32, b, &pair, NULL) == QX_OK ? 1.0 - pair.agreement : 0.0;
-        const double half = 1.64 * sqrt(flip / (double)b->n);
+    if (g.state == QX_GAUGE_MEASURED && g.correct >= 0) {
+        const double half = 1.64 * sqrt((1.0 - g.pair.agreement) / (double)g.n);
         out->basis = QX_SENS_MEASURED;
-        out->value = b->accuracy;
-        out->lo = fmax(b->accuracy - half, 0.0);
-        out->hi = fmin(b->accuracy + half, 1.0);
-        out->n_rows = b->n;
+        out->value = (double)g.correct / (double)g.n;
+        out->lo = fmax(out->value - half, 0.0);
+        out->hi = fmin(out->value + half, 1.0);
+        out->n_rows = g.n;
     }
 }
 

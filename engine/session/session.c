@@ -495,7 +495,8 @@ int qx_session_timeout_ms(const struct qx_session *s)
     if (qx_jobs_any_live(&s->jobs) && ms > PROGRESS_MS) {
         ms = PROGRESS_MS;
     }
-    const bool chooses = qx_pending_open(s) || (qx_ranges_pending(s) && !s->ranges.task);
+    const bool chooses =
+        qx_pending_open(s) || qx_search_fills(s) || (qx_ranges_pending(s) && !s->ranges.task);
     return chooses && ms > PENDING_MS ? PENDING_MS : ms;
 }
 

@@ -1,14 +1,12 @@
-/* Measured sites, in memory and as files beside the cached histograms: never measured twice. */
+/* Measured sites, in memory and as files: never measured twice. */
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/str.h"
-#include "qx/cpu.h"
 #include "session/session_impl.h"
 
 #include <inttypes.h>
-#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,97 +15,77 @@ void qx_survey_release(struct qx_survey *v)
     qx_predict_probe_free(v->probe);
     qx_predict_table_unref(v->table);
     qx_calibration_unref(v->inputs);
-    qx_mem_free(v->dir);
     *v = (struct qx_survey){.probe = NULL};
 }
 
-/* ---- files ---- */
-
-/* All that the numbers depend on: weights, data, rows, and who computed. */
-static uint64_t key_of(const struct qx_session *s)
-{
-    const char *isa = qx_isa_name(qx_cpu_get()->isa), *hash = qx_dataset_hash(s->data);
-    uint64_t key = qx_hash64(&s->file_hash, sizeof s->file_hash, s->seed);
-    key = qx_hash64(hash, strlen(hash), key);
-    key = qx_hash64(isa, strlen(isa), key);
-    return qx_hash64(QX_VERSION, strlen(QX_VERSION), key);
-}
-
-static void dir_find(struct qx_session *s, struct qx_survey *v)
-{
-    char path[PATH_MAX];
-    v->key = key_of(s);
-    if (s->cache.dir && !v->dir) {
-        snprintf(path, sizeof path, "%s/sites-%016" PRIx64, s->cache.dir, v->key);
-        v->dir = qx_fs_mkdirs(path, NULL) == QX_OK ? qx_mem_strdup(path) : NULL;
-    }
-}
-
-static bool path_of(const struct qx_survey *v, char *path, const char *name)
-{
-    return v->dir && snprintf(path, PATH_MAX, "%s/%s", v->dir, name) < PATH_MAX;
-}
+/* ---- files: the predictor's, so that either finds what the other measured ---- */
 
 static void not_kept(const struct qx_error *why)
 {
     qx_log(QX_LOG_WARN, "a measured site is not kept: %s", why->text);
 }
 
-static void entry_save(const struct qx_survey *v, const char *name,
-                       const struct qx_predict_entry *e)
+static void entry_save(struct qx_session *s, const char *name, const struct qx_predict_entry *e)
 {
-    char path[PATH_MAX];
     struct qx_error why;
-    if (path_of(v, path, name) && qx_predict_entry_save(e, path, v->key, &why) != QX_OK) {
+    char *path = qx_predictor_path(s, s->survey.key, name);
+    if (path && qx_predict_entry_save(e, path, s->survey.key, &why) != QX_OK) {
         not_kept(&why);
     }
+    qx_mem_free(path);
 }
 
 /* NULL when there is none, or it is of something else. */
-static struct qx_predict_entry *entry_load(const struct qx_survey *v, const char *name)
+static struct qx_predict_entry *entry_load(struct qx_session *s, const char *name)
 {
-    char path[PATH_MAX];
+    const struct qx_predict_base *base = qx_predict_table_base(s->survey.table);
+    char *path = qx_predictor_path(s, s->survey.key, name);
     struct qx_predict_entry *e = NULL;
-    if (path_of(v, path, name) && qx_fs_exists(path)) {
-        qx_predict_entry_load(path, v->key, qx_predict_table_base(v->table), &e, NULL);
+    if (path && qx_fs_exists(path)) {
+        qx_predict_entry_load(path, s->survey.key, base, &e, NULL);
     }
+    qx_mem_free(path);
     return e;
+}
+
+static struct qx_predict_base *base_load(struct qx_session *s)
+{
+    char *path = qx_predictor_path(s, s->survey.key, "rows");
+    struct qx_predict_base *base = NULL;
+    if (path && qx_fs_exists(path)) {
+        qx_predict_base_load(path, s->survey.key, &base, NULL);
+    }
+    qx_mem_free(path);
+    return base;
+}
+
+static void base_save(struct qx_session *s, const struct qx_predict_base *base)
+{
+    struct qx_error why;
+    char *path = qx_predictor_path(s, s->survey.key, "rows");
+    if (path && qx_predict_base_save(base, path, s->survey.key, &why) != QX_OK) {
+        not_kept(&why);
+    }
+    qx_mem_free(path);
 }
 
 /* ---- P ---- */
 
-static struct qx_predict_base *base_load(const struct qx_survey *v)
-{
-    char path[PATH_MAX];
-    struct qx_predict_base *base = NULL;
-    if (path_of(v, path, "base") && qx_fs_exists(path)) {
-        qx_predict_base_load(path, v->key, &base, NULL);
-    }
-    return base;
-}
-
-static void base_save(const struct qx_survey *v, const struct qx_predict_base *base)
-{
-    char path[PATH_MAX];
-    struct qx_error why;
-    if (path_of(v, path, "base") && qx_predict_base_save(base, path, v->key, &why) != QX_OK) {
-        not_kept(&why);
-    }
-}
-
 /* A probe that knows the layers' inputs takes the place of one that does not; the table stays. */
-enum qx_status qx_survey_open(struct qx_session *s, bool has_act, struct qx_ctl *ctl,
+enum qx_status qx_survey_open(struct qx_session *s, bool has_act,
+                              const struct qx_predict_base *known, struct qx_ctl *ctl,
                               struct qx_error *err)
 {
     struct qx_survey *v = &s->survey;
     if (v->probe && (v->has_act || !has_act)) {
         return QX_OK;
     }
-    dir_find(s, v);
+    v->key = qx_predictor_key(s);
     struct qx_calibration *inputs = NULL;
     enum qx_status st = has_act ? qx_ranges_get(s, ctl, &inputs, err) : QX_OK;
-    struct qx_predict_base *base =
-        v->probe ? qx_predict_base_ref(qx_predict_probe_base(v->probe)) : base_load(v);
+    struct qx_predict_base *base = v->probe ? qx_predict_base_ref(qx_predict_probe_base(v->probe))
+                                   : known  ? qx_predict_base_ref(known)
+                                            : base_load(s);
     struct qx_predict_probe *probe = NULL;
     if (st == QX_OK) {
         st = qx_predict_probe_new(s->net, s->data, inputs, base, 0, s->seed, s->pool, ctl, &probe,
@@ -117,7 +95,7 @@ enum qx_status qx_survey_open(struct qx_session *s, bool has_act, struct qx_ctl 
         const struct qx_predict_base *p = qx_predict_probe_base(probe);
         st = qx_predict_table_new(p, qx_net_n_layers(s->net), &v->table, err);
         if (st == QX_OK && !base) {
-            base_save(v, p);
+            base_save(s, p);
         }
     }
     qx_predict_base_unref(base);
@@ -171,13 +149,14 @@ enum qx_status qx_survey_lite(struct qx_session *s, bool has_act, struct qx_ctl 
     if (!qx_predict_next(v->table, s->net, &want, &spec)) {
         return QX_OK;
     }
-    snprintf(name, sizeof name, "family-%d-%d-%g", spec.layer, (int)spec.family, spec.param);
-    struct qx_predict_entry *e = entry_load(v, name);
+    snprintf(name, sizeof name, "e%d-%d-%d", spec.layer, (int)spec.family,
+             (int)lround(100 * spec.param));
+    struct qx_predict_entry *e = entry_load(s, name);
     enum qx_status st = QX_OK;
     if (!e) {
         st = qx_predict_probe_entry(v->probe, &spec, s->pool, ctl, &e, err);
         if (st == QX_OK) {
-            entry_save(v, name, e);
+            entry_save(s, name, e);
         }
     }
     return keep(v, e, st, out, err);
@@ -203,9 +182,8 @@ enum qx_status qx_survey_cell(struct qx_session *s, int layer, enum qx_site site
     struct qx_survey *v = &s->survey;
     char name[64];
     *out = NULL;
-    snprintf(name, sizeof name, "exact-%d-%d-%016" PRIx64, layer, (int)site,
-             qx_predict_key(set, site));
-    struct qx_predict_entry *e = entry_load(v, name);
+    snprintf(name, sizeof name, "e%d-%d-x%016" PRIx64, layer, (int)site, qx_predict_key(set, site));
+    struct qx_predict_entry *e = entry_load(s, name);
     enum qx_status st = QX_OK;
     if (!e && is_kept) {
         return QX_OK;
@@ -213,7 +191,7 @@ enum qx_status qx_survey_cell(struct qx_session *s, int layer, enum qx_site site
     if (!e) {
         st = qx_predict_probe_exact(v->probe, layer, site, set, s->pool, ctl, &e, err);
         if (st == QX_OK) {
-            entry_save(v, name, e);
+            entry_save(s, name, e);
         }
     }
     return keep(v, e, st, out, err);

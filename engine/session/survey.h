@@ -11,14 +11,14 @@ struct qx_survey {
     struct qx_predict_table *table; /* all that was measured; NULL with probe */
     bool has_act;                   /* the probe knows the layers' inputs */
     struct qx_calibration *inputs;  /* which must outlive it */
-    char *dir;                      /* of the files; NULL = none kept */
-    uint64_t key;
+    uint64_t key;                   /* of the files */
 };
 
 void qx_survey_release(struct qx_survey *v); /* zero struct allowed */
 
-/* Draws and runs P (or takes it from its file), with the layers' inputs when `has_act`. */
-enum qx_status qx_survey_open(struct qx_session *s, bool has_act, struct qx_ctl *ctl,
+/* Draws and runs P, unless it is known or in its file; with the layers' inputs when `has_act`. */
+enum qx_status qx_survey_open(struct qx_session *s, bool has_act,
+                              const struct qx_predict_base *known, struct qx_ctl *ctl,
                               struct qx_error *err);
 /* The next entry of the lite table, weights and (has_act) activations: from its file, or measured; added
  * to the table. *out: a reference, NULL when the table is complete. */
