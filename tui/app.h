@@ -89,14 +89,16 @@ struct ui_app {
     int explain;               /* number being explained, -1 = popup closed */
     char toast[320];
     enum ui_toast_kind toast_kind;
-    int64_t toast_ms;  /* when it was put up */
-    int64_t tick_ms;   /* a view wants to be drawn again then; 0 = no */
-    int64_t log_seen;  /* messages of the log up to here were looked at */
-    bool first_line;   /* the first-start line is up */
-    bool told_marks;   /* "the threshold of this layer alone" was said */
-    bool told_undo;    /* "threshold changed, u undoes it" was said */
-    bool file_changed; /* banner: R reloads */
-    bool asks_quit;    /* y quits although a model folder is being written */
+    int64_t toast_ms;        /* when it was put up */
+    int64_t tick_ms;         /* a view wants to be drawn again then; 0 = no */
+    int64_t log_seen;        /* messages of the log up to here were looked at */
+    bool first_line;         /* the first-start line is up */
+    bool told_marks;         /* "the threshold of this layer alone" was said */
+    bool told_undo;          /* "threshold changed, u undoes it" was said */
+    bool file_changed;       /* banner: R reloads */
+    struct qx_trade trade;   /* proposed by `trade` ... */
+    uint64_t trade_revision; /* ... for this revision of the recipe; 0 = none */
+    bool asks_quit;          /* y quits although a model folder is being written */
     struct ui_drag drag;
     int repeat_key, repeat_n; /* acceleration of held keys */
     int64_t repeat_ms;

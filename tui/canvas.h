@@ -55,7 +55,10 @@ enum ui_glyphs { UI_GLYPHS_ASCII, UI_GLYPHS_BLOCK, UI_GLYPHS_BRAILLE };
     X(DOT, "\u00b7", ".")          \
     X(FULL, "\u2588", "#")         \
     X(SHADE, "\u2591", ".")        \
-    X(HATCH, "\u2592", "=")
+    X(HATCH, "\u2592", "=")        \
+    X(CIRCLE, "\u25cb", "o")       \
+    X(DIAMOND, "\u25c6", "@")      \
+    X(STAR, "\u2605", "F")
 
 enum ui_sym {
 #define UI_SYM_ENUM(id, utf8, ascii) UI_SYM_##id,

@@ -78,6 +78,7 @@ static bool (*const runs[UI_CMD_COUNT])(struct ui_app *, const char *) = {
     [UI_CMD_AUTO_MEASURE] = cmd_auto_measure,
     [UI_CMD_BENCH] = cmd_bench,
     [UI_CMD_TRY] = cmd_try,
+    [UI_CMD_TRADE] = cmd_trade,
     [UI_CMD_CANCEL] = cmd_cancel,
     [UI_CMD_CLEAR_JOBS] = cmd_clear_jobs,
     [UI_CMD_SNAPSHOT] = cmd_snapshot,

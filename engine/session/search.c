@@ -450,6 +450,10 @@ void qx_search_work(struct qx_session *s)
         map_submit(s, qx_search_key(s));
     }
     rows_fill(s, 0.002);
+    if (r->plan && r->measured_key != s->measure.last_key) {
+        r->measured_key = s->measure.last_key;
+        qx_search_measured(s);
+    }
     if (r->map && r->map_key != 0 && !r->task_map && !r->task_site && !r->is_paused &&
         qx_search_can(s)) {
         site_next(s);

@@ -38,6 +38,7 @@ struct qx_search {
     struct qx_mixed *plan;
     struct qx_sens *plan_map; /* what its columns mean */
     bool plan_wanted;
+    uint64_t measured_key; /* of the measurement that its points know of */
     struct qx_mixed_options plan_options;
     bool *plan_keep; /* [rows] copies of the options' arrays */
     int *plan_tie;
@@ -78,6 +79,8 @@ enum qx_status qx_search_change(struct qx_session *s, struct qx_setting *now,
 /* Worker: sizes and the like of a plan's input; the other fields are the caller's. */
 void qx_search_input(const struct qx_session *s, const struct qx_mixed_options *o,
                      const struct qx_setting *now, struct qx_mixed_input *out);
+/* The recipe was measured: a point that is it knows now. */
+void qx_search_measured(struct qx_session *s);
 /* Can anything be run? */
 bool qx_search_can(const struct qx_session *s);
 

@@ -140,6 +140,11 @@ const struct qx_mixed *qx_session_mixed(const struct qx_session *s)
     return s->search.plan;
 }
 
+const struct qx_sens *qx_session_mixed_map(const struct qx_session *s)
+{
+    return s->search.plan_map;
+}
+
 bool qx_session_mixed_busy(const struct qx_session *s)
 {
     return s->search.plan_wanted || s->search.task_plan;
@@ -225,6 +230,34 @@ void qx_session_mixed_now(struct qx_session *s, struct qx_point *out)
         out->lo = fmax(out->value - half, 0.0);
         out->hi = fmin(out->value + half, 1.0);
         out->n_rows = g.n;
+    }
+}
+
+/* Is point i the recipe as it stands? */
+static bool is_now(const struct qx_search *r, const struct qx_session *s, int i)
+{
+    for (int k = 0; k < r->n_rows; k++) {
+        const int column = qx_mixed_column(r->plan, i, k);
+        if (column >= 0 && !qx_setting_equal_weight(&s->now.set[r->item[k]],
+                                                    qx_sens_setting(r->plan_map, k, column))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void qx_search_measured(struct qx_session *s)
+{
+    const struct qx_search *r = &s->search;
+    struct qx_gauge g;
+    qx_session_gauge(s, &g);
+    for (int i = 0;
+         r->plan && g.state == QX_GAUGE_MEASURED && g.correct >= 0 && i < qx_mixed_n(r->plan);
+         i++) {
+        if (is_now(r, s, i)) {
+            qx_mixed_measured(r->plan, i, (double)g.correct / (double)g.n, 1.0 - g.pair.agreement,
+                              g.n);
+        }
     }
 }
 

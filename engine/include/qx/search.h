@@ -83,6 +83,8 @@ void qx_mixed_free(struct qx_mixed *p); /* NULL allowed */
 void qx_session_mixed_want(struct qx_session *s, const struct qx_mixed_options *options);
 /* Borrowed until the next qx_session_poll; NULL while there is none. */
 const struct qx_mixed *qx_session_mixed(const struct qx_session *s);
+/* The map that its columns speak of; NULL while there is none. */
+const struct qx_sens *qx_session_mixed_map(const struct qx_session *s);
 bool qx_session_mixed_busy(const struct qx_session *s);
 const char *qx_session_mixed_reason(const struct qx_session *s); /* why there is none; "" else */
 /* Make the recipe that of point i: one undo step. QX_ERANGE. */
