@@ -3,6 +3,7 @@
 
 #include "commands.h"
 #include "figure.h"
+#include "search_text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,8 +12,9 @@
 
 enum { W_AXIS = 8, W_PANEL = 44, W_WIDE = 112, X_TICKS = 5 };
 
-static const double window =
-    0.20; /* of accuracy below the best: what lies lower is drawn at the edge */
+/* What lies lower in accuracy than this below the best, or is larger than this many times the largest
+ * recipe, is drawn as an arrow at the edge. */
+static const double window = 0.08, widest = 1.25;
 
 struct pareto_state {
     int cursor;    /* point; -1 = not yet */
@@ -37,7 +39,7 @@ static double x_of(const struct axes *a, const struct qx_point *p)
 
 static double y_of(const struct axes *a, const struct qx_point *p)
 {
-    return a->is_value ? p->value : -log10(fmax(p->harm, 1e-9));
+    return a->is_value ? p->value : isnan(p->harm) ? p->harm : -log10(fmax(p->harm, 1e-9));
 }
 
 static double fp32_value(const struct ui_app *app)
@@ -56,7 +58,7 @@ static void axes_find(struct ui_app *app, const struct pareto_state *s, const st
                        .is_value = !isnan(qx_mixed_point(plan, n - 1)->value)};
     a->x0 = x_of(a, qx_mixed_point(plan, 0));
     a->x1 = x_of(a, qx_mixed_point(plan, n - 1));
-    a->x1 = fmax(a->x1, x_of(a, you));
+    a->x1 = fmin(fmax(a->x1, x_of(a, you)), widest * a->x1);
     a->x0 = fmin(a->x0, x_of(a, you));
     for (int i = 0; i < n; i++) {
         const double y = y_of(a, qx_mixed_point(plan, i));
@@ -149,9 +151,15 @@ static void draw_point(struct ui_app *app, struct ui_canvas *c, const struct axe
                        struct ui_rect r, const struct qx_point *p, enum ui_sym sym,
                        enum ui_style_id style)
 {
-    const double y = y_of(a, p);
-    if (!isnan(y)) {
-        ui_put(c, column_of(a, r, x_of(a, p)), row_of(a, r, y), 1, style, ui_sym(app->glyphs, sym));
+    const double x = x_of(a, p), y = y_of(a, p);
+    if (isnan(y)) {
+        return;
+    }
+    const int at = column_of(a, r, x), row = row_of(a, r, y);
+    ui_put(c, at, row, 1, style, ui_sym(app->glyphs, y < a->y0 ? UI_SYM_DOWN : sym));
+    if (x > a->x1) {
+        ui_put(c, at - 1, row, 1, style, ui_sym(app->glyphs, sym));
+        ui_put(c, at, row, 1, style, ui_sym(app->glyphs, UI_SYM_ARROW_RIGHT));
     }
 }
 
@@ -190,15 +198,6 @@ static void draw_plot(struct ui_app *app, struct pareto_state *s, struct ui_canv
     ui_restyle(c, cell, UI_STYLE_SELECTED);
 }
 
-static void setting_short(const struct qx_setting *set, char *buf, size_t cap)
-{
-    if (qx_setting_is_int(set)) {
-        snprintf(buf, cap, "%d", set->bits);
-    } else {
-        snprintf(buf, cap, "%s", set->format->name);
-    }
-}
-
 /* Layers, your width and the point's; those that differ first meet the eye. */
 static void draw_panel(struct ui_app *app, const struct pareto_state *s, struct ui_canvas *c,
                        struct ui_rect r)
@@ -216,8 +215,8 @@ static void draw_panel(struct ui_app *app, const struct pareto_state *s, struct 
         if (column < 0 || item < 0) {
             continue;
         }
-        setting_short(qx_session_setting(app->session, item), now, sizeof(now));
-        setting_short(qx_sens_setting(map, i, column), then, sizeof(then));
+        ui_width_text(qx_session_setting(app->session, item), now, sizeof(now));
+        ui_width_text(qx_sens_setting(map, i, column), then, sizeof(then));
         const bool differs = strcmp(now, then) != 0;
         if (s->shows_diff && !differs) {
             continue;
@@ -333,6 +332,10 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
     const struct qx_point *p = qx_mixed_point(plan, s->cursor);
     qx_session_mixed_now(app->session, &you);
     const double more = (double)p->bytes - (double)you.bytes;
+    if (more == 0 && (p->value == you.value || p->harm == you.harm)) {
+        snprintf(buf, cap, "this is your recipe");
+        return;
+    }
     ui_fmt_bytes(size, sizeof(size), fabs(more));
     int at = snprintf(buf, cap, "against you: %s%s", more < 0 ? "-" : "+", size);
     at = at < 0 || (size_t)at >= cap ? (int)cap - 1 : at;
@@ -363,12 +366,7 @@ static bool load(struct ui_app *app, const struct pareto_state *s)
 
 static bool measure(struct ui_app *app, const struct pareto_state *s)
 {
-    if (!qx_session_net(app->session) || !qx_session_data(app->session)) {
-        return ui_refuse(app, "%s",
-                         qx_session_net(app->session) ? qx_session_data_reason(app->session)
-                                                      : qx_session_net_reason(app->session));
-    }
-    if (!load(app, s)) {
+    if (!ui_can_run(app) || !load(app, s)) {
         return false;
     }
     qx_session_measure(app->session);
@@ -540,52 +538,6 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
     } else if (p->basis == QX_SENS_PREDICTED) {
         ui_explain_add(out, "Predicted; M loads and measures it.");
     }
-    return true;
-}
-
-/* ---- the best trade, here and on the map ---- */
-
-static void side_text(struct ui_app *app, int64_t item, int column, char *buf, size_t cap)
-{
-    char now[16], then[24];
-    setting_short(qx_session_setting(app->session, item), now, sizeof(now));
-    qx_sens_column_text(qx_sens_column_at(qx_session_map(app->session), column), then,
-                        sizeof(then));
-    snprintf(buf, cap, "%s %s to %s", qx_session_item(app->session, item)->alias, now, then);
-}
-
-bool cmd_trade(struct ui_app *app, const char *arg)
-{
-    struct qx_trade *t = &app->trade;
-    struct qx_error err;
-    char up[160], down[170] = "", gain[UI_FIG], bytes[32];
-    const uint64_t now = qx_session_revision(app->session) + 1;
-    (void)arg;
-    qx_session_map_want(app->session);
-    if (app->trade_revision == now && t->up >= 0) {
-        app->trade_revision = 0;
-        if (qx_session_trade_take(app->session, t, &err) != QX_OK) {
-            return ui_refuse(app, "%s", err.text);
-        }
-        ui_toast(app, UI_TOAST_GOOD, "traded; u undoes it, B looks for the next");
-        return true;
-    }
-    if (qx_session_trade(app->session, t, &err) != QX_OK) {
-        return ui_refuse(app, "%s", err.text);
-    }
-    if (t->up < 0) {
-        return ui_refuse(app, "no exchange at this size does less harm");
-    }
-    app->trade_revision = now;
-    side_text(app, t->up, t->up_column, up, sizeof(up));
-    if (t->down >= 0) {
-        snprintf(down, sizeof(down), ", ");
-        side_text(app, t->down, t->down_column, down + 2, sizeof(down) - 2);
-    }
-    ui_fmt_bytes(bytes, sizeof(bytes), t->bytes);
-    ui_toast(app, UI_TOAST_INFO, "B again: %s%s: %s -%s%s for %s", up, down,
-             t->is_rank ? "relative error" : "KL", ui_fig_real(gain, t->gain, 2),
-             ui_sym(app->glyphs, UI_SYM_APPROX), bytes);
     return true;
 }
 

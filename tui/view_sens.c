@@ -4,6 +4,7 @@
 
 #include "commands.h"
 #include "figure.h"
+#include "search_text.h"
 #include "widget_table.h"
 
 #include <math.h>
@@ -31,6 +32,7 @@ struct sens_state {
     int order[MAX_ROWS];
     struct ui_rect cells; /* as drawn last */
     int shown[QX_SENS_COLUMNS], n_columns;
+    int first, n_fit; /* of those, the ones in sight */
 };
 
 /* ---- what is on the map ---- */
@@ -200,8 +202,23 @@ static void draw_cell(struct ui_app *app, const struct sens_state *s, struct ui_
 
 static int name_width(const struct sens_state *s, int w)
 {
-    const int left = w - 2 - s->n_columns * W_CELL - W_SIZE;
+    const int left = w - 2 - s->n_fit * W_CELL - W_SIZE;
     return left < W_NAME_LEAST ? W_NAME_LEAST : left > W_NAME_MOST ? W_NAME_MOST : left;
+}
+
+/* As many columns as there is room for, the cursor's among them. */
+static void columns_fit(struct sens_state *s, int w)
+{
+    const int room = (w - 2 - W_NAME_LEAST) / W_CELL;
+    int here = 0;
+    for (int k = 0; k < s->n_columns; k++) {
+        here = s->shown[k] == s->column ? k : here;
+    }
+    s->n_fit = s->n_columns < room ? s->n_columns : room < 1 ? 1 : room;
+    s->first = here < s->first               ? here
+               : here >= s->first + s->n_fit ? here - s->n_fit + 1
+                                             : s->first;
+    s->first = s->first + s->n_fit > s->n_columns ? s->n_columns - s->n_fit : s->first;
 }
 
 static void draw_row(struct ui_app *app, const struct sens_state *s, struct ui_canvas *c,
@@ -220,10 +237,10 @@ static void draw_row(struct ui_app *app, const struct sens_state *s, struct ui_c
     }
     ui_put(c, r.x + 2, y, w, layer == s->layer ? UI_STYLE_BOLD : UI_STYLE_NORMAL,
            ui_fit_name(name, sizeof(name), it->alias, w - 1, app->glyphs));
-    for (int k = 0; k < s->n_columns; k++) {
-        draw_cell(app, s, c, r.x + 2 + w + k * W_CELL, y, layer, s->shown[k]);
+    for (int k = 0; k < s->n_fit; k++) {
+        draw_cell(app, s, c, r.x + 2 + w + k * W_CELL, y, layer, s->shown[s->first + k]);
     }
-    const int x = r.x + 2 + w + s->n_columns * W_CELL;
+    const int x = r.x + 2 + w + s->n_fit * W_CELL;
     if (!s->is_act && x + W_SIZE <= r.x + r.w) {
         const struct qx_setting *set = qx_sens_setting(map_of(app), layer, s->column);
         ui_fmt_bytes(
@@ -267,15 +284,16 @@ static void draw_columns(struct ui_app *app, const struct sens_state *s, struct 
     const int w = name_width(s, r.w);
     char title[24], text[32];
     ui_put(c, r.x + 2, y, w, UI_STYLE_HEADER, "layer");
-    for (int k = 0; k < s->n_columns; k++) {
-        const struct qx_sens_column *col = qx_sens_column_at(map_of(app), s->shown[k]);
+    for (int k = 0; k < s->n_fit; k++) {
+        const int at = s->shown[s->first + k];
+        const struct qx_sens_column *col = qx_sens_column_at(map_of(app), at);
         qx_sens_column_text(col, title, sizeof(title));
         snprintf(text, sizeof(text), "%s%s", title,
                  col->format->kind == QX_FORMAT_AFFINE ? " bit" : "");
         ui_put_right(c, r.x + 2 + w + k * W_CELL, y, W_CELL - 2,
-                     s->shown[k] == s->column ? UI_STYLE_BOLD : UI_STYLE_HEADER, text);
+                     at == s->column ? UI_STYLE_BOLD : UI_STYLE_HEADER, text);
     }
-    const int x = r.x + 2 + w + s->n_columns * W_CELL;
+    const int x = r.x + 2 + w + s->n_fit * W_CELL;
     if (!s->is_act && x + W_SIZE <= r.x + r.w) {
         ui_put_right(c, x, y, W_SIZE, UI_STYLE_HEADER, "size");
     }
@@ -309,6 +327,7 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     if (!is_there) {
         return;
     }
+    columns_fit(s, in.w);
     draw_columns(app, s, c, in, in.y + HEAD_ROWS);
     const int page = in.h - HEAD_ROWS - 2;
     app->page = page < 1 ? 1 : page;
@@ -380,17 +399,6 @@ static void open_view(struct ui_app *app, void *state)
     }
 }
 
-static bool can_run(struct ui_app *app)
-{
-    if (!qx_session_net(app->session)) {
-        return ui_refuse(app, "%s", qx_session_net_reason(app->session));
-    }
-    if (!qx_session_data(app->session)) {
-        return ui_refuse(app, "%s", qx_session_data_reason(app->session));
-    }
-    return true;
-}
-
 /* Enter: the layer takes what the cell shows. */
 static bool apply(struct ui_app *app, const struct sens_state *s)
 {
@@ -409,7 +417,7 @@ static bool apply(struct ui_app *app, const struct sens_state *s)
 static bool measure_cell(struct ui_app *app, const struct sens_state *s)
 {
     const struct qx_sens_cell *c = cell_here(app, s);
-    if (!can_run(app) || !c) {
+    if (!ui_can_run(app) || !c) {
         return false;
     }
     if (c->basis == QX_SENS_MEASURED) {
@@ -425,7 +433,7 @@ static bool measure_all(struct ui_app *app, const char *arg)
     struct qx_map_state m;
     char eta[UI_FIG];
     qx_session_map_state(app->session, &m);
-    if (!can_run(app)) {
+    if (!ui_can_run(app)) {
         return false;
     }
     const int open = m.n_cells - m.n_measured;
@@ -448,7 +456,7 @@ static bool show_site(struct ui_app *app, struct sens_state *s, const char *arg)
     const bool is_act = *arg ? strcmp(arg, "activations") == 0 : !s->is_act;
     struct qx_sens_column columns[QX_SENS_COLUMNS];
     int n = 0;
-    if (is_act && !can_run(app)) {
+    if (is_act && !ui_can_run(app)) {
         return false;
     }
     qx_sens_columns_parse(is_act ? "2,3,4,5,6,8,a3,a4,a5,a6,a8" : "2,3,4,5,6,8", columns, &n, NULL);
@@ -457,27 +465,6 @@ static bool show_site(struct ui_app *app, struct sens_state *s, const char *arg)
     }
     s->is_act = is_act;
     ui_toast(app, UI_TOAST_INFO, is_act ? "inputs of the layers" : "weights of the layers");
-    return true;
-}
-
-/* The marked layers pay for what the cell costs. */
-static bool purse(struct ui_app *app, const struct sens_state *s)
-{
-    struct qx_error err;
-    int n_paid = 0;
-    const int64_t item = qx_session_map_item(app->session, s->layer);
-    const struct qx_sens_column *c = map_of(app) ? qx_sens_column_at(map_of(app), s->column) : NULL;
-    if (!c || c->site != QX_SITE_W || c->format->kind != QX_FORMAT_AFFINE) {
-        return ui_refuse(app, "put the cursor on a number of bits for weights first");
-    }
-    if (app->n_marked == 0) {
-        return ui_refuse(app, "mark with Space the layers that shall pay");
-    }
-    if (qx_session_purse(app->session, item, c->bits, app->marked, &n_paid, &err) != QX_OK) {
-        return ui_refuse(app, "%s", err.text);
-    }
-    ui_toast(app, UI_TOAST_GOOD, "%s has %d bits, %d marked layer%s paid; u undoes it",
-             qx_session_item(app->session, item)->alias, c->bits, n_paid, n_paid == 1 ? "" : "s");
     return true;
 }
 
@@ -527,7 +514,7 @@ static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char
         s->shows_kl = !s->shows_kl;
         return true;
     case UI_CMD_PURSE:
-        purse(app, s);
+        ui_purse(app, s->layer, s->column);
         return true;
     default:
         return false;
@@ -548,12 +535,13 @@ static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, str
     if (by != 0) {
         ui_dof(app, by > 0 ? UI_CMD_DOWN : UI_CMD_UP, "%d", abs(by));
     }
-    for (int k = 0, here = 0; x >= 0 && k < s->n_columns; k++) {
-        here = s->shown[k] == s->column ? k : here;
-        if (k == s->n_columns - 1 && x / W_CELL < s->n_columns && x / W_CELL != here) {
-            const int step = x / W_CELL - here;
-            ui_dof(app, step > 0 ? UI_CMD_RIGHT : UI_CMD_LEFT, "%d", abs(step));
+    if (x >= 0 && x / W_CELL < s->n_fit) {
+        int here = 0;
+        while (s->shown[here] != s->column) {
+            here++;
         }
+        const int step = s->first + x / W_CELL - here;
+        return step == 0 || ui_dof(app, step > 0 ? UI_CMD_RIGHT : UI_CMD_LEFT, "%d", abs(step));
     }
     return true;
 }
@@ -561,44 +549,7 @@ static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, str
 static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *out)
 {
     struct sens_state *s = state;
-    struct qx_map_state m;
-    if (n > 0 || !look(app, s)) {
-        return false;
-    }
-    const struct qx_sens_cell *c = cell_here(app, s);
-    const struct qx_predict_layer *change = qx_sens_change(map_of(app), s->layer, s->column);
-    const enum qx_site site = qx_sens_column_at(map_of(app), s->column)->site;
-    char column[24], text[96], alias[48];
-    qx_session_map_state(app->session, &m);
-    qx_sens_column_text(qx_sens_column_at(map_of(app), s->column), column, sizeof(column));
-    const struct qx_item *it =
-        qx_session_item(app->session, qx_session_map_item(app->session, s->layer));
-    snprintf(out->title, sizeof(out->title), "%s alone at %.16s",
-             ui_fit_name(alias, sizeof(alias), it->alias, 40, app->glyphs), column);
-    ui_explain_add(
-        out, "%s",
-        qx_setting_text(qx_sens_setting(map_of(app), s->layer, s->column), text, sizeof(text)));
-    ui_explain_add(out, "relative error: rounding %.4g, clipping %.4g", change->t[site].round,
-                   change->t[site].clip);
-    if (c->basis == QX_SENS_MEASURED) {
-        ui_explain_add(out, "Measured: the network ran on %lld rows with only this changed.",
-                       (long long)m.n_rows);
-    } else if (c->basis == QX_SENS_PREDICTED) {
-        ui_explain_add(out, "Predicted from measured changes of the logits on %lld rows, by the",
-                       (long long)m.n_rows);
-        ui_explain_add(out, "relative error above. M measures this cell.");
-    } else {
-        ui_explain_add(out, "Number %d of %d by relative error alone: no accuracy can be said.",
-                       c->rank, s->n);
-    }
-    if (c->basis >= QX_SENS_PREDICTED) {
-        ui_explain_add(out, "KL(float32 || this) = %.5g nats a row", c->kl);
-    }
-    if (!isnan(c->accuracy)) {
-        ui_explain_add(out, "accuracy there %.2f %%, %+.2f points; 90 %%: %.2f to %.2f %%",
-                       100 * c->accuracy, 100 * c->delta, 100 * c->lo, 100 * c->hi);
-    }
-    return true;
+    return n == 0 && look(app, s) && ui_sens_explain(app, s->layer, s->column, s->n, out);
 }
 
 const struct ui_view ui_view_sens = {

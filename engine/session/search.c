@@ -13,6 +13,16 @@
 
 enum { PRIORITY = -1 }; /* a measurement of the recipe goes first */
 
+static void exact_forget(struct qx_search *r)
+{
+    for (int i = 0; i < r->n_exact; i++) {
+        qx_predict_entry_unref(r->exact[i]);
+    }
+    qx_mem_free(r->exact);
+    r->exact = NULL;
+    r->n_exact = 0;
+}
+
 void qx_search_release(struct qx_session *s)
 {
     struct qx_search *r = &s->search;
@@ -20,10 +30,7 @@ void qx_search_release(struct qx_session *s)
     qx_sens_free(r->plan_map);
     qx_mixed_free(r->plan);
     qx_predict_table_unref(r->table);
-    for (int i = 0; i < r->n_exact; i++) {
-        qx_predict_entry_unref(r->exact[i]);
-    }
-    qx_mem_free(r->exact);
+    exact_forget(r);
     qx_mem_free(r->layers);
     qx_mem_free(r->item);
     qx_mem_free(r->name);
@@ -261,6 +268,10 @@ static void table_make(struct qx_session *s)
 {
     struct qx_search *r = &s->search;
     struct qx_predict_table *t = qx_predict_table_ref(s->predictor.table);
+    const int64_t n_rows = qx_predict_base_n(qx_predict_table_base(t));
+    if (n_rows != r->n_rows_p) { /* P has grown: they are no entries of this table */
+        exact_forget(r);
+    }
     for (int i = 0; i < r->n_exact; i++) {
         struct qx_predict_entry_info info;
         struct qx_predict_table *more = NULL;
@@ -275,7 +286,7 @@ static void table_make(struct qx_session *s)
     qx_predict_table_unref(r->table);
     r->table = t;
     r->table_is_old = false;
-    r->n_rows_p = qx_predict_base_n(qx_predict_table_base(t));
+    r->n_rows_p = n_rows;
 }
 
 /* Rows of the map follow the table, for at most about budget_s a turn. */
@@ -284,7 +295,9 @@ static void rows_fill(struct qx_session *s, double budget_s)
     struct qx_search *r = &s->search;
     const double end = qx_clock_s() + budget_s;
     const int n = s->predictor.table ? qx_predict_table_n(s->predictor.table) : 0;
-    if (n != r->n_seen) {
+    const bool is_other =
+        n > 0 && qx_predict_base_n(qx_predict_table_base(s->predictor.table)) != r->n_rows_p;
+    if (n > 0 && (n != r->n_seen || is_other)) {
         table_make(s);
         r->n_seen = n;
         r->fill_row = 0;

@@ -71,16 +71,29 @@ static void base_save(struct qx_session *s, const struct qx_predict_base *base)
 
 /* ---- P ---- */
 
+/* P has grown: what was measured on fewer rows is no entry of its table. */
+static void start_again(struct qx_survey *v)
+{
+    qx_predict_probe_free(v->probe);
+    qx_predict_table_unref(v->table);
+    v->probe = NULL;
+    v->table = NULL;
+}
+
 /* A probe that knows the layers' inputs takes the place of one that does not; the table stays. */
 enum qx_status qx_survey_open(struct qx_session *s, bool has_act,
                               const struct qx_predict_base *known, struct qx_ctl *ctl,
                               struct qx_error *err)
 {
     struct qx_survey *v = &s->survey;
+    if (v->probe && known &&
+        qx_predict_base_n(known) != qx_predict_base_n(qx_predict_probe_base(v->probe))) {
+        start_again(v);
+    }
     if (v->probe && (v->has_act || !has_act)) {
         return QX_OK;
     }
-    v->key = qx_predictor_key(s);
+    v->key = qx_predictor_key(s, known ? qx_predict_base_n(known) : QX_PREDICT_ROWS);
     struct qx_calibration *inputs = NULL;
     enum qx_status st = has_act ? qx_ranges_get(s, ctl, &inputs, err) : QX_OK;
     struct qx_predict_base *base = v->probe ? qx_predict_base_ref(qx_predict_probe_base(v->probe))
@@ -105,6 +118,7 @@ enum qx_status qx_survey_open(struct qx_session *s, bool has_act,
         return st;
     }
     qx_predict_probe_free(v->probe);
+    qx_calibration_unref(v->inputs);
     v->probe = probe;
     v->inputs = inputs;
     v->has_act = has_act;

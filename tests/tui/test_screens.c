@@ -260,6 +260,26 @@ static void act_screen(void **state)
     app_close(&app);
 }
 
+/* Without data there are ranks, and fronts of relative error: no figure of a network is golden. */
+static void sensitivity_and_pareto(void **state)
+{
+    (void)state;
+    open_conv();
+    app_line(&app, "select block1.b.conv.weight");
+    app_line(&app, "bits 4");
+    app_line(&app, "go sens");
+    app_settle(&app);
+    app.toast[0] = 0;
+    check_looks("sens");
+    app_line(&app, "go pareto");
+    app_settle(&app);
+    check_looks("pareto");
+    ui_app_resize(&app, 80, 24);
+    app_line(&app, "diff");
+    check("pareto-diff-80x24");
+    app_close(&app);
+}
+
 static void compare_screen(void **state)
 {
     (void)state;
@@ -304,6 +324,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(looks_of_the_themes),
         cmocka_unit_test(matrix_screen),
         cmocka_unit_test(act_screen),
+        cmocka_unit_test(sensitivity_and_pareto),
         cmocka_unit_test(compare_screen),
         cmocka_unit_test(help_screen),
         cmocka_unit_test(popups),
