@@ -29,18 +29,31 @@ struct qx_dataset {
     const struct qx_tensor *x, *mask; /* mask: of sequences, NULL = every place is there */
     bool is_sequence;                 /* rows of x are ids, shorter than sample_size or as long */
 
+    /* documents of tokens: x and mask (NULL: all count) are flat */
+    bool is_documents;
+
     /* tensors and images */
     bool is_scaled;
     double scale, offset; /* real value = (stored - offset) * scale */
 
     /* texts */
     int32_t *ids;   /* row after row */
-    int64_t *first; /* [n + 1] */
+    int64_t *first; /* [n + 1]; of documents [n][2], begin and end */
 
     /* images */
     unsigned char *bytes; /* the file */
     int64_t start;        /* of the values */
 };
+
+/* dataset_documents.c: a row is a document without its last token. */
+enum qx_status qx_documents_open(struct qx_dataset *d, const struct qx_net *net,
+                                 struct qx_error *err);
+enum qx_status qx_documents_read(const struct qx_dataset *d, int64_t first, int64_t n, float *x,
+                                 struct qx_error *err);
+int64_t qx_documents_places(const struct qx_dataset *d, int64_t row);
+/* The token behind each place, and whether it counts (0: not). Arrays of qx_documents_places. */
+enum qx_status qx_documents_next(const struct qx_dataset *d, int64_t row, float *next,
+                                 float *counts, struct qx_error *err);
 
 /* Class that a label of a text file names: a class name (case aside), or its number; -1. */
 int qx_label_class(const struct qx_net *net, const char *label);

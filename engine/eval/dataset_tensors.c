@@ -260,8 +260,9 @@ static enum qx_status tensors_open(struct qx_dataset *d, const struct qx_net *ne
     (void)options;
     enum qx_status st = qx_model_open(d->path, &d->model, err);
     if (st == QX_OK) {
-        st = qx_net_input_is_sequence(net) ? find_ids(d, net, d->path, err)
-                                           : find_x(d, net, d->path, err);
+        st = strcmp(qx_net_task(net), "language-modelling") == 0 ? qx_documents_open(d, net, err)
+             : qx_net_input_is_sequence(net)                     ? find_ids(d, net, d->path, err)
+                                                                 : find_x(d, net, d->path, err);
     }
     if (st == QX_OK) {
         st = find_labels(d, net, d->path, err);
@@ -276,8 +277,10 @@ static enum qx_status tensors_read(const struct qx_dataset *d, int64_t first, in
                                    struct qx_error *err)
 {
     const int64_t size = n * d->sample_size;
-    enum qx_status st = d->is_sequence ? read_sequences(d, first, n, x, err)
-                                       : qx_tensor_read(d->x, first * d->sample_size, size, x, err);
+    enum qx_status st = d->is_documents ? qx_documents_read(d, first, n, x, err)
+                        : d->is_sequence
+                            ? read_sequences(d, first, n, x, err)
+                            : qx_tensor_read(d->x, first * d->sample_size, size, x, err);
     if (st == QX_OK && qx_model_torn(d->model, d->x)) {
         st = qx_fail_at(err, QX_EIO, d->path, "x", -1,
                         "%s was cut short while it was read; restore the file and open it again",

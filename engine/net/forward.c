@@ -1,7 +1,5 @@
 /* The forward pass: tiles of fixed size on the pool, one workspace per worker. */
-#include "cut.h"
-#include "exec.h"
-#include "qlinear.h"
+#include "forward.h"
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -9,49 +7,8 @@
 
 #include <string.h>
 
-/* One worker's memory. */
-struct worker {
-    float *space;     /* [plan.floats] */
-    uint8_t *integer; /* scratch of the integer products */
-    struct qx_qkept kept;
-    float *fake;     /* an input, quantized and dequantized */
-    uint8_t *record; /* compare: codes of every quantized input of the tile */
-    uint8_t *codes;  /* compare: of one input */
-    float *other;    /* compare: logits of the integer engine */
-    int64_t *start;  /* [tile_rows + 1] where the sequences of the tile begin */
-    int64_t *begin;  /* the same of the values that a tap sees; in one piece with start */
-    struct qx_net_report report;
-    const float **in;       /* [QX_NODE_INPUTS] */
-    struct qx_shape *shape; /* [QX_NODE_INPUTS] */
-};
-
-enum mode { RUN, COMPARE, TAP };
-struct forward {
-    const struct qx_net *net;
-    const struct qx_weights *weights;
-    enum mode mode;
-    qx_net_tap_fn *tap;
-    void *tap_arg;
-    const float *x;
-    float *logits;                 /* NULL = not wanted */
-    const struct qx_net_cut *from; /* values to go on from; NULL = x alone */
-    struct qx_net_cut *to;         /* run up to here and keep the values; NULL = to the end */
-    int64_t most_input;            /* values of the largest quantized input of a tile */
-    int64_t all_inputs;            /* of all of them */
-    int64_t n;
-    struct qx_ctl *ctl;
-    struct worker *workers;
-    /* The failure of the lowest tile: tiles are handed out in order, so it is always found. */
-    atomic_int_least64_t failed_tile;
-    struct {
-        int64_t tile;
-        enum qx_status status;
-        struct qx_error error;
-    } * failures; /* [workers] */
-};
-
 /* Where a value lies for the tile that starts at row `first`. */
-static const float *value_at(const struct forward *f, const struct worker *w, int value,
+static const float *value_at(const struct qx_forward *f, const struct qx_worker *w, int value,
                              int64_t first)
 {
     const struct qx_plan *plan = &f->net->plan;
@@ -86,7 +43,7 @@ static int64_t unit_of(const struct qx_node *node, const struct qx_act *act,
 }
 
 /* Input 0 as the codes say; in a comparison, also how many codes are not the other engine's. */
-static void fake_input(const struct forward *f, struct worker *w, const struct qx_node *node,
+static void fake_input(const struct qx_forward *f, struct qx_worker *w, const struct qx_node *node,
                        struct tile *t)
 {
     const struct qx_act *act = qx_node_act(f->weights, node);
@@ -114,7 +71,7 @@ static void fake_input(const struct forward *f, struct worker *w, const struct q
     w->in[0] = w->fake;
 }
 
-static enum qx_status run_float(const struct forward *f, struct worker *w,
+static enum qx_status run_float(const struct qx_forward *f, struct qx_worker *w,
                                 const struct qx_node *node, struct tile *t, struct qx_error *err)
 {
     for (int i = 0; i < node->n_in; i++) {
@@ -126,7 +83,7 @@ static enum qx_status run_float(const struct forward *f, struct worker *w,
     }
     const struct qx_plan *plan = &f->net->plan;
     const struct qx_op *op = node->op;
-    if (f->mode == TAP && qx_node_is_tapped(node)) {
+    if (f->mode == QX_FORWARD_TAP && qx_node_is_tapped(node)) {
         qx_node_begins(node, &t->extent, w->begin);
         f->tap(f->tap_arg,
                &(struct qx_net_seen){f->net->layer_of_tensor[node->in[1]->tensor],
@@ -150,7 +107,7 @@ static enum qx_status run_float(const struct forward *f, struct worker *w,
     return st;
 }
 
-static void run_linear(const struct forward *f, struct worker *w, int i, struct tile *t)
+static void run_linear(const struct qx_forward *f, struct qx_worker *w, int i, struct tile *t)
 {
     const struct qx_exec *e = f->weights->exec;
     const struct qx_node *node = f->net->nodes[i];
@@ -173,7 +130,7 @@ static void run_linear(const struct forward *f, struct worker *w, int i, struct 
     }
 }
 
-static void run_norm(const struct forward *f, struct worker *w, int i, const struct tile *t)
+static void run_norm(const struct qx_forward *f, struct qx_worker *w, int i, const struct tile *t)
 {
     const struct qx_exec_node *e = &f->weights->exec->nodes[i];
     const struct qx_node *node = f->net->nodes[i];
@@ -193,8 +150,8 @@ static void run_norm(const struct forward *f, struct worker *w, int i, const str
         .kept = &w->kept});
 }
 
-static enum qx_status run_node(const struct forward *f, struct worker *w, int i, struct tile *t,
-                               struct qx_error *err)
+static enum qx_status run_node(const struct qx_forward *f, struct qx_worker *w, int i,
+                               struct tile *t, struct qx_error *err)
 {
     const struct qx_node *node = f->net->nodes[i];
     const struct qx_exec *e = f->weights->exec;
@@ -227,7 +184,7 @@ static enum qx_status run_node(const struct forward *f, struct worker *w, int i,
 }
 
 /* Logits of the tile: borrowed from the workspace. */
-static enum qx_status run_pass(const struct forward *f, struct worker *w, struct tile *t,
+static enum qx_status run_pass(const struct qx_forward *f, struct qx_worker *w, struct tile *t,
                                const float **logits, struct qx_error *err)
 {
     enum qx_status st = QX_OK;
@@ -250,8 +207,25 @@ static int class_of(const float *logits, int n)
     return best;
 }
 
+/* Logits of row r of the tile: of its last place, where every place has some. */
+static const float *logits_of(const struct qx_forward *f, const struct tile *t, const float *logits,
+                              int64_t r)
+{
+    const bool is_ragged = f->net->output->shape.is_ragged;
+    return logits + (is_ragged ? t->extent.start[r + 1] - 1 : r) * f->net->n_classes;
+}
+
+static void copy_logits(const struct qx_forward *f, const struct tile *t, const float *logits,
+                        float *out)
+{
+    const int n = f->net->n_classes;
+    for (int64_t r = 0; r < t->rows; r++) {
+        memcpy(out + r * n, logits_of(f, t, logits, r), (size_t)n * sizeof *out);
+    }
+}
+
 /* Both engines, one after the other, in the same workspace. */
-static enum qx_status compare_rows(const struct forward *f, struct worker *w, struct tile *t,
+static enum qx_status compare_rows(const struct qx_forward *f, struct qx_worker *w, struct tile *t,
                                    struct qx_error *err)
 {
     const int n = f->net->n_classes;
@@ -262,7 +236,7 @@ static enum qx_status compare_rows(const struct forward *f, struct worker *w, st
     if (st != QX_OK) {
         return st;
     }
-    memcpy(w->other, logits, (size_t)(t->rows * n) * sizeof *w->other);
+    copy_logits(f, t, logits, w->other);
     t->is_integer = false;
     t->record = NULL;
     t->met = w->record;
@@ -270,20 +244,21 @@ static enum qx_status compare_rows(const struct forward *f, struct worker *w, st
     st = run_pass(f, w, t, &logits, err);
     w->report.n_nonfinite = n_nonfinite; /* the same values again */
     for (int64_t r = 0; st == QX_OK && r < t->rows; r++) {
-        w->report.n_rows_differ += class_of(logits + r * n, n) != class_of(w->other + r * n, n);
+        w->report.n_rows_differ +=
+            class_of(logits_of(f, t, logits, r), n) != class_of(w->other + r * n, n);
     }
     w->report.n_rows += t->rows;
     return st;
 }
 
-static enum qx_status run_rows(const struct forward *f, struct worker *w, struct tile *t,
+static enum qx_status run_rows(const struct qx_forward *f, struct qx_worker *w, struct tile *t,
                                struct qx_error *err)
 {
     const float *logits;
-    if (f->mode == COMPARE) {
+    if (f->mode == QX_FORWARD_COMPARE) {
         return compare_rows(f, w, t, err);
     }
-    t->is_integer = f->mode == RUN && f->weights->engine == QX_ENGINE_INTEGER;
+    t->is_integer = f->mode == QX_FORWARD_RUN && f->weights->engine == QX_ENGINE_INTEGER;
     if (f->from) {
         qx_cut_load(f->from, t->first, t->rows, w->space);
     }
@@ -292,15 +267,18 @@ static enum qx_status run_rows(const struct forward *f, struct worker *w, struct
         qx_cut_store(f->to, t->first, t->rows, f->x, w->space);
     }
     if (st == QX_OK && f->logits) {
-        memcpy(f->logits + t->first * f->net->n_classes, logits,
-               (size_t)(t->rows * f->net->n_classes) * sizeof *f->logits);
+        copy_logits(f, t, logits, f->logits + t->first * f->net->n_classes);
+    }
+    if (st == QX_OK && f->places) {
+        f->places(f->places_arg, t->first, t->rows, t->extent.start,
+                  w->space + f->net->plan.offset[f->net->plan.root[f->net->output->index]]);
     }
     return st;
 }
 
 /* Where the sequences of the tile begin: as many places as the row has ids that are not -1. */
-static enum qx_status find_places(const struct forward *f, const struct worker *w, struct tile *t,
-                                  struct qx_error *err)
+static enum qx_status find_places(const struct qx_forward *f, const struct qx_worker *w,
+                                  struct tile *t, struct qx_error *err)
 {
     t->extent = (struct qx_extent){t->rows, NULL};
     if (!f->net->has_places) {
@@ -326,7 +304,7 @@ static enum qx_status find_places(const struct forward *f, const struct worker *
 
 static void run_tile(void *arg, int64_t tile, int worker)
 {
-    struct forward *f = arg;
+    struct qx_forward *f = arg;
     if (atomic_load(&f->failed_tile) < tile) {
         return;
     }
@@ -352,7 +330,7 @@ static void run_tile(void *arg, int64_t tile, int worker)
     }
 }
 
-static void workers_free(struct forward *f, int n)
+static void workers_free(struct qx_forward *f, int n)
 {
     for (int i = 0; f->workers && i < n; i++) {
         qx_mem_free(f->workers[i].space);
@@ -371,12 +349,13 @@ static void workers_free(struct forward *f, int n)
 }
 
 /* What only quantized inputs need. */
-static bool worker_extra(const struct forward *f, struct worker *w)
+static bool worker_extra(const struct qx_forward *f, struct qx_worker *w)
 {
     const struct qx_exec *e = f->weights->exec;
-    const bool is_integer =
-        f->mode == COMPARE || (f->mode == RUN && f->weights->engine == QX_ENGINE_INTEGER);
-    const bool is_faked = f->mode == COMPARE || (f->mode == RUN && !is_integer);
+    const bool is_integer = f->mode == QX_FORWARD_COMPARE ||
+                            (f->mode == QX_FORWARD_RUN && f->weights->engine == QX_ENGINE_INTEGER);
+    const bool is_faked =
+        f->mode == QX_FORWARD_COMPARE || (f->mode == QX_FORWARD_RUN && !is_integer);
     if (is_integer && e->scratch_bytes > 0 && !(w->integer = qx_mem_aligned(e->scratch_bytes))) {
         return false;
     }
@@ -387,7 +366,7 @@ static bool worker_extra(const struct forward *f, struct worker *w)
         !(w->fake = qx_mem_array((size_t)f->most_input, sizeof *w->fake))) {
         return false;
     }
-    if (f->mode != COMPARE) {
+    if (f->mode != QX_FORWARD_COMPARE) {
         return true;
     }
     w->record = qx_mem_array((size_t)f->all_inputs + 1, 1);
@@ -397,7 +376,7 @@ static bool worker_extra(const struct forward *f, struct worker *w)
     return w->record && w->codes && w->other;
 }
 
-static void inputs_measure(struct forward *f)
+static void inputs_measure(struct qx_forward *f)
 {
     for (int i = 0; f->weights->has_act && i < f->net->n_nodes; i++) {
         const struct qx_node *node = f->net->nodes[i];
@@ -409,7 +388,7 @@ static void inputs_measure(struct forward *f)
     }
 }
 
-static enum qx_status workers_new(struct forward *f, int n, struct qx_error *err)
+static enum qx_status workers_new(struct qx_forward *f, int n, struct qx_error *err)
 {
     const size_t bytes = (size_t)f->net->plan.floats * sizeof(float);
     inputs_measure(f);
@@ -417,7 +396,7 @@ static enum qx_status workers_new(struct forward *f, int n, struct qx_error *err
     f->failures = qx_mem_zalloc((size_t)n * sizeof *f->failures);
     bool is_whole = f->workers && f->failures;
     for (int i = 0; is_whole && i < n; i++) {
-        struct worker *w = &f->workers[i];
+        struct qx_worker *w = &f->workers[i];
         w->space = qx_mem_aligned(bytes ? bytes : 64);
         w->in = qx_mem_array(QX_NODE_INPUTS, sizeof *w->in);
         w->shape = qx_mem_array(QX_NODE_INPUTS, sizeof *w->shape);
@@ -429,7 +408,7 @@ static enum qx_status workers_new(struct forward *f, int n, struct qx_error *err
 }
 
 /* Reports the failure of the lowest tile, if any. */
-static enum qx_status result_of(const struct forward *f, int n, struct qx_error *err)
+static enum qx_status result_of(const struct qx_forward *f, int n, struct qx_error *err)
 {
     const int64_t lowest = atomic_load(&f->failed_tile);
     for (int i = 0; i < n; i++) {
@@ -443,8 +422,8 @@ static enum qx_status result_of(const struct forward *f, int n, struct qx_error 
     return QX_OK;
 }
 
-static enum qx_status forward_run(struct forward *f, struct qx_net_report *report,
-                                  struct qx_pool *pool, struct qx_error *err)
+enum qx_status qx_forward_run(struct qx_forward *f, struct qx_net_report *report,
+                              struct qx_pool *pool, struct qx_error *err)
 {
     if (f->n <= 0) {
         return QX_OK;
@@ -467,132 +446,4 @@ static enum qx_status forward_run(struct forward *f, struct qx_net_report *repor
     }
     workers_free(f, threads);
     return st;
-}
-
-enum qx_status qx_net_run(const struct qx_net *net, const struct qx_weights *w, const float *x,
-                          int64_t n, float *logits, struct qx_net_report *report,
-                          struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
-{
-    struct forward f = {
-        .net = net, .weights = w, .mode = RUN, .x = x, .logits = logits, .n = n, .ctl = ctl};
-    return forward_run(&f, report, pool, err);
-}
-
-enum qx_status qx_net_forward(const struct qx_net *net, const struct qx_weights *w, const float *x,
-                              int64_t n, float *logits, struct qx_pool *pool, struct qx_ctl *ctl,
-                              struct qx_error *err)
-{
-    return qx_net_run(net, w, x, n, logits, NULL, pool, ctl, err);
-}
-
-enum qx_status qx_net_compare(const struct qx_net *net, const struct qx_weights *w, const float *x,
-                              int64_t n, struct qx_net_report *report, struct qx_pool *pool,
-                              struct qx_ctl *ctl, struct qx_error *err)
-{
-    struct forward f = {.net = net, .weights = w, .mode = COMPARE, .x = x, .n = n, .ctl = ctl};
-    if (w->engine != QX_ENGINE_INTEGER) {
-        return qx_fail(err, QX_EUNSUPPORTED, "the network is not prepared for the integer engine");
-    }
-    return forward_run(&f, report, pool, err);
-}
-
-enum qx_status qx_net_tap(const struct qx_net *net, const struct qx_weights *w, const float *x,
-                          int64_t n, qx_net_tap_fn *tap, void *arg, struct qx_pool *pool,
-                          struct qx_ctl *ctl, struct qx_error *err)
-{
-    struct forward f = {.net = net,
-                        .weights = w,
-                        .mode = TAP,
-                        .tap = tap,
-                        .tap_arg = arg,
-                        .x = x,
-                        .n = n,
-                        .ctl = ctl};
-    return forward_run(&f, NULL, pool, err);
-}
-
-enum qx_status qx_net_cut_new(const struct qx_net *net, const struct qx_weights *w, int layer,
-                              const float *x, int64_t n, const struct qx_net_cut *from,
-                              struct qx_net_cut **out, struct qx_pool *pool, struct qx_ctl *ctl,
-                              struct qx_error *err)
-{
-    if (!qx_net_layer(net, layer)) {
-        return qx_fail(err, QX_ERANGE, "there is no layer %d", layer);
-    }
-    const int node = qx_cut_node(net, layer);
-    if (from && from->node > node) {
-        return qx_fail(err, QX_ERANGE, "the kept values lie behind layer '%.100s'",
-                       net->layers[layer].name);
-    }
-    struct qx_net_cut *cut = qx_mem_zalloc(sizeof *cut);
-    if (!cut) {
-        return qx_fail_nomem(err, sizeof *cut);
-    }
-    struct forward f = {.net = net,
-                        .weights = w,
-                        .mode = RUN,
-                        .x = from ? qx_cut_input(from) : x,
-                        .n = from ? from->n : n,
-                        .from = from,
-                        .to = cut,
-                        .ctl = ctl};
-    enum qx_status st = from ? qx_cut_check(from, w, err) : QX_OK;
-    if (st == QX_OK) {
-        st = qx_cut_layout(net, w, node, f.n, cut, err);
-    }
-    if (st == QX_OK) {
-        cut->data = qx_mem_aligned(cut->bytes ? cut->bytes : 64);
-        st = cut->data ? forward_run(&f, NULL, pool, err) : qx_fail_nomem(err, cut->bytes);
-    }
-    if (st != QX_OK) {
-        qx_net_cut_free(cut);
-        return st;
-    }
-    *out = cut;
-    return QX_OK;
-}
-
-void qx_net_cut_free(struct qx_net_cut *cut)
-{
-    if (cut) {
-        qx_cut_release(cut);
-        qx_mem_free(cut);
-    }
-}
-
-int64_t qx_net_cut_rows(const struct qx_net_cut *cut)
-{
-    return cut->n;
-}
-
-enum qx_status qx_net_cut_bytes(const struct qx_net *net, const struct qx_weights *w, int layer,
-                                int64_t n, uint64_t *out, struct qx_error *err)
-{
-    struct qx_net_cut cut;
-    if (!qx_net_layer(net, layer)) {
-        return qx_fail(err, QX_ERANGE, "there is no layer %d", layer);
-    }
-    enum qx_status st = qx_cut_layout(net, w, qx_cut_node(net, layer), n, &cut, err);
-    if (st == QX_OK) {
-        *out = cut.bytes;
-        qx_cut_release(&cut);
-    }
-    return st;
-}
-
-enum qx_status qx_net_run_from(const struct qx_net *net, const struct qx_weights *w,
-                               const struct qx_net_cut *cut, float *logits,
-                               struct qx_net_report *report, struct qx_pool *pool,
-                               struct qx_ctl *ctl, struct qx_error *err)
-{
-    struct forward f = {.net = net,
-                        .weights = w,
-                        .mode = RUN,
-                        .x = qx_cut_input(cut),
-                        .logits = logits,
-                        .n = cut->n,
-                        .from = cut,
-                        .ctl = ctl};
-    enum qx_status st = qx_cut_check(cut, w, err);
-    return st == QX_OK ? forward_run(&f, report, pool, err) : st;
 }

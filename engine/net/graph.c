@@ -301,7 +301,8 @@ static enum qx_status set_classes(struct qx_net *net, const char *const *names, 
                                   struct qx_error *err)
 {
     const struct qx_shape *s = &net->output->shape;
-    if (net->output->is_ids || s->rank != 2 || s->batch != 0 || s->dim[0] != 1 || s->lead != 1) {
+    if (net->output->is_ids || s->rank != 2 || s->batch != 0 || s->lead != 1 ||
+        (s->dim[0] != 1 && !s->is_ragged)) {
         char text[QX_SHAPE_TEXT];
         return qx_fail(err, QX_EFORMAT, "the graph's output '%.100s' is %s; [N, classes] is needed",
                        net->output->name, qx_shape_text(s, text));

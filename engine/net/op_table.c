@@ -36,7 +36,9 @@
     X(clip)                \
     X(embedding)           \
     X(attention)           \
-    X(sequence_pool)
+    X(sequence_pool)       \
+    X(rotary)              \
+    X(swish)
 
 #define QX_OP_EXTERN(id) extern const struct qx_op qx_op_##id;
 QX_OP_LIST(QX_OP_EXTERN)

@@ -51,6 +51,18 @@ static enum qx_status sigmoid(const struct qx_run *r, struct qx_error *err)
 }
 ROW(sigmoid, "Sigmoid", sigmoid);
 
+/* x sigmoid(x), as in opset 24. */
+static enum qx_status swish(const struct qx_run *r, struct qx_error *err)
+{
+    (void)err;
+    for (int64_t i = 0, n = size_of(r); i < n; i++) {
+        const float x = r->in[0][i];
+        r->out[i] = x / (1.0f + expf(-x));
+    }
+    return QX_OK;
+}
+ROW(swish, "Swish", swish);
+
 static enum qx_status hyperbolic_tangent(const struct qx_run *r, struct qx_error *err)
 {
     (void)err;

@@ -15,7 +15,9 @@ struct qx_dataset;
  * QX_EIO, QX_EFORMAT, QX_EDATA (does not fit the network), QX_ENOMEM. */
 enum qx_status qx_dataset_open(const char *path, const struct qx_net *net, struct qx_dataset **out,
                                struct qx_error *err);
-/* Also other files: texts (.tsv .csv .jsonl), tokenized by the model's own tokenizer for a network of
+/* For a language model: input_ids [tokens], doc_offsets [documents + 1], optionally loss_mask [tokens]; a row
+ * is a document without its last token.
+ * Also other files: texts (.tsv .csv .jsonl), tokenized by the model's own tokenizer for a network of
  * sequences, and images (idx). NULL options, and NULL in them: guessed, and found in the model's folder.
  *   text_column, label_column   name or number from 1
  *   tokenizer                   folder or file (qx/tokenizer.h) */
@@ -94,6 +96,27 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_eval_result **out,
                            struct qx_error *err);
 void qx_eval_result_free(struct qx_eval_result *r); /* NULL allowed */
+
+/* ---- language models ---- */
+
+/* Over all documents: tokens 0 .. L-2 of each are fed from position 0, and place i predicts token i + 1,
+ * which counts unless loss_mask says otherwise (model-folder.md section 4). */
+struct qx_perplexity {
+    int64_t n_documents, n_tokens; /* counted ones */
+    double nll;                    /* mean of -log p, nats */
+    double perplexity;             /* exp(nll) */
+    double error;                  /* standard error of the perplexity, from that of nll */
+    double top1;                   /* share of tokens that are the largest logit */
+    double time_s;
+    enum qx_engine engine;
+    struct qx_net_report report; /* n_nonfinite */
+};
+/* options as of qx_eval_run (max_samples: the first documents; compare_rows is not looked at). Progress in
+ * documents. QX_EDATA: no documents, ids outside the vocabulary, logits that are no numbers. */
+enum qx_status qx_perplexity_run(const struct qx_net *net, const struct qx_dataset *data,
+                                 struct qx_weights *w, const struct qx_eval_options *options,
+                                 struct qx_pool *pool, struct qx_ctl *ctl,
+                                 struct qx_perplexity *out, struct qx_error *err);
 
 /* Two measurements of the same rows. */
 struct qx_eval_pair {

@@ -115,6 +115,16 @@ struct qx_net_report {
 enum qx_status qx_net_run(const struct qx_net *net, const struct qx_weights *w, const float *x,
                           int64_t n, float *logits, struct qx_net_report *report,
                           struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
+/* For language models, whose every place has logits (qx_net_run gives those of a row's last place): rows
+ * first_row .. first_row+rows-1 are done; row i has places start[i] .. start[i+1]-1 of
+ * logits[start[rows]][classes], which may be overwritten. Called from several threads at once, once for each row. */
+typedef void qx_net_places_fn(void *arg, int64_t first_row, int64_t rows, const int64_t *start,
+                              float *logits);
+/* QX_EUNSUPPORTED for other networks. */
+enum qx_status qx_net_run_places(const struct qx_net *net, const struct qx_weights *w,
+                                 const float *x, int64_t n, qx_net_places_fn *places, void *arg,
+                                 struct qx_net_report *report, struct qx_pool *pool,
+                                 struct qx_ctl *ctl, struct qx_error *err);
 /* Run the rows on both engines and compare the codes that each layer's input has. The weights must be
  * prepared for INTEGER. Progress in rows, each counted once. */
 enum qx_status qx_net_compare(const struct qx_net *net, const struct qx_weights *w, const float *x,

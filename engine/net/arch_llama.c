@@ -1,0 +1,203 @@
+/* Llama, Mistral and Qwen2 as transformers' LlamaForCausalLM: RMS norms before each half of a layer,
+ * rotary positions, key heads shared by query heads, SwiGLU; biases where the tensors have them. */
+#include "arch_build.h"
+
+#include "base/error.h"
+
+#include <string.h>
+
+#define LAYERS_MAX 1000
+/* Places of a sequence: what is planned for, and no more than the model was trained on. */
+#define CONTEXT_MAX 1024
+
+struct sizes {
+    int64_t hidden, layers, heads, kv_heads, inner, vocabulary, places;
+    double epsilon;
+    const char *rotary; /* attributes, but for the heads */
+};
+
+static bool probe(const struct qx_model *model, const struct qx_jval *root)
+{
+    static const char *const types[] = {"llama", "mistral", "qwen2"};
+    const char *type = qx_jstr(qx_jget(root, "model_type"), "");
+    (void)model;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(type, types[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void refuse(struct qx_build *b, const char *why)
+{
+    if (b->st == QX_OK) {
+        b->st = qx_fail(b->err, QX_EUNSUPPORTED,
+                        "%s, which is not run; the weights can be explored and quantized", why);
+    }
+}
+
+/* rope_scaling: none, "linear", "llama3". */
+static const char *rotary_of(struct qx_build *b)
+{
+    const double base = qx_build_num_or(b, "rope_theta", 10000.0);
+    const struct qx_jval *scaling = qx_jget(b->config, "rope_scaling");
+    const char *type =
+        qx_jstr(qx_jget(scaling, "rope_type"), qx_jstr(qx_jget(scaling, "type"), "default"));
+    const double factor = qx_jnum(qx_jget(scaling, "factor"), 1.0);
+    const double low = qx_jnum(qx_jget(scaling, "low_freq_factor"), 1.0);
+    const double high = qx_jnum(qx_jget(scaling, "high_freq_factor"), 4.0);
+    const double original = qx_jnum(qx_jget(scaling, "original_max_position_embeddings"), 8192.0);
+    if (strcmp(type, "default") == 0) {
+        return qx_build_text(b, "\"base\":%.17g", base);
+    }
+    if (strcmp(type, "linear") == 0) {
+        return qx_build_text(b, "\"base\":%.17g,\"factor\":%.17g", base, factor);
+    }
+    if (strcmp(type, "llama3") == 0 && low > 0.0 && high > low) {
+        return qx_build_text(
+            b, "\"base\":%.17g,\"factor\":%.17g,\"low\":%.17g,\"high\":%.17g,\"original\":%.17g",
+            base, factor, low, high, original);
+    }
+    refuse(b, qx_build_text(b, "its positions are scaled by '%.40s'", type));
+    return NULL;
+}
+
+static struct sizes read_sizes(struct qx_build *b)
+{
+    struct sizes s = {.hidden = qx_build_int(b, "hidden_size", 1, 1 << 20),
+                      .layers = qx_build_int(b, "num_hidden_layers", 1, LAYERS_MAX),
+                      .heads = qx_build_int(b, "num_attention_heads", 1, 65536),
+                      .inner = qx_build_int(b, "intermediate_size", 1, 1 << 24),
+                      .vocabulary = qx_build_int(b, "vocab_size", 1, 1 << 24),
+                      .epsilon = qx_build_num_or(b, "rms_norm_eps", 1e-6),
+                      .rotary = rotary_of(b)};
+    s.kv_heads = qx_build_int_or(b, "num_key_value_heads", s.heads, 1, 65536);
+    const int64_t most = qx_build_int_or(b, "max_position_embeddings", 2048, 1, 1 << 28);
+    s.places = most < CONTEXT_MAX ? most : CONTEXT_MAX;
+    if (b->st == QX_OK && (s.hidden % s.heads != 0 || s.heads % s.kv_heads != 0)) {
+        b->st =
+            qx_fail(b->err, QX_EFORMAT,
+                    "hidden_size %lld, num_attention_heads %lld and num_key_value_heads %lld do "
+                    "not divide each other",
+                    (long long)s.hidden, (long long)s.heads, (long long)s.kv_heads);
+    }
+    if (b->st == QX_OK &&
+        qx_build_int_or(b, "head_dim", s.hidden / s.heads, 1, 1 << 20) != s.hidden / s.heads) {
+        refuse(b, "its heads are not hidden_size / num_attention_heads wide");
+    }
+    if (strcmp(qx_jstr(qx_jget(b->config, "hidden_act"), "silu"), "silu") != 0) {
+        refuse(b, "its activation is not silu");
+    }
+    return s;
+}
+
+/* base.weight must be [rows, columns], as config.json has it under the keys. */
+static const char *linear(struct qx_build *b, int i, const char *alias, const char *base,
+                          const char *x, const char *row_key, int64_t rows, const char *column_key,
+                          int64_t columns)
+{
+    const char *full = qx_build_text(b, "layers.%d.%s", i, base);
+    const char *weight = qx_build_need(b, qx_build_text(b, "%s.weight", full));
+    qx_build_check(b, weight, row_key, rows, column_key, columns);
+    return qx_build_linear(b, qx_build_text(b, "L%d.%s", i, alias), x, full);
+}
+
+static const char *norm(struct qx_build *b, const char *alias, const char *x, const char *base,
+                        double epsilon)
+{
+    const char *weight = qx_build_need(b, qx_build_text(b, "%s.weight", base));
+    return qx_build_node(b, "RMSNormalization", alias,
+                         qx_build_text(b, "{\"epsilon\":%.17g}", epsilon),
+                         (const char *[3]){x, weight});
+}
+
+static const char *turned(struct qx_build *b, const struct sizes *s, const char *alias,
+                          const char *x, int64_t heads)
+{
+    return qx_build_node(b, "RotaryEmbedding", alias,
+                         qx_build_text(b, "{\"num_heads\":%lld,%s}", (long long)heads, s->rotary),
+                         (const char *[3]){x});
+}
+
+static const char *attention(struct qx_build *b, const struct sizes *s, int i, const char *x)
+{
+    const int64_t d = s->hidden, kv = s->hidden / s->heads * s->kv_heads;
+    const char *key = "hidden_size", *kv_key = "the width of num_key_value_heads";
+    const char *q = linear(b, i, "attn.query", "self_attn.q_proj", x, key, d, key, d);
+    const char *k = linear(b, i, "attn.key", "self_attn.k_proj", x, kv_key, kv, key, d);
+    const char *v = linear(b, i, "attn.value", "self_attn.v_proj", x, kv_key, kv, key, d);
+    q = turned(b, s, qx_build_text(b, "L%d.attn.query.turn", i), q, s->heads);
+    k = turned(b, s, qx_build_text(b, "L%d.attn.key.turn", i), k, s->kv_heads);
+    const char *y = qx_build_node(
+        b, "Attention", qx_build_text(b, "L%d.attn", i),
+        qx_build_text(b, "{\"q_num_heads\":%lld,\"kv_num_heads\":%lld,\"is_causal\":1}",
+                      (long long)s->heads, (long long)s->kv_heads),
+        (const char *[3]){q, k, v});
+    return linear(b, i, "attn.out", "self_attn.o_proj", y, key, d, key, d);
+}
+
+/* down(silu(gate(x)) * up(x)) */
+static const char *swiglu(struct qx_build *b, const struct sizes *s, int i, const char *x)
+{
+    const char *key = "hidden_size", *inner = "intermediate_size";
+    const char *gate =
+        linear(b, i, "ffn.gate", "mlp.gate_proj", x, inner, s->inner, key, s->hidden);
+    const char *up = linear(b, i, "ffn.up", "mlp.up_proj", x, inner, s->inner, key, s->hidden);
+    gate = qx_build_node(b, "Swish", qx_build_text(b, "L%d.ffn.act", i), NULL,
+                         (const char *[3]){gate});
+    gate = qx_build_node(b, "Mul", qx_build_text(b, "L%d.ffn.mul", i), NULL,
+                         (const char *[3]){gate, up});
+    return linear(b, i, "ffn.down", "mlp.down_proj", gate, key, s->hidden, inner, s->inner);
+}
+
+static const char *decoder_layer(struct qx_build *b, const struct sizes *s, int i, const char *x)
+{
+    const char *y = norm(b, qx_build_text(b, "L%d.attn.norm", i), x,
+                         qx_build_text(b, "layers.%d.input_layernorm", i), s->epsilon);
+    y = attention(b, s, i, y);
+    x = qx_build_node(b, "Add", qx_build_text(b, "L%d.attn.add", i), NULL, (const char *[3]){y, x});
+    y = norm(b, qx_build_text(b, "L%d.ffn.norm", i), x,
+             qx_build_text(b, "layers.%d.post_attention_layernorm", i), s->epsilon);
+    y = swiglu(b, s, i, y);
+    return qx_build_node(b, "Add", qx_build_text(b, "L%d.ffn.add", i), NULL,
+                         (const char *[3]){y, x});
+}
+
+/* lm_head.weight, or the embeddings again. */
+static const char *head(struct qx_build *b, const struct sizes *s, const char *x, const char *table)
+{
+    const bool is_tied = qx_jbool(qx_jget(b->config, "tie_word_embeddings"), false);
+    const char *prefix = b->prefix;
+    b->prefix = "";
+    const char *weight = is_tied ? table : qx_build_need(b, "lm_head.weight");
+    b->prefix = prefix;
+    qx_build_check(b, weight, "vocab_size", s->vocabulary, "hidden_size", s->hidden);
+    return qx_build_node(b, "Gemm", "head", "{\"transB\":1}", (const char *[3]){x, weight});
+}
+
+static enum qx_status build(struct qx_net *net, const struct qx_jval *root, struct qx_error *err)
+{
+    static const char *const prefixes[] = {"model.", "", NULL};
+    struct qx_build b = {.net = net, .config = root, .prefix = "", .st = QX_OK, .err = err};
+    (void)qx_build_prefix(&b, prefixes, "embed_tokens.weight"); /* or the first tensor is missed */
+    net->name = qx_build_text(&b, "%s", qx_model_name(net->model));
+    const struct sizes s = read_sizes(&b);
+    const char *table = qx_build_need(&b, "embed_tokens.weight");
+    qx_build_check(&b, table, "vocab_size", s.vocabulary, "hidden_size", s.hidden);
+    const struct qx_shape ids = {.rank = 2, .batch = 0, .lead = 1, .dim = {1, s.places}};
+    if (b.st == QX_OK) {
+        b.st = qx_graph_input(net, "input_ids", &ids, true, err);
+    }
+    const char *x =
+        qx_build_node(&b, "Embedding", "embed.word", NULL, (const char *[3]){"input_ids", table});
+    for (int i = 0; b.st == QX_OK && i < s.layers; i++) {
+        x = decoder_layer(&b, &s, i, x);
+    }
+    x = norm(&b, "norm", x, "norm", s.epsilon);
+    qx_build_end(&b, "language-modelling", head(&b, &s, x, table));
+    return b.st;
+}
+
+const struct qx_arch qx_arch_llama = {
+    .name = "llama", .file = "config.json", .probe = probe, .build = build};

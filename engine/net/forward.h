@@ -1,0 +1,59 @@
+/* A pass over many rows: what it runs on, and what it does beside running (forward.c). run.c has the
+ * passes that others ask for. */
+#ifndef QX_NET_FORWARD_H
+#define QX_NET_FORWARD_H
+
+#include "cut.h"
+#include "exec.h"
+#include "qlinear.h"
+
+#include <stdatomic.h>
+
+/* One worker's memory. */
+struct qx_worker {
+    float *space;     /* [plan.floats] */
+    uint8_t *integer; /* scratch of the integer products */
+    struct qx_qkept kept;
+    float *fake;     /* an input, quantized and dequantized */
+    uint8_t *record; /* compare: codes of every quantized input of the tile */
+    uint8_t *codes;  /* compare: of one input */
+    float *other;    /* compare: logits of the integer engine */
+    int64_t *start;  /* [tile_rows + 1] where the sequences of the tile begin */
+    int64_t *begin;  /* the same of the values that a tap sees; in one piece with start */
+    struct qx_net_report report;
+    const float **in;       /* [QX_NODE_INPUTS] */
+    struct qx_shape *shape; /* [QX_NODE_INPUTS] */
+};
+
+enum qx_forward_mode { QX_FORWARD_RUN, QX_FORWARD_COMPARE, QX_FORWARD_TAP };
+struct qx_forward {
+    const struct qx_net *net;
+    const struct qx_weights *weights;
+    enum qx_forward_mode mode;
+    qx_net_tap_fn *tap;
+    void *tap_arg;
+    const float *x;
+    float *logits;            /* NULL = not wanted */
+    qx_net_places_fn *places; /* the same of every place */
+    void *places_arg;
+    const struct qx_net_cut *from; /* values to go on from; NULL = x alone */
+    struct qx_net_cut *to;         /* run up to here and keep the values; NULL = to the end */
+    int64_t most_input;            /* values of the largest quantized input of a tile */
+    int64_t all_inputs;            /* of all of them */
+    int64_t n;
+    struct qx_ctl *ctl;
+    struct qx_worker *workers;
+    /* The failure of the lowest tile: tiles are handed out in order, so it is always found. */
+    atomic_int_least64_t failed_tile;
+    struct {
+        int64_t tile;
+        enum qx_status status;
+        struct qx_error error;
+    } * failures; /* [workers] */
+};
+
+/* Fill `net` to `ctl` and run; the rest is the pass's own. report: NULL allowed, added to. */
+enum qx_status qx_forward_run(struct qx_forward *f, struct qx_net_report *report,
+                              struct qx_pool *pool, struct qx_error *err);
+
+#endif

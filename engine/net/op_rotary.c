@@ -1,0 +1,104 @@
+/* RotaryEmbedding as in ONNX opset 23, half-split form, on sequences [T N, heads d]: the place in its
+ * sequence turns every pair (i, i + d/2) of a head by place * frequency. Frequencies are
+ * base^(-2i/d), stretched as Llama 3.1 does it (`factor`, `low`, `high`, `original`) or evenly (low = 0). */
+#include "op.h"
+
+#include "base/error.h"
+
+#include <math.h>
+
+enum { HEADS, BASE, FACTOR, LOW, HIGH, ORIGINAL, N_ATTRS };
+
+static const struct qx_attr_spec attrs[N_ATTRS] = {
+    [HEADS] =
+        {.name = "num_heads", .type = QX_ATTR_INT, .min = 1, .max = 65536, .is_required = true},
+    [BASE] = {.name = "base", .type = QX_ATTR_FLOAT, .fallback = 10000.0},
+    [FACTOR] = {.name = "factor", .type = QX_ATTR_FLOAT, .fallback = 1.0},
+    [LOW] = {.name = "low", .type = QX_ATTR_FLOAT},
+    [HIGH] = {.name = "high", .type = QX_ATTR_FLOAT},
+    [ORIGINAL] = {.name = "original", .type = QX_ATTR_FLOAT}};
+
+static enum qx_status rotary_shape(const struct qx_infer *g, struct qx_error *err)
+{
+    const struct qx_node *node = g->node;
+    enum qx_status st = qx_op_sequence(node, 0, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    const int64_t width = node->in[0]->shape.dim[1], heads = node->attr[HEADS].i;
+    if (width % (2 * heads) != 0) {
+        return qx_fail(err, QX_EFORMAT, "%lld heads do not share %lld values in pairs",
+                       (long long)heads, (long long)width);
+    }
+    if (!(node->attr[BASE].f > 0.0) || !(node->attr[FACTOR].f > 0.0)) {
+        return qx_fail(err, QX_EFORMAT, "base and factor must be above 0");
+    }
+    return qx_op_same_shape(g, err);
+}
+
+/* Frequencies, then sines and cosines of one place. */
+static int64_t rotary_scratch(const struct qx_node *node, int64_t rows)
+{
+    (void)rows;
+    return 3 * (node->in[0]->shape.dim[1] / node->attr[HEADS].i / 2);
+}
+
+/* Long waves are stretched, short ones are not, those between partly (Llama 3.1's config,
+ * "rope_type": "llama3"); low = 0: all are. */
+static float frequency(const struct qx_attr *attr, int64_t i, int64_t half)
+{
+    const double turn = 2.0 * acos(-1.0);
+    const double f = pow(attr[BASE].f, -(double)i / (double)half), slow = f / attr[FACTOR].f;
+    if (!(attr[LOW].f > 0.0)) {
+        return (float)slow;
+    }
+    const double waves = attr[ORIGINAL].f * f / turn; /* in the original context */
+    if (waves < attr[LOW].f) {
+        return (float)slow;
+    }
+    if (waves > attr[HIGH].f) {
+        return (float)f;
+    }
+    const double share = (waves - attr[LOW].f) / (attr[HIGH].f - attr[LOW].f);
+    return (float)((1.0 - share) * slow + share * f);
+}
+
+static enum qx_status rotary(const struct qx_run *r, struct qx_error *err)
+{
+    (void)err;
+    const struct qx_attr *attr = r->node->attr;
+    const int64_t width = r->in_shape[0].dim[1], d = width / attr[HEADS].i, half = d / 2;
+    float *turn = r->scratch, *sines = turn + half, *cosines = sines + half;
+    for (int64_t i = 0; i < half; i++) {
+        turn[i] = frequency(attr, i, half);
+    }
+    for (int64_t row = 0; row < r->rows; row++) {
+        for (int64_t t = r->start[row]; t < r->start[row + 1]; t++) {
+            const float place = (float)(t - r->start[row]);
+            for (int64_t i = 0; i < half; i++) {
+                sines[i] = sinf(place * turn[i]);
+                cosines[i] = cosf(place * turn[i]);
+            }
+            for (int64_t at = t * width; at < (t + 1) * width; at += d) {
+                for (int64_t i = 0; i < half; i++) {
+                    const float a = r->in[0][at + i], b = r->in[0][at + half + i];
+                    r->out[at + i] = a * cosines[i] - b * sines[i];
+                    r->out[at + half + i] = b * cosines[i] + a * sines[i];
+                }
+            }
+        }
+    }
+    return QX_OK;
+}
+
+const struct qx_op qx_op_rotary = {.name = "RotaryEmbedding",
+                                   .min_in = 1,
+                                   .max_in = 1,
+                                   .attrs = attrs,
+                                   .n_attrs = N_ATTRS,
+                                   .takes_places = true,
+                                   .is_inplace = true,
+                                   .weight = -1,
+                                   .shape = rotary_shape,
+                                   .scratch = rotary_scratch,
+                                   .forward = rotary};

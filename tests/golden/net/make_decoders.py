@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+"""Writes small model folders of the decoder families (config.json), with reference figures.
+
+Needs Debian's python3-numpy:
+
+    /usr/bin/python3 tests/golden/net/make_decoders.py
+
+Each folder of CASES holds config.json, model.safetensors, eval.safetensors (documents of all
+lengths), reference.safetensors (logits at the last fed token of each document), and the same with
+rounded weights. Computed in float64, document by document, head by head.
+"""
+import os
+import shutil
+import sys
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "..", "..", "samples"))
+import oracle  # noqa: E402
+import safetensors_io  # noqa: E402
+
+D, HEADS, KV_HEADS, INNER, LAYERS, VOCABULARY, PLACES = 32, 4, 2, 40, 2, 48, 16
+ROUNDED = [("all", "channel", 4), ("linear", "tensor", 3), ("linear", "group:32", 4)]
+
+CASES = {
+    # short waves turn as they are, long ones eight times slower, one lies between
+    "decoder_llama": {"model_type": "llama", "tie_word_embeddings": True, "rope_theta": 50.0,
+                      "rms_norm_eps": 1e-5,
+                      "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                                       "high_freq_factor": 4.0,
+                                       "original_max_position_embeddings": 16}},
+    "decoder_mistral": {"model_type": "mistral", "tie_word_embeddings": False,
+                        "rope_scaling": {"type": "linear", "factor": 2.0}},
+    "decoder_qwen2": {"model_type": "qwen2", "tie_word_embeddings": False, "biases": True},
+}
+
+
+def make_weights(config, rng):
+    """All tensors, and which of them are linear weights and tables."""
+    weights, linear, tables = {}, {}, {"model.embed_tokens.weight": 0}
+
+    def add(name, *shape, scale, centre=0.0):
+        weights[name] = (centre + rng.normal(size=shape) * scale).astype(np.float32)
+
+    def dense(name, rows, columns, bias=False):
+        add(name + ".weight", rows, columns, scale=1.3 / np.sqrt(columns))
+        linear[name + ".weight"] = 0
+        if bias:
+            add(name + ".bias", rows, scale=0.5)
+
+    kv = D // HEADS * KV_HEADS
+    add("model.embed_tokens.weight", VOCABULARY, D, scale=0.7)
+    for i in range(LAYERS):
+        base = f"model.layers.{i}."
+        bias = config.get("biases", False)
+        add(base + "input_layernorm.weight", D, scale=0.2, centre=1.0)
+        add(base + "post_attention_layernorm.weight", D, scale=0.2, centre=1.0)
+        dense(base + "self_attn.q_proj", D, D, bias)
+        dense(base + "self_attn.k_proj", kv, D, bias)
+        dense(base + "self_attn.v_proj", kv, D, bias)
+        dense(base + "self_attn.o_proj", D, D)
+        dense(base + "mlp.gate_proj", INNER, D)
+        dense(base + "mlp.up_proj", INNER, D)
+        dense(base + "mlp.down_proj", D, INNER)
+    add("model.norm.weight", D, scale=0.2, centre=1.0)
+    if not config["tie_word_embeddings"]:
+        dense("lm_head", VOCABULARY, D)
+    return weights, linear, tables
+
+
+def frequencies(config):
+    """One for each pair of a head's values, as transformers' modeling_rope_utils defines them."""
+    half = D // HEADS // 2
+    base = config.get("rope_theta", 10000.0) ** (-np.arange(half) / half)
+    scaling = config.get("rope_scaling", {})
+    factor = scaling.get("factor", 1.0)
+    if scaling.get("rope_type") != "llama3":
+        return base / factor
+    lengths = 2 * np.pi / base
+    original = scaling["original_max_position_embeddings"]
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    smooth = (original / lengths - low) / (high - low)
+    between = (1 - smooth) * base / factor + smooth * base
+    return np.where(lengths > original / low, base / factor,
+                    np.where(lengths < original / high, base, between))
+
+
+def run(config, weights, ids):
+    """Logits of every place of one document."""
+    w = {name: value.astype(np.float64) for name, value in weights.items()}
+    n, d = len(ids), D // HEADS
+    angle = np.arange(n)[:, None] * frequencies(config)
+
+    def norm(x, name):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + config.get("rms_norm_eps", 1e-6)) \
+            * w[name]
+
+    def dense(x, name):
+        return x @ w[name + ".weight"].T + w.get(name + ".bias", 0.0)
+
+    def turn(x):
+        a, b = x[:, :d // 2], x[:, d // 2:]
+        return np.concatenate([a * np.cos(angle) - b * np.sin(angle),
+                               b * np.cos(angle) + a * np.sin(angle)], axis=1)
+
+    x = w["model.embed_tokens.weight"][ids]
+    for i in range(LAYERS):
+        base = f"model.layers.{i}."
+        y = norm(x, base + "input_layernorm.weight")
+        q, k, v = (dense(y, base + f"self_attn.{key}_proj") for key in "qkv")
+        out = np.empty_like(q)
+        for head in range(HEADS):
+            mine = slice(head * d, (head + 1) * d)
+            shared = slice(head * KV_HEADS // HEADS * d, (head * KV_HEADS // HEADS + 1) * d)
+            scores = turn(q[:, mine]) @ turn(k[:, shared]).T / np.sqrt(d)
+            scores[np.triu_indices(n, 1)] = -np.inf
+            p = np.exp(scores - scores.max(-1, keepdims=True))
+            out[:, mine] = p / p.sum(-1, keepdims=True) @ v[:, shared]
+        x = x + dense(out, base + "self_attn.o_proj")
+        y = norm(x, base + "post_attention_layernorm.weight")
+        gate = dense(y, base + "mlp.gate_proj")
+        x = x + dense(gate / (1 + np.exp(-gate)) * dense(y, base + "mlp.up_proj"),
+                      base + "mlp.down_proj")
+    x = norm(x, "model.norm.weight")
+    head = "model.embed_tokens" if config["tie_word_embeddings"] else "lm_head"
+    return x @ w[head + ".weight"].T
+
+
+def write_case(seed, name, case):
+    rng = np.random.default_rng(seed + 200)
+    folder = os.path.join(HERE, name)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    weights, linear, tables = make_weights(case, rng)
+    config = {key: value for key, value in case.items() if key != "biases"}
+    config.update(hidden_size=D, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+                  num_key_value_heads=KV_HEADS, intermediate_size=INNER, vocab_size=VOCABULARY,
+                  max_position_embeddings=PLACES, hidden_act="silu")
+    documents = [rng.integers(0, VOCABULARY, size=2 + i % PLACES) for i in range(20)]
+
+    def path(file):
+        return os.path.join(folder, file)
+
+    def save(file, tensors):
+        safetensors_io.save(path(file), tensors, {"name": name})
+
+    def last(w):
+        return np.array([run(case, w, ids[:-1])[-1] for ids in documents[:16]], np.float32)
+
+    safetensors_io.write_json(path("config.json"), config)
+    save("model.safetensors", weights)
+    save("eval.safetensors", {
+        "input_ids": np.concatenate(documents).astype(np.uint16),
+        "doc_offsets": np.cumsum([0] + [len(ids) for ids in documents]).astype(np.int64)})
+    save("reference.safetensors", {"logits": last(weights)})
+    rounded = {}
+    for scope, granularity, bits in ROUNDED:
+        axes = {**linear, **tables} if scope == "all" else linear
+        rounded[f"{scope}.{granularity}.{bits}"] = last(
+            oracle.round_weights(weights, axes, granularity, bits))
+    save("reference_quant.safetensors", rounded)
+    safetensors_io.write_json(path("reference.json"), {
+        "schema": "qexplore.reference/1", "model": name,
+        "quantized_tensors": {"linear": list(linear), "embedding": list(tables)}})
+    safetensors_io.write_bytes(path("NOTICE.md"), (
+        f"# {name}\nRandom numbers written by tests/golden/net/make_decoders.py. Apache-2.0.\n")
+        .encode())
+
+
+if __name__ == "__main__":
+    for number, (title, description) in enumerate(CASES.items()):
+        write_case(number, title, description)
