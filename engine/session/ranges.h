@@ -54,6 +54,8 @@ bool qx_ranges_pending(const struct qx_session *s);
 bool qx_ranges_refused(const struct qx_session *s);
 /* Calibrate when ranges wait for it; let calibrators choose for at most about budget_s. */
 void qx_ranges_work(struct qx_session *s, double budget_s);
+/* Calibrate, unless that was done, runs, failed or was cancelled. */
+void qx_ranges_start(struct qx_session *s);
 /* What failed or was cancelled may be tried again. */
 void qx_ranges_retry(struct qx_session *s);
 

@@ -72,7 +72,7 @@ static void calib_done(struct qx_session *s, struct qx_task *t)
     qx_measure_touched(s);
 }
 
-static void submit(struct qx_session *s)
+void qx_ranges_start(struct qx_session *s)
 {
     struct qx_ranges *r = &s->ranges;
     if (r->task || r->end != QX_CALIB_NONE || calibration_of(s) || !s->net ||
@@ -140,7 +140,7 @@ void qx_ranges_work(struct qx_session *s, double budget_s)
     const struct qx_calibration *c = s->ranges.n_open > 0 ? calibration_of(s) : NULL;
     bool any = false;
     if (s->ranges.n_open > 0 && !c) {
-        submit(s);
+        qx_ranges_start(s);
     }
     for (int i = 0; c && i < qx_net_n_layers(s->net) && (!any || qx_clock_s() < end); i++) {
         if (qx_ranges_is_open(&s->now.set[qx_net_layer(s->net, i)->tensor])) {
@@ -187,7 +187,7 @@ enum qx_status qx_session_calibrate(struct qx_session *s, const char *source, st
     r->source = copy;
     pthread_mutex_unlock(&r->lock);
     qx_ranges_retry(s);
-    submit(s);
+    qx_ranges_start(s);
     return QX_OK;
 }
 
@@ -225,7 +225,7 @@ const struct qx_observed *qx_session_observed(struct qx_session *s, int64_t item
     const int layer = layer_of(s, item);
     const struct qx_calibration *c = calibration_of(s);
     if (layer >= 0 && !c) {
-        submit(s);
+        qx_ranges_start(s);
     }
     return layer >= 0 && c ? qx_calibration_layer(c, layer) : NULL;
 }

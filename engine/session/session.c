@@ -407,7 +407,7 @@ bool qx_session_retry(struct qx_session *s, int id)
         qx_session_bench(s, (int)job->item);
     } else if (job->kind == QX_JOB_CALIB) {
         qx_ranges_retry(s);
-        qx_session_observed(s, 0);
+        qx_ranges_start(s);
     } else {
         qx_session_want_exact(s, job->item);
     }

@@ -206,6 +206,9 @@ static void cancelling_waits_for_the_hand(void **state)
     struct qx_gauge g;
     qx_session_gauge(s, &g);
     assert_int_equal(g.state, QX_GAUGE_WAITING);
+    assert_true(qx_session_retry(s, status.job));
+    qx_session_calib_status(s, &status);
+    assert_true(status.state == QX_CALIB_QUEUED || status.state == QX_CALIB_RUNNING);
     struct qx_error err;
     assert_int_equal(qx_session_calibrate(s, "random:30", &err), QX_OK);
     fixture_settle(s);
