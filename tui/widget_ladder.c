@@ -54,12 +54,13 @@ static void draw_row(struct ui_canvas *c, struct ui_rect r, int y, const struct 
     if (is_current) {
         ui_put(c, r.x, y, 1, UI_STYLE_VALUE, glyphs == UI_GLYPHS_ASCII ? ">" : "▸");
     }
+    int shift = 0; /* a longer name takes the figure along */
     if (row->name) {
-        ui_put(c, r.x + 1, y, W_BITS - 1, name, row->name);
+        shift = ui_put(c, r.x + 1, y, W_BITS, name, row->name) == W_BITS;
     } else {
         ui_printf(c, r.x + 1, y, 1, name, "%d", row->bits);
     }
-    put_db(c, r.x + W_BITS - 1, y, W_DB, style, row->db, glyphs);
+    put_db(c, r.x + W_BITS - 1 + shift, y, W_DB, style, row->db, glyphs);
     int right = r.x + r.w;
     if (best) {
         right -= W_EXTRA;

@@ -69,7 +69,7 @@ static const struct qx_book book = {8, 253, 126, 448.0f, level, edge};
 
 const struct qx_format qx_fmt_fp8e4m3 = {
     .name = "fp8-e4m3",
-    .title = "FP8 E4M3",
+    .title = "E4M3",
     .help =
         "8-bit floating point with 4 significant bits, values up to 448, which a scale lays on T.",
     .key = 'e',

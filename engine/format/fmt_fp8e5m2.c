@@ -60,7 +60,7 @@ static const struct qx_book book = {8, 247, 123, 57344.0f, level, edge};
 
 const struct qx_format qx_fmt_fp8e5m2 = {
     .name = "fp8-e5m2",
-    .title = "FP8 E5M2",
+    .title = "E5M2",
     .help = "8-bit floating point with 3 significant bits, values up to 57,344: range for detail.",
     .key = 'E',
     .kind = QX_FORMAT_TABLE,

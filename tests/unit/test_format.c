@@ -20,6 +20,7 @@ static void format_rows_are_complete(void **state)
 
         assert_ptr_equal(qx_format_find(f->name), f);
         assert_true(strlen(f->title) > 0 && strlen(f->help) > 10);
+        assert_true(strlen(f->title) <= 4 && !strchr(f->title, ' ')); /* columns count on it */
         assert_true(f->min_bits >= 2 && f->min_bits <= f->max_bits);
         assert_int_equal(f->kind == QX_FORMAT_FLOAT, f->round != NULL);
         assert_int_equal(f->kind == QX_FORMAT_FLOAT, f->max > 0.0f);

@@ -23,7 +23,7 @@ struct qx_book {
 
 struct qx_format {
     const char *name;  /* in recipes and flags: "fp32", "fp16", "bf16", "int", "nf4" */
-    const char *title; /* on screen: "FP16" */
+    const char *title; /* on screen: "FP16"; one word, at most 4 letters */
     const char *help;  /* one sentence */
     char key;          /* after `.` on the Layer screen; 0 = none */
     enum qx_format_kind kind;
