@@ -3,6 +3,7 @@
 
 #include "figure.h"
 #include "predict_text.h"
+#include "replay_text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -96,6 +97,7 @@ static void explain_accuracy(const struct layer_frame *f, struct ui_explain *out
     double lo, hi;
     snprintf(out->title, sizeof(out->title), "accuracy: change against FP32");
     const int64_t item = f->item - qx_session_item(f->app->session, 0);
+    ui_explain_replay(out, f->app, g);
     ui_explain_predicted(out, f->app->session, g, item, f->app->glyphs);
     if (g->state == QX_GAUGE_NONE || g->state == QX_GAUGE_FAILED) {
         ui_explain_add(out, "There is none: %s", g->reason);

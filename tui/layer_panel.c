@@ -4,6 +4,7 @@
 #include "figure.h"
 #include "layout.h"
 #include "predict_text.h"
+#include "replay_text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -115,9 +116,12 @@ static bool has_mark(enum figure fig)
 static void accuracy_row(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
 {
     const struct qx_gauge *g = &f->gauge;
+    struct qx_replay_result replay;
     char text[UI_FIG];
     if (g->state == QX_GAUGE_NONE || g->state == QX_GAUGE_FAILED) {
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_DIM, "n/a");
+    } else if (ui_replay_now(f->app, g, &replay)) {
+        ui_put_right(c, r.x, r.y, r.w, UI_STYLE_MEASURED, ui_fig_points(text, replay.pair.delta));
     } else if (g->guess == QX_GUESS_PREDICTED && g->state != QX_GAUGE_MEASURED) {
         ui_fmt_predicted(text, sizeof(text), g, f->app->glyphs, true);
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_PREDICTED, text);

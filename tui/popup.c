@@ -2,6 +2,7 @@
 
 #include "commands.h"
 #include "predict_text.h"
+#include "replay_text.h"
 #include "prompt.h"
 #include "view.h"
 
@@ -190,6 +191,7 @@ static void explain_accuracy(struct ui_app *app, struct ui_explain *e)
                        g.pair.mcnemar_p);
         ui_explain_add(e, "edits since that measurement: %d", g.edits_since);
     }
+    ui_explain_replay(e, app, &g);
     ui_explain_predicted(e, app->session, &g, -1, app->glyphs);
     if (g.engine == QX_ENGINE_INTEGER) {
         ui_explain_add(e,

@@ -2,6 +2,7 @@
 #include "app.h"
 
 #include "predict_text.h"
+#include "replay_text.h"
 #include "utf8.h"
 
 #include <math.h>
@@ -205,6 +206,12 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
         snprintf(figure, sizeof(figure), "%s", said);
         *style = UI_STYLE_PREDICTED;
         fresh = true;
+    }
+    struct qx_replay_result replay;
+    if (ui_replay_now(app, &g, &replay)) {
+        ui_fmt_replay(figure, sizeof(figure), &replay, brief);
+        *style = UI_STYLE_MEASURED;
+        fresh = is_said = true;
     }
     bool edited = !is_said && g.correct < 0 && g.revision != qx_session_revision(app->session) &&
                   qx_session_n_edits(app->session) > 0;

@@ -3,6 +3,7 @@
 
 #include "figure.h"
 #include "predict_text.h"
+#include "replay_text.h"
 #include "widget_plot.h"
 #include "widget_table.h"
 
@@ -319,6 +320,7 @@ static void accuracy_text(const struct ui_app *app, const struct qx_gauge *g, ch
                           bool *is_live)
 {
     struct qx_totals totals;
+    struct qx_replay_result replay;
     qx_session_totals(app->session, &totals);
     *is_live = true;
     if (g->state == QX_GAUGE_NONE || g->state == QX_GAUGE_FAILED) {
@@ -331,6 +333,11 @@ static void accuracy_text(const struct ui_app *app, const struct qx_gauge *g, ch
         snprintf(buf, cap, "%lld of %lld right (%.2f %%) with every tensor in FP32",
                  (long long)g->fp32_correct, (long long)g->n,
                  100 * (double)g->fp32_correct / (double)g->n);
+    } else if (ui_replay_now(app, g, &replay)) {
+        char said[64];
+        snprintf(buf, cap, "%s: %lld lost, %lld gained, FP32 %lld of %lld right",
+                 ui_fmt_replay(said, sizeof(said), &replay, false), (long long)replay.pair.lost,
+                 (long long)replay.pair.gained, (long long)g->fp32_correct, (long long)g->n);
     } else if (g->guess == QX_GUESS_PREDICTED && g->state != QX_GAUGE_MEASURED) {
         char said[64];
         ui_fmt_predicted(said, sizeof(said), g, app->glyphs, false);

@@ -18,8 +18,7 @@ struct qx_replay {
     float *x, *fp32, *logits; /* [n, sample], [n, classes], the same */
     struct qx_eval_result *before, *after;
     struct qx_weights *weights;
-    struct qx_setting *set; /* [layers] of the last run that ended well */
-    bool has_run;
+    struct qx_setting *set; /* [layers] of the last run that ended well; float32 at first */
     struct qx_replay_result last;
     struct qx_net_cut *cut;     /* NULL = none */
     int cut_layer;              /* values alive before this one ... */
@@ -66,6 +65,9 @@ static enum qx_status begin(struct qx_replay *r, uint64_t seed, struct qx_pool *
     r->logits = qx_mem_array(n, row);
     r->set = qx_mem_array((size_t)n_layers + 1, sizeof *r->set);
     r->cut_set = qx_mem_array((size_t)n_layers + 1, sizeof *r->cut_set);
+    for (int i = 0; r->set && i < n_layers; i++) {
+        r->set[i] = qx_setting_fp32();
+    }
     if (!r->x || !r->fp32 || !r->logits || !r->set || !r->cut_set) {
         return qx_fail_nomem(err, n * (size_t)sample * sizeof *r->x);
     }
@@ -86,6 +88,9 @@ static enum qx_status begin(struct qx_replay *r, uint64_t seed, struct qx_pool *
     }
     if (st == QX_OK) {
         score(r, r->before, r->fp32);
+        r->last.correct = r->last.fp32_correct = r->before->correct;
+        r->last.engine = qx_weights_engine(r->weights);
+        st = qx_eval_compare(r->before, r->before, &r->last.pair, err);
     }
     return st;
 }
@@ -108,6 +113,7 @@ enum qx_status qx_replay_new(const struct qx_net *net, const struct qx_dataset *
     r->data = data;
     r->max_bytes = max_bytes;
     r->n = want < all ? want : all;
+    r->last.n = r->n;
     qx_ctl_total(ctl, r->n);
     enum qx_status st = begin(r, seed, pool, ctl, err);
     if (st != QX_OK) {
@@ -226,11 +232,11 @@ enum qx_status qx_replay_run(struct qx_replay *r, const struct qx_setting *set,
                              struct qx_error *err)
 {
     const int n_layers = qx_net_n_layers(r->net), n_classes = qx_net_n_classes(r->net);
-    const int layer = r->has_run ? first_change(r->set, set, n_layers) : 0;
+    const int layer = first_change(r->set, set, n_layers);
     const double start = qx_clock_s();
     struct qx_replay_result now = {.n = r->n, .from = layer};
     enum qx_status st = QX_OK;
-    if (r->has_run && layer == n_layers) {
+    if (layer == n_layers) {
         *out = r->last;
         return QX_OK;
     }
@@ -260,7 +266,6 @@ enum qx_status qx_replay_run(struct qx_replay *r, const struct qx_setting *set,
     now.kl = isfinite(now.kl) ? now.kl : NAN;
     now.time_s = qx_clock_s() - start;
     memcpy(r->set, set, (size_t)n_layers * sizeof *set);
-    r->has_run = true;
     r->last = now;
     *out = now;
     return QX_OK;

@@ -8,17 +8,17 @@
 
 enum { REPLAY_PRIORITY = 2 };
 
-static const double limit_s = 0.15;      /* longer ones are no answer to a moving hand */
-static const double first_limit_s = 1.5; /* the first of a layer is a whole pass */
-static const double forget = 0.9;        /* a machine that was busy may be idle by now */
+static const double limit_s = 0.15;    /* longer ones are no answer to a moving hand */
+static const double first_limit_s = 3; /* the first of a layer is a whole pass */
+static const double forget = 0.9;      /* a machine that was busy may be idle by now */
 
 struct qx_replay_task {
     struct qx_task task;
     struct qx_session *s; /* worker: immutable parts */
     uint64_t key, revision, max_bytes;
-    int layer;                  /* first one that changed */
     struct qx_setting *setting; /* [layers] copied at submit */
-    struct qx_replay *replay;   /* the session's, or made by this run */
+    struct qx_pool *pool; /* NULL while something in the queue lane has it for seconds at a time */
+    struct qx_replay *replay; /* the session's, or made by this run */
     struct qx_replay_result result;
 };
 
@@ -28,10 +28,10 @@ static enum qx_status replay_run(struct qx_task *t, struct qx_error *err)
     const struct qx_session *s = r->s;
     enum qx_status status = QX_OK;
     if (!r->replay) {
-        status = qx_replay_new(s->net, s->data, QX_REPLAY_ROWS, s->seed, r->max_bytes, s->pool,
+        status = qx_replay_new(s->net, s->data, QX_REPLAY_ROWS, s->seed, r->max_bytes, r->pool,
                                &t->ctl, &r->replay, err);
     }
-    return status == QX_OK ? qx_replay_run(r->replay, r->setting, s->pool, &t->ctl, &r->result, err)
+    return status == QX_OK ? qx_replay_run(r->replay, r->setting, r->pool, &t->ctl, &r->result, err)
                            : status;
 }
 
@@ -41,12 +41,16 @@ static void replay_done(struct qx_session *s, struct qx_task *t)
     struct qx_replayer *p = &s->replayer;
     p->is_out = false;
     p->replay = r->replay;
-    if (t->status == QX_OK) {
+    if (t->status == QX_OK && r->key == s->measure.key_fp32) {
+        /* P and what float32 says of it are ready for the first edit */
+    } else if (t->status == QX_OK) {
         p->has_result = true;
         p->key = r->key;
         p->revision = r->revision;
         p->result = r->result;
-        p->time_s[r->layer] = r->result.is_suffix ? r->result.time_s : p->time_s[r->layer];
+        if (r->result.is_suffix) {
+            p->time_s[r->result.from] = r->result.time_s;
+        }
         s->news |= QX_NEWS_GAUGE;
     } else if (t->status != QX_ECANCELLED) {
         p->is_off = true;
@@ -88,6 +92,9 @@ static bool parts_make(struct qx_session *s)
         qx_mem_free(setting);
         return false;
     }
+    for (size_t i = 0; i < n; i++) {
+        p->seen[i] = qx_setting_fp32();
+    }
     task->setting = setting;
     p->task = task;
     return true;
@@ -95,23 +102,32 @@ static bool parts_make(struct qx_session *s)
 
 /* ---- whether ---- */
 
-/* First layer that is not as it was submitted last. */
-static int first_change(const struct qx_session *s)
+static const struct qx_setting *setting_of(const struct qx_session *s, int layer)
 {
-    const struct qx_replayer *p = &s->replayer;
+    return &s->now.set[qx_net_layer(s->net, layer)->tensor];
+}
+
+/* The layer that the hand is on: the first one that the last edit changed. */
+static void layer_follow(struct qx_session *s)
+{
+    struct qx_replayer *p = &s->replayer;
     const int n = qx_net_n_layers(s->net);
-    int i = 0;
-    while (p->has_seen && i < n &&
-           qx_setting_equal(&p->seen[i], &s->now.set[qx_net_layer(s->net, i)->tensor])) {
-        i++;
+    int first = n;
+    if (p->seen_key == s->measure.key_b) {
+        return;
     }
-    return i < n ? i : 0;
+    for (int i = n - 1; i >= 0; i--) {
+        first = qx_setting_equal(&p->seen[i], setting_of(s, i)) ? first : i;
+        p->seen[i] = *setting_of(s, i);
+    }
+    p->layer = first < n ? first : p->layer;
+    p->seen_key = s->measure.key_b;
 }
 
 static bool is_open(const struct qx_session *s)
 {
     for (int i = 0; i < qx_net_n_layers(s->net); i++) {
-        const struct qx_setting *set = &s->now.set[qx_net_layer(s->net, i)->tensor];
+        const struct qx_setting *set = setting_of(s, i);
         if (qx_setting_open(set) || qx_ranges_is_open(set)) {
             return true;
         }
@@ -119,21 +135,28 @@ static bool is_open(const struct qx_session *s)
     return false;
 }
 
-/* A pass of P, from what the last measurement took; negative = nothing was measured yet. */
+/* A pass of P, from what measurements took, the quicker one (the machine may have been busy); negative =
+ * nothing was measured yet. */
 static double pass_s(struct qx_session *s)
 {
     const struct qx_measure *m = &s->measure;
     const struct qx_eval_result *fp32 = qx_measure_find(&s->measure, m->key_fp32);
-    const double all = m->eval_time_s > 0 ? m->eval_time_s : fp32 ? fp32->time_s : -1;
+    double all = fp32 && fp32->time_s > 0 ? fp32->time_s : m->eval_time_s > 0 ? m->eval_time_s : -1;
+    all = m->eval_time_s > 0 && m->eval_time_s < all ? m->eval_time_s : all;
     const double n = (double)qx_dataset_n(s->data);
     return all * (n > QX_REPLAY_ROWS ? QX_REPLAY_ROWS / n : 1);
 }
 
-static bool is_quick(struct qx_session *s, int layer)
+/* Once the values before the layer are kept; and float32 beforehand. */
+static bool is_quick(struct qx_session *s)
 {
     struct qx_replayer *p = &s->replayer;
+    const int layer = p->layer;
     const double pass = pass_s(s);
     double behind = 0, all = 0;
+    if (pass < 0 || pass > first_limit_s || s->measure.key_b == s->measure.key_fp32) {
+        return pass >= 0 && pass <= first_limit_s;
+    }
     for (int i = 0; i < qx_net_n_layers(s->net); i++) {
         const double macs = (double)qx_net_layer(s->net, i)->macs;
         all += macs;
@@ -143,8 +166,7 @@ static bool is_quick(struct qx_session *s, int layer)
         p->time_s[layer] *= forget;
         return false;
     }
-    return pass >= 0 && pass <= first_limit_s &&
-           (p->time_s[layer] > 0 || pass * (all > 0 ? behind / all : 1) <= limit_s);
+    return p->time_s[layer] > 0 || pass * (all > 0 ? behind / all : 1) <= limit_s;
 }
 
 /* Its weights are copies of their own, its values another piece of the budget. */
@@ -158,7 +180,7 @@ static bool is_due(struct qx_session *s)
     const struct qx_replayer *p = &s->replayer;
     struct qx_measure *m = &s->measure;
     return qx_measure_can(s) && s->preview.is_started && m->is_auto && !p->is_off && !p->is_out &&
-           m->key_b != m->key_fp32 && m->last_key != m->key_b &&
+           (m->key_b == m->key_fp32 ? !p->replay : m->last_key != m->key_b) &&
            !(p->has_result && p->key == m->key_b) && qx_measure_find(m, m->key_fp32) &&
            !qx_pending_open(s) && !is_open(s) && has_room(s);
 }
@@ -166,11 +188,11 @@ static bool is_due(struct qx_session *s)
 void qx_replayer_work(struct qx_session *s)
 {
     struct qx_replayer *p = &s->replayer;
-    if (!is_due(s) || !parts_make(s)) {
+    if (!qx_measure_can(s) || !parts_make(s)) {
         return;
     }
-    const int layer = first_change(s), n = qx_net_n_layers(s->net);
-    if (!is_quick(s, layer)) {
+    layer_follow(s);
+    if (!is_due(s) || !is_quick(s)) {
         return;
     }
     struct qx_replay_task *r = p->task;
@@ -180,13 +202,10 @@ void qx_replayer_work(struct qx_session *s)
     r->key = s->measure.key_b;
     r->revision = s->revision;
     r->max_bytes = s->cache.budget / 8;
-    r->layer = layer;
+    r->pool = s->queue.n_out > 0 ? NULL : s->pool;
     r->replay = p->replay;
-    for (int i = 0; i < n; i++) {
-        r->setting[i] = s->now.set[qx_net_layer(s->net, i)->tensor];
-    }
-    memcpy(p->seen, r->setting, (size_t)n * sizeof *p->seen);
-    p->has_seen = p->is_out = true;
+    memcpy(r->setting, p->seen, (size_t)qx_net_n_layers(s->net) * sizeof *p->seen);
+    p->is_out = true;
     qx_lane_submit(&s->preview, &r->task);
 }
 

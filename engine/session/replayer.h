@@ -11,8 +11,9 @@ struct qx_replayer {
     struct qx_replay *replay;    /* NULL = none yet; the worker's while the task is out */
     struct qx_replay_task *task; /* made once, used again and again */
     bool is_out;
-    struct qx_setting *seen; /* [layers] of the last recipe submitted */
-    bool has_seen;
+    struct qx_setting *seen; /* [layers] of the recipe with seen_key */
+    uint64_t seen_key;
+    int layer;      /* first one that this recipe changed against the one seen before it */
     double *time_s; /* [layers] what the last run from there took; 0 = unknown */
     bool has_result;
     uint64_t key, revision; /* of the recipe of the result */
