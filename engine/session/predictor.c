@@ -112,6 +112,9 @@ static void layers_follow(struct qx_session *s)
         p->seen[l] = *set;
         if (p->is_known[l]) {
             qx_predict_mix_set(p->mix, l, &change);
+            if (!qx_predict_table_covers(p->table, l, &change)) {
+                p->selected = l; /* measured next */
+            }
         } else {
             p->n_unknown++;
         }
