@@ -24,6 +24,9 @@ int ui_verb_main(const struct ui_verb *verb, int argc, char **argv);
 /* `qexplore --help`: verbs, keys in short, examples. Printed to stdout. */
 void ui_print_help(bool full);
 
+/* eval of a language model: perplexity, and against FP32 (verb_eval_words.c). */
+int ui_eval_words(const struct ui_args *args, struct qx_session *s);
+
 extern const struct ui_verb ui_verb_info, ui_verb_quantize, ui_verb_eval, ui_verb_sweep,
     ui_verb_pareto, ui_verb_bench, ui_verb_try, ui_verb_render, ui_verb_play, ui_verb_doctor,
     ui_verb_completions;

@@ -305,7 +305,9 @@ static int eval_run(const struct ui_args *args)
     int code;
     struct qx_session *s = ui_open_batch(args, &code);
     if (s) {
-        code = eval_report(args, s);
+        const struct qx_net *net = qx_session_net(s);
+        const bool is_words = net && strcmp(qx_net_task(net), "language-modelling") == 0;
+        code = is_words ? ui_eval_words(args, s) : eval_report(args, s);
         qx_session_close(&s);
     }
     return code;

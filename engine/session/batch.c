@@ -137,9 +137,9 @@ static enum qx_status cannot_measure(const struct qx_error *why, struct qx_error
     return why->status;
 }
 
-enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_options *options,
-                                   struct qx_ctl *ctl, struct qx_eval_result **out,
-                                   struct qx_error *err)
+/* The settings of the layers, resolved; free with qx_mem_free. */
+static enum qx_status settings_take(struct qx_session *s, struct qx_ctl *ctl,
+                                    struct qx_setting **out, struct qx_error *err)
 {
     if (!s->net) {
         return cannot_measure(&s->net_error, err);
@@ -151,7 +151,7 @@ enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_op
     if (status != QX_OK) {
         return status;
     }
-    int n = qx_net_n_layers(s->net);
+    const int n = qx_net_n_layers(s->net);
     struct qx_setting *v = qx_mem_array((size_t)n + 1, sizeof *v);
     if (!v) {
         return qx_fail_nomem(err, ((size_t)n + 1) * sizeof *v);
@@ -159,7 +159,32 @@ enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_op
     for (int i = 0; i < n; i++) {
         v[i] = s->now.set[qx_net_layer(s->net, i)->tensor];
     }
-    status = qx_measure_run(s, v, options, ctl, out, err);
+    *out = v;
+    return QX_OK;
+}
+
+enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_options *options,
+                                   struct qx_ctl *ctl, struct qx_eval_result **out,
+                                   struct qx_error *err)
+{
+    struct qx_setting *v = NULL;
+    enum qx_status status = settings_take(s, ctl, &v, err);
+    if (status == QX_OK) {
+        status = qx_measure_run(s, v, options, ctl, out, err);
+    }
+    qx_mem_free(v);
+    return status;
+}
+
+enum qx_status qx_session_run_perplexity(struct qx_session *s,
+                                         const struct qx_eval_options *options, struct qx_ctl *ctl,
+                                         struct qx_perplexity *out, struct qx_error *err)
+{
+    struct qx_setting *v = NULL;
+    enum qx_status status = settings_take(s, ctl, &v, err);
+    if (status == QX_OK) {
+        status = qx_measure_words(s, v, options, ctl, out, err);
+    }
     qx_mem_free(v);
     return status;
 }

@@ -119,9 +119,11 @@ static void eval_drop(struct qx_task *t)
     qx_mem_free(e);
 }
 
-enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *setting,
-                              const struct qx_eval_options *options, struct qx_ctl *ctl,
-                              struct qx_eval_result **out, struct qx_error *err)
+/* Accuracy into *out, or the perplexity of documents into *words. */
+static enum qx_status measure_with(struct qx_session *s, const struct qx_setting *setting,
+                                   const struct qx_eval_options *options, struct qx_ctl *ctl,
+                                   struct qx_eval_result **out, struct qx_perplexity *words,
+                                   struct qx_error *err)
 {
     struct qx_measure *m = &s->measure;
     const int n = qx_net_n_layers(s->net);
@@ -144,11 +146,27 @@ enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *set
         atomic_store(&ctl->done, 0);
     }
     if (status == QX_OK) {
-        status = qx_eval_run(s->net, s->data, m->weights, options, s->pool, ctl, out, err);
+        status = words ? qx_perplexity_run(s->net, s->data, m->weights, options, s->pool, ctl,
+                                           words, err)
+                       : qx_eval_run(s->net, s->data, m->weights, options, s->pool, ctl, out, err);
     }
     pthread_mutex_unlock(&m->weights_lock);
     qx_mem_free(set);
     return status;
+}
+
+enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *setting,
+                              const struct qx_eval_options *options, struct qx_ctl *ctl,
+                              struct qx_eval_result **out, struct qx_error *err)
+{
+    return measure_with(s, setting, options, ctl, out, NULL, err);
+}
+
+enum qx_status qx_measure_words(struct qx_session *s, const struct qx_setting *setting,
+                                const struct qx_eval_options *options, struct qx_ctl *ctl,
+                                struct qx_perplexity *out, struct qx_error *err)
+{
+    return measure_with(s, setting, options, ctl, NULL, out, err);
 }
 
 static enum qx_status eval_run(struct qx_task *t, struct qx_error *err)

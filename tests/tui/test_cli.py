@@ -4,6 +4,7 @@
 usage: test_cli.py QEXPLORE SOURCE_ROOT          (standard library only)
 """
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -256,6 +257,38 @@ class Eval(unittest.TestCase):
                            "manual:0.5", "--json", env=env)
         self.assertEqual(code, 0)
         self.assertEqual(json.loads(out)["layers"][0]["hi"], 0.5)
+
+
+class Sequences(unittest.TestCase):
+    BERT = os.path.join(ROOT, "tests/golden/net/encoder_bert")
+    LLAMA = os.path.join(ROOT, "tests/golden/net/decoder_llama")
+
+    def test_classifier(self):
+        want = load(self.BERT + "/reference.json")["sets"]["eval.safetensors"]["fp32"]
+        m = answer("eval", self.BERT)["metrics"]
+        self.assertEqual((m["correct"], m["n"]), (want["correct"], want["n"]))
+        a = answer("eval", self.BERT, "--bits", "8", "--dynamic")
+        self.assertEqual(a["engine"], "integer")
+        self.assertEqual(a["metrics"]["code_mismatch_rows"], 0)
+
+    def test_perplexity(self):
+        m = answer("eval", self.LLAMA)["metrics"]
+        self.assertEqual(m["tokens"], 146)
+        self.assertAlmostEqual(m["ppl"], math.exp(m["nll"]), 9)
+        self.assertNotIn("ppl_fp32", m)
+        a = answer("eval", self.LLAMA, "--bits", "8", "--dynamic")
+        self.assertEqual(a["engine"], "integer")
+        self.assertEqual(a["metrics"]["ppl_fp32"], m["ppl"])
+        self.assertLess(abs(a["metrics"]["increase"]), 0.02)
+
+    def test_gates_of_words(self):
+        code, out, err = run("eval", self.LLAMA, "--bits", "2", "--max-drop", "0")
+        self.assertEqual(code, 5)
+        self.assertIn("perplexity", out)
+        self.assertIn("--max-drop", err)
+        code, _, err = run("eval", self.LLAMA, "--fail-under", "0.5")
+        self.assertEqual(code, 4)
+        self.assertIn("--max-drop", err)
 
 
 class Bench(unittest.TestCase):
