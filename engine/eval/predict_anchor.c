@@ -13,6 +13,7 @@ enum { K_USABLE = 9, K_PRINTED = 19 };
 static const double q_uncalibrated = 2.5;
 static const double sigma_least = 0.08; /* e0 */
 static const double sigma_share = 0.25; /* of the drop */
+static const double sigma_alike = 0.9;  /* taken off beside a measured twin: eval/README.md */
 static const double z_one_sided = 1.64; /* 95 % of the normal distribution */
 static const double kl_least = 1e-9;    /* logarithms of less say nothing */
 
@@ -90,8 +91,8 @@ const struct qx_predict_layer *qx_predict_point_change(const struct qx_predict_p
 
 double qx_predict_sigma(double drop, double rho)
 {
-    const double wide = sigma_share * drop * (1.0 - rho / 2.0);
-    return sqrt(sigma_least * sigma_least + wide * wide);
+    const double wide = sigma_share * drop;
+    return sqrt(sigma_least * sigma_least + wide * wide) * (1.0 - sigma_alike * rho);
 }
 
 static int ascending(const void *a, const void *b)

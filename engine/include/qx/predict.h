@@ -353,7 +353,7 @@ void qx_predict_anchors_ask(const struct qx_predict_anchors *a, struct qx_predic
  * (n p + 1/2) / (n + 1), which keeps logits finite. */
 double qx_predict_drop(const struct qx_predict_base *base, const struct qx_predict_scale *scale,
                        const struct qx_predict_sum *sum);
-/* The band: sigma = sqrt(e0^2 + (0.25 D)^2 (1 - rho/2)^2), e0 = 0.08, and
+/* The band: sigma = (1 - 0.9 rho) sqrt(e0^2 + (0.25 D)^2), e0 = 0.08, and
  * the ceil((K + 1) 0.9)-th smallest of K residuals (sorted in place), 2.5 for K < 9. */
 double qx_predict_sigma(double drop, double rho);
 double qx_predict_quantile(double *residuals, int n);

@@ -184,7 +184,7 @@ def nearest(k, points, skip=-1):
 
 
 def sigma_of(drop, rho):
-    return math.sqrt(0.08**2 + (0.25 * drop)**2 * (1 - rho / 2)**2)
+    return math.sqrt(0.08**2 + (0.25 * drop)**2) * (1 - 0.9 * rho)
 
 
 def anchored(drop, points, at, rho):
