@@ -12,14 +12,18 @@
 
 enum { W_AXIS = 8, W_PANEL = 44, W_WIDE = 112, X_TICKS = 5 };
 
+static const char *const x_name[] = {"size", "bits", "latency"};
+
 /* What lies lower in accuracy than this below the best, or is larger than this many times the largest
  * recipe, is drawn as an arrow at the edge. */
 static const double window = 0.08, widest = 1.25;
 
+enum x_axis { X_SIZE, X_BITS, X_LATENCY, X_COUNT };
+
 struct pareto_state {
     int cursor;    /* point; -1 = not yet */
     bool is_asked; /* for the first front */
-    bool by_bits;  /* horizontal axis: bits per weight instead of size */
+    enum x_axis x; /* horizontal axis */
     bool shows_diff;
     enum qx_mixed_mode mode;
     struct ui_rect plot; /* as drawn last */
@@ -29,12 +33,15 @@ struct pareto_state {
 
 struct axes {
     double x0, x1, y0, y1;
-    bool by_bits, is_value; /* y: accuracy; else -log10 of the harm */
+    enum x_axis x;
+    bool is_value; /* y: accuracy; else -log10 of the harm */
 };
 
 static double x_of(const struct axes *a, const struct qx_point *p)
 {
-    return a->by_bits ? p->bits_per_weight : (double)p->bytes;
+    return a->x == X_BITS      ? p->bits_per_weight
+           : a->x == X_LATENCY ? p->latency_ms
+                               : (double)p->bytes;
 }
 
 static double y_of(const struct axes *a, const struct qx_point *p)
@@ -54,12 +61,13 @@ static void axes_find(struct ui_app *app, const struct pareto_state *s, const st
 {
     const int n = qx_mixed_n(plan);
     double low = (double)INFINITY, high = -(double)INFINITY;
-    *a = (struct axes){.by_bits = s->by_bits,
-                       .is_value = !isnan(qx_mixed_point(plan, n - 1)->value)};
+    *a = (struct axes){.x = s->x, .is_value = !isnan(qx_mixed_point(plan, n - 1)->value)};
     a->x0 = x_of(a, qx_mixed_point(plan, 0));
     a->x1 = x_of(a, qx_mixed_point(plan, n - 1));
-    a->x1 = fmin(fmax(a->x1, x_of(a, you)), widest * a->x1);
-    a->x0 = fmin(a->x0, x_of(a, you));
+    if (!isnan(x_of(a, you))) {
+        a->x1 = fmin(fmax(a->x1, x_of(a, you)), widest * a->x1);
+        a->x0 = fmin(a->x0, x_of(a, you));
+    }
     for (int i = 0; i < n; i++) {
         const double y = y_of(a, qx_mixed_point(plan, i));
         low = isnan(y) ? low : fmin(low, y);
@@ -103,8 +111,10 @@ static void value_text(const struct axes *a, double y, char *buf, size_t cap)
 
 static void x_text(const struct axes *a, double x, char *buf, size_t cap)
 {
-    if (a->by_bits) {
+    if (a->x == X_BITS) {
         snprintf(buf, cap, "%.1f bits", x);
+    } else if (a->x == X_LATENCY) {
+        snprintf(buf, cap, "%.3g ms", x);
     } else {
         ui_fmt_bytes(buf, cap, x);
     }
@@ -152,7 +162,7 @@ static void draw_point(struct ui_app *app, struct ui_canvas *c, const struct axe
                        enum ui_style_id style)
 {
     const double x = x_of(a, p), y = y_of(a, p);
-    if (isnan(y)) {
+    if (isnan(y) || isnan(x)) {
         return;
     }
     const int at = column_of(a, r, x), row = row_of(a, r, y);
@@ -236,8 +246,11 @@ static void draw_panel(struct ui_app *app, const struct pareto_state *s, struct 
 
 static void point_text(struct ui_app *app, const struct qx_point *p, char *buf, size_t cap)
 {
-    char size[32], harm[UI_FIG];
-    ui_fmt_bytes(size, sizeof(size), (double)p->bytes);
+    char size[64], harm[UI_FIG];
+    ui_fmt_bytes(size, 32, (double)p->bytes);
+    if (!isnan(p->latency_ms)) {
+        snprintf(size + strlen(size), sizeof(size) - strlen(size), ", %.3g ms", p->latency_ms);
+    }
     if (isnan(p->value)) {
         snprintf(buf, cap, "%s, %.2f bits, %s %s", size, p->bits_per_weight,
                  p->basis == QX_SENS_RANK ? "relative error" : "KL", ui_fig_real(harm, p->harm, 2));
@@ -254,10 +267,11 @@ static void head_text(struct ui_app *app, const struct pareto_state *s, char *bu
     const char *what = p->basis == QX_SENS_RANK ? "relative error (nothing is run)"
                        : isnan(p->value)        ? "KL"
                                                 : "accuracy";
-    snprintf(buf, cap, "%s against %s: %d recipes, %s (%s measured %s predicted %s you %s FP32)",
-             what, s->by_bits ? "bits" : "size", qx_mixed_n(plan), qx_mixed_mode_name(s->mode),
-             ui_sym(app->glyphs, UI_SYM_MARK), ui_sym(app->glyphs, UI_SYM_CIRCLE),
-             ui_sym(app->glyphs, UI_SYM_DIAMOND), ui_sym(app->glyphs, UI_SYM_STAR));
+    snprintf(buf, cap, "%s against %s: %d recipe%s, %s (%s measured %s predicted %s you %s FP32)",
+             what, x_name[s->x], qx_mixed_n(plan), qx_mixed_n(plan) == 1 ? "" : "s",
+             qx_mixed_mode_name(s->mode), ui_sym(app->glyphs, UI_SYM_MARK),
+             ui_sym(app->glyphs, UI_SYM_CIRCLE), ui_sym(app->glyphs, UI_SYM_DIAMOND),
+             ui_sym(app->glyphs, UI_SYM_STAR));
 }
 
 /* The first front is searched without being asked for. */
@@ -269,6 +283,9 @@ static const struct qx_mixed *look(struct ui_app *app, struct pareto_state *s)
         s->is_asked = true;
         s->cursor = -1;
         qx_session_mixed_want(app->session, &o);
+    }
+    if (plan && s->x == X_LATENCY && isnan(qx_mixed_point(plan, 0)->latency_ms)) {
+        return NULL; /* on its way */
     }
     if (plan && (s->cursor < 0 || s->cursor >= qx_mixed_n(plan))) {
         s->cursor = qx_mixed_best(plan);
@@ -381,6 +398,7 @@ static bool search(struct ui_app *app, struct pareto_state *s, const char *arg)
         return ui_refuse(app, "%s", err.text);
     }
     o.mode = s->mode;
+    o.by_latency = s->x == X_LATENCY;
     s->is_asked = true;
     s->cursor = -1;
     qx_session_mixed_want(app->session, &o);
@@ -431,10 +449,19 @@ static bool target(struct ui_app *app, struct pareto_state *s, const char *arg)
     return true;
 }
 
-static bool axis(struct pareto_state *s, const char *arg)
+/* Latency wants a front of its own: the least harm for every time, not for every size. */
+static bool axis(struct ui_app *app, struct pareto_state *s, const char *arg)
 {
-    s->by_bits = *arg ? strcmp(arg, "bits") == 0 : !s->by_bits;
-    return true;
+    enum x_axis x = (enum x_axis)((s->x + 1) % X_COUNT);
+    for (int i = 0; *arg && i < X_COUNT; i++) {
+        x = strcmp(arg, x_name[i]) == 0 ? (enum x_axis)i : x;
+    }
+    const bool is_new = (x == X_LATENCY) != (s->x == X_LATENCY);
+    if (x == X_LATENCY && !ui_can_run(app)) {
+        return false;
+    }
+    s->x = x;
+    return !is_new || search(app, s, "");
 }
 
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)
@@ -474,7 +501,8 @@ static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char
         measure(app, s);
         return true;
     case UI_CMD_FRONT_AXIS:
-        return axis(s, arg);
+        axis(app, s, arg);
+        return true;
     case UI_CMD_FRONT_DIFF:
         s->shows_diff = !s->shows_diff;
         return true;

@@ -134,14 +134,24 @@ static const char *shade_glyph(int step, enum ui_glyphs g)
     return (g == UI_GLYPHS_ASCII ? ascii : utf8)[step];
 }
 
+/* Six cells at most: "0.487", "2e-4". */
+static void kl_text(double kl, char *buf, size_t cap)
+{
+    const int power = kl > 1e-9 ? (int)floor(log10(kl) + 0.0223) : -9; /* 9.5 is written 1e+1 */
+    if (kl >= 0.00095) {
+        snprintf(buf, cap, "%.3f", kl);
+    } else {
+        snprintf(buf, cap, "%.0fe-%d", kl / pow(10, power), -power);
+    }
+}
+
 static void figure_text(const struct sens_state *s, const struct qx_sens_cell *c, char *buf,
                         size_t cap)
 {
-    char a[UI_FIG];
     if (c->basis == QX_SENS_RANK) {
         snprintf(buf, cap, "%d", c->rank);
     } else if (s->shows_kl || isnan(c->delta)) {
-        snprintf(buf, cap, "%s", c->kl < 5e-6 ? "0" : ui_fig_real(a, c->kl, 2));
+        kl_text(c->kl, buf, cap);
     } else {
         const double p = 100 * c->delta;
         snprintf(buf, cap, "%+.*f", fabs(p) < 9.995 ? 2 : 1, fabs(p) < 0.005 ? 0.0 : p);

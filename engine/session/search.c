@@ -327,6 +327,7 @@ struct plan_task {
     struct qx_predict_point *points[QX_POINTS_KEPT];
     bool *keep;
     int *tie;
+    double *ms; /* [rows, columns] NULL = not asked for */
     struct qx_mixed *plan;
 };
 
@@ -340,6 +341,7 @@ static void plan_drop(struct qx_task *t)
     qx_mem_free(p->change);
     qx_mem_free(p->keep);
     qx_mem_free(p->tie);
+    qx_mem_free(p->ms);
     for (int i = 0; i < p->in.n_points; i++) {
         qx_predict_point_unref(p->points[i]);
     }
@@ -350,11 +352,15 @@ static enum qx_status plan_run(struct qx_task *t, struct qx_error *err)
 {
     struct plan_task *p = (struct plan_task *)t;
     struct qx_ctl quiet = {.parent = &t->ctl, .is_quiet = true};
-    enum qx_status st = QX_OK;
-    if (p->options.by_latency) {
-        st = qx_fail(err, QX_EUNSUPPORTED, "latency is measured on the command line");
+    enum qx_status st = qx_search_change(p->s, p->now, p->change, &quiet, err);
+    if (st == QX_OK && p->options.by_latency) {
+        const size_t cells = (size_t)qx_sens_n_layers(p->map) * (size_t)qx_sens_n_columns(p->map);
+        p->ms = qx_mem_zalloc((cells + 1) * sizeof *p->ms);
+        st = p->ms ? qx_search_latency(p->s, p->map, p->now, &quiet, p->ms, &p->in.rest_ms, err)
+                   : qx_fail_nomem(err, cells * sizeof *p->ms);
+        p->in.latency_ms = p->ms;
+        p->in.rest_ms += st == QX_OK ? qx_search_kept_ms(p->map, &p->options, p->ms) : 0.0;
     }
-    st = st == QX_OK ? qx_search_change(p->s, p->now, p->change, &quiet, err) : st;
     return st == QX_OK ? qx_mixed_make(&p->in, &t->ctl, &p->plan, err) : st;
 }
 

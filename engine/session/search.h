@@ -79,6 +79,12 @@ enum qx_status qx_search_change(struct qx_session *s, struct qx_setting *now,
 /* Worker: sizes and the like of a plan's input; the other fields are the caller's. */
 void qx_search_input(const struct qx_session *s, const struct qx_mixed_options *o,
                      const struct qx_setting *now, struct qx_mixed_input *out);
+/* Time of one sample: ms [rows, columns] of each row at each weight column, and what no row accounts for. */
+enum qx_status qx_search_latency(struct qx_session *s, const struct qx_sens *map,
+                                 const struct qx_setting *now, struct qx_ctl *ctl, double *ms,
+                                 double *rest_ms, struct qx_error *err);
+double qx_search_kept_ms(const struct qx_sens *map, const struct qx_mixed_options *o,
+                         const double *ms);
 /* The recipe was measured: a point that is it knows now. */
 void qx_search_measured(struct qx_session *s);
 /* Can anything be run? */

@@ -107,6 +107,16 @@ static bool *rows_of(const struct qx_session *s, const bool *select)
     return rows;
 }
 
+/* Does the recipe quantize inputs? Plans start from it. */
+static bool any_act(const struct qx_session *s, const struct qx_setting *now)
+{
+    bool any = false;
+    for (int i = 0; i < s->search.n_rows; i++) {
+        any = any || (now[i].format->kind == QX_FORMAT_AFFINE && now[i].act.bits > 0);
+    }
+    return any;
+}
+
 static enum qx_status map_fill(struct qx_session *s, struct qx_sens *map, bool has_act,
                                int n_measure, struct qx_ctl *ctl, bool *is_cut,
                                struct qx_error *err)
@@ -144,7 +154,8 @@ enum qx_status qx_session_run_map(struct qx_session *s, const struct qx_sens_col
     st = now && rows ? qx_search_map(s, now, columns, n, rows, ctl, &map, err)
                      : qx_fail_nomem(err, (size_t)s->search.n_rows * sizeof *now);
     if (st == QX_OK) {
-        st = map_fill(s, map, qx_search_has_act(columns, n), n_measure, ctl, is_cut, err);
+        st = map_fill(s, map, qx_search_has_act(columns, n) || any_act(s, now), n_measure, ctl,
+                      is_cut, err);
     }
     qx_mem_free(now);
     qx_mem_free(rows);
@@ -222,7 +233,7 @@ static enum qx_status points_measure(struct qx_session *s, const struct qx_sens 
 
 static enum qx_status plan_run(struct qx_session *s, const struct qx_sens *map,
                                const struct qx_mixed_options *o, int n_measure,
-                               struct qx_setting *now, struct qx_predict_layer *change,
+                               struct qx_setting *now, struct qx_predict_layer *change, double *ms,
                                struct qx_ctl *ctl, struct qx_mixed **out, bool *is_cut,
                                struct qx_error *err)
 {
@@ -236,6 +247,11 @@ static enum qx_status plan_run(struct qx_session *s, const struct qx_sens *map,
     in.change = change;
     in.n_rows = qx_dataset_n(s->data);
     st = st == QX_OK ? fp32_measure(s, ctl, &fp32, err) : st;
+    if (st == QX_OK && ms) {
+        st = qx_search_latency(s, map, now, ctl, ms, &in.rest_ms, err);
+        in.latency_ms = ms;
+        in.rest_ms += st == QX_OK ? qx_search_kept_ms(map, o, ms) : 0.0;
+    }
     in.acc0 = fp32 ? fp32->accuracy : in.acc0;
     s->search.fp32 = fp32 ? fp32->accuracy : 1.0;
     if (st == QX_OK) {
@@ -262,10 +278,15 @@ enum qx_status qx_session_run_mixed(struct qx_session *s, const struct qx_sens *
     struct qx_setting *now = qx_search_settings(s);
     struct qx_predict_layer *change =
         qx_mem_zalloc(((size_t)s->search.n_rows + 1) * sizeof *change);
+    const size_t cells =
+        (size_t)qx_sens_n_layers(map) * (size_t)qx_sens_n_columns(map) * sizeof(double);
+    double *ms = options->by_latency ? qx_mem_zalloc(cells + 1) : NULL;
     *is_cut = false;
     const enum qx_status st =
-        now && change ? plan_run(s, map, options, n_measure, now, change, ctl, out, is_cut, err)
-                      : qx_fail_nomem(err, (size_t)s->search.n_rows * sizeof *change);
+        now && change && (ms || !options->by_latency)
+            ? plan_run(s, map, options, n_measure, now, change, ms, ctl, out, is_cut, err)
+            : qx_fail_nomem(err, cells);
+    qx_mem_free(ms);
     qx_mem_free(now);
     qx_mem_free(change);
     return st;
