@@ -164,6 +164,11 @@ struct qxk_gemmf {
 typedef void qxk_gemmf_fn(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_t p0,
                           int64_t n_panels);
 
+/* Codes to float32, for what no product above reads: (q - zero) * scale; or entries of table[16] by
+ * 4-bit codes, the first of a byte in its low half. The bits of fake quantization. */
+typedef void qxk_s8_to_f32_fn(const int8_t *q, size_t n, int32_t zero, float scale, float *out);
+typedef void qxk_u4_to_f32_fn(const uint8_t *q, size_t n, const float *table, float *out);
+
 /* The whole product on the pool (NULL: this thread). */
 void qxk_gemmf(struct qx_pool *pool, const struct qxk_gemmf *g);
 

@@ -218,7 +218,9 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)            \
     X(turn_u8, qxk_turn_u8_fn)               \
-    X(sums_s8, qxk_sums_s8_fn)
+    X(sums_s8, qxk_sums_s8_fn)               \
+    X(s8_to_f32, qxk_s8_to_f32_fn)           \
+    X(u4_to_f32, qxk_u4_to_f32_fn)
 
 enum qxk_op {
 #define QXK_OP_ENUM(name, type) QXK_OP_##name,

@@ -39,7 +39,9 @@
     X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)            \
     X(turn_u8, qxk_turn_u8_fn)               \
-    X(sums_s8, qxk_sums_s8_fn)
+    X(sums_s8, qxk_sums_s8_fn)               \
+    X(s8_to_f32, qxk_s8_to_f32_fn)           \
+    X(u4_to_f32, qxk_u4_to_f32_fn)
 
 #define QXK_AVXVNNI_OPS(X)     \
     X(gemm_u8s8, qxk_gemm8_fn) \

@@ -441,4 +441,6 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     SHAPES(dwconv_u8s8),
     SHAPES(turn_u8),
     SHAPES(sums_s8),
+    SHAPES(s8_to_f32),
+    SHAPES(u4_to_f32),
 };

@@ -55,5 +55,7 @@ void check_gemm_f32s4(struct shape_test *t);
 void check_dwconv_u8s8(struct shape_test *t);
 void check_turn_u8(struct shape_test *t);
 void check_sums_s8(struct shape_test *t);
+void check_s8_to_f32(struct shape_test *t);
+void check_u4_to_f32(struct shape_test *t);
 
 #endif

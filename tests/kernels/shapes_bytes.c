@@ -1,4 +1,5 @@
-/* Orders of bytes, and sums of groups of them. The reference is held against a loop written here. */
+/* Orders of bytes, sums of groups of them, codes to float32. Every rung, the reference included, is held
+ * against loops written here. */
 #include "shapes.h"
 
 #include <stdio.h>
@@ -96,4 +97,76 @@ void check_sums_s8(struct shape_test *t)
         }
         sums_case(t, (enum byte_fill)fill, 9, 16384);
     }
+}
+
+struct call_decode {
+    const struct qxk_table *table;
+    const void *q;
+    const float *entries; /* NULL: 8-bit codes */
+    size_t n;
+    int32_t zero;
+    float scale, *out;
+};
+
+static void call_decode(void *p)
+{
+    const struct call_decode *c = p;
+    if (c->entries) {
+        c->table->u4_to_f32(c->q, c->n, c->entries, c->out);
+    } else {
+        c->table->s8_to_f32(c->q, c->n, c->zero, c->scale, c->out);
+    }
+}
+
+static float decoded(const struct call_decode *c, size_t i)
+{
+    if (!c->entries) {
+        return (float)(((const int8_t *)c->q)[i] - c->zero) * c->scale;
+    }
+    const uint8_t pair = ((const uint8_t *)c->q)[i / 2];
+    return c->entries[i % 2 ? pair / 16 : pair % 16];
+}
+
+static void decode_case(struct shape_test *t, enum byte_fill fill, int n, bool is_4)
+{
+    struct qx_rng *r = &t->rng;
+    float entries[16];
+    const size_t bytes = is_4 ? (size_t)(n + 1) / 2 : (size_t)n;
+    struct call_decode c = {.table = t->rung, .n = (size_t)n, .zero = pick(r, -128, 127)};
+    c.scale = 0.001f * (float)pick(r, 1, 999);
+    for (int i = 0; i < 16; i++) {
+        entries[i] = (float)qx_rng_normal(r);
+    }
+    c.entries = is_4 ? entries : NULL;
+    void *q = place_input(t, bytes);
+    fill_bytes(r, fill, is_4 ? 0 : -128, is_4 ? 255 : 127, q, bytes);
+    c.q = q;
+    c.out = place_output(t, (size_t)n * sizeof *c.out);
+    for (size_t i = 0; i < c.n; i++) {
+        const float v = decoded(&c, i);
+        memcpy(t->y_ref + i * 4, &v, 4);
+    }
+    char what[80];
+    snprintf(what, sizeof what, "fill %d n %d", (int)fill, n);
+    run_case(t, call_decode, &c, c.out, (size_t)n * sizeof *c.out, what);
+}
+
+static void check_decode(struct shape_test *t, bool is_4)
+{
+    for (int fill = 0; fill < BYTES_FILLS; fill++) {
+        for (int n = 0; n <= 70 && t->n_bad < 5; n++) {
+            decode_case(t, (enum byte_fill)fill, n, is_4);
+        }
+        decode_case(t, (enum byte_fill)fill, 4099, is_4);
+    }
+}
+
+void check_s8_to_f32(struct shape_test *t)
+{
+    check_decode(t, false);
+}
+
+void check_u4_to_f32(struct shape_test *t)
+{
+    check_decode(t, true);
 }

@@ -1,4 +1,5 @@
-/* Transposing bytes in blocks of 16 by 16 (or 8): four rounds of interleaving rows i and i + 8. */
+/* Bytes in another order, sums of groups of them, and codes to float32. Bytes are turned in blocks of 16
+ * by 16 (or 8): four rounds of interleaving rows i and i + 8. */
 #include "kernels/rungs.h"
 
 #include <immintrin.h>
@@ -117,4 +118,40 @@ void qxk_sums_s8_avx2(const int8_t *x, int64_t n, int64_t group, int32_t factor,
         _mm_storeu_si128((__m128i *)(void *)(out + i), four_sums(x + i * group, group, factor));
     }
     qxk_sums_s8_ref(x + i * group, n - i, group, factor, out + i);
+}
+
+void qxk_s8_to_f32_avx2(const int8_t *q, size_t n, int32_t zero, float scale, float *out)
+{
+    const __m256i z = _mm256_set1_epi32(zero);
+    const __m256 s = _mm256_set1_ps(scale);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(q + i));
+        const __m256i v = _mm256_sub_epi32(_mm256_cvtepi8_epi32(bytes), z);
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_cvtepi32_ps(v), s));
+    }
+    qxk_s8_to_f32_ref(q + i, n - i, zero, scale, out + i);
+}
+
+/* Entries of eight codes, one in each lane. */
+INLINE __m256 table_get(__m256 low, __m256 high, __m128i codes)
+{
+    const __m256i v = _mm256_cvtepu8_epi32(codes);
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, v), _mm256_permutevar8x32_ps(high, v),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(v, 28)));
+}
+
+void qxk_u4_to_f32_avx2(const uint8_t *q, size_t n, const float *table, float *out)
+{
+    const __m256 low = _mm256_loadu_ps(table), high = _mm256_loadu_ps(table + 8);
+    const __m128i mask = _mm_set1_epi8(15);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m128i pairs = _mm_loadl_epi64((const __m128i *)(const void *)(q + i / 2));
+        const __m128i codes = _mm_unpacklo_epi8(_mm_and_si128(pairs, mask),
+                                                _mm_and_si128(_mm_srli_epi16(pairs, 4), mask));
+        _mm256_storeu_ps(out + i, table_get(low, high, codes));
+        _mm256_storeu_ps(out + i + 8, table_get(low, high, _mm_srli_si128(codes, 8)));
+    }
+    qxk_u4_to_f32_ref(q + i / 2, n - i, table, out + i);
 }

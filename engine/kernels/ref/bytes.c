@@ -20,3 +20,17 @@ void qxk_sums_s8_ref(const int8_t *x, int64_t n, int64_t group, int32_t factor, 
         out[i] = factor * sum;
     }
 }
+
+void qxk_s8_to_f32_ref(const int8_t *q, size_t n, int32_t zero, float scale, float *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = (float)(q[i] - zero) * scale;
+    }
+}
+
+void qxk_u4_to_f32_ref(const uint8_t *q, size_t n, const float *table, float *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = table[q[i / 2] >> i % 2 * 4 & 15];
+    }
+}
