@@ -71,7 +71,7 @@ static enum qx_status slot_add(struct qx_net_cut *c, int root, const struct qx_e
 enum qx_status qx_cut_layout(const struct qx_net *net, const struct qx_weights *w, int node,
                              int64_t n, struct qx_net_cut *out, struct qx_error *err)
 {
-    const struct qx_exec *e = w->engine == QX_ENGINE_INTEGER ? w->exec : NULL;
+    const struct qx_exec *e = qx_weights_exec(w);
     struct qx_net_cut c = {.net = net, .node = node, .n = n, .is_integer = e != NULL};
     struct live *live = qx_mem_array((size_t)net->n_values, sizeof *live);
     c.slots = qx_mem_array((size_t)net->n_values, sizeof *c.slots);

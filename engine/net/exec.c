@@ -1,4 +1,4 @@
-/* The program of an integer run: products packed, what follows fused, forms of values chosen. */
+/* The program of a run on packed weights: products packed, what follows fused, forms of values chosen. */
 #include "net/exec.h"
 
 #include "net/qlinear.h"
@@ -44,17 +44,47 @@ bool qx_weights_has_act(const struct qx_weights *w)
     return false;
 }
 
+/* The weight of a node that the program keeps packed, or NULL. */
+static const struct qx_value *packed_weight(const struct qx_weights *w, const struct qx_node *node)
+{
+    const struct qx_op *op = node->op;
+    const struct qx_value *v = op->weight >= 0 ? node->in[op->weight] : NULL;
+    const bool is_weight = v && v->tensor >= 0 && op->role == QX_ROLE_LINEAR;
+    return is_weight && !qx_setting_is_fp32(&w->values[v->index].setting) ? v : NULL;
+}
+
+/* Weights only: a matrix as a product, anything else decoded in front of its operation. */
+static enum qx_status pack_float(struct qx_exec *e, const struct qx_weights *w, int i,
+                                 const struct qx_value *v, struct qx_pool *pool, struct qx_ctl *ctl,
+                                 struct qx_error *err)
+{
+    struct qx_exec_node *n = &e->nodes[i];
+    struct qx_packed **p = &e->packed[v->index];
+    enum qx_status st = qx_qlinear_new(w, e->net->nodes[i], pool, ctl, &n->linear, err);
+    n->kind = st == QX_OK ? QX_EXEC_LINEAR : QX_EXEC_FLOAT;
+    if (st == QX_EUNSUPPORTED) {
+        st = *p ? QX_OK : qx_packed_new(w, v, pool, ctl, p, err);
+    }
+    if (*p && (*p)->rows * (*p)->row > e->wide_floats) {
+        e->wide_floats = (*p)->rows * (*p)->row;
+    }
+    return st;
+}
+
 static enum qx_status pack_all(struct qx_exec *e, const struct qx_weights *w, struct qx_pool *pool,
                                struct qx_ctl *ctl, struct qx_error *err)
 {
     enum qx_status st = QX_OK;
     for (int i = 0; st == QX_OK && i < e->net->n_nodes; i++) {
         const struct qx_node *node = e->net->nodes[i];
+        const struct qx_value *v = packed_weight(w, node);
         e->nodes[i].out = node->out->index;
         e->nodes[i].kind = node->op->is_view ? QX_EXEC_NONE : QX_EXEC_FLOAT;
         if (qx_node_act(w, node)) {
             e->nodes[i].kind = QX_EXEC_LINEAR;
             st = qx_qlinear_new(w, node, pool, ctl, &e->nodes[i].linear, err);
+        } else if (v) {
+            st = pack_float(e, w, i, v, pool, ctl, err);
         }
     }
     return st;
@@ -70,7 +100,8 @@ enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, str
     e->net = w->net;
     e->nodes = qx_mem_zalloc(((size_t)e->net->n_nodes + 1) * sizeof *e->nodes);
     e->values = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->values);
-    enum qx_status st = e->nodes && e->values
+    e->packed = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->packed);
+    enum qx_status st = e->nodes && e->values && e->packed
                             ? QX_OK
                             : qx_fail_nomem(err, (size_t)e->net->n_values * sizeof *e->values);
     if (st == QX_OK) {
@@ -110,7 +141,38 @@ void qx_exec_free(struct qx_exec *e)
     for (int i = 0; e->nodes && i < e->net->n_nodes; i++) {
         qx_qlinear_free(e->nodes[i].linear);
     }
+    for (int v = 0; e->packed && v < e->net->n_values; v++) {
+        qx_packed_free(e->packed[v]);
+    }
+    qx_mem_free(e->packed);
     qx_mem_free(e->nodes);
     qx_mem_free(e->values);
     qx_mem_free(e);
+}
+
+bool qx_exec_reads(const struct qx_exec *e, const struct qx_value *v)
+{
+    for (int i = 0; i < e->net->n_nodes; i++) {
+        const struct qx_node *node = e->net->nodes[i];
+        for (int k = 0; k < node->n_in; k++) {
+            const bool is_packed =
+                k == node->op->weight && (e->nodes[i].linear || e->packed[v->index]);
+            if (node->in[k] == v && !is_packed) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+size_t qx_exec_bytes(const struct qx_exec *e, const struct qx_value *v)
+{
+    size_t bytes = e->packed[v->index] ? e->packed[v->index]->bytes : 0;
+    for (int i = 0; i < e->net->n_nodes; i++) {
+        const struct qx_node *node = e->net->nodes[i];
+        if (e->nodes[i].linear && node->in[node->op->weight] == v) {
+            bytes += qx_qlinear_bytes(e->nodes[i].linear);
+        }
+    }
+    return bytes;
 }

@@ -1,5 +1,5 @@
-/* How a network runs under its settings: which nodes are integer products, what is fused into them, and
- * in which form each value lies in memory between them. */
+/* How a network runs under its settings: which nodes are products with packed weights, what is fused into
+ * them, and in which form each value lies in memory between them. */
 #ifndef QX_NET_EXEC_H
 #define QX_NET_EXEC_H
 
@@ -26,7 +26,7 @@ struct qx_exec_value {
 
 enum qx_exec_kind {
     QX_EXEC_FLOAT,  /* the operation's own forward pass */
-    QX_EXEC_LINEAR, /* integer product */
+    QX_EXEC_LINEAR, /* product with packed weights */
     QX_EXEC_CODES,  /* Relu, MaxPool on codes */
     QX_EXEC_LAST,   /* MaxPool, GlobalAveragePool on LAST */
     QX_EXEC_NORM,   /* LayerNormalization with the sum before it and the codes behind it */
@@ -34,6 +34,7 @@ enum qx_exec_kind {
 };
 
 struct qx_qlinear;
+struct qx_packed;
 struct qx_exec_node {
     enum qx_exec_kind kind;
     struct qx_qlinear *linear; /* LINEAR; owned */
@@ -45,11 +46,16 @@ struct qx_exec_node {
 
 struct qx_exec {
     const struct qx_net *net;
-    struct qx_exec_node *nodes;       /* [n_nodes] */
-    struct qx_exec_value *values;     /* [n_values] */
+    struct qx_exec_node *nodes;   /* [n_nodes] */
+    struct qx_exec_value *values; /* [n_values] */
+    struct qx_packed *
+        *packed; /* [n_values] weights that FLOAT nodes decode as they run; NULL: float32 */
     size_t scratch_bytes, kept_bytes; /* of a worker */
+    int64_t wide_floats;              /* of the largest of the packed */
 };
 
+/* The program in use, or NULL for the simulation. */
+const struct qx_exec *qx_weights_exec(const struct qx_weights *w);
 /* The setting of a node's input: NULL when it stays float32. */
 const struct qx_act *qx_node_act(const struct qx_weights *w, const struct qx_node *node);
 /* Does any layer quantize its input? */
@@ -59,6 +65,10 @@ bool qx_weights_has_act(const struct qx_weights *w);
 enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
                            struct qx_exec **out, struct qx_error *err);
 void qx_exec_free(struct qx_exec *e); /* NULL allowed */
+/* Does some node read this initializer as float32? */
+bool qx_exec_reads(const struct qx_exec *e, const struct qx_value *v);
+/* Bytes of its packed forms; 0 = none. */
+size_t qx_exec_bytes(const struct qx_exec *e, const struct qx_value *v);
 
 /* ---- fuse.c: what becomes part of a product, and the forms of values ---- */
 

@@ -25,7 +25,7 @@ static const float *value_at(const struct qx_forward *f, const struct qx_worker 
 struct tile {
     int64_t index, first, rows;
     struct qx_extent extent;
-    bool is_integer;
+    bool is_program;    /* runs the program, else the simulation */
     uint8_t *record;    /* integer pass of a comparison: where the next codes go */
     const uint8_t *met; /* simulated pass: the codes that the other had */
 };
@@ -71,6 +71,19 @@ static void fake_input(const struct qx_forward *f, struct qx_worker *w, const st
     w->in[0] = w->fake;
 }
 
+/* A weight that waits in packed form. */
+static void decode_weight(const struct qx_forward *f, struct qx_worker *w,
+                          const struct qx_node *node)
+{
+    const int i = node->op->weight;
+    const struct qx_packed *p =
+        i >= 0 && node->in[i] ? f->weights->exec->packed[node->in[i]->index] : NULL;
+    if (p) {
+        qx_packed_rows(p, 0, p->rows, w->wide);
+        w->in[i] = w->wide;
+    }
+}
+
 static enum qx_status run_float(const struct qx_forward *f, struct qx_worker *w,
                                 const struct qx_node *node, struct tile *t, struct qx_error *err)
 {
@@ -88,8 +101,11 @@ static enum qx_status run_float(const struct qx_forward *f, struct qx_worker *w,
         f->tap(f->tap_arg,
                &(struct qx_net_seen){f->net->layer_of_tensor[node->in[1]->tensor],
                                      (int)(w - f->workers), t->index, w->in[0], w->begin, t->rows});
-    } else if (!t->is_integer && f->weights->has_act && qx_node_act(f->weights, node)) {
+    } else if (!t->is_program && f->weights->has_act && qx_node_act(f->weights, node)) {
         fake_input(f, w, node, t);
+    }
+    if (t->is_program) {
+        decode_weight(f, w, node);
     }
     const struct qx_run run = {.node = node,
                                .in = w->in,
@@ -120,12 +136,13 @@ static void run_linear(const struct qx_forward *f, struct qx_worker *w, int i, s
                         .out = w->space + plan->offset[plan->root[out]],
                         .rows = t->rows,
                         .start = t->extent.start,
-                        .scratch = w->integer,
-                        .kept = &w->kept,
-                        .record = t->record};
+                        .scratch = w->product,
+                        .kept = &w->kept};
+    const bool is_recorded = t->record && r.q->act.bits > 0;
+    r.record = is_recorded ? t->record : NULL;
     qx_qlinear_run(&r);
     w->report.n_nonfinite += r.n_nonfinite;
-    if (t->record) {
+    if (is_recorded) {
         t->record += qx_shape_count(&node->in[0]->shape, &t->extent);
     }
 }
@@ -155,7 +172,7 @@ static enum qx_status run_node(const struct qx_forward *f, struct qx_worker *w, 
 {
     const struct qx_node *node = f->net->nodes[i];
     const struct qx_exec *e = f->weights->exec;
-    const enum qx_exec_kind kind = t->is_integer       ? e->nodes[i].kind
+    const enum qx_exec_kind kind = t->is_program       ? e->nodes[i].kind
                                    : node->op->is_view ? QX_EXEC_NONE
                                                        : QX_EXEC_FLOAT;
     if (kind == QX_EXEC_FLOAT) {
@@ -230,14 +247,14 @@ static enum qx_status compare_rows(const struct qx_forward *f, struct qx_worker 
 {
     const int n = f->net->n_classes;
     const float *logits;
-    t->is_integer = true;
+    t->is_program = true;
     t->record = w->record;
     enum qx_status st = run_pass(f, w, t, &logits, err);
     if (st != QX_OK) {
         return st;
     }
     copy_logits(f, t, logits, w->other);
-    t->is_integer = false;
+    t->is_program = false;
     t->record = NULL;
     t->met = w->record;
     const int64_t n_nonfinite = w->report.n_nonfinite;
@@ -258,7 +275,7 @@ static enum qx_status run_rows(const struct qx_forward *f, struct qx_worker *w, 
     if (f->mode == QX_FORWARD_COMPARE) {
         return compare_rows(f, w, t, err);
     }
-    t->is_integer = f->mode == QX_FORWARD_RUN && f->weights->engine == QX_ENGINE_INTEGER;
+    t->is_program = f->mode == QX_FORWARD_RUN && qx_weights_exec(f->weights);
     if (f->from) {
         qx_cut_load(f->from, t->first, t->rows, w->space);
     }
@@ -334,7 +351,8 @@ static void workers_free(struct qx_forward *f, int n)
 {
     for (int i = 0; f->workers && i < n; i++) {
         qx_mem_free(f->workers[i].space);
-        qx_mem_free(f->workers[i].integer);
+        qx_mem_free(f->workers[i].product);
+        qx_mem_free(f->workers[i].wide);
         qx_mem_free(f->workers[i].kept.base);
         qx_mem_free(f->workers[i].fake);
         qx_mem_free(f->workers[i].record);
@@ -348,18 +366,19 @@ static void workers_free(struct qx_forward *f, int n)
     qx_mem_free(f->failures);
 }
 
-/* What only quantized inputs need. */
+/* What only quantized inputs and packed weights need. */
 static bool worker_extra(const struct qx_forward *f, struct qx_worker *w)
 {
-    const struct qx_exec *e = f->weights->exec;
-    const bool is_integer = f->mode == QX_FORWARD_COMPARE ||
-                            (f->mode == QX_FORWARD_RUN && f->weights->engine == QX_ENGINE_INTEGER);
-    const bool is_faked =
-        f->mode == QX_FORWARD_COMPARE || (f->mode == QX_FORWARD_RUN && !is_integer);
-    if (is_integer && e->scratch_bytes > 0 && !(w->integer = qx_mem_aligned(e->scratch_bytes))) {
+    const struct qx_exec *e = f->mode == QX_FORWARD_TAP ? NULL : qx_weights_exec(f->weights);
+    const bool is_faked = f->mode == QX_FORWARD_COMPARE || (f->mode == QX_FORWARD_RUN && !e);
+    if (e && e->scratch_bytes > 0 && !(w->product = qx_mem_aligned(e->scratch_bytes))) {
         return false;
     }
-    if (is_integer && e->kept_bytes > 0 && !(w->kept.base = qx_mem_aligned(e->kept_bytes))) {
+    if (e && e->wide_floats > 0 &&
+        !(w->wide = qx_mem_aligned((size_t)e->wide_floats * sizeof *w->wide))) {
+        return false;
+    }
+    if (e && e->kept_bytes > 0 && !(w->kept.base = qx_mem_aligned(e->kept_bytes))) {
         return false;
     }
     if (is_faked && f->most_input > 0 &&

@@ -12,7 +12,8 @@
 /* One worker's memory. */
 struct qx_worker {
     float *space;     /* [plan.floats] */
-    uint8_t *integer; /* scratch of the integer products */
+    uint8_t *product; /* scratch of products with packed weights */
+    float *wide;      /* a weight, decoded */
     struct qx_qkept kept;
     float *fake;     /* an input, quantized and dequantized */
     uint8_t *record; /* compare: codes of every quantized input of the tile */

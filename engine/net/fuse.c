@@ -1,4 +1,4 @@
-/* What becomes part of an integer product (batch normalization, bias, Relu, Gelu, Clip), and the form in which
+/* What becomes part of a product (batch normalization, bias, Relu, Gelu, Clip), and the form in which
  * each value lies: codes where all who read it take the same codes, channels last where all can. */
 #include "net/exec.h"
 #include "net/qlinear.h"
@@ -251,7 +251,7 @@ static void node_wants(struct forms *f, int i)
         if (e->nodes[i].kind == QX_EXEC_LINEAR && k == 0) {
             const struct qx_qlinear *q = e->nodes[i].linear;
             w->last &= q->kind != QX_QMATRIX;
-            if (q->act.dynamic) {
+            if (q->act.bits == 0 || q->act.dynamic) {
                 want_float(w);
             } else {
                 want_codes(w, &q->in, true);

@@ -125,63 +125,96 @@ static enum qx_status pack(struct qx_qlinear *q, const int8_t *codes, struct qx_
     return st;
 }
 
-/* Does the 4-bit kernel run it? Its inputs are signed and have no zero point, but for one that is known
+/* Does a 4-bit kernel run it? Of groups, all but those that fall between its own; of one scale an output
+ * only where the alternative is 8 bits in memory. Asymmetric inputs have a zero point that is known
  * beforehand and goes into the bias. */
 static bool is_w4(const struct qx_qlinear *q, const struct qx_setting *s)
 {
-    return s->bits <= 4 && s->sym && q->n_units > 1 &&
-           (q->unit == 32 || q->unit == 64 || q->unit == 128) && (q->act.sym || !q->act.dynamic);
+    const bool is_float = q->act.bits == 0;
+    const bool is_unit = q->unit == 32 || q->unit == 64 || q->unit == 128;
+    const int bits = s->format->book ? s->format->book->bits : s->bits;
+    return bits <= 4 && (q->n_units > 1 ? is_unit : is_float) &&
+           (is_float || q->act.sym || !q->act.dynamic);
 }
 
-/* The 4-bit kernel's scales hold the epilogue's, so this comes after fusing. The codes are those of the
- * 8-bit units, which are given up. */
-static enum qx_status w4_one(struct qx_qlinear *q, int64_t g, int8_t *codes, float *scales,
-                             struct qx_error *err)
+static int64_t w4_unit(const struct qx_qlinear *q)
 {
+    return q->n_units > 1 ? q->unit : q->k >= 128 ? 128 : q->k >= 64 ? 64 : 32;
+}
+
+/* What the 4-bit kernel packs, of one group of a convolution. */
+struct w4_parts {
+    int8_t *codes;  /* [n][k] */
+    float *scales;  /* [n][n_groups] */
+    uint8_t *zeros; /* the same */
+};
+
+/* Codes and zeros of asymmetric weights are those of signed bytes: the kernel has them from 0 on. */
+static void w4_fill(struct qx_qlinear *q, int64_t g, const struct w4_parts *to)
+{
+    const int64_t n_groups = (q->k + q->w4_unit - 1) / q->w4_unit;
+    const int up = q->w_zero ? 8 : 0;
     for (int64_t o = 0; o < q->n; o++) {
         const int64_t out = g * q->n + o;
-        double sum = 0.0; /* of scale * code */
-        for (int64_t u = 0; u < q->n_units; u++) {
-            const float scale =
-                (float)((double)q->w_scale[u * q->oc + out] * (double)q->scale[out]);
-            scales[o * q->n_units + u] = scale;
-            for (int64_t i = u * q->unit; i < q->k && i < (u + 1) * q->unit; i++) {
-                codes[o * q->k + i] = q->w4_codes[out * q->k + i];
-                sum += (double)scale * (double)codes[o * q->k + i];
-            }
+        double sum = 0.0; /* of scale * (code - zero) */
+        for (int64_t i = 0; i < q->k; i++) {
+            const int64_t j = o * n_groups + i / q->w4_unit, at = i / q->unit * q->oc + out;
+            const int zero = q->w_zero ? q->w_zero[at] : 0, code = q->w4_codes[out * q->k + i];
+            to->scales[j] = (float)((double)q->w_scale[at] * (double)q->scale[out]);
+            to->zeros[j] = (uint8_t)(zero + up);
+            to->codes[o * q->k + i] = (int8_t)(code + up);
+            sum += (double)to->scales[j] * (double)(code - zero);
         }
-        const double zero = q->act.dynamic ? 0.0 : (double)(q->in.zero - 128);
+        const double zero = q->act.bits == 0 || q->act.dynamic ? 0.0 : (double)(q->in.zero - 128);
         q->w4_bias[out] = (float)((double)q->bias[out] - zero * (double)q->in.scale * sum);
     }
-    const struct qxk_w4_source from = {
-        .codes = codes, .scales = scales, .n = q->n, .k = q->k, .group = (int)q->unit};
-    return qxk_w4_pack(&q->w4[g], &from, err);
 }
 
+/* The 4-bit kernel's scales hold the epilogue's, so this comes after fusing. */
 enum qx_status qx_qlinear_finish(struct qx_qlinear *q, struct qx_error *err)
 {
     if (!q->w4_codes) {
         return QX_OK;
     }
-    int8_t *codes = qx_mem_array((size_t)q->n, (size_t)q->k);
-    float *scales = qx_mem_array((size_t)q->n, (size_t)q->n_units * sizeof *scales);
+    const size_t n_scales = (size_t)(q->n * ((q->k + q->w4_unit - 1) / q->w4_unit));
+    struct w4_parts parts = {.codes = qx_mem_array((size_t)q->n, (size_t)q->k),
+                             .scales = qx_mem_array(n_scales, sizeof *parts.scales),
+                             .zeros = qx_mem_alloc(n_scales)};
     q->w4 = qx_mem_zalloc((size_t)q->group * sizeof *q->w4);
     q->w4_bias = qx_mem_array((size_t)q->oc, sizeof *q->w4_bias);
-    enum qx_status st =
-        codes && scales && q->w4 && q->w4_bias ? QX_OK : qx_fail_nomem(err, (size_t)(q->n * q->k));
-    for (int64_t g = 0; st == QX_OK && g < q->group; g++) {
-        st = w4_one(q, g, codes, scales, err);
+    enum qx_status st = parts.codes && parts.scales && parts.zeros && q->w4 && q->w4_bias
+                            ? QX_OK
+                            : qx_fail_nomem(err, (size_t)(q->n * q->k));
+    for (int64_t o = 0; o < q->oc; o++) {
+        q->w4_is_f16 &= q->scale[o] == 1.0f;
     }
-    qx_mem_free(codes);
-    qx_mem_free(scales);
+    for (int64_t g = 0; st == QX_OK && g < q->group; g++) {
+        w4_fill(q, g, &parts);
+        const struct qxk_w4_source from = {.codes = parts.codes,
+                                           .scales = parts.scales,
+                                           .zeros = q->w_zero ? parts.zeros : NULL,
+                                           .n = q->n,
+                                           .k = q->k,
+                                           .group = (int)q->w4_unit,
+                                           .is_table = q->w4_table != NULL,
+                                           .is_f16 = q->w4_is_f16};
+        st = qxk_w4_pack(&q->w4[g], &from, err);
+    }
+    qx_mem_free(parts.codes);
+    qx_mem_free(parts.scales);
+    qx_mem_free(parts.zeros);
     qx_mem_free(q->w4_codes);
     q->w4_codes = NULL;
     return st;
 }
 
 /* Codes [oc][k] in the order of columns, until the scales are known. */
-static enum qx_status keep_w4(struct qx_qlinear *q, const int8_t *codes, struct qx_error *err)
+static enum qx_status keep_w4(struct qx_qlinear *q, const struct qx_setting *s, const int8_t *codes,
+                              struct qx_error *err)
 {
+    q->w4_unit = w4_unit(q);
+    q->w4_is_f16 = s->scale == QX_SCALE_F16;
+    q->w4_table = s->format->book ? s->format->book->level : NULL;
     q->w4_codes = qx_mem_array((size_t)q->oc, (size_t)q->k);
     if (!q->w4_codes) {
         return qx_fail_nomem(err, (size_t)(q->oc * q->k));
@@ -248,7 +281,11 @@ static enum qx_status pack_weight(struct qx_qlinear *q, const struct qx_weights 
     const int64_t n_units = qx_setting_units(s, layer->channels);
     q->unit = s->gran == QX_GRAN_GROUP && s->group < q->k ? s->group : q->k;
     q->n_units = (q->k + q->unit - 1) / q->unit;
-    if (q->n_units > 1 && q->unit > QXK_K_SPLIT) {
+    const bool is_w8 = s->format->kind == QX_FORMAT_AFFINE && q->n_units == 1;
+    if (q->act.bits == 0 && (!qx_format_is_scaled(s->format) || !(is_w8 || is_w4(q, s)))) {
+        return qx_packed_new(w, v, pool, ctl, &q->packed, err);
+    }
+    if (q->act.bits > 0 && q->n_units > 1 && q->unit > QXK_K_SPLIT) {
         return refuse(q->node, "its groups are longer than int32 sums allow", err);
     }
     if (q->kind == QX_QDEPTHWISE && (q->n_units > 1 || q->k > QXK_DW_TAPS)) {
@@ -267,7 +304,7 @@ static enum qx_status pack_weight(struct qx_qlinear *q, const struct qx_weights 
     }
     if (st == QX_OK) {
         st = q->kind == QX_QDEPTHWISE ? pack_depthwise(q, codes, err)
-             : is_w4(q, s)            ? keep_w4(q, codes, err)
+             : is_w4(q, s)            ? keep_w4(q, s, codes, err)
                                       : pack(q, codes, ctl, err);
     }
     qx_mem_free(codes);
@@ -305,7 +342,7 @@ void qx_qlinear_affine(struct qx_qlinear *q, const double *scale, const double *
         const double s = scale ? scale[o] : 1.0, t = shift ? shift[o] : 0.0;
         q->scale[o] = (float)((double)q->scale[o] * s);
         q->bias[o] = (float)((double)q->bias[o] * s + t);
-        q->folded[o] = (float)((double)q->w_scale[o] * (double)q->scale[o]);
+        q->folded[o] = (float)((q->w_scale ? (double)q->w_scale[o] : 1.0) * (double)q->scale[o]);
     }
 }
 
@@ -314,18 +351,23 @@ enum qx_status qx_qlinear_new(const struct qx_weights *w, const struct qx_node *
                               struct qx_error *err)
 {
     const struct qx_layer *layer = &w->net->layers[w->net->layer_of_tensor[node->in[1]->tensor]];
+    const struct qx_act *act = qx_node_act(w, node);
     struct qx_qlinear *q = qx_mem_zalloc(sizeof *q);
     if (!q) {
         return qx_fail_nomem(err, sizeof *q);
     }
     q->node = node;
-    q->act = *qx_node_act(w, node);
-    if (!q->act.dynamic) {
+    if (act) {
+        q->act = *act;
+    }
+    if (act && !act->dynamic) {
         const struct qx_qparams p = qx_act_qparams(&q->act, 0.0f, 0.0f);
         q->in = qx_codes_of(&p);
     }
     const bool is_conv = qx_node_is(node, "Conv");
-    enum qx_status st = is_conv ? conv_shape(q, err) : matrix_shape(q, err);
+    enum qx_status st = is_conv && !act ? refuse(node, "weights only of a convolution", err)
+                        : is_conv       ? conv_shape(q, err)
+                                        : matrix_shape(q, err);
     if (st == QX_OK && layer->axis != node->op->weight_axis(node)) {
         st = refuse(node, "its weight is shared with a node that has its outputs elsewhere", err);
     }
@@ -358,6 +400,7 @@ void qx_qlinear_free(struct qx_qlinear *q)
     qx_mem_free(q->w4);
     qx_mem_free(q->w4_bias);
     qx_mem_free(q->w4_codes);
+    qx_packed_free(q->packed);
     qxk_dw_release(&q->dw);
     qx_mem_free(q->taps);
     qx_mem_free(q->w_scale);
@@ -366,4 +409,23 @@ void qx_qlinear_free(struct qx_qlinear *q)
     qx_mem_free(q->bias);
     qx_mem_free(q->folded);
     qx_mem_free(q);
+}
+
+size_t qx_qlinear_bytes(const struct qx_qlinear *q)
+{
+    size_t bytes = q->packed ? q->packed->bytes : 0;
+    for (int64_t i = 0; q->w8 && i < q->group * q->n_units; i++) {
+        const struct qxk_w8 *w = &q->w8[i];
+        bytes += (size_t)(w->n_panels * w->panel * (4 * w->k_steps + (int64_t)sizeof *w->col_sum));
+    }
+    for (int64_t g = 0; q->w4 && g < q->group; g++) {
+        bytes += (size_t)(q->w4[g].n_panels * q->w4[g].n_groups * q->w4[g].group_bytes);
+    }
+    if (q->dw.data) {
+        const int64_t padded = (q->oc + QXK_PANEL - 1) / QXK_PANEL * QXK_PANEL;
+        bytes += (size_t)(padded * (q->dw.tap_pairs * 4 + (int64_t)sizeof(int32_t)));
+    }
+    const size_t per_output = q->w4 || !q->w_scale ? 0 : (size_t)q->n_units;
+    return bytes + (q->taps ? (size_t)(q->k * q->oc) * sizeof *q->taps : 0) +
+           (size_t)q->oc * per_output * sizeof(float);
 }

@@ -1,8 +1,9 @@
-/* One integer product: a Conv, Gemm or MatMul with its weights packed. */
+/* One product with packed weights: a Conv, Gemm or MatMul on codes, or (weights only) a matrix on float32. */
 #ifndef QX_NET_QLINEAR_H
 #define QX_NET_QLINEAR_H
 
 #include "net/exec.h"
+#include "net/packed.h"
 #include "net/window.h"
 
 #include "kernels/conv.h"
@@ -13,23 +14,27 @@ enum qx_qkind { QX_QMATRIX, QX_QCONV, QX_QDEPTHWISE };
 struct qx_qlinear {
     enum qx_qkind kind;
     const struct qx_node *node;
-    struct qx_act act;
+    struct qx_act act;  /* bits 0: the input stays float32 */
     struct qx_codes in; /* static */
     bool is_out_first;  /* a matrix: the weight is stored [oc][k], else [k][oc] */
     int64_t group;      /* of a convolution; 1 for a matrix */
     int64_t oc, n, k;   /* outputs of all groups and of one; inputs of one */
     int64_t unit, n_units;
-    struct qxk_w8 *w8;   /* [group * n_units]; NULL for depthwise and w4 */
-    struct qxk_w4 *w4;   /* [group]; codes of at most 4 bits with units of 32, 64 or 128 inputs */
-    float *w4_bias;      /* [oc] bias without the share of the zero point of static inputs */
-    int8_t *w4_codes;    /* [oc][k] until qx_qlinear_finish */
-    struct qxk_dw dw;    /* depthwise, weights without zero points */
-    float *taps;         /* depthwise, with: [kh * kw][c] of code minus zero */
-    float *w_scale;      /* [n_units][oc] */
-    int32_t *w_zero;     /* the same; NULL when all are 0 */
-    float *scale, *bias; /* [oc] of the epilogue: v = sum * a_scale * w_scale * scale + bias */
-    float *folded;       /* [oc] w_scale * scale, for n_units = 1 */
-    enum qxk_act fused;  /* after the bias */
+    struct qxk_w8 *w8;     /* [group * n_units]; NULL for depthwise and w4 */
+    struct qxk_w4 *w4;     /* [group]; codes of at most 4 bits */
+    int64_t w4_unit;       /* inputs that share a scale there: 32, 64 or 128 */
+    const float *w4_table; /* [16] what codes stand for; NULL: integers */
+    bool w4_is_f16;        /* scales are stored in 16 bits, unless something was fused into them */
+    float *w4_bias;        /* [oc] bias without the share of the zero point of static inputs */
+    int8_t *w4_codes;      /* [oc][k] until qx_qlinear_finish */
+    struct qx_packed *packed; /* float32 inputs, no kernel for the codes: decoded in blocks */
+    struct qxk_dw dw;         /* depthwise, weights without zero points */
+    float *taps;              /* depthwise, with: [kh * kw][c] of code minus zero */
+    float *w_scale;           /* [n_units][oc] */
+    int32_t *w_zero;          /* the same; NULL when all are 0 */
+    float *scale, *bias;      /* [oc] of the epilogue: v = sum * a_scale * w_scale * scale + bias */
+    float *folded;            /* [oc] w_scale * scale, for n_units = 1 */
+    enum qxk_act fused;       /* after the bias */
     float act_lo, act_hi;
     struct qx_codes out; /* where the output value holds codes */
     struct qx_window w;  /* of one row */
@@ -39,7 +44,8 @@ struct qx_qlinear {
 enum qx_status qx_qlinear_new(const struct qx_weights *w, const struct qx_node *node,
                               struct qx_pool *pool, struct qx_ctl *ctl, struct qx_qlinear **out,
                               struct qx_error *err);
-void qx_qlinear_free(struct qx_qlinear *q); /* NULL allowed */
+void qx_qlinear_free(struct qx_qlinear *q);          /* NULL allowed */
+size_t qx_qlinear_bytes(const struct qx_qlinear *q); /* of weights, with their scales */
 /* Multiply the output by scale[oc] and add shift[oc], before anything is fused behind. */
 void qx_qlinear_affine(struct qx_qlinear *q, const double *scale, const double *shift);
 
@@ -121,6 +127,8 @@ struct qx_qproduct {
 };
 void qx_qproduct_run(const struct qx_qproduct *p);
 size_t qx_qproduct_scratch(const struct qx_qlinear *q, int64_t m);
+/* What is fused behind the bias, in place. */
+void qx_qact_row(const struct qx_qlinear *q, int64_t n, float *v);
 /* v[m * oc] behind bias and fused activation, to the form asked for. */
 void qx_qfinish(const struct qx_qlinear *q, const float *v, int64_t n, bool is_codes, void *y);
 
@@ -131,6 +139,10 @@ int64_t qx_qinput(const struct qx_qlinear *q, const float *x, int64_t n, uint8_t
 struct qx_qparams qx_qinput_params(const struct qx_act *act, const float *x, int64_t n);
 /* [c][places] to [places][c], bytes. */
 void qx_bytes_turn(const uint8_t *x, int64_t c, int64_t places, uint8_t *out);
+
+/* Matrices on float32 (qfloat.c). */
+void qx_qfloat_run(struct qx_qrun *r);
+size_t qx_qfloat_scratch(const struct qx_qlinear *q, int64_t m);
 
 void qx_qconv_run(struct qx_qrun *r);
 size_t qx_qconv_scratch(const struct qx_qlinear *q);

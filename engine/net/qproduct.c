@@ -106,15 +106,19 @@ static void product_whole(const struct qx_qproduct *p)
     qxk_get()->gemm_u8s8(&gemm, 0, p->m, 0, gemm.w->n_panels);
 }
 
-static float act_of(const struct qx_qlinear *q, float v)
+void qx_qact_row(const struct qx_qlinear *q, int64_t n, float *v)
 {
-    if (q->fused == QXK_ACT_RELU) {
-        return v > 0.0f ? v : 0.0f;
+    if (q->fused == QXK_ACT_GELU) {
+        qxk_get()->gelu(v, n, v);
+    } else if (q->fused == QXK_ACT_GELU_TANH) {
+        qxk_get()->gelu_tanh(v, n, v);
     }
-    if (q->fused == QXK_ACT_CLIP) {
-        return v < q->act_lo ? q->act_lo : v > q->act_hi ? q->act_hi : v;
+    for (int64_t i = 0; q->fused == QXK_ACT_RELU && i < n; i++) {
+        v[i] = v[i] > 0.0f ? v[i] : 0.0f;
     }
-    return v;
+    for (int64_t i = 0; q->fused == QXK_ACT_CLIP && i < n; i++) {
+        v[i] = v[i] < q->act_lo ? q->act_lo : v[i] > q->act_hi ? q->act_hi : v[i];
+    }
 }
 
 /* Exact sums of one unit, scaled and added. */
@@ -161,13 +165,9 @@ static void product_units(const struct qx_qproduct *p)
         float *row = v + m * q->n;
         const float a_scale = p->rows.scale[m * p->rows.step];
         for (int64_t o = 0; o < q->n; o++) {
-            row[o] = act_of(q, row[o] * (a_scale * q->scale[first + o]) + q->bias[first + o]);
+            row[o] = row[o] * (a_scale * q->scale[first + o]) + q->bias[first + o];
         }
-        if (q->fused == QXK_ACT_GELU) {
-            qxk_get()->gelu(row, q->n, row);
-        } else if (q->fused == QXK_ACT_GELU_TANH) {
-            qxk_get()->gelu_tanh(row, q->n, row);
-        }
+        qx_qact_row(q, q->n, row);
         void *y = p->is_codes ? (void *)((uint8_t *)p->y + m * q->oc + first)
                               : (void *)((float *)p->y + m * q->oc + first);
         qx_qfinish(q, row, q->n, p->is_codes, y);
@@ -385,7 +385,9 @@ static void matrix_run(struct qx_qrun *r)
 
 void qx_qlinear_run(struct qx_qrun *r)
 {
-    if (r->q->kind == QX_QMATRIX) {
+    if (r->q->act.bits == 0) {
+        qx_qfloat_run(r);
+    } else if (r->q->kind == QX_QMATRIX) {
         matrix_run(r);
     } else {
         qx_qconv_run(r);
@@ -394,15 +396,17 @@ void qx_qlinear_run(struct qx_qrun *r)
 
 size_t qx_qlinear_scratch(const struct qx_qlinear *q, int64_t rows)
 {
-    return q->kind == QX_QMATRIX
-               ? qx_qproduct_scratch(q, qx_shape_numel(&q->node->in[0]->shape, rows) / q->k)
-               : qx_qconv_scratch(q);
+    if (q->kind != QX_QMATRIX) {
+        return qx_qconv_scratch(q);
+    }
+    const int64_t m = qx_shape_numel(&q->node->in[0]->shape, rows) / q->k;
+    return q->act.bits == 0 ? qx_qfloat_scratch(q, m) : qx_qproduct_scratch(q, m);
 }
 
 size_t qx_qkept_bytes(const struct qx_qlinear *q, int64_t rows)
 {
     struct qx_qtokens t;
-    return q->kind == QX_QMATRIX
+    return q->kind == QX_QMATRIX && q->act.bits > 0
                ? qx_qrows_cut(q, qx_shape_numel(&q->node->in[0]->shape, rows) / q->k, NULL, &t)
                : 0;
 }

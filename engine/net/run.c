@@ -68,6 +68,9 @@ enum qx_status qx_net_tap(const struct qx_net *net, const struct qx_weights *w, 
                            .x = x,
                            .n = n,
                            .ctl = ctl};
+    if (w->is_slim) {
+        return qx_fail(err, QX_EUNSUPPORTED, "the weights are packed: prepare them for simulation");
+    }
     return qx_forward_run(&f, NULL, pool, err);
 }
 

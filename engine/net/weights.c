@@ -88,7 +88,12 @@ void qx_weights_free(struct qx_weights *w)
     qx_mem_free(w);
 }
 
-/* The integer form speaks of settings that no longer hold. */
+const struct qx_exec *qx_weights_exec(const struct qx_weights *w)
+{
+    return w->engine == QX_ENGINE_SIMULATED ? NULL : w->exec;
+}
+
+/* The program speaks of settings that no longer hold. */
 static void exec_drop(struct qx_weights *w)
 {
     qx_exec_free(w->exec);
@@ -126,6 +131,47 @@ static enum qx_status requantize(struct qx_weights *w, const struct qx_layer *la
     return st;
 }
 
+/* Give up the copies that the program does not read. */
+static void slim(struct qx_weights *w)
+{
+    for (int i = 0; i < w->net->n_values; i++) {
+        struct qx_weight *weight = &w->values[i];
+        if (weight->changed && weight->data == weight->changed &&
+            !qx_exec_reads(w->exec, w->net->values[i])) {
+            qx_mem_free(weight->changed);
+            weight->changed = NULL;
+            weight->data = NULL;
+            w->is_slim = true;
+        }
+    }
+}
+
+/* Make them again. After a failure those that are missing still are. */
+static enum qx_status restore(struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
+                              struct qx_error *err)
+{
+    for (int i = 0; w->is_slim && i < w->net->n_values; i++) {
+        struct qx_weight *weight = &w->values[i];
+        const int64_t tensor = w->net->values[i]->tensor;
+        if (tensor < 0 || weight->data || qx_setting_is_fp32(&weight->setting)) {
+            continue;
+        }
+        const struct qx_tensor *t = qx_model_tensor(w->net->model, tensor);
+        const struct qx_layer *layer = &w->net->layers[w->net->layer_of_tensor[tensor]];
+        float *p = qx_mem_aligned((size_t)t->numel * sizeof *p);
+        enum qx_status st =
+            p ? qx_fakequant(t, layer->channels, &weight->setting, pool, ctl, p, NULL, NULL, err)
+              : qx_fail_nomem(err, (size_t)t->numel * sizeof *p);
+        if (st != QX_OK) {
+            qx_mem_free(p);
+            return st;
+        }
+        weight->data = weight->changed = p;
+    }
+    w->is_slim = false;
+    return QX_OK;
+}
+
 enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_setting *s,
                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
 {
@@ -137,6 +183,10 @@ enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_set
     if (qx_setting_equal(&weight->setting, s)) {
         return QX_OK;
     }
+    enum qx_status st = restore(w, pool, ctl, err);
+    if (st != QX_OK) {
+        return st;
+    }
     if (qx_setting_is_int(s) && qx_act_open(&s->act)) {
         return qx_fail(err, QX_EDATA,
                        "the inputs of layer '%.100s' have no range yet: calibrate them first",
@@ -145,7 +195,7 @@ enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_set
     if (qx_setting_is_fp32(s)) {
         weight->data = weight->stored;
     } else if (!qx_setting_equal_weight(&weight->setting, s)) {
-        enum qx_status st = requantize(w, layer, weight, s, pool, ctl, err);
+        st = requantize(w, layer, weight, s, pool, ctl, err);
         if (st != QX_OK) {
             return st;
         }
@@ -163,6 +213,10 @@ enum qx_status qx_weights_put(struct qx_weights *w, int i, const float *values,
     }
     struct qx_weight *weight = &w->values[w->net->value_of_tensor[layer->tensor]];
     const size_t n = (size_t)qx_model_tensor(w->net->model, layer->tensor)->numel;
+    enum qx_status st = restore(w, NULL, NULL, err);
+    if (st != QX_OK) {
+        return st;
+    }
     if (values && !weight->changed && !(weight->changed = qx_mem_aligned(n * sizeof *values))) {
         return qx_fail_nomem(err, n * sizeof *values);
     }
@@ -189,35 +243,117 @@ static bool has_put(const struct qx_weights *w)
     return false;
 }
 
+static bool has_quantized(const struct qx_weights *w)
+{
+    for (int i = 0; i < w->net->n_values; i++) {
+        if (w->net->values[i]->tensor >= 0 && !qx_setting_is_fp32(&w->values[i].setting)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Does the engine's name fit what the settings ask for? */
+static enum qx_status engine_check(const struct qx_weights *w, enum qx_engine engine,
+                                   struct qx_error *err)
+{
+    if (has_put(w)) {
+        return qx_fail(err, QX_EUNSUPPORTED,
+                       "a layer holds values that no setting gives: they can only be simulated");
+    }
+    if (engine == QX_ENGINE_INTEGER && !w->has_act) {
+        return qx_fail(err, QX_EUNSUPPORTED,
+                       "no layer quantizes its input, so nothing would run on integers: add "
+                       "--act-bits 8 or --dynamic, or use --engine packed or simulated");
+    }
+    if (engine == QX_ENGINE_PACKED && w->has_act) {
+        return qx_fail(err, QX_EUNSUPPORTED,
+                       "inputs are quantized, so products are not float32: use --engine integer or "
+                       "simulated");
+    }
+    return engine != QX_ENGINE_PACKED || has_quantized(w)
+               ? QX_OK
+               : qx_fail(err, QX_EUNSUPPORTED,
+                         "every weight is float32: there is nothing to keep packed");
+}
+
 enum qx_status qx_weights_prepare(struct qx_weights *w, enum qx_engine engine, struct qx_pool *pool,
                                   struct qx_ctl *ctl, struct qx_error *err)
 {
-    if (engine == QX_ENGINE_SIMULATED || (engine == QX_ENGINE_AUTO && !w->has_act)) {
-        w->engine = QX_ENGINE_SIMULATED;
-        return QX_OK;
-    }
+    const bool is_auto = engine == QX_ENGINE_AUTO;
     struct qx_exec *exec = w->exec;
     struct qx_error why = {0};
+    engine = !is_auto ? engine : w->has_act ? QX_ENGINE_INTEGER : QX_ENGINE_SIMULATED;
     enum qx_status st = QX_OK;
-    if (!exec && has_put(w)) {
-        st = qx_fail(&why, QX_EUNSUPPORTED,
-                     "a layer holds values that no setting gives: they cannot run on integers");
-    } else if (!exec) {
+    if (engine != QX_ENGINE_SIMULATED) {
+        st = engine_check(w, engine, &why);
+    }
+    if (st == QX_OK && engine != QX_ENGINE_SIMULATED && !exec) {
         st = qx_exec_new(w, pool, ctl, &exec, &why);
     }
-    if (st == QX_OK) {
-        w->exec = exec;
-        w->engine = QX_ENGINE_INTEGER;
-    } else if (st == QX_EUNSUPPORTED && engine == QX_ENGINE_AUTO) {
-        w->engine = QX_ENGINE_SIMULATED;
+    if (st == QX_EUNSUPPORTED && is_auto) {
+        engine = QX_ENGINE_SIMULATED;
         st = QX_OK;
-    } else if (err) {
-        *err = why;
     }
-    return st;
+    if (st == QX_OK && engine != QX_ENGINE_PACKED) {
+        st = restore(w, pool, ctl, &why);
+    }
+    if (st != QX_OK) {
+        if (exec != w->exec) {
+            qx_exec_free(exec);
+        }
+        if (err) {
+            *err = why;
+        }
+        return st;
+    }
+    w->exec = exec;
+    w->engine = engine;
+    if (engine == QX_ENGINE_PACKED) {
+        slim(w);
+    }
+    return QX_OK;
 }
 
 enum qx_engine qx_weights_engine(const struct qx_weights *w)
 {
     return w->engine;
+}
+
+uint64_t qx_weights_bytes(const struct qx_weights *w)
+{
+    const struct qx_exec *e = qx_weights_exec(w);
+    uint64_t bytes = 0;
+    for (int i = 0; i < w->net->n_values; i++) {
+        const struct qx_value *v = w->net->values[i];
+        if (v->tensor >= 0 && w->net->layer_of_tensor[v->tensor] >= 0) {
+            const size_t packed = e ? qx_exec_bytes(e, v) : 0;
+            const bool is_float = packed == 0 || qx_exec_reads(e, v);
+            const uint64_t n = (uint64_t)qx_model_tensor(w->net->model, v->tensor)->numel;
+            bytes += packed + (is_float ? n * sizeof(float) : 0);
+        }
+    }
+    return bytes;
+}
+
+static const char *const engine_names[] = {[QX_ENGINE_AUTO] = "auto",
+                                           [QX_ENGINE_SIMULATED] = "simulated",
+                                           [QX_ENGINE_INTEGER] = "integer",
+                                           [QX_ENGINE_PACKED] = "packed"};
+
+const char *qx_engine_name(enum qx_engine engine)
+{
+    return engine_names[engine];
+}
+
+enum qx_status qx_engine_parse(const char *name, enum qx_engine *out, struct qx_error *err)
+{
+    for (int i = QX_ENGINE_SIMULATED; i <= QX_ENGINE_PACKED; i++) {
+        if (strcmp(name, engine_names[i]) == 0) {
+            *out = (enum qx_engine)i;
+            return QX_OK;
+        }
+    }
+    return qx_fail(err, QX_ENAME, "unknown engine '%.40s': choose simulated, integer or packed",
+                   name);
 }

@@ -16,8 +16,9 @@ struct qx_weights {
     const struct qx_net *net;
     struct qx_weight *values; /* [net->n_values]; unused for computed values */
     bool has_act;             /* some layer quantizes its input; set by apply and prepare */
-    enum qx_engine engine;    /* SIMULATED or INTEGER */
-    struct qx_exec *exec;     /* INTEGER: made by prepare */
+    enum qx_engine engine;    /* not AUTO */
+    struct qx_exec *exec;     /* INTEGER, PACKED: made by prepare */
+    bool is_slim;             /* PACKED: data of what the program keeps packed is NULL */
 };
 
 #endif

@@ -27,7 +27,7 @@ struct exact {
     const char *name;
     int w_lo, w_hi, bits;
     bool w_sym;
-    int a_lo, a_hi, a_bits; /* range of the codes' values */
+    int a_lo, a_hi, a_bits; /* range of the codes' values; 0 bits: float32, weights only */
     bool a_sym, dynamic;
 };
 static const struct exact exacts[] = {
@@ -39,6 +39,11 @@ static const struct exact exacts[] = {
     {"w2 sym, 2 bits asym", -1, 1, 2, true, -1, 2, 2, false, false},
     {"w3 asym, dynamic s8", -2, 5, 3, false, -127, 127, 8, true, true},
     {"w8 sym, dynamic u8", -127, 127, 8, true, -55, 200, 8, false, true},
+    {"w4 asym, u8 asym", -8, 7, 4, false, -100, 155, 8, false, false},
+    {"w4 sym, float32", -7, 7, 4, true, -200, 200, 0, true, false},
+    {"w4 asym, float32", -8, 7, 4, false, -200, 200, 0, true, false},
+    {"w8 sym, float32", -127, 127, 8, true, -200, 200, 0, true, false},
+    {"w8 asym, float32", -100, 155, 8, false, -200, 200, 0, true, false},
 };
 
 /* group: inputs that share a scale; 0 = one for the tensor. */
@@ -55,18 +60,30 @@ static struct qx_setting exact_setting(const struct exact *e, enum qx_act_gran g
     s.act = (struct qx_act){.bits = e->a_bits, .sym = e->a_sym, .dynamic = e->dynamic};
     s.act.gran = e->dynamic ? gran : QX_ACT_TENSOR;
     s.act.calib = qx_calib_find("manual");
-    s.act.has_range = !e->dynamic;
+    s.act.has_range = e->a_bits > 0 && !e->dynamic;
     s.act.range = (struct qx_range){e->a_lo, e->a_hi};
     return s;
 }
 
-/* Every group of inputs reaches the largest code, so that its scale is 1. */
-static void fill_groups(float *w, int64_t n, int64_t k, bool is_out_first, int group, int hi)
+/* Every group of inputs reaches the ends of the range, so that its scale is 1. */
+static void fill_groups(float *w, int64_t n, int64_t k, bool is_out_first, int group,
+                        const struct exact *e)
 {
     for (int64_t i = 0; group && i < n * k; i++) {
-        const int64_t in = is_out_first ? i % k : i / n;
-        w[i] = in % group == 0 ? (float)hi : w[i];
+        const int64_t in = (is_out_first ? i % k : i / n) % group;
+        w[i] = in == 0 ? (float)e->w_hi : in == 1 ? (float)e->w_lo : w[i];
     }
+}
+
+/* A group of one value cannot reach both ends. */
+static bool has_groups(const struct exact *e, int64_t k, int group)
+{
+    return group == 0 || e->w_sym || k % group != 1;
+}
+
+static void prepare(struct folder *f, const struct exact *e)
+{
+    integer_prepare(f, e->a_bits ? QX_ENGINE_INTEGER : QX_ENGINE_PACKED);
 }
 
 /* Groups that the 4-bit kernel takes, and others. */
@@ -118,7 +135,7 @@ static void check_geometry(const struct geometry *g, const struct exact *e, int 
     float *w = malloc((size_t)n_w * sizeof *w), *x = malloc((size_t)(ROWS * size) * sizeof *x);
     assert_true(w && x);
     fill(w, n_w, e->w_lo, e->w_hi, 3);
-    fill_groups(w, g->oc, icg * g->kh * g->kw, true, group, e->w_hi);
+    fill_groups(w, g->oc, icg * g->kh * g->kw, true, group, e);
     for (int r = 0; r < ROWS; r++) {
         fill(x + r * size, size, e->a_lo, e->a_hi, 7 + (unsigned)r);
     }
@@ -135,7 +152,7 @@ static void check_geometry(const struct geometry *g, const struct exact *e, int 
     integer_open_written(&f, nodes, input, "y");
     const struct qx_setting s = exact_setting(e, QX_ACT_TOKEN, group);
     integer_apply(&f, 0, &s);
-    integer_prepare(&f, QX_ENGINE_INTEGER);
+    prepare(&f, e);
     float *have = integer_run(&f, x, ROWS, NULL), *at = have;
     for (int r = 0; r < ROWS; r++) {
         for (int o = 0; o < g->oc; o++) {
@@ -163,8 +180,12 @@ static void sums_of_convolutions_are_those_of_hand_loops(void **state)
     for (size_t g = 0; g < sizeof geometries / sizeof *geometries; g++) {
         for (size_t e = 0; e < sizeof exacts / sizeof *exacts; e++) {
             check_geometry(&geometries[g], &exacts[e], 0);
-            for (int i = 0; i < N_GROUPS && exacts[e].w_sym; i++) {
-                check_geometry(&geometries[g], &exacts[e], groups[i]);
+            const struct geometry *at = &geometries[g];
+            const int k = at->c / at->group * at->kh * at->kw;
+            for (int i = 0; i < N_GROUPS; i++) {
+                if (has_groups(&exacts[e], k, groups[i])) {
+                    check_geometry(at, &exacts[e], groups[i]);
+                }
             }
         }
     }
@@ -183,7 +204,7 @@ static void check_matrix(int tokens, int k, int n, int layout, const struct exac
     float *x = malloc((size_t)(ROWS * tokens * k) * sizeof *x);
     assert_true(w && b && x);
     fill(w, (int64_t)k * n, e->w_lo, e->w_hi, 5);
-    fill_groups(w, n, k, layout == 0, group, e->w_hi);
+    fill_groups(w, n, k, layout == 0, group, e);
     for (int i = 0; i < n; i++) {
         b[i] = (float)(i * 11 - 40);
     }
@@ -200,7 +221,7 @@ static void check_matrix(int tokens, int k, int n, int layout, const struct exac
     integer_open_written(&f, ops[layout], input, "y");
     const struct qx_setting s = exact_setting(e, QX_ACT_TOKEN, group);
     integer_apply(&f, 0, &s);
-    integer_prepare(&f, QX_ENGINE_INTEGER);
+    prepare(&f, e);
     float *have = integer_run(&f, x, ROWS, NULL);
     for (int r = 0; r < ROWS * tokens; r++) {
         for (int o = 0; o < n; o++) {
@@ -221,15 +242,19 @@ static void check_matrix(int tokens, int k, int n, int layout, const struct exac
 
 static void sums_of_matrices_are_those_of_hand_loops(void **state)
 {
+    static const int shapes[][4] = {/* tokens, k, n, layout */
+                                    {1, 33, 7, 0},  {1, 130, 65, 0}, {1, 12, 129, 1},
+                                    {5, 19, 20, 2}, {3, 140, 20, 2}, {1, 700, 200, 0}};
     (void)state;
     for (size_t e = 0; e < sizeof exacts / sizeof *exacts; e++) {
-        for (int i = 0; i <= N_GROUPS && (i == 0 || exacts[e].w_sym); i++) {
-            const int group = i ? groups[i - 1] : 0;
-            check_matrix(1, 33, 7, 0, &exacts[e], group);
-            check_matrix(1, 130, 65, 0, &exacts[e], group);
-            check_matrix(1, 12, 129, 1, &exacts[e], group);
-            check_matrix(5, 19, 20, 2, &exacts[e], group);
-            check_matrix(3, 140, 20, 2, &exacts[e], group);
+        for (size_t m = 0; m < sizeof shapes / sizeof *shapes; m++) {
+            const int *s = shapes[m];
+            check_matrix(s[0], s[1], s[2], s[3], &exacts[e], 0);
+            for (int i = 0; i < N_GROUPS; i++) {
+                if (has_groups(&exacts[e], s[1], groups[i])) {
+                    check_matrix(s[0], s[1], s[2], s[3], &exacts[e], groups[i]);
+                }
+            }
         }
     }
 }

@@ -80,19 +80,29 @@ enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_set
 enum qx_status qx_weights_put(struct qx_weights *w, int i, const float *values,
                               const struct qx_act *act, struct qx_error *err);
 
-/* Which arithmetic runs quantized layers. Layers whose inputs stay float32 run in float32 with
- * quantized-dequantized weights either way. */
+/* Which arithmetic runs quantized layers. Layers whose inputs stay float32 run in float32 arithmetic
+ * with any engine: on quantized-dequantized copies when simulated, else on packed weights (codes of 4 or 8
+ * bits, 16-bit floats), which are decoded as they are used. */
 enum qx_engine {
     QX_ENGINE_AUTO, /* integer where the whole network can run so and some input is quantized */
     QX_ENGINE_SIMULATED, /* float32 on quantized-dequantized values */
-    QX_ENGINE_INTEGER    /* codes, exact integer sums, one scaling */
+    QX_ENGINE_INTEGER,   /* codes, exact integer sums, one scaling, where inputs are quantized */
+    QX_ENGINE_PACKED     /* no input is quantized: float32 arithmetic on packed weights */
 };
-/* Choose the engine of the passes to come; INTEGER packs the weights (once, until a layer changes:
- * then the engine is SIMULATED again). QX_EUNSUPPORTED: a layer that no integer kernel runs, named
- * (not for AUTO, which then simulates). After a failure the weights are as they were. */
+const char *qx_engine_name(enum qx_engine engine); /* "auto", "simulated", "integer", "packed" */
+/* "integer" -> QX_ENGINE_INTEGER. QX_ENAME. */
+enum qx_status qx_engine_parse(const char *name, enum qx_engine *out, struct qx_error *err);
+/* Choose the engine of the passes to come; INTEGER and PACKED pack the weights (once, until a layer
+ * changes: then the engine is SIMULATED again). PACKED gives up the float32 copies of packed layers, which
+ * come back with the next apply, put or other engine; embedding tables stay float32. QX_EUNSUPPORTED: a
+ * layer that no integer kernel runs, named (not for AUTO, which then simulates); inputs are quantized
+ * (PACKED) or none is (INTEGER); nothing is quantized (PACKED). After a failure the weights are as they
+ * were. */
 enum qx_status qx_weights_prepare(struct qx_weights *w, enum qx_engine engine, struct qx_pool *pool,
                                   struct qx_ctl *ctl, struct qx_error *err);
 enum qx_engine qx_weights_engine(const struct qx_weights *w); /* never AUTO */
+/* Bytes of the layers' weights in the form in which passes read them. */
+uint64_t qx_weights_bytes(const struct qx_weights *w);
 
 /* Run n rows. x: n * sample_size float32 (ids as float32 whole numbers up to 2^24, checked against
  * the table by Gather: QX_EDATA names row and id). logits: [n, classes].
@@ -131,7 +141,7 @@ enum qx_status qx_net_compare(const struct qx_net *net, const struct qx_weights 
                               int64_t n, struct qx_net_report *report, struct qx_pool *pool,
                               struct qx_ctl *ctl, struct qx_error *err);
 /* Run the rows in float32 and show the inputs of every layer to `tap`. Tiles of one layer come from
- * several threads, the calls of one tile from one. */
+ * several threads, the calls of one tile from one. QX_EUNSUPPORTED when prepared for PACKED. */
 struct qx_net_seen {
     int layer, worker;
     int64_t tile;         /* of the call */

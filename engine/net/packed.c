@@ -1,0 +1,222 @@
+#include "net/packed.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+
+#include <string.h>
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Where a row's runs begin: each starts at a byte. */
+static size_t run_bytes(const struct qx_packed *p)
+{
+    return p->kind == QX_PACKED_NIBBLE ? (size_t)(p->unit + 1) / 2 : (size_t)p->unit;
+}
+
+/* ---- 16 bits ---- */
+
+static enum qx_status half_new(struct qx_packed *p, const struct qx_format *format,
+                               const float *values, struct qx_error *err)
+{
+    const bool is_bf16 = strcmp(format->name, "bf16") == 0;
+    const size_t n = (size_t)(p->rows * p->row);
+    p->kind = QX_PACKED_HALF;
+    p->row_bytes = (size_t)p->row * sizeof(uint16_t);
+    p->bytes = n * sizeof(uint16_t);
+    p->widen = is_bf16 ? qxk_get()->bf16_to_f32 : qxk_get()->f16_to_f32;
+    p->data = qx_mem_array(n, sizeof(uint16_t));
+    if (!p->data) {
+        return qx_fail_nomem(err, p->bytes);
+    }
+    (is_bf16 ? qxk_get()->f32_to_bf16 : qxk_get()->f32_to_f16)(values, n, p->data);
+    return QX_OK;
+}
+
+/* ---- codes ---- */
+
+static bool code_layout(struct qx_packed *p, const struct qx_setting *s, struct qx_channels c)
+{
+    p->book = s->format->book;
+    p->is_one = s->gran == QX_GRAN_TENSOR;
+    p->is_columns = !p->is_one && c.outer > 1;
+    if (p->is_columns && c.inner > 1) {
+        return false;
+    }
+    const int64_t inputs = p->is_columns ? p->rows : p->row;
+    p->unit = s->gran == QX_GRAN_GROUP ? smaller(s->group, inputs) : inputs;
+    p->n_units = (inputs + p->unit - 1) / p->unit;
+    const int bits = p->book ? p->book->bits : s->bits;
+    p->kind = bits <= 4 && !p->is_columns ? QX_PACKED_NIBBLE : QX_PACKED_BYTE;
+    p->row_bytes = p->is_columns ? (size_t)p->row : run_bytes(p) * (size_t)p->n_units;
+    return true;
+}
+
+static void nibbles_put(const struct qx_packed *p, uint8_t *out, const int8_t *codes, int64_t n)
+{
+    const int up = p->book ? 0 : 8;
+    for (int64_t i = 0; i < n; i++) {
+        out[i / 2] |= (uint8_t)((codes[i] + up) << i % 2 * 4);
+    }
+}
+
+static void codes_put(struct qx_packed *p, const int8_t *codes)
+{
+    for (int64_t r = 0; r < p->rows; r++, codes += p->row) {
+        uint8_t *out = p->data + (size_t)r * p->row_bytes;
+        for (int64_t at = 0; p->kind == QX_PACKED_NIBBLE && at < p->row; at += p->unit) {
+            nibbles_put(p, out, codes + at, smaller(p->unit, p->row - at));
+            out += run_bytes(p);
+        }
+        if (p->kind == QX_PACKED_BYTE) {
+            memcpy(out, codes, (size_t)p->row);
+        }
+    }
+}
+
+/* Columns: from [column][unit] to [unit][column]. */
+static void scales_turn(struct qx_packed *p, const float *scale, const int32_t *zero)
+{
+    for (int64_t u = 0; u < p->n_units; u++) {
+        for (int64_t j = 0; j < p->row; j++) {
+            p->scale[u * p->row + j] = scale[j * p->n_units + u];
+            p->zero[u * p->row + j] = zero[j * p->n_units + u];
+        }
+    }
+}
+
+static enum qx_status codes_new(struct qx_packed *p, const struct qx_tensor *t,
+                                const struct qx_setting *s, struct qx_channels c,
+                                struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    const size_t n = (size_t)t->numel, n_units = (size_t)qx_setting_units(s, c);
+    int8_t *codes = qx_mem_array(n, sizeof *codes);
+    float *scale = qx_mem_array(n_units, sizeof *scale);
+    int32_t *zero = qx_mem_array(n_units, sizeof *zero);
+    size_t bytes;
+    enum qx_status st = QX_OK;
+    if (!qx_size_mul((size_t)p->rows, p->row_bytes, &bytes)) {
+        bytes = SIZE_MAX;
+    }
+    p->data = qx_mem_zalloc(bytes);
+    p->scale = qx_mem_array(n_units, sizeof *p->scale);
+    p->zero = qx_mem_array(n_units, sizeof *p->zero);
+    p->bytes = bytes + n_units * (sizeof *p->scale + sizeof *p->zero);
+    if (!codes || !scale || !zero || !p->data || !p->scale || !p->zero) {
+        st = qx_fail_nomem(err, bytes);
+    }
+    if (st == QX_OK) {
+        st = qx_quantize_tensor(t, c, s, pool, ctl, codes, scale, zero, err);
+    }
+    if (st == QX_OK) {
+        codes_put(p, codes);
+        if (p->is_columns) {
+            scales_turn(p, scale, zero);
+        } else {
+            memcpy(p->scale, scale, n_units * sizeof *scale);
+            memcpy(p->zero, zero, n_units * sizeof *zero);
+        }
+    }
+    qx_mem_free(codes);
+    qx_mem_free(scale);
+    qx_mem_free(zero);
+    return st;
+}
+
+enum qx_status qx_packed_new(const struct qx_weights *w, const struct qx_value *v,
+                             struct qx_pool *pool, struct qx_ctl *ctl, struct qx_packed **out,
+                             struct qx_error *err)
+{
+    const struct qx_tensor *t = qx_model_tensor(w->net->model, v->tensor);
+    const struct qx_setting *s = &w->values[v->index].setting;
+    const struct qx_channels c = w->net->layers[w->net->layer_of_tensor[v->tensor]].channels;
+    struct qx_packed *p = qx_mem_zalloc(sizeof *p);
+    if (!p) {
+        return qx_fail_nomem(err, sizeof *p);
+    }
+    p->rows = t->rank > 0 ? t->shape[0] : 1;
+    p->row = p->rows > 0 ? t->numel / p->rows : 0;
+    enum qx_status st = qx_fail(err, QX_EUNSUPPORTED, "'%.100s' has no packed form", v->name);
+    if (t->numel > 0 && s->format->kind == QX_FORMAT_FLOAT && s->format->max_bits == 16) {
+        st = half_new(p, s->format, w->values[v->index].data, err);
+    } else if (t->numel > 0 && qx_format_is_scaled(s->format) && code_layout(p, s, c)) {
+        st = codes_new(p, t, s, c, pool, ctl, err);
+    }
+    if (st != QX_OK) {
+        qx_packed_free(p);
+        return st;
+    }
+    *out = p;
+    return QX_OK;
+}
+
+void qx_packed_free(struct qx_packed *p)
+{
+    if (p) {
+        qx_mem_free(p->data);
+        qx_mem_free(p->scale);
+        qx_mem_free(p->zero);
+        qx_mem_free(p);
+    }
+}
+
+/* ---- decoding ---- */
+
+static void run_decode(const struct qx_packed *p, const uint8_t *codes, int64_t n, float scale,
+                       int32_t zero, float *out)
+{
+    float table[16];
+    if (p->kind == QX_PACKED_BYTE && !p->book) {
+        qxk_get()->s8_to_f32((const int8_t *)codes, (size_t)n, zero, scale, out);
+        return;
+    }
+    if (p->kind == QX_PACKED_BYTE) {
+        for (int64_t i = 0; i < n; i++) {
+            out[i] = p->book->level[codes[i]] * scale;
+        }
+        return;
+    }
+    for (int i = 0; i < 16; i++) {
+        table[i] = p->book ? p->book->level[i] * scale : (float)(i - 8 - zero) * scale;
+    }
+    qxk_get()->u4_to_f32(codes, (size_t)n, table, out);
+}
+
+static void columns_decode(const struct qx_packed *p, const uint8_t *codes, const float *scale,
+                           const int32_t *zero, float *out)
+{
+    for (int64_t j = 0; p->book && j < p->row; j++) {
+        out[j] = p->book->level[codes[j]] * scale[j];
+    }
+    for (int64_t j = 0; !p->book && j < p->row; j++) {
+        out[j] = (float)((int8_t)codes[j] - zero[j]) * scale[j];
+    }
+}
+
+static void row_decode(const struct qx_packed *p, int64_t r, float *out)
+{
+    const uint8_t *codes = p->data + (size_t)r * p->row_bytes;
+    if (p->is_columns) {
+        const int64_t at = r / p->unit * p->row;
+        columns_decode(p, codes, p->scale + at, p->zero + at, out);
+        return;
+    }
+    for (int64_t u = 0; u < p->n_units; u++, codes += run_bytes(p)) {
+        const int64_t first = u * p->unit, unit = p->is_one ? 0 : r * p->n_units + u;
+        run_decode(p, codes, smaller(p->unit, p->row - first), p->scale[unit], p->zero[unit],
+                   out + first);
+    }
+}
+
+void qx_packed_rows(const struct qx_packed *p, int64_t first, int64_t n, float *out)
+{
+    if (p->kind == QX_PACKED_HALF) {
+        p->widen(p->data + (size_t)first * p->row_bytes, (size_t)(n * p->row), out);
+        return;
+    }
+    for (int64_t r = first; r < first + n; r++, out += p->row) {
+        row_decode(p, r, out);
+    }
+}

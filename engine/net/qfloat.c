@@ -1,0 +1,91 @@
+/* Weights only: a matrix of float32 times weights that stay packed. Codes that a kernel reads are decoded
+ * in its registers; others, and 16-bit floats, block by block in front of sgemm. */
+#include "net/qlinear.h"
+
+/* Floats of a decoded block: it stays in the second-level cache. */
+#define BLOCK_FLOATS (INT64_C(1) << 16)
+
+static int64_t block_rows(const struct qx_packed *p)
+{
+    const int64_t rows = BLOCK_FLOATS / p->row;
+    return rows < 1 ? 1 : rows < p->rows ? rows : p->rows;
+}
+
+/* y [m][oc] = x times the weight. Rows of the block are outputs ([oc][k]) or inputs ([k][oc]). */
+static void blocks_run(const struct qx_qlinear *q, const float *x, int64_t m, float *block,
+                       float *y)
+{
+    const struct qx_packed *p = q->packed;
+    const int64_t step = block_rows(p);
+    for (int64_t r = 0; r < p->rows; r += step) {
+        const int64_t n = step < p->rows - r ? step : p->rows - r;
+        qx_packed_rows(p, r, n, block);
+        if (q->is_out_first) {
+            qxk_sgemm(0, 1, m, n, q->k, 1.0f, x, q->k, block, q->k, 0.0f, y + r, q->oc);
+        } else {
+            qxk_sgemm(0, 0, m, q->oc, n, 1.0f, x + r, q->k, block, q->oc, r > 0 ? 1.0f : 0.0f, y,
+                      q->oc);
+        }
+    }
+    for (int64_t i = 0; i < m; i++, y += q->oc) {
+        for (int64_t o = 0; o < q->oc; o++) {
+            y[o] = y[o] * q->scale[o] + q->bias[o];
+        }
+        qx_qact_row(q, q->oc, y);
+    }
+}
+
+static void kernel_run(const struct qx_qlinear *q, const float *x, int64_t m, float *y)
+{
+    const struct qxk_gemmf gemm = {.w8 = q->w8,
+                                   .w4 = q->w4,
+                                   .table = q->w4_table,
+                                   .x = x,
+                                   .y = y,
+                                   .m = m,
+                                   .ldx = q->k,
+                                   .ldy = q->oc,
+                                   .ep = {.w_scale = q->folded,
+                                          .w_scale_step = 1,
+                                          .w_zero = q->w8 ? q->w_zero : NULL,
+                                          .w_zero_step = 1,
+                                          .bias = q->w4 ? q->w4_bias : q->bias,
+                                          .act = q->fused,
+                                          .act_lo = q->act_lo,
+                                          .act_hi = q->act_hi}};
+    if (q->w4) {
+        qxk_get()->gemm_f32s4(&gemm, 0, m, 0, q->w4->n_panels);
+    } else {
+        qxk_get()->gemm_f32s8(&gemm, 0, m, 0, q->w8->n_panels);
+    }
+}
+
+void qx_qfloat_run(struct qx_qrun *r)
+{
+    const struct qx_qlinear *q = r->q;
+    const struct qx_extent extent = {r->rows, r->start};
+    const int64_t m = qx_shape_count(&q->node->in[0]->shape, &extent) / q->k;
+    const bool is_codes = r->out_value->form == QX_FORM_CODES;
+    struct qx_cut cut = {r->scratch, 0};
+    float *product = qx_cut_take(&cut, (size_t)(m * q->oc) * sizeof *product);
+    float *y = is_codes ? product : r->out;
+    if (q->packed) {
+        const size_t floats = (size_t)(block_rows(q->packed) * q->packed->row);
+        blocks_run(q, r->in, m, qx_cut_take(&cut, floats * sizeof(float)), y);
+    } else {
+        kernel_run(q, r->in, m, y);
+    }
+    if (is_codes) {
+        qx_qfinish(q, y, m * q->oc, true, r->out);
+    }
+}
+
+size_t qx_qfloat_scratch(const struct qx_qlinear *q, int64_t m)
+{
+    struct qx_cut cut = {0};
+    qx_cut_take(&cut, (size_t)(m * q->oc) * sizeof(float));
+    if (q->packed) {
+        qx_cut_take(&cut, (size_t)(block_rows(q->packed) * q->packed->row) * sizeof(float));
+    }
+    return cut.used;
+}
