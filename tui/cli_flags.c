@@ -73,8 +73,9 @@ static const struct flag flags[] = {
      "activations take the range of each token as it comes (8 bits unless --act-bits)"},
     {"algo", 0, KIND_TEXT, AT(algo), UI_FLAGS_RECIPE, "A,B", 0, 0, "post-training methods"},
     {"preset", 0, KIND_TEXT, AT(preset), UI_FLAGS_RECIPE, "NAME", 0, 0, "all of these by name"},
-    {"engine", 0, KIND_CHOICE, AT(engine), UI_FLAGS_EVAL, "simulated|integer", 0, 0,
-     "arithmetic of quantized activations (default integer where every layer can)"},
+    {"engine", 0, KIND_CHOICE, AT(engine), UI_FLAGS_EVAL, "simulated|integer|packed", 0, 0,
+     "arithmetic: of quantized activations, by default integer where every layer can; packed: "
+     "float32 on weights kept as codes or in 16 bits"},
     /* sensitivity and mixed precision */
     {"bits", 0, KIND_TEXT, AT(columns), UI_FLAGS_SEARCH, "LIST", 0, 0,
      "widths to look at: 2 to 8, fp16, ...; a2 to a8 are activations (default 2,3,4,5,6,8)"},
@@ -121,7 +122,8 @@ static const struct flag flags[] = {
     {"kernels", 0, KIND_OPTIONAL, AT(kernels), UI_FLAGS_BENCH, "[=MxNxK,...]", 0, 0,
      "matrix products alone instead of a model; shapes may also follow as an argument"},
     {"variants", 0, KIND_TEXT, AT(variants), UI_FLAGS_BENCH, "A,B,...", 0, 0,
-     "of fp32, fp16, fp16-convert, bf16, int8, int8-dynamic, int4-g32, int4-g128 (default all)"},
+     "of fp32, fp16, fp16-convert, bf16, int8, int8-dynamic, int4-g32, int4-g128, int8-weights, "
+     "int4-weights (default all)"},
     {"runs", 0, KIND_INT, AT(runs), UI_FLAGS_BENCH, "N", 1, 100000,
      "timed passes (default 50, or what takes 3 s); below 5 there are no percentiles"},
     {"warmup", 0, KIND_INT, AT(warmup), UI_FLAGS_BENCH, "N", 0, 100000,

@@ -34,9 +34,8 @@ static enum qx_status measure(const struct ui_args *args, struct qx_session *s, 
     }
     struct qx_eval_options options = {
         .max_samples = args->max_samples, .seed = args->seed, .compare_rows = COMPARE_ROWS};
-    if (args->engine) {
-        options.engine =
-            strcmp(args->engine, "integer") == 0 ? QX_ENGINE_INTEGER : QX_ENGINE_SIMULATED;
+    if (args->engine && qx_engine_parse(args->engine, &options.engine, err) != QX_OK) {
+        return err->status;
     }
     struct qx_eval_options plain = {.max_samples = args->max_samples, .seed = args->seed};
     if (n_steps == 0) {
@@ -65,11 +64,6 @@ static void whole(struct qx_jw *w, const char *key, int64_t value)
 {
     qx_jw_key(w, key);
     qx_jw_int(w, value);
-}
-
-static const char *engine_name(const struct qx_eval_result *r)
-{
-    return r->engine == QX_ENGINE_INTEGER ? "integer" : "simulated";
 }
 
 static void calib_json(struct qx_jw *w, const struct qx_session *s)
@@ -157,7 +151,7 @@ static int eval_json(const struct ui_args *args, struct qx_session *s, const str
     if (shown(m)) {
         metrics_json(w, m);
         qx_jw_key(w, "engine");
-        qx_jw_str(w, engine_name(shown(m)));
+        qx_jw_str(w, qx_engine_name(shown(m)->engine));
     }
     if (m->has_predicted) {
         predicted_json(w, &m->predicted);
@@ -187,7 +181,7 @@ static void eval_print(const struct measured *m)
     printf("accuracy %.2f %% (%lld of %lld right), 95 %% interval %.2f to %.2f, macro F1 %.4f, "
            "%s, %.2f s\n",
            100 * r->accuracy, (long long)r->correct, (long long)r->n, 100 * r->ci_lo,
-           100 * r->ci_hi, r->macro_f1, engine_name(r), r->time_s);
+           100 * r->ci_hi, r->macro_f1, qx_engine_name(r->engine), r->time_s);
     const struct qx_net_report *both = &r->report;
     if (both->n_codes > 0) {
         printf("integer against simulated, %lld rows: %lld of %lld activation codes differ, "

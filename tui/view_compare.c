@@ -184,6 +184,7 @@ static void put_engine(struct ui_canvas *c, int x, int y, int w, const struct qx
                  !r                                 ? ""
                  : t->n_quantized == 0              ? "float32"
                  : r->engine == QX_ENGINE_INTEGER   ? "integer"
+                 : r->engine == QX_ENGINE_PACKED    ? "packed"
                  : r->engine == QX_ENGINE_SIMULATED ? "simulated"
                                                     : "?");
 }

@@ -151,24 +151,77 @@ static enum qx_status batches_run(struct bench *b, const char *energy_root,
 
 /* ---- what runs ---- */
 
-enum product { PRODUCT_FLOAT, PRODUCT_8, PRODUCT_4, PRODUCT_KINDS };
+enum product {
+    PRODUCT_FLOAT,
+    PRODUCT_LEVELS, /* packed weights decoded in front of sgemm: uneven levels of 8 bits, ... */
+    PRODUCT_F16,
+    PRODUCT_BF16,
+    PRODUCT_CODES8,
+    PRODUCT_CODES4,
+    PRODUCT_F32S8, /* weights only, by kernels that decode in registers */
+    PRODUCT_F32S4,
+    PRODUCT_8,
+    PRODUCT_4,
+    PRODUCT_KINDS
+};
 
-/* Groups of at most 4 bits have a product of their own; inputs in float32 run in float32. */
-static enum product product_of(const struct qx_setting *set, enum qx_engine engine)
+/* The operation of a product, and whether it stands in front of sgemm. */
+static const struct {
+    enum qxk_op op;
+    bool is_decoded;
+    double bytes; /* of a weight as it waits, but for scales */
+} products[PRODUCT_KINDS] = {
+    [PRODUCT_FLOAT] = {.bytes = 4.0},
+    [PRODUCT_LEVELS] = {.bytes = 1.0},
+    [PRODUCT_F16] = {QXK_OP_f16_to_f32, true, 2.0},
+    [PRODUCT_BF16] = {QXK_OP_bf16_to_f32, true, 2.0},
+    [PRODUCT_CODES8] = {QXK_OP_s8_to_f32, true, 1.0},
+    [PRODUCT_CODES4] = {QXK_OP_u4_to_f32, true, 0.5},
+    [PRODUCT_F32S8] = {QXK_OP_gemm_f32s8, false, 1.0},
+    [PRODUCT_F32S4] = {QXK_OP_gemm_f32s4, false, 0.5},
+    [PRODUCT_8] = {QXK_OP_gemm_u8s8, false, 1.0},
+    [PRODUCT_4] = {QXK_OP_gemm_s8s4, false, 0.5},
+};
+
+/* Inputs in float32, weights packed. */
+static enum product packed_product(const struct qx_layer *l, const struct qx_setting *set)
 {
-    if (engine != QX_ENGINE_INTEGER || !qx_setting_is_int(set) || set->act.bits == 0) {
+    const bool is_group = set->gran == QX_GRAN_GROUP;
+    const bool is_kernel_group = set->group == 32 || set->group == 64 || set->group == 128;
+    const bool is_conv = strcmp(l->op, "Conv") == 0;
+    const int bits = set->format->book ? set->format->book->bits : set->bits;
+    if (!qx_format_is_scaled(set->format)) {
+        return strcmp(set->format->name, "bf16") == 0 ? PRODUCT_BF16 : PRODUCT_F16;
+    }
+    if (bits <= 4) {
+        return is_conv || (is_group && !is_kernel_group) ? PRODUCT_CODES4 : PRODUCT_F32S4;
+    }
+    return set->format->book     ? PRODUCT_LEVELS
+           : is_conv || is_group ? PRODUCT_CODES8
+                                 : PRODUCT_F32S8;
+}
+
+/* Groups of at most 4 bits have a product of their own. */
+static enum product product_of(const struct qx_layer *l, const struct qx_setting *set,
+                               enum qx_engine engine)
+{
+    if (engine == QX_ENGINE_SIMULATED || qx_setting_is_fp32(set)) {
         return PRODUCT_FLOAT;
+    }
+    if (!qx_setting_is_int(set) || set->act.bits == 0) {
+        return packed_product(l, set);
     }
     return set->gran == QX_GRAN_GROUP && set->bits <= 4 ? PRODUCT_4 : PRODUCT_8;
 }
 
 static void product_name(enum product p, char *buf, size_t cap)
 {
-    const enum qxk_op op = p == PRODUCT_4 ? QXK_OP_gemm_s8s4 : QXK_OP_gemm_u8s8;
-    if (p == PRODUCT_FLOAT) {
-        snprintf(buf, cap, "sgemm openblas");
+    const enum qxk_op op = products[p].op;
+    if (p == PRODUCT_FLOAT || p == PRODUCT_LEVELS) {
+        snprintf(buf, cap, p == PRODUCT_FLOAT ? "sgemm openblas" : "levels + sgemm");
     } else {
-        snprintf(buf, cap, "%s %s", qxk_op_name(op), qx_isa_name(qxk_get()->isa[op]));
+        snprintf(buf, cap, "%s %s%s", qxk_op_name(op), qx_isa_name(qxk_get()->isa[op]),
+                 products[p].is_decoded ? " + sgemm" : "");
     }
 }
 
@@ -180,7 +233,7 @@ static void kernel_name(const struct qx_net *net, const struct qx_weights *w,
     out->engine = qx_weights_engine(w);
     for (int i = 0; i < qx_net_n_layers(net); i++) {
         if (qx_net_layer(net, i)->role == QX_ROLE_LINEAR) {
-            kinds += n[product_of(&set[i], out->engine)]++ == 0;
+            kinds += n[product_of(qx_net_layer(net, i), &set[i], out->engine)]++ == 0;
         }
     }
     for (int p = PRODUCT_KINDS - 1; p >= 0; p--) {
@@ -239,12 +292,13 @@ enum qx_status qx_bench_run(const struct qx_net *net, const struct qx_model *mod
     return st;
 }
 
+/* As the kernels read a weight: widened beforehand, it is read in 16 bits, written and read again. */
 static double weight_bytes(const struct qx_setting *set, bool converts, enum product p)
 {
-    return p == PRODUCT_4   ? 0.5 + 2.0 / (double)set->group
-           : p == PRODUCT_8 ? 1.0
-           : converts       ? 2.0 + 4.0 + 4.0
-                            : 4.0;
+    const bool has_groups =
+        p != PRODUCT_FLOAT && products[p].bytes < 1.0 && set->gran == QX_GRAN_GROUP;
+    return converts ? 2.0 + 4.0 + 4.0
+                    : products[p].bytes + (has_groups ? 2.0 / (double)set->group : 0.0);
 }
 
 double qx_bench_bytes_moved(const struct qx_net *net, const struct qx_model *model,
@@ -254,10 +308,10 @@ double qx_bench_bytes_moved(const struct qx_net *net, const struct qx_model *mod
     for (int i = 0; i < qx_net_n_layers(net); i++) {
         const struct qx_layer *l = qx_net_layer(net, i);
         const double n = (double)qx_model_tensor(model, l->tensor)->numel;
-        const enum product p = product_of(&set[i], engine);
+        const enum product p = product_of(l, &set[i], engine);
         if (l->role == QX_ROLE_LINEAR && n > 0) {
             const double outputs = (double)l->macs * (double)l->channels.count / n;
-            const double value = p != PRODUCT_FLOAT && !set[i].act.dynamic ? 1.0 : 4.0;
+            const double value = p >= PRODUCT_8 && !set[i].act.dynamic ? 1.0 : 4.0;
             bytes += weight_bytes(&set[i], converts, p) * n + 2.0 * value * outputs;
         }
     }

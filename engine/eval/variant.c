@@ -14,16 +14,16 @@ static const struct qx_variant variants[] = {
     {.name = "fp16",
      .title = "FP16",
      .help =
-         "Weights rounded to 16 bits and widened once, when they are loaded; float32 arithmetic.",
+         "Weights kept in 16 bits and widened layer by layer as they are used; float32 arithmetic.",
      .format = "fp16"},
     {.name = "fp16-convert",
      .title = "FP16 convert",
-     .help = "Weights kept in 16 bits and widened again for every pass; float32 arithmetic.",
+     .help = "Weights kept in 16 bits, all of them widened before every pass; float32 arithmetic.",
      .format = "fp16",
      .converts = true},
     {.name = "bf16",
      .title = "BF16",
-     .help = "Weights rounded to bfloat16 and widened once; float32 arithmetic.",
+     .help = "Weights kept in bfloat16 and widened layer by layer; float32 arithmetic.",
      .format = "bf16"},
     {.name = "int8",
      .title = "INT8 static",
@@ -48,6 +48,21 @@ static const struct qx_variant variants[] = {
      .format = "int",
      .bits = 4,
      .group = 128},
+    {.name = "int8-weights",
+     .title = "INT8 weights",
+     .help =
+         "8-bit weights a channel, decoded as they are used; activations and arithmetic float32.",
+     .format = "int",
+     .bits = 8,
+     .is_weights = true},
+    {.name = "int4-weights",
+     .title = "INT4 weights",
+     .help = "4-bit weights in groups of 32, decoded as they are used; activations and arithmetic "
+             "float32.",
+     .format = "int",
+     .bits = 4,
+     .group = 32,
+     .is_weights = true},
 };
 
 const struct qx_variant qx_variant_recipe = {
@@ -92,7 +107,7 @@ enum qx_status qx_variant_find(const char *name, size_t len, const struct qx_var
     return near ? qx_fail(err, QX_ENAME, "unknown variant '%s': did you mean '%s'?", text, near)
                 : qx_fail(err, QX_ENAME,
                           "unknown variant '%s': choose fp32, fp16, fp16-convert, bf16, int8, "
-                          "int8-dynamic, int4-g32, int4-g128 or recipe",
+                          "int8-dynamic, int4-g32, int4-g128, int8-weights, int4-weights or recipe",
                           text);
 }
 
@@ -105,8 +120,16 @@ struct qx_setting qx_variant_setting(const struct qx_variant *v)
         s.group = v->group;
         s.scale = QX_SCALE_F16;
     }
-    if (v->bits) {
+    if (v->bits && !v->is_weights) {
         s.act = v->is_static ? qx_act_static(8) : qx_act_dynamic(8);
     }
     return s;
+}
+
+enum qx_engine qx_variant_engine(const struct qx_variant *v)
+{
+    const bool is_float = v->bits == 0 && (v->converts || strcmp(v->format, "fp32") == 0);
+    return is_float                        ? QX_ENGINE_SIMULATED
+           : v->bits > 0 && !v->is_weights ? QX_ENGINE_INTEGER
+                                           : QX_ENGINE_PACKED;
 }

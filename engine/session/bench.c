@@ -83,6 +83,19 @@ static enum qx_status weights_prepare(struct qx_session *s, struct qx_setting *s
     return st;
 }
 
+/* Weights alone run packed; with quantized inputs, on integers where all of it can. */
+static enum qx_engine recipe_engine(const struct qx_session *s, const struct qx_setting *set)
+{
+    bool is_quantized = false;
+    for (int i = 0; i < qx_net_n_layers(s->net); i++) {
+        if (qx_setting_is_int(&set[i]) && set[i].act.bits > 0) {
+            return QX_ENGINE_AUTO;
+        }
+        is_quantized |= !qx_setting_is_fp32(&set[i]);
+    }
+    return is_quantized ? QX_ENGINE_PACKED : QX_ENGINE_SIMULATED;
+}
+
 /* The weights are locked: accuracy first, then nothing but the clock. */
 static enum qx_status figures_find(struct qx_session *s, const struct qx_variant *v,
                                    struct qx_setting *set, const struct qx_bench_options *options,
@@ -91,9 +104,8 @@ static enum qx_status figures_find(struct qx_session *s, const struct qx_variant
 {
     const struct qx_eval_options eval = {.max_samples = options->max_samples,
                                          .seed = options->seed,
-                                         .engine = v == &qx_variant_recipe ? QX_ENGINE_AUTO
-                                                   : v->bits               ? QX_ENGINE_INTEGER
-                                                                           : QX_ENGINE_SIMULATED};
+                                         .engine = v == &qx_variant_recipe ? recipe_engine(s, set)
+                                                                           : qx_variant_engine(v)};
     struct qx_eval_result *r = NULL;
     progress_reset(ctl);
     enum qx_status st = weights_prepare(s, set, ctl, err);

@@ -196,6 +196,16 @@ class Eval(unittest.TestCase):
                 else self.reference["rtn_sym_all"]
             self.assertLessEqual(abs(m["correct"] - want[gran][bits]["correct"]), 2, (gran, bits))
 
+    def test_weights_only_run_packed(self):
+        for flags in (["--bits", "4"], ["--bits", "4", "--gran", "group:32"], ["--format", "fp16"]):
+            a = answer("eval", FASHION, *flags, "--engine", "packed")
+            b = answer("eval", FASHION, *flags)
+            self.assertEqual((a["engine"], b["engine"]), ("packed", "simulated"))
+            self.assertLessEqual(abs(a["metrics"]["correct"] - b["metrics"]["correct"]), 1, flags)
+        code, _, err = run("eval", FASHION, "--bits", "8", "--engine", "integer")
+        self.assertEqual(code, 4)
+        self.assertIn("--dynamic", err)
+
     def test_gates(self):
         code, out, err = run("eval", FASHION, "--bits", "2", "--method", "minmax", "--max-drop",
                              "0.01", "--json")
@@ -293,12 +303,12 @@ class Sequences(unittest.TestCase):
 
 class Bench(unittest.TestCase):
     def test_rows(self):
-        a = answer("bench", FASHION, "--variants", "fp32,fp16-convert,int8,int4-g32", "--runs", "5",
+        a = answer("bench", FASHION, "--variants", "fp32,fp16-convert,fp16,int8-weights,int8,int4-weights,int4-g32", "--runs", "5",
                    "--warmup", "1", "--max-samples", "200")
         self.assertEqual(a["schema"], "qexplore.bench/1")
         self.assertEqual(set(a["machine"]), {"cpu", "isa", "threads"})
         rows = a["rows"]
-        self.assertEqual([r["variant"] for r in rows], ["fp32", "fp16-convert", "int8", "int4-g32"])
+        self.assertEqual([r["variant"] for r in rows], ["fp32", "fp16-convert", "fp16", "int8-weights", "int8", "int4-weights", "int4-g32"])
         want = {"variant", "bytes", "bits_per_weight", "latency_ms", "throughput", "accuracy",
                 "speedup", "energy_j", "kernel", "macs", "bytes_moved", "reason"}
         for r in rows:
@@ -312,8 +322,8 @@ class Bench(unittest.TestCase):
         self.assertEqual(rows[0]["speedup"], 1)
         self.assertEqual(sorted((r["bytes"] for r in rows), reverse=True),
                          [r["bytes"] for r in rows])
-        self.assertIn("u8s8", rows[2]["kernel"])
-        self.assertEqual([r["engine"] for r in rows], ["float", "float", "integer", "integer"])
+        self.assertIn("u8s8", rows[4]["kernel"])
+        self.assertEqual([r["engine"] for r in rows], ["float", "float", "packed", "packed", "integer", "packed", "integer"])
 
     def test_recipe_is_a_row(self):
         quick = ("--runs", "5", "--warmup", "1", "--max-samples", "300")
@@ -331,7 +341,7 @@ class Bench(unittest.TestCase):
                    "head*=fp32", *quick)
         self.assertEqual([r["variant"] for r in a["rows"]], ["recipe", "bf16"])
         self.assertLess(a["rows"][0]["bits_per_weight"], 16)
-        self.assertIn(a["rows"][0]["engine"], ("simulated", "integer"))
+        self.assertEqual(a["rows"][0]["engine"], "packed")
         with tempfile.TemporaryDirectory() as d:
             file = os.path.join(d, "r.json")
             answer("quantize", FASHION, "--bits", "4", "--save-recipe", file)

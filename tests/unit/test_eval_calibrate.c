@@ -436,7 +436,14 @@ static void check_model(const char *path)
     static const char *const grans[] = {"channel", "group:32"};
     for (int i = 0; i < 2; i++) {
         apply_act(&m, grans[i], 4, NULL);
-        struct qx_eval_result *plain = measure(&m, QX_ENGINE_INTEGER);
+        struct qx_eval_result *simulated = measure(&m, QX_ENGINE_AUTO);
+        struct qx_eval_result *plain = measure(&m, QX_ENGINE_PACKED);
+        assert_int_equal(plain->engine, QX_ENGINE_PACKED);
+        if (llabs(plain->correct - simulated->correct) > 1 + plain->n / 1000) {
+            fail_msg("%s, 4 bits %s, weights only: %lld right, simulated %lld", path, grans[i],
+                     (long long)plain->correct, (long long)simulated->correct);
+        }
+        qx_eval_result_free(simulated);
         apply_act(&m, grans[i], 4, "mse");
         struct qx_eval_result *r = measure(&m, QX_ENGINE_INTEGER);
         if (fabs(plain->accuracy - r->accuracy) > 0.015) {

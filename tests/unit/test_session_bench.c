@@ -29,7 +29,8 @@ static const struct qx_variant *variant(const char *name)
 static void what_is_not_timed_is_the_same_every_time(void **state)
 {
     (void)state;
-    static const char *const names[] = {"fp32", "fp16-convert", "int8", "int8-dynamic", "int4-g32"};
+    static const char *const names[] = {"fp32", "fp16-convert", "fp16",         "int8-weights",
+                                        "int8", "int8-dynamic", "int4-weights", "int4-g32"};
     const struct qx_bench_options o = quick(5);
     struct qx_session *s = fixture_open(fixture_folder(), NULL, true);
     uint64_t bytes = UINT64_MAX;
@@ -47,8 +48,10 @@ static void what_is_not_timed_is_the_same_every_time(void **state)
         assert_int_equal(a.figures.latency.n_runs, 5);
         assert_false(isnan(a.figures.latency.p50_ms));
         assert_true(a.figures.throughput > 0);
-        assert_int_equal(a.figures.engine,
-                         variant(names[i])->bits ? QX_ENGINE_INTEGER : QX_ENGINE_SIMULATED);
+        static const enum qx_engine engines[] = {
+            QX_ENGINE_SIMULATED, QX_ENGINE_SIMULATED, QX_ENGINE_PACKED, QX_ENGINE_PACKED,
+            QX_ENGINE_INTEGER,   QX_ENGINE_INTEGER,   QX_ENGINE_PACKED, QX_ENGINE_INTEGER};
+        assert_int_equal(a.figures.engine, engines[i]);
         assert_int_equal(a.figures.convert_ms > 0, variant(names[i])->converts);
         bytes = a.bytes;
     }
@@ -146,7 +149,7 @@ static void the_recipe_is_a_row_too(void **state)
     act_on(s, "fc2", 0);
     assert_int_equal(qx_session_run_bench(s, &qx_variant_recipe, &o, NULL, &row, NULL), QX_OK);
     assert_non_null(strstr(row.figures.kernel, "1 gemm_u8s8"));
-    assert_non_null(strstr(row.figures.kernel, "1 sgemm"));
+    assert_non_null(strstr(row.figures.kernel, "1 gemm_f32s8"));
     assert_true(row.bytes_moved > int8.bytes_moved);
     qx_session_close(&s);
 

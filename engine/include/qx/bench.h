@@ -100,7 +100,8 @@ struct qx_variant {
     int bits;       /* of integers; 0 for floating point */
     int64_t group;  /* inputs that share a scale; 0 = one scale a channel */
     bool is_static; /* ranges of activations: calibrated, else taken as they come (integers only) */
-    bool converts;  /* 16-bit weights are widened anew for every pass */
+    bool converts;  /* 16-bit weights are all widened before every pass */
+    bool is_weights; /* integers for weights only: activations stay float32 */
 };
 int qx_variant_count(void); /* the first is FP32 */
 const struct qx_variant *qx_variant_at(int i);
@@ -111,6 +112,8 @@ enum qx_status qx_variant_find(const char *name, size_t len, const struct qx_var
                                struct qx_error *err);
 /* For a linear layer of the net; ranges open. */
 struct qx_setting qx_variant_setting(const struct qx_variant *v);
+/* The engine that runs it: SIMULATED is float32 on float32 weights here. */
+enum qx_engine qx_variant_engine(const struct qx_variant *v);
 
 struct qx_bench_options {
     int n_runs; /* timed passes over one sample; 0 = 50, or as many as take about 3 s, at least 5 */
