@@ -145,6 +145,30 @@ class Quantize(unittest.TestCase):
             self.assertEqual(out, "")
             self.assertIn(word, err)
 
+    def test_formats(self):
+        """Every format on one tensor: the figures of quantize, the front by its definition."""
+        flags = ("--layers", "dense.weight", "--gran", "group:64")
+        rows = answer("formats", FASHION, *flags)["layers"][0]["rows"]
+        self.assertEqual([r["bytes"] for r in rows], sorted(r["bytes"] for r in rows))
+        names = [r["format"] + str(r["bits"]) for r in rows]
+        self.assertEqual(sorted(names), sorted(set(names)))
+        for one in ("int4", "nf44", "fp8-e4m38", "bf1616"):
+            self.assertIn(one, names)
+        nf4 = rows[names.index("nf44")]
+        same = answer("quantize", FASHION, *flags, "--format", "nf4")["layers"][0]
+        for key in ("mse", "sqnr_db", "bytes", "bits_per_weight", "basis"):
+            self.assertEqual(nf4[key], same[key])
+        for r in rows:
+            beaten = any(o["bytes"] <= r["bytes"] and o["sqnr_db"] >= r["sqnr_db"] and
+                         (o["bytes"], o["sqnr_db"]) != (r["bytes"], r["sqnr_db"]) for o in rows)
+            self.assertEqual(r["front"], not beaten)
+
+    def test_formats_say_why_not(self):
+        rows = answer("formats", FIVE, "--scope", "all", "--asym")["layers"][0]["rows"]
+        by_name = {r["format"]: r for r in rows}
+        self.assertIn("symmetric", by_name["nf4"]["reason"])
+        self.assertNotIn("reason", by_name["int"])
+
     def test_needs_a_recipe(self):
         code, out, err = run("quantize", FIVE)
         self.assertEqual((code, out), (2, ""))
