@@ -322,6 +322,7 @@ static void matrix_dynamic(struct qx_qrun *r, const struct qx_qtokens *t, int64_
 {
     const struct qx_qlinear *q = r->q;
     const float *x = r->in;
+    const bool is_ragged = q->node->in[0]->shape.is_ragged;
     int64_t n_nonfinite = 0;
     if (qx_qkept_is(r->kept, q)) {
         r->n_nonfinite += r->kept->n_nonfinite;
@@ -332,7 +333,7 @@ static void matrix_dynamic(struct qx_qrun *r, const struct qx_qtokens *t, int64_
     }
     for (int64_t i = 0, row = 0, n; q->act.gran == QX_ACT_TENSOR && i < m; i += n, row++) {
         struct qx_codes used;
-        n = r->start ? r->start[row + 1] - r->start[row] : m / r->rows;
+        n = is_ragged ? r->start[row + 1] - r->start[row] : m / r->rows;
         n_nonfinite += qx_qinput(q, x + i * q->k, n * q->k, t->codes + i * q->k, &used);
         for (int64_t j = i; j < i + n; j++) {
             t->scale[j] = used.scale;

@@ -217,6 +217,100 @@ static void a_pass_goes_on_from_every_layer(void **state)
     folder_close(&f);
 }
 
+/* How the inputs and weights of every linear layer are quantized. */
+struct way {
+    const char *name;
+    int bits, group;
+    struct qx_act act;
+};
+
+static void apply_way(struct folder *f, const struct way *way)
+{
+    for (int i = 0; i < qx_net_n_layers(f->net); i++) {
+        char gran[16];
+        snprintf(gran, sizeof gran, way->group ? "group:%d" : "channel", way->group);
+        struct qx_setting s = rtn_setting(f, i, gran, way->bits);
+        s.act = way->act;
+        if (qx_net_layer(f->net, i)->role == QX_ROLE_LINEAR) {
+            assert_int_equal(qx_weights_apply(f->weights, i, &s, NULL, NULL, NULL), QX_OK);
+        }
+    }
+}
+
+/* Rows of all lengths on both engines: hardly a code differs, and the logits are near. */
+static void check_way(struct folder *f, const float *x, int rows, const struct way *way)
+{
+    float integer[100 * CLASSES], simulated[100 * CLASSES], top = 0.0f;
+    struct qx_net_report report = {0};
+    struct qx_error err = {0};
+    apply_way(f, way);
+    if (qx_weights_prepare(f->weights, QX_ENGINE_INTEGER, NULL, NULL, &err) != QX_OK) {
+        fail_msg("%s: %s", way->name, err.text);
+    }
+    assert_int_equal(qx_net_forward(f->net, f->weights, x, rows, integer, NULL, NULL, NULL), QX_OK);
+    assert_int_equal(qx_net_compare(f->net, f->weights, x, rows, &report, NULL, NULL, NULL), QX_OK);
+    assert_int_equal(qx_weights_prepare(f->weights, QX_ENGINE_SIMULATED, NULL, NULL, NULL), QX_OK);
+    assert_int_equal(qx_net_forward(f->net, f->weights, x, rows, simulated, NULL, NULL, NULL),
+                     QX_OK);
+    int64_t places = 0;
+    for (int i = 0; i < rows * PLACES; i++) {
+        places += x[i] != -1.0f;
+    }
+    /* a layer quantizes 5 inputs of 32 and one of 48; the head two of 32 */
+    assert_int_equal(report.n_codes, places * 2 * (5 * 32 + 48) + rows * 2 * 32);
+    if (report.n_codes_differ * 200 > report.n_codes) {
+        fail_msg("%s: %lld of %lld codes differ", way->name, (long long)report.n_codes_differ,
+                 (long long)report.n_codes);
+    }
+    for (int i = 0; i < rows * CLASSES; i++) {
+        top = fmaxf(top, fabsf(simulated[i]));
+    }
+    for (int i = 0; i < rows * CLASSES; i++) {
+        assert_true(fabsf(integer[i] - simulated[i]) < 0.05f * top);
+    }
+}
+
+static void both_engines_agree_on_sequences(void **state)
+{
+    (void)state;
+    enum { ROWS = 50 };
+    static float x[ROWS * PLACES];
+    struct way ways[] = {{"8 bits, token", 8, 0, qx_act_dynamic(8)},
+                         {"8 bits, token, asymmetric", 8, 0, qx_act_dynamic(8)},
+                         {"8 bits, sample", 8, 0, qx_act_dynamic(8)},
+                         {"8 bits, static", 8, 0, qx_act_static(8)},
+                         {"4 bits in groups, token", 4, 32, qx_act_dynamic(8)},
+                         {"4 bits in groups, sample", 4, 32, qx_act_dynamic(8)},
+                         {"4 bits in groups, static", 4, 32, qx_act_static(8)},
+                         {"8 bits in groups, token", 8, 32, qx_act_dynamic(8)}};
+    static const char *const folders[] = {"encoder_bert", "encoder_bert_old"};
+    ways[1].act.sym = false;
+    ways[2].act.gran = QX_ACT_TENSOR;
+    ways[5].act.gran = QX_ACT_TENSOR;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        if (!ways[i].act.dynamic) {
+            assert_int_equal(qx_act_method(&ways[i].act, "manual:-4,4", NULL), QX_OK);
+        }
+    }
+    fill(x, ROWS);
+    for (int r = 0; r < ROWS; r++) {
+        for (int i = 1 + r % PLACES; i < PLACES; i++) {
+            x[r * PLACES + i] = -1.0f;
+        }
+    }
+    for (size_t k = 0; k < sizeof folders / sizeof *folders; k++) {
+        char path[1024], rest[64];
+        struct folder f;
+        snprintf(rest, sizeof rest, "tests/golden/net/%s", folders[k]);
+        source_path(path, sizeof path, rest);
+        folder_open(&f, path);
+        for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+            check_way(&f, x, ROWS, &ways[i]);
+        }
+        folder_close(&f);
+    }
+}
+
 int test_net_encoder(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +319,7 @@ int test_net_encoder(void)
         cmocka_unit_test(rows_do_not_depend_on_their_neighbours),
         cmocka_unit_test(ids_that_mean_nothing_are_refused),
         cmocka_unit_test(a_pass_goes_on_from_every_layer),
+        cmocka_unit_test(both_engines_agree_on_sequences),
     };
     return cmocka_run_group_tests_name("net encoder", tests, enter_folder, leave_folder);
 }
