@@ -389,6 +389,31 @@ static void jobs_show_what_ran(void **state)
 }
 
 /* No figure of time is checked, only that each has its place and its explanation. */
+/* Predicted, then measured on 256 rows, then on all: the middle one as soon as it is there. */
+static void an_edit_is_replayed_before_all_rows_are_measured(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    char text[160] = "";
+    enum ui_style_id style;
+    app_open(&app, sample_path("fashion-mlp"), 100, 30, true);
+    qx_session_settle(app.session, 120000); /* float32 */
+    bool was_replayed = false;
+    for (int i = 0; i < 500 && !was_replayed; i++) {
+        char line[40];
+        snprintf(line, sizeof(line), "threshold %.3f", 0.9 - 0.001 * i); /* the hand never rests */
+        app_line(&app, i == 0 ? "select head.weight" : i == 1 ? "bits 4" : line);
+        qx_session_settle(app.session, 20);
+        ui_fmt_gauge(&app, text, sizeof(text), &style, false);
+        was_replayed = strstr(text, "pt on 256 rows") != NULL;
+    }
+    assert_true(was_replayed);
+    assert_int_equal(style, UI_STYLE_MEASURED);
+    app_line(&app, "go layer");
+    assert_true(on_screen(&app, "on 256 rows"));
+    app_close(&app);
+}
+
 static void the_bench_fills_row_by_row(void **state)
 {
     (void)state;
@@ -406,7 +431,7 @@ static void the_bench_fills_row_by_row(void **state)
     assert_true(on_screen(&app, "sgemm openblas"));
     assert_true(on_screen(&app, "93.70"));
     assert_true(on_screen(&app, "cancelled"));
-    assert_true(on_screen(&app, "Widened anew for every pass"));
+    assert_true(on_screen(&app, "All widened before every pass"));
     app_line(&app, "top");
     const struct ui_view *view = ui_view_at(app.view);
     int n = 0;
@@ -444,6 +469,7 @@ int main(void)
         cmocka_unit_test(compare_lists_what_differs),
         cmocka_unit_test(help_finds_and_gives_reasons),
         cmocka_unit_test(jobs_show_what_ran),
+        cmocka_unit_test(an_edit_is_replayed_before_all_rows_are_measured),
         cmocka_unit_test(the_bench_fills_row_by_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
