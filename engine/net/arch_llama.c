@@ -1,5 +1,6 @@
-/* Llama, Mistral and Qwen2 as transformers' LlamaForCausalLM: RMS norms before each half of a layer,
- * rotary positions, key heads shared by query heads, SwiGLU; biases where the tensors have them. */
+/* Llama, Mistral, Qwen2 and Qwen3 as transformers' LlamaForCausalLM: RMS norms before each half of a layer,
+ * rotary positions, key heads shared by query heads, SwiGLU; biases and norms of query and key heads
+ * where the tensors have them. */
 #include "arch_build.h"
 
 #include "base/error.h"
@@ -11,14 +12,14 @@
 #define CONTEXT_MAX 1024
 
 struct sizes {
-    int64_t hidden, layers, heads, kv_heads, inner, vocabulary, places;
+    int64_t hidden, layers, heads, kv_heads, head, inner, vocabulary, places;
     double epsilon;
     const char *rotary; /* attributes, but for the heads */
 };
 
 static bool probe(const struct qx_model *model, const struct qx_jval *root)
 {
-    static const char *const types[] = {"llama", "mistral", "qwen2"};
+    static const char *const types[] = {"llama", "mistral", "qwen2", "qwen3"};
     const char *type = qx_jstr(qx_jget(root, "model_type"), "");
     (void)model;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
@@ -75,16 +76,13 @@ static struct sizes read_sizes(struct qx_build *b)
     s.kv_heads = qx_build_int_or(b, "num_key_value_heads", s.heads, 1, 65536);
     const int64_t most = qx_build_int_or(b, "max_position_embeddings", 2048, 1, 1 << 28);
     s.places = most < CONTEXT_MAX ? most : CONTEXT_MAX;
-    if (b->st == QX_OK && (s.hidden % s.heads != 0 || s.heads % s.kv_heads != 0)) {
+    s.head = qx_build_int_or(b, "head_dim", s.hidden / s.heads, 1, 1 << 20);
+    if (b->st == QX_OK && (s.head < 1 || s.heads % s.kv_heads != 0)) {
         b->st =
             qx_fail(b->err, QX_EFORMAT,
                     "hidden_size %lld, num_attention_heads %lld and num_key_value_heads %lld do "
                     "not divide each other",
                     (long long)s.hidden, (long long)s.heads, (long long)s.kv_heads);
-    }
-    if (b->st == QX_OK &&
-        qx_build_int_or(b, "head_dim", s.hidden / s.heads, 1, 1 << 20) != s.hidden / s.heads) {
-        refuse(b, "its heads are not hidden_size / num_attention_heads wide");
     }
     if (strcmp(qx_jstr(qx_jget(b->config, "hidden_act"), "silu"), "silu") != 0) {
         refuse(b, "its activation is not silu");
@@ -112,9 +110,18 @@ static const char *norm(struct qx_build *b, const char *alias, const char *x, co
                          (const char *[3]){x, weight});
 }
 
-static const char *turned(struct qx_build *b, const struct sizes *s, const char *alias,
-                          const char *x, int64_t heads)
+/* Normalized, if there is a norm, and turned. */
+static const char *turned(struct qx_build *b, const struct sizes *s, int i, const char *alias,
+                          const char *base, const char *x, int64_t heads)
 {
+    const char *weight = qx_build_find(b, qx_build_text(b, "layers.%d.%s.weight", i, base));
+    if (weight) {
+        x = qx_build_node(b, "HeadNormalization", qx_build_text(b, "L%d.%s.norm", i, alias),
+                          qx_build_text(b, "{\"num_heads\":%lld,\"epsilon\":%.17g}",
+                                        (long long)heads, s->epsilon),
+                          (const char *[3]){x, weight});
+    }
+    alias = qx_build_text(b, "L%d.%s.turn", i, alias);
     return qx_build_node(b, "RotaryEmbedding", alias,
                          qx_build_text(b, "{\"num_heads\":%lld,%s}", (long long)heads, s->rotary),
                          (const char *[3]){x});
@@ -122,19 +129,20 @@ static const char *turned(struct qx_build *b, const struct sizes *s, const char 
 
 static const char *attention(struct qx_build *b, const struct sizes *s, int i, const char *x)
 {
-    const int64_t d = s->hidden, kv = s->hidden / s->heads * s->kv_heads;
+    const int64_t d = s->hidden, wide = s->head * s->heads, kv = s->head * s->kv_heads;
     const char *key = "hidden_size", *kv_key = "the width of num_key_value_heads";
-    const char *q = linear(b, i, "attn.query", "self_attn.q_proj", x, key, d, key, d);
+    const char *q_key = "the width of num_attention_heads";
+    const char *q = linear(b, i, "attn.query", "self_attn.q_proj", x, q_key, wide, key, d);
     const char *k = linear(b, i, "attn.key", "self_attn.k_proj", x, kv_key, kv, key, d);
     const char *v = linear(b, i, "attn.value", "self_attn.v_proj", x, kv_key, kv, key, d);
-    q = turned(b, s, qx_build_text(b, "L%d.attn.query.turn", i), q, s->heads);
-    k = turned(b, s, qx_build_text(b, "L%d.attn.key.turn", i), k, s->kv_heads);
+    q = turned(b, s, i, "attn.query", "self_attn.q_norm", q, s->heads);
+    k = turned(b, s, i, "attn.key", "self_attn.k_norm", k, s->kv_heads);
     const char *y = qx_build_node(
         b, "Attention", qx_build_text(b, "L%d.attn", i),
         qx_build_text(b, "{\"q_num_heads\":%lld,\"kv_num_heads\":%lld,\"is_causal\":1}",
                       (long long)s->heads, (long long)s->kv_heads),
         (const char *[3]){q, k, v});
-    return linear(b, i, "attn.out", "self_attn.o_proj", y, key, d, key, d);
+    return linear(b, i, "attn.out", "self_attn.o_proj", y, key, d, q_key, wide);
 }
 
 /* down(silu(gate(x)) * up(x)) */

@@ -11,7 +11,8 @@
 #define FILE_BYTES_MAX ((size_t)16 << 20)
 
 static const struct qx_arch *const rows[] = {&qx_arch_graph,      &qx_arch_bert,  &qx_arch_roberta,
-                                             &qx_arch_distilbert, &qx_arch_llama, &qx_arch_config};
+                                             &qx_arch_distilbert, &qx_arch_llama, &qx_arch_gpt2,
+                                             &qx_arch_config};
 
 static enum qx_status fail_none(const struct qx_model *model, struct qx_error *err)
 {

@@ -61,6 +61,6 @@ struct qx_arch {
     enum qx_status (*build)(struct qx_net *net, const struct qx_jval *root, struct qx_error *err);
 };
 extern const struct qx_arch qx_arch_graph, qx_arch_bert, qx_arch_roberta, qx_arch_distilbert,
-    qx_arch_llama, qx_arch_config;
+    qx_arch_llama, qx_arch_gpt2, qx_arch_config;
 
 #endif

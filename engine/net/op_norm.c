@@ -1,4 +1,5 @@
-/* LayerNormalization and RMSNormalization: the axes from `axis` on are normalized together. */
+/* LayerNormalization and RMSNormalization: the axes from `axis` on are normalized together;
+ * HeadNormalization: RMS of each head. */
 #include "op.h"
 
 #include "base/error.h"
@@ -112,6 +113,60 @@ static enum qx_status normalize(const struct qx_run *r, bool is_centred, struct 
     }
     return st;
 }
+
+/* Each head of every place on its own: values, shared factors [d], d = width / num_heads. Not an ONNX
+ * operation. */
+enum { HEADS, HEAD_EPSILON, N_HEAD_ATTRS };
+
+static const struct qx_attr_spec head_attrs[N_HEAD_ATTRS] = {
+    [HEADS] =
+        {.name = "num_heads", .type = QX_ATTR_INT, .min = 1, .max = 65536, .is_required = true},
+    [HEAD_EPSILON] = {.name = "epsilon", .type = QX_ATTR_FLOAT, .fallback = 1e-5}};
+
+static enum qx_status head_shape(const struct qx_infer *g, struct qx_error *err)
+{
+    const struct qx_node *node = g->node;
+    enum qx_status st = qx_op_sequence(node, 0, err);
+    if (st == QX_OK) {
+        st = qx_op_rank(node, 1, 1, 1, err);
+    }
+    if (st != QX_OK) {
+        return st;
+    }
+    const int64_t width = node->in[0]->shape.dim[1], d = node->in[1]->shape.dim[0];
+    if (node->in[1]->shape.batch >= 0 || d * node->attr[HEADS].i != width) {
+        return qx_fail(err, QX_EFORMAT, "'%.100s' has %lld values for each of %lld heads in %lld",
+                       node->in[1]->name, (long long)d, (long long)node->attr[HEADS].i,
+                       (long long)width);
+    }
+    return qx_op_same_shape(g, err);
+}
+
+static enum qx_status head_normalization(const struct qx_run *r, struct qx_error *err)
+{
+    (void)err;
+    const int64_t d = r->in_shape[1].dim[0], n = qx_shape_numel(&r->out_shape, 1) / d;
+    const float eps = (float)r->node->attr[HEAD_EPSILON].f;
+    for (int64_t i = 0; i < n; i++) {
+        const float *x = r->in[0] + i * d;
+        const float inv = (float)(1.0 / sqrt(mean_square(x, d) + (double)eps));
+        for (int64_t k = 0; k < d; k++) {
+            r->out[i * d + k] = x[k] * inv * r->in[1][k];
+        }
+    }
+    return QX_OK;
+}
+
+const struct qx_op qx_op_head_normalization = {.name = "HeadNormalization",
+                                               .min_in = 2,
+                                               .max_in = 2,
+                                               .attrs = head_attrs,
+                                               .n_attrs = N_HEAD_ATTRS,
+                                               .takes_places = true,
+                                               .is_inplace = true,
+                                               .weight = -1,
+                                               .shape = head_shape,
+                                               .forward = head_normalization};
 
 static enum qx_status layer_normalization(const struct qx_run *r, struct qx_error *err)
 {

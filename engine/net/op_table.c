@@ -38,7 +38,9 @@
     X(attention)           \
     X(sequence_pool)       \
     X(rotary)              \
-    X(swish)
+    X(swish)               \
+    X(columns)             \
+    X(head_normalization)
 
 #define QX_OP_EXTERN(id) extern const struct qx_op qx_op_##id;
 QX_OP_LIST(QX_OP_EXTERN)

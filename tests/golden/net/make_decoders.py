@@ -33,6 +33,11 @@ CASES = {
     "decoder_mistral": {"model_type": "mistral", "tie_word_embeddings": False,
                         "rope_scaling": {"type": "linear", "factor": 2.0}},
     "decoder_qwen2": {"model_type": "qwen2", "tie_word_embeddings": False, "biases": True},
+    # Conv1D weights, query, key and value in one, the head is the table
+    "decoder_gpt2": {"model_type": "gpt2"},
+    # heads wider than hidden_size / num_attention_heads, each normalized
+    "decoder_qwen3": {"model_type": "qwen3", "tie_word_embeddings": True, "head_dim": 12,
+                      "head_norms": True},
 }
 
 
@@ -49,17 +54,20 @@ def make_weights(config, rng):
         if bias:
             add(name + ".bias", rows, scale=0.5)
 
-    kv = D // HEADS * KV_HEADS
+    d = config.get("head_dim", D // HEADS)
     add("model.embed_tokens.weight", VOCABULARY, D, scale=0.7)
     for i in range(LAYERS):
         base = f"model.layers.{i}."
         bias = config.get("biases", False)
         add(base + "input_layernorm.weight", D, scale=0.2, centre=1.0)
         add(base + "post_attention_layernorm.weight", D, scale=0.2, centre=1.0)
-        dense(base + "self_attn.q_proj", D, D, bias)
-        dense(base + "self_attn.k_proj", kv, D, bias)
-        dense(base + "self_attn.v_proj", kv, D, bias)
-        dense(base + "self_attn.o_proj", D, D)
+        dense(base + "self_attn.q_proj", HEADS * d, D, bias)
+        dense(base + "self_attn.k_proj", KV_HEADS * d, D, bias)
+        dense(base + "self_attn.v_proj", KV_HEADS * d, D, bias)
+        dense(base + "self_attn.o_proj", D, HEADS * d)
+        if config.get("head_norms"):
+            add(base + "self_attn.q_norm.weight", d, scale=0.2, centre=1.0)
+            add(base + "self_attn.k_norm.weight", d, scale=0.2, centre=1.0)
         dense(base + "mlp.gate_proj", INNER, D)
         dense(base + "mlp.up_proj", INNER, D)
         dense(base + "mlp.down_proj", D, INNER)
@@ -71,7 +79,7 @@ def make_weights(config, rng):
 
 def frequencies(config):
     """One for each pair of a head's values, as transformers' modeling_rope_utils defines them."""
-    half = D // HEADS // 2
+    half = config.get("head_dim", D // HEADS) // 2
     base = config.get("rope_theta", 10000.0) ** (-np.arange(half) / half)
     scaling = config.get("rope_scaling", {})
     factor = scaling.get("factor", 1.0)
@@ -89,7 +97,7 @@ def frequencies(config):
 def run(config, weights, ids):
     """Logits of every place of one document."""
     w = {name: value.astype(np.float64) for name, value in weights.items()}
-    n, d = len(ids), D // HEADS
+    n, d = len(ids), config.get("head_dim", D // HEADS)
     angle = np.arange(n)[:, None] * frequencies(config)
 
     def norm(x, name):
@@ -99,7 +107,8 @@ def run(config, weights, ids):
     def dense(x, name):
         return x @ w[name + ".weight"].T + w.get(name + ".bias", 0.0)
 
-    def turn(x):
+    def turn(x, name):
+        x = norm(x, name) if config.get("head_norms") else x
         a, b = x[:, :d // 2], x[:, d // 2:]
         return np.concatenate([a * np.cos(angle) - b * np.sin(angle),
                                b * np.cos(angle) + a * np.sin(angle)], axis=1)
@@ -113,7 +122,8 @@ def run(config, weights, ids):
         for head in range(HEADS):
             mine = slice(head * d, (head + 1) * d)
             shared = slice(head * KV_HEADS // HEADS * d, (head * KV_HEADS // HEADS + 1) * d)
-            scores = turn(q[:, mine]) @ turn(k[:, shared]).T / np.sqrt(d)
+            scores = turn(q[:, mine], base + "self_attn.q_norm.weight") \
+                @ turn(k[:, shared], base + "self_attn.k_norm.weight").T / np.sqrt(d)
             scores[np.triu_indices(n, 1)] = -np.inf
             p = np.exp(scores - scores.max(-1, keepdims=True))
             out[:, mine] = p / p.sum(-1, keepdims=True) @ v[:, shared]
@@ -127,16 +137,77 @@ def run(config, weights, ids):
     return x @ w[head + ".weight"].T
 
 
+def make_gpt2_weights(rng):
+    """Conv1D weights are [in, out]: their outputs are axis 1."""
+    weights, linear = {}, {}
+    tables = {"transformer.wte.weight": 0, "transformer.wpe.weight": 0}
+
+    def add(name, *shape, scale, centre=0.0):
+        weights["transformer." + name] = (centre + rng.normal(size=shape) * scale).astype(
+            np.float32)
+
+    add("wte.weight", VOCABULARY, D, scale=0.7)
+    add("wpe.weight", PLACES, D, scale=0.7)
+    for i in range(LAYERS):
+        for name in (f"h.{i}.ln_1", f"h.{i}.ln_2"):
+            add(name + ".weight", D, scale=0.2, centre=1.0)
+            add(name + ".bias", D, scale=0.2)
+        for name, rows, columns in (("attn.c_attn", D, 3 * D), ("attn.c_proj", D, D),
+                                    ("mlp.c_fc", D, 4 * D), ("mlp.c_proj", 4 * D, D)):
+            add(f"h.{i}.{name}.weight", rows, columns, scale=1.3 / np.sqrt(rows))
+            add(f"h.{i}.{name}.bias", columns, scale=0.3)
+            linear[f"transformer.h.{i}.{name}.weight"] = 1
+    add("ln_f.weight", D, scale=0.2, centre=1.0)
+    add("ln_f.bias", D, scale=0.2)
+    return weights, linear, tables
+
+
+def run_gpt2(weights, ids):
+    """Logits of every place of one document."""
+    w = {name[len("transformer."):]: value.astype(np.float64) for name, value in weights.items()}
+    n, d = len(ids), D // HEADS
+
+    def norm(x, name):
+        x = x - x.mean(-1, keepdims=True)
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * w[name + ".weight"] \
+            + w[name + ".bias"]
+
+    def conv1d(x, name):
+        return x @ w[name + ".weight"] + w[name + ".bias"]
+
+    x = w["wte.weight"][ids] + w["wpe.weight"][:n]
+    for i in range(LAYERS):
+        q, k, v = np.split(conv1d(norm(x, f"h.{i}.ln_1"), f"h.{i}.attn.c_attn"), 3, axis=1)
+        out = np.empty_like(q)
+        for head in range(HEADS):
+            at = slice(head * d, (head + 1) * d)
+            scores = q[:, at] @ k[:, at].T / np.sqrt(d)
+            scores[np.triu_indices(n, 1)] = -np.inf
+            p = np.exp(scores - scores.max(-1, keepdims=True))
+            out[:, at] = p / p.sum(-1, keepdims=True) @ v[:, at]
+        x = x + conv1d(out, f"h.{i}.attn.c_proj")
+        y = conv1d(norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc")
+        y = 0.5 * y * (1 + np.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * y ** 3)))
+        x = x + conv1d(y, f"h.{i}.mlp.c_proj")
+    return norm(x, "ln_f") @ w["wte.weight"].T
+
+
 def write_case(seed, name, case):
     rng = np.random.default_rng(seed + 200)
     folder = os.path.join(HERE, name)
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    weights, linear, tables = make_weights(case, rng)
-    config = {key: value for key, value in case.items() if key != "biases"}
-    config.update(hidden_size=D, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-                  num_key_value_heads=KV_HEADS, intermediate_size=INNER, vocab_size=VOCABULARY,
-                  max_position_embeddings=PLACES, hidden_act="silu")
+    is_gpt2 = case["model_type"] == "gpt2"
+    weights, linear, tables = make_gpt2_weights(rng) if is_gpt2 else make_weights(case, rng)
+    config = {key: value for key, value in case.items() if key not in ("biases", "head_norms")}
+    if is_gpt2:
+        config.update(n_embd=D, n_layer=LAYERS, n_head=HEADS, n_positions=PLACES,
+                      vocab_size=VOCABULARY)
+    else:
+        config.update(hidden_size=D, num_hidden_layers=LAYERS,
+                      num_attention_heads=HEADS, num_key_value_heads=KV_HEADS,
+                      intermediate_size=INNER, vocab_size=VOCABULARY,
+                      max_position_embeddings=PLACES, hidden_act="silu")
     documents = [rng.integers(0, VOCABULARY, size=2 + i % PLACES) for i in range(20)]
 
     def path(file):
@@ -146,7 +217,8 @@ def write_case(seed, name, case):
         safetensors_io.save(path(file), tensors, {"name": name})
 
     def last(w):
-        return np.array([run(case, w, ids[:-1])[-1] for ids in documents[:16]], np.float32)
+        return np.array([(run_gpt2(w, ids[:-1]) if is_gpt2 else run(case, w, ids[:-1]))[-1]
+                         for ids in documents[:16]], np.float32)
 
     safetensors_io.write_json(path("config.json"), config)
     save("model.safetensors", weights)
