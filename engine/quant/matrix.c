@@ -1,6 +1,7 @@
 /* Pictures of a weight, block by block. */
 #include "qx/matrix.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdatomic.h>
 
@@ -59,11 +60,10 @@ bool qx_matrix_part_equal(const struct qx_matrix_part *a, const struct qx_matrix
 static int64_t unit_of_element(const struct qx_setting *s, const struct qx_channels *c,
                                int64_t element)
 {
-    int64_t line = element / c->inner, channel = line % c->count;
-
     if (!qx_format_is_scaled(s->format) || s->gran == QX_GRAN_TENSOR) {
         return 0;
     }
+    int64_t line = element / c->inner, channel = line % c->count;
     if (s->gran == QX_GRAN_CHANNEL) {
         return channel;
     }
@@ -230,63 +230,120 @@ struct sum {
     int64_t element, n_nonfinite;
 };
 
-static inline void sum_add(struct sum *s, float shown, int64_t element)
-{
-    float magnitude = fabsf(shown);
-
-    s->total += (double)magnitude;
-    s->n++;
-    if (magnitude > s->magnitude || (magnitude == s->magnitude && element < s->element)) {
-        s->magnitude = magnitude;
-        s->largest = shown;
-        s->element = element;
-    }
-}
-
 static struct sum sum_empty(void)
 {
     return (struct sum){.magnitude = -1.0f, .element = -1};
 }
 
-/* The unit that the last value had, with its numbers. */
+/* The first value of this magnitude, unless an equal one stands before it. */
+static void largest_take(struct sum *s, const float *x, float magnitude, int64_t element)
+{
+    int64_t i = 0;
+
+    while (fabsf(x[i]) != magnitude) {
+        i++;
+    }
+    if (magnitude > s->magnitude || element + i < s->element) {
+        s->magnitude = magnitude;
+        s->largest = x[i];
+        s->element = element + i;
+    }
+}
+
+/* n values that lie together, all of one block: by lanes, so that the compiler has vectors. */
+static void sum_add(struct sum *s, const float *x, int64_t n, int64_t element)
+{
+    enum { LANES = 8 };
+    float top[LANES] = {0}, most = 0;
+    double total[LANES] = {0};
+    int bad[LANES] = {0}, n_bad = 0;
+
+    for (int64_t i = 0; i < n; i += LANES) {
+        const int k = n - i < LANES ? (int)(n - i) : LANES;
+
+        for (int l = 0; l < k; l++) {
+            float a = fabsf(x[i + l]);
+            const bool is_finite = a <= FLT_MAX;
+
+            a = is_finite ? a : 0.0f;
+            bad[l] += !is_finite;
+            top[l] = a > top[l] ? a : top[l];
+            total[l] += (double)a;
+        }
+    }
+    for (int l = 0; l < LANES; l++) {
+        most = top[l] > most ? top[l] : most;
+        s->total += total[l];
+        n_bad += bad[l];
+    }
+    s->n += n - n_bad;
+    s->n_nonfinite += n_bad;
+    if (n > n_bad && most >= s->magnitude) {
+        largest_take(s, x, most, element);
+    }
+}
+
+/* The unit that the last value had, with its numbers, and the elements that are its own. */
 struct unit_now {
-    int64_t unit;
+    int64_t from, to;
     struct qx_qparams params;
     struct qx_range clip;
 };
 
-static float shown(const struct qx_matrix_map *map, struct unit_now *u, float x, int64_t element)
+static void unit_find(const struct qx_matrix_map *map, struct unit_now *u, int64_t element)
 {
     const struct qx_setting *s = &map->setting;
+    const struct qx_channels *c = &map->m.channels;
+    const int64_t unit = unit_of_element(s, c, element), at = element % c->inner;
+    int64_t left = map->m.tensor->numel - element;
 
-    if (!qx_format_is_scaled(s->format)) {
-        return x - s->format->round(x);
+    if (s->gran != QX_GRAN_TENSOR) {
+        left = c->inner - at;
     }
-    int64_t unit = unit_of_element(s, &map->m.channels, element);
-    if (unit != u->unit) {
-        *u = (struct unit_now){unit, params_of(s, map->hist, unit), clip_of(s, map->hist, unit)};
+    if (s->gran == QX_GRAN_GROUP) {
+        const int64_t pos = element / c->inner / c->count * c->inner + at;
+
+        left = smaller(left, s->group - pos % s->group);
+    }
+    *u = (struct unit_now){element, element + left, params_of(s, map->hist, unit),
+                           clip_of(s, map->hist, unit)};
+}
+
+static float shown(const struct qx_matrix_map *map, struct unit_now *u, float x, int64_t element)
+{
+    if (!isfinite(x)) {
+        return x;
+    }
+    if (!qx_format_is_scaled(map->setting.format)) {
+        return x - map->setting.format->round(x);
+    }
+    if (element < u->from || element >= u->to) {
+        unit_find(map, u, element);
     }
     if (map->what == QX_MATRIX_CLIPPED) {
         return beyond(&u->clip, x) ? 1.0f : 0.0f;
     }
-    if (map->what == QX_MATRIX_CODE) {
-        return (float)(qx_quantize(&u->params, x) - u->params.zero);
+    if (map->what == QX_MATRIX_ERROR) {
+        return x - qx_value_of(&u->params, x);
     }
-    return x - qx_value_of(&u->params, x);
+    return u->params.book ? (float)(qx_quantize(&u->params, x) - u->params.zero)
+                          : qx_offset_code(&u->params, x);
 }
 
-/* n values that lie together, all of one block. */
+/* n <= READ values that lie together, all of one block. */
 static void block_add(const struct qx_matrix_map *map, struct unit_now *u, const float *x,
                       int64_t n, int64_t element, struct sum *s)
 {
-    for (int64_t i = 0; i < n; i++) {
-        if (!isfinite(x[i])) {
-            s->n_nonfinite++;
-        } else {
-            sum_add(s, map->what == QX_MATRIX_VALUE ? x[i] : shown(map, u, x[i], element + i),
-                    element + i);
-        }
+    float y[READ];
+
+    if (map->what == QX_MATRIX_VALUE) {
+        sum_add(s, x, n, element);
+        return;
     }
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = shown(map, u, x[i], element + i);
+    }
+    sum_add(s, y, n, element);
 }
 
 static bool map_read(struct qx_matrix_map *map, int64_t element, int64_t n, float *x)
@@ -342,7 +399,11 @@ static bool column_add(struct qx_matrix_map *map, struct unit_now *u, int64_t ou
         if (whole && !map_read(map, row, n * inner, x)) {
             return false;
         }
-        for (int64_t k = 0; whole && k < n; k++) {
+        for (int64_t i = 0, k; inner == 1 && i < n; i += k) { /* [in, out]: the run is the column */
+            k = smaller(p->down - (r + i) % p->down, n - i);
+            block_add(map, u, x + i, k, row + i, &sums[(r + i) / p->down]);
+        }
+        for (int64_t k = 0; whole && inner > 1 && k < n; k++) {
             block_add(map, u, x + k * inner + from, to - from, row + k * inner + from,
                       &sums[(r + k) / p->down]);
         }
@@ -383,7 +444,7 @@ struct map_run {
 static bool tile_add(struct qx_matrix_map *map, int64_t tile, struct sum *sums)
 {
     const struct qx_matrix_part *p = &map->part;
-    struct unit_now u = {.unit = -1};
+    struct unit_now u = {.to = -1};
 
     if (!map->by_columns) {
         int64_t end = smaller((tile + 1) * p->down, p->rows);

@@ -58,7 +58,7 @@ enum qx_status qx_matrix_map_new(const struct qx_matrix *m, enum qx_matrix_what 
                                  struct qx_error *err);
 struct qx_matrix_map *qx_matrix_map_ref(struct qx_matrix_map *map);
 void qx_matrix_map_unref(struct qx_matrix_map *map); /* NULL allowed */
-/* Compute all cells; once. 1 to 2 ns an element and core, CODE and ERROR 3 to 10. Progress in elements. */
+/* Compute all cells; once. VALUE 3 to 5 ns an element and core, the others 12 to 17. Progress in elements. */
 enum qx_status qx_matrix_map_run(struct qx_matrix_map *map, struct qx_pool *pool,
                                  struct qx_ctl *ctl, struct qx_error *err);
 const struct qx_matrix_part *qx_matrix_map_part(const struct qx_matrix_map *map);
