@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { W_AXIS = 8, W_PANEL = 44, W_WIDE = 112, X_TICKS = 5 };
+enum { W_AXIS = 8, W_PANEL = 44, W_WIDE = 112, X_TICKS = 5, MAX_ROWS = 2048 };
 
 static const char *const x_name[] = {"size", "bits", "latency"};
 
@@ -27,6 +27,7 @@ struct pareto_state {
     bool shows_diff;
     enum qx_mixed_mode mode;
     struct ui_rect plot; /* as drawn last */
+    bool keep[MAX_ROWS]; /* rows of the map that stay */
 };
 
 /* ---- what the axes mean ---- */
@@ -390,19 +391,32 @@ static bool measure(struct ui_app *app, const struct pareto_state *s)
     return true;
 }
 
+/* Marked layers stay as they are. */
 static bool search(struct ui_app *app, struct pareto_state *s, const char *arg)
 {
     struct qx_mixed_options o = qx_mixed_options_default();
     struct qx_error err;
+    int n_kept = 0;
     if (*arg && qx_mixed_mode_find(arg, &s->mode, &err) != QX_OK) {
         return ui_refuse(app, "%s", err.text);
     }
     o.mode = s->mode;
     o.by_latency = s->x == X_LATENCY;
+    for (int i = 0; i < MAX_ROWS; i++) {
+        const int64_t item = qx_session_map_item(app->session, i);
+        s->keep[i] = item >= 0 && app->marked[item];
+        n_kept += s->keep[i];
+    }
+    o.keep = qx_session_map_item(app->session, MAX_ROWS) < 0 ? s->keep : NULL;
     s->is_asked = true;
     s->cursor = -1;
     qx_session_mixed_want(app->session, &o);
-    ui_toast(app, UI_TOAST_INFO, "searching: %s", qx_mixed_mode_name(s->mode));
+    if (n_kept > 0) {
+        ui_toast(app, UI_TOAST_INFO, "searching: %s; %d marked layer%s as now",
+                 qx_mixed_mode_name(s->mode), n_kept, n_kept == 1 ? " stays" : "s stay");
+    } else {
+        ui_toast(app, UI_TOAST_INFO, "searching: %s", qx_mixed_mode_name(s->mode));
+    }
     return true;
 }
 
