@@ -214,6 +214,9 @@ int main(int argc, char **argv)
                       "FILE] [FOLDER...]");
         }
     }
+    if (o.n_configs < 9) { /* three of each kind */
+        study_die("--configs needs at least 9");
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     struct study_truth *truth = study_truth_open(o.cache);
     for (int k = i; k < argc; k++) {
