@@ -15,32 +15,24 @@ static enum qx_status form_run(enum qx_unicode_form form, const char *text, size
                : qx_fail(err, QX_EDATA, "the text is not valid UTF-8");
 }
 
-static enum qx_status nfc(const struct qx_text_step *s, const char *text, size_t len,
-                          struct qx_buf *out, struct qx_error *err)
+static enum qx_status form_open(struct qx_text_step *s, const struct qx_jval *v, const char *what,
+                                struct qx_error *err)
 {
-    (void)s;
-    return form_run(QX_NFC, text, len, out, err);
+    static const char *const names[] = {
+        [QX_NFC] = "NFC", [QX_NFD] = "NFD", [QX_NFKC] = "NFKC", [QX_NFKD] = "NFKD"};
+    (void)v;
+    (void)what;
+    (void)err;
+    while (strcmp(names[s->behavior], s->kind->type) != 0) {
+        s->behavior++;
+    }
+    return QX_OK;
 }
 
-static enum qx_status nfd(const struct qx_text_step *s, const char *text, size_t len,
-                          struct qx_buf *out, struct qx_error *err)
-{
-    (void)s;
-    return form_run(QX_NFD, text, len, out, err);
-}
-
-static enum qx_status nfkc(const struct qx_text_step *s, const char *text, size_t len,
+static enum qx_status form(const struct qx_text_step *s, const char *text, size_t len,
                            struct qx_buf *out, struct qx_error *err)
 {
-    (void)s;
-    return form_run(QX_NFKC, text, len, out, err);
-}
-
-static enum qx_status nfkd(const struct qx_text_step *s, const char *text, size_t len,
-                           struct qx_buf *out, struct qx_error *err)
-{
-    (void)s;
-    return form_run(QX_NFKD, text, len, out, err);
+    return form_run((enum qx_unicode_form)s->behavior, text, len, out, err);
 }
 
 static enum qx_status lowercase(const struct qx_text_step *s, const char *text, size_t len,
@@ -231,10 +223,10 @@ static enum qx_status strip(const struct qx_text_step *s, const char *text, size
 
 const struct qx_text_kind qx_text_normalizers[] = {
     {.type = "BertNormalizer", .open = bert_open, .normalize = bert},
-    {.type = "NFC", .normalize = nfc},
-    {.type = "NFD", .normalize = nfd},
-    {.type = "NFKC", .normalize = nfkc},
-    {.type = "NFKD", .normalize = nfkd},
+    {.type = "NFC", .open = form_open, .normalize = form},
+    {.type = "NFD", .open = form_open, .normalize = form},
+    {.type = "NFKC", .open = form_open, .normalize = form},
+    {.type = "NFKD", .open = form_open, .normalize = form},
     {.type = "Lowercase", .normalize = lowercase},
     {.type = "StripAccents", .normalize = strip_accents},
     {.type = "Strip", .open = strip_open, .normalize = strip},
