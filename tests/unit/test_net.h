@@ -8,6 +8,7 @@ int test_net_golden(void);
 int test_net_graph(void);
 int test_net_forward(void);
 int test_net_integer(void);
+int test_net_odd(void);
 int test_net_packed(void);
 int test_net_sums(void);
 
