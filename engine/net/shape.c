@@ -86,7 +86,7 @@ enum qx_status qx_shape_check_axes(const struct qx_shape *s, struct qx_error *er
 {
     for (int i = 0; i < s->rank; i++) {
         if (s->dim[i] < 1 || s->dim[i] > QX_SHAPE_DIM_MAX) {
-            return qx_fail(err, QX_ERANGE, "axis %d would be %lld long; 1 to %lld are possible", i,
+            return qx_fail(err, QX_EFORMAT, "axis %d would be %lld long; 1 to %lld are possible", i,
                            (long long)s->dim[i], (long long)QX_SHAPE_DIM_MAX);
         }
     }
@@ -99,7 +99,7 @@ enum qx_status qx_shape_check(const struct qx_shape *s, struct qx_error *err)
     int64_t n = 1;
     for (int i = 0; st == QX_OK && i < s->rank; i++) {
         if (s->dim[i] > QX_SHAPE_NUMEL_MAX / n) {
-            return qx_fail(err, QX_ERANGE, "one row would have more than %lld values",
+            return qx_fail(err, QX_EFORMAT, "one row would have more than %lld values",
                            (long long)QX_SHAPE_NUMEL_MAX);
         }
         n *= s->dim[i];

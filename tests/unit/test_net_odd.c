@@ -144,6 +144,7 @@ static void a_weight_without_values_is_refused_by_name(void **state)
     assert_int_equal(qx_model_open(".", &model, &err), QX_OK);
     assert_int_equal(qx_net_open(model, &net, &err), QX_EFORMAT);
     assert_non_null(strstr(err.text, "'empty'"));
+    assert_non_null(strstr(err.text, "'w'"));
     qx_model_close(&model);
 }
 
