@@ -1,4 +1,4 @@
-/* Every figure of reference.json, and the logits of reference.safetensors: the bundled sample, and
+/* Every figure of reference.json, and the logits of reference.safetensors: the bundled samples, and
  * the models of the shared data where it is present (QX_SHARED, or ../shared/data). */
 #include "base/fs.h"
 #include "base/pool.h"
@@ -179,20 +179,30 @@ static void check_shared(const char *name)
     check_folder(path);
 }
 
+static void check_sample(const char *name)
+{
+    char path[512], rest[64];
+    snprintf(rest, sizeof rest, "samples/%s", name);
+    source_path(path, sizeof path, rest);
+    check_folder(path);
+}
+
 static void fashion_cnn_gives_its_figures(void **state)
 {
     (void)state;
-    char path[512];
-    source_path(path, sizeof path, "samples/fashion-cnn");
-    check_folder(path);
+    check_sample("fashion-cnn");
 }
 
 static void fashion_mlp_gives_its_figures(void **state)
 {
     (void)state;
-    char path[512];
-    source_path(path, sizeof path, "samples/fashion-mlp");
-    check_folder(path);
+    check_sample("fashion-mlp");
+}
+
+static void bert_sentiment_gives_its_figures(void **state)
+{
+    (void)state;
+    check_sample("bert-sentiment");
 }
 
 static void mnist_cnn_gives_its_figures(void **state)
@@ -216,6 +226,7 @@ static void bert_smsa_gives_its_figures(void **state)
 int test_eval_figures(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bert_sentiment_gives_its_figures),
         cmocka_unit_test(bert_smsa_gives_its_figures),
         cmocka_unit_test(fashion_cnn_gives_its_figures),
         cmocka_unit_test(fashion_mlp_gives_its_figures),
