@@ -32,4 +32,13 @@ int64_t qx_conv_columns_scratch(const struct qx_conv *c);
 void qx_conv_columns(const struct qx_conv *c, const float *x, const float *weight,
                      const float *bias, float *scratch, float *out);
 
+/* Gradients (conv_back.c), added to; NULL = not wanted. */
+struct qx_conv_back {
+    const float *x, *weight, *d_out;
+    float *d_x, *d_weight, *d_bias;
+    float *scratch;
+};
+int64_t qx_conv_back_scratch(const struct qx_conv *c);
+void qx_conv_back(const struct qx_conv *c, const struct qx_conv_back *b);
+
 #endif

@@ -70,6 +70,30 @@ struct qx_run {
         *start; /* [rows + 1] first place of each row's sequence; NULL without sequences */
 };
 
+/* A node run backwards on one tile: what d_out brings by the chain rule is added to d_in. */
+struct qx_back {
+    const struct qx_run *run; /* as forward saw it, and with what it gave; scratch is not there */
+    const float *d_out;
+    float *const *d_in; /* [n_in] like the inputs; NULL = not wanted */
+    float *scratch;     /* op->back_scratch(node, rows) floats, 64-byte aligned */
+};
+
+/* What an operation does in training that looks at all rows of a batch. Sums are of one tile, are added
+ * up over the tiles in a fixed order, and n_rows counts the rows of all of them. */
+struct qx_batch_op {
+    int64_t (*n_sums)(const struct qx_node *node);
+    void (*sums)(const struct qx_run *r, double *sums); /* added to */
+    void (*forward)(const struct qx_run *r, const double *sums, int64_t n_rows);
+    /* The same backwards: first the sums, then d_in[0] of each tile; parameters once, from the sums. */
+    void (*back_sums)(const struct qx_back *b, const double *sums, int64_t n_rows, double *back);
+    void (*backward)(const struct qx_back *b, const double *sums, const double *back,
+                     int64_t n_rows);
+    void (*back_params)(const struct qx_node *node, const double *back, float *const *d_in);
+    /* Running statistics (inputs of the node): r += momentum (batch - r). in: [n_in]. */
+    void (*update)(const struct qx_node *node, const double *sums, int64_t n_rows, double momentum,
+                   float *const *in);
+};
+
 struct qx_op {
     const char *name;
     int min_in, max_in;
@@ -86,6 +110,12 @@ struct qx_op {
     enum qx_status (*shape)(const struct qx_infer *g, struct qx_error *err);
     int64_t (*scratch)(const struct qx_node *node, int64_t rows);            /* NULL = none */
     enum qx_status (*forward)(const struct qx_run *r, struct qx_error *err); /* NULL for views */
+    /* ---- training; NULL: this operation cannot be trained through (views need nothing) ---- */
+    void (*backward)(const struct qx_back *b);
+    int64_t (*back_scratch)(const struct qx_node *node, int64_t rows); /* NULL = none */
+    unsigned constant;   /* bit i: input i has no gradient (shapes, bounds, statistics) */
+    unsigned statistics; /* bit i: input i is one, kept up to date by batch->update */
+    const struct qx_batch_op *batch; /* NULL: rows do not meet */
 };
 
 const struct qx_op *qx_op_find(const char *name); /* NULL when unknown */

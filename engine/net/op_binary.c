@@ -67,6 +67,64 @@ static enum qx_status mul(const struct qx_run *r, struct qx_error *err)
     return QX_OK;
 }
 
+/* d[i * step] += g[i] times other[i * so] (other NULL: 1); step 0 sums up. */
+static void spread(float *d, int64_t step, const float *g, const float *other, int64_t so,
+                   int64_t n)
+{
+    if (step == 0) {
+        double sum = 0.0;
+        for (int64_t i = 0; i < n; i++) {
+            sum += (double)g[i] * (other ? (double)other[i * so] : 1.0);
+        }
+        *d += (float)sum;
+    } else if (!other) {
+        for (int64_t i = 0; i < n; i++) {
+            d[i * step] += g[i];
+        }
+    } else {
+        for (int64_t i = 0; i < n; i++) {
+            d[i * step] += g[i] * other[i * so];
+        }
+    }
+}
+
+/* Gradient of operand k; the product's is times the other operand. */
+static void back_of(const struct qx_back *b, int k, bool is_product)
+{
+    const struct qx_run *r = b->run;
+    int64_t mine[QX_SHAPE_RANK], theirs[QX_SHAPE_RANK];
+    struct qx_walk w;
+    qx_shape_strides(&r->in_shape[k], &r->out_shape, mine);
+    qx_shape_strides(&r->in_shape[1 - k], &r->out_shape, theirs);
+    qx_walk_init(&w, r->out_shape.rank, r->out_shape.dim, mine, theirs);
+    const int last = w.rank - 1;
+    const int64_t n = w.dim[last];
+    const float *g = b->d_out;
+    do {
+        spread(b->d_in[k] + w.at[0], w.stride[0][last], g,
+               is_product ? r->in[1 - k] + w.at[1] : NULL, w.stride[1][last], n);
+        g += n;
+    } while (qx_walk_next(&w));
+}
+
+static void add_back(const struct qx_back *b)
+{
+    for (int k = 0; k < 2; k++) {
+        if (b->d_in[k]) {
+            back_of(b, k, false);
+        }
+    }
+}
+
+static void mul_back(const struct qx_back *b)
+{
+    for (int k = 0; k < 2; k++) {
+        if (b->d_in[k]) {
+            back_of(b, k, true);
+        }
+    }
+}
+
 const struct qx_op qx_op_add = {.name = "Add",
                                 .min_in = 2,
                                 .max_in = 2,
@@ -74,7 +132,8 @@ const struct qx_op qx_op_add = {.name = "Add",
                                 .is_inplace = true,
                                 .weight = -1,
                                 .shape = broadcast_shape,
-                                .forward = add};
+                                .forward = add,
+                                .backward = add_back};
 const struct qx_op qx_op_mul = {.name = "Mul",
                                 .min_in = 2,
                                 .max_in = 2,
@@ -82,4 +141,5 @@ const struct qx_op qx_op_mul = {.name = "Mul",
                                 .is_inplace = true,
                                 .weight = -1,
                                 .shape = broadcast_shape,
-                                .forward = mul};
+                                .forward = mul,
+                                .backward = mul_back};

@@ -135,6 +135,28 @@ static enum qx_status conv(const struct qx_run *r, struct qx_error *err)
     return st;
 }
 
+static int64_t back_scratch(const struct qx_node *node, int64_t rows)
+{
+    struct qx_conv c;
+    const struct qx_shape x = qx_shape_at(&node->in[0]->shape, rows);
+    return conv_of(node, &x, &c, NULL) == QX_OK ? qx_conv_back_scratch(&c) : 0;
+}
+
+static void conv_back(const struct qx_back *b)
+{
+    struct qx_conv c;
+    if (conv_of(b->run->node, &b->run->in_shape[0], &c, NULL) == QX_OK) {
+        qx_conv_back(&c,
+                     &(struct qx_conv_back){.x = b->run->in[0],
+                                            .weight = b->run->in[1],
+                                            .d_out = b->d_out,
+                                            .d_x = b->d_in[0],
+                                            .d_weight = b->d_in[1],
+                                            .d_bias = b->run->node->n_in > 2 ? b->d_in[2] : NULL,
+                                            .scratch = b->scratch});
+    }
+}
+
 const struct qx_op qx_op_conv = {.name = "Conv",
                                  .min_in = 2,
                                  .max_in = 3,
@@ -145,4 +167,6 @@ const struct qx_op qx_op_conv = {.name = "Conv",
                                  .weight_axis = weight_axis,
                                  .shape = conv_shape,
                                  .scratch = conv_scratch,
-                                 .forward = conv};
+                                 .forward = conv,
+                                 .backward = conv_back,
+                                 .back_scratch = back_scratch};

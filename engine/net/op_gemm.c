@@ -102,6 +102,49 @@ static enum qx_status gemm(const struct qx_run *r, struct qx_error *err)
     return QX_OK;
 }
 
+/* d_c = beta * d_out, summed over what was broadcast. */
+static void drain(const struct qx_back *b, float beta)
+{
+    int64_t stride[QX_SHAPE_RANK];
+    struct qx_walk w;
+    qx_shape_strides(&b->run->in_shape[2], &b->run->out_shape, stride);
+    qx_walk_init(&w, 2, b->run->out_shape.dim, stride, NULL);
+    const int64_t n = w.dim[w.rank - 1], step = w.stride[0][w.rank - 1];
+    const float *d_out = b->d_out;
+    do {
+        float *c = b->d_in[2] + w.at[0];
+        for (int64_t i = 0; i < n; i++) {
+            c[i * step] += beta * d_out[i];
+        }
+        d_out += n;
+    } while (qx_walk_next(&w));
+}
+
+/* out = alpha op(A) op(B): dA and dB are products of d_out with the other operand. */
+static void gemm_back(const struct qx_back *b)
+{
+    const struct qx_run *r = b->run;
+    const struct qx_attr *attr = r->node->attr;
+    const int ta = (int)attr[TRANS_A].i, tb = (int)attr[TRANS_B].i;
+    const float alpha = (float)attr[ALPHA].f;
+    const int64_t m = r->out_shape.dim[0], n = r->out_shape.dim[1];
+    const int64_t k = r->in_shape[0].dim[1 - ta];
+    const int64_t lda = r->in_shape[0].dim[1], ldb = r->in_shape[1].dim[1];
+    if (b->d_in[0] && ta) {
+        qxk_sgemm(tb, 1, k, m, n, alpha, r->in[1], ldb, b->d_out, n, 1.0f, b->d_in[0], lda);
+    } else if (b->d_in[0]) {
+        qxk_sgemm(0, !tb, m, k, n, alpha, b->d_out, n, r->in[1], ldb, 1.0f, b->d_in[0], lda);
+    }
+    if (b->d_in[1] && tb) {
+        qxk_sgemm(1, ta, n, k, m, alpha, b->d_out, n, r->in[0], lda, 1.0f, b->d_in[1], ldb);
+    } else if (b->d_in[1]) {
+        qxk_sgemm(!ta, 0, k, n, m, alpha, r->in[0], lda, b->d_out, n, 1.0f, b->d_in[1], ldb);
+    }
+    if (r->node->n_in > 2 && b->d_in[2]) {
+        drain(b, (float)attr[BETA].f);
+    }
+}
+
 const struct qx_op qx_op_gemm = {.name = "Gemm",
                                  .min_in = 2,
                                  .max_in = 3,
@@ -112,4 +155,5 @@ const struct qx_op qx_op_gemm = {.name = "Gemm",
                                  .role = QX_ROLE_LINEAR,
                                  .weight_axis = weight_axis,
                                  .shape = gemm_shape,
-                                 .forward = gemm};
+                                 .forward = gemm,
+                                 .backward = gemm_back};

@@ -112,6 +112,73 @@ static enum qx_status average_pool(const struct qx_run *r, struct qx_error *err)
     return pool(r, false, err);
 }
 
+/* The gradient of a window's maximum goes to the first place that has it. */
+static void max_back(const struct qx_window *w, const float *x, const float *d_out, float *d_x)
+{
+    for (int64_t i = 0; i < w->oh; i++) {
+        int64_t h0, h1;
+        clip_window(i, w->sh, w->top, w->kh, w->h, &h0, &h1);
+        for (int64_t j = 0; j < w->ow; j++) {
+            int64_t w0, w1, at;
+            clip_window(j, w->sw, w->left, w->kw, w->w, &w0, &w1);
+            at = h0 * w->w + w0;
+            for (int64_t a = h0; a < h1; a++) {
+                for (int64_t b = w0; b < w1; b++) {
+                    at = x[a * w->w + b] > x[at] ? a * w->w + b : at;
+                }
+            }
+            d_x[at] += *d_out++;
+        }
+    }
+}
+
+static void average_back(const struct qx_window *w, bool counts_pad, const float *d_out, float *d_x)
+{
+    for (int64_t i = 0; i < w->oh; i++) {
+        int64_t h0, h1;
+        clip_window(i, w->sh, w->top, w->kh, w->h, &h0, &h1);
+        for (int64_t j = 0; j < w->ow; j++) {
+            int64_t w0, w1;
+            clip_window(j, w->sw, w->left, w->kw, w->w, &w0, &w1);
+            const int64_t n = counts_pad ? w->kh * w->kw : (h1 - h0) * (w1 - w0);
+            const float share = *d_out++ / (float)n;
+            for (int64_t a = h0; a < h1; a++) {
+                for (int64_t b = w0; b < w1; b++) {
+                    d_x[a * w->w + b] += share;
+                }
+            }
+        }
+    }
+}
+
+static void pool_back(const struct qx_back *b, bool is_max)
+{
+    const struct qx_run *r = b->run;
+    struct qx_window w;
+    if (qx_window_of(r->node, &r->in_shape[0], NULL, &w, NULL) != QX_OK) {
+        return; /* the forward pass would have failed */
+    }
+    for (int64_t i = 0; i < w.n * w.c; i++) {
+        const float *d_out = b->d_out + i * w.oh * w.ow;
+        float *d_x = b->d_in[0] + i * w.h * w.w;
+        if (is_max) {
+            max_back(&w, r->in[0] + i * w.h * w.w, d_out, d_x);
+        } else {
+            average_back(&w, r->node->attr[LAST].i == 1, d_out, d_x);
+        }
+    }
+}
+
+static void max_pool_back(const struct qx_back *b)
+{
+    pool_back(b, true);
+}
+
+static void average_pool_back(const struct qx_back *b)
+{
+    pool_back(b, false);
+}
+
 const struct qx_op qx_op_max_pool = {.name = "MaxPool",
                                      .min_in = 1,
                                      .max_in = 1,
@@ -119,7 +186,8 @@ const struct qx_op qx_op_max_pool = {.name = "MaxPool",
                                      .n_attrs = N_ATTRS,
                                      .weight = -1,
                                      .shape = pool_shape,
-                                     .forward = max_pool};
+                                     .forward = max_pool,
+                                     .backward = max_pool_back};
 const struct qx_op qx_op_average_pool = {.name = "AveragePool",
                                          .min_in = 1,
                                          .max_in = 1,
@@ -127,4 +195,5 @@ const struct qx_op qx_op_average_pool = {.name = "AveragePool",
                                          .n_attrs = N_ATTRS,
                                          .weight = -1,
                                          .shape = pool_shape,
-                                         .forward = average_pool};
+                                         .forward = average_pool,
+                                         .backward = average_pool_back};

@@ -162,6 +162,84 @@ static enum qx_status global_max(const struct qx_run *r, struct qx_error *err)
     return global_run(r, true);
 }
 
+/* What the gradient of one output value brings to the values it came from: of a maximum, to the first
+ * that has it. */
+static void reduce_back_one(struct qx_walk *w, const float *x, float d, bool is_max, float *d_x)
+{
+    const int64_t n = w->dim[w->rank - 1], step = w->stride[0][w->rank - 1];
+    int64_t top = 0;
+    do {
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t at = w->at[0] + i * step;
+            top = is_max && x[at] > x[top] ? at : top;
+            d_x[at] += is_max ? 0.0f : d;
+        }
+    } while (qx_walk_next(w));
+    d_x[top] += is_max ? d : 0.0f;
+}
+
+static void reduce_back_axes(const struct qx_back *b, const bool *is_reduced, bool is_max)
+{
+    const struct qx_shape *x = &b->run->in_shape[0];
+    int64_t stride[QX_SHAPE_RANK], dim[2][QX_SHAPE_RANK], step[2][QX_SHAPE_RANK];
+    int rank[2] = {0, 0};
+    int64_t count = 1;
+    qx_shape_strides(x, x, stride);
+    for (int i = 0; i < x->rank; i++) {
+        const int k = is_reduced[i];
+        dim[k][rank[k]] = x->dim[i];
+        step[k][rank[k]++] = stride[i];
+        count *= k ? x->dim[i] : 1;
+    }
+    struct qx_walk kept, inner;
+    qx_walk_init(&kept, rank[0], dim[0], step[0], NULL);
+    qx_walk_init(&inner, rank[1], dim[1], step[1], NULL);
+    const int64_t n = kept.dim[kept.rank - 1], along = kept.stride[0][kept.rank - 1];
+    const float scale = is_max ? 1.0f : 1.0f / (float)count;
+    const float *d_out = b->d_out;
+    do {
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t at = kept.at[0] + i * along;
+            reduce_back_one(&inner, b->run->in[0] + at, *d_out++ * scale, is_max, b->d_in[0] + at);
+        }
+    } while (qx_walk_next(&kept));
+}
+
+static void reduce_back(const struct qx_back *b, bool is_max)
+{
+    bool is_reduced[QX_SHAPE_RANK];
+    if (reduce_axes(b->run->node, &b->run->in_shape[0], is_reduced, NULL) == QX_OK) {
+        reduce_back_axes(b, is_reduced, is_max);
+    }
+}
+
+static void reduce_mean_back(const struct qx_back *b)
+{
+    reduce_back(b, false);
+}
+
+static void reduce_max_back(const struct qx_back *b)
+{
+    reduce_back(b, true);
+}
+
+static void global_back(const struct qx_back *b, bool is_max)
+{
+    bool is_reduced[QX_SHAPE_RANK];
+    spatial_axes(&b->run->in_shape[0], is_reduced);
+    reduce_back_axes(b, is_reduced, is_max);
+}
+
+static void global_average_back(const struct qx_back *b)
+{
+    global_back(b, false);
+}
+
+static void global_max_back(const struct qx_back *b)
+{
+    global_back(b, true);
+}
+
 #define REDUCE_ROW(id, op_name, fn)                         \
     const struct qx_op qx_op_##id = {.name = op_name,       \
                                      .min_in = 1,           \
@@ -170,7 +248,8 @@ static enum qx_status global_max(const struct qx_run *r, struct qx_error *err)
                                      .n_attrs = 3,          \
                                      .weight = -1,          \
                                      .shape = reduce_shape, \
-                                     .forward = fn}
+                                     .forward = fn,         \
+                                     .backward = fn##_back}
 REDUCE_ROW(reduce_mean, "ReduceMean", reduce_mean);
 REDUCE_ROW(reduce_max, "ReduceMax", reduce_max);
 
@@ -180,6 +259,7 @@ REDUCE_ROW(reduce_max, "ReduceMax", reduce_max);
                                      .max_in = 1,           \
                                      .weight = -1,          \
                                      .shape = global_shape, \
-                                     .forward = fn}
+                                     .forward = fn,         \
+                                     .backward = fn##_back}
 GLOBAL_ROW(global_average_pool, "GlobalAveragePool", global_average);
 GLOBAL_ROW(global_max_pool, "GlobalMaxPool", global_max);

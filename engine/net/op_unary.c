@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#define ROW(id, op_name, fn)                                    \
+#define ROW(id, op_name, fn, back_fn)                           \
     const struct qx_op qx_op_##id = {.name = op_name,           \
                                      .min_in = 1,               \
                                      .max_in = 1,               \
@@ -14,7 +14,8 @@
                                      .is_inplace = true,        \
                                      .weight = -1,              \
                                      .shape = qx_op_same_shape, \
-                                     .forward = fn}
+                                     .forward = fn,             \
+                                     .backward = back_fn}
 
 static int64_t size_of(const struct qx_run *r)
 {
@@ -39,7 +40,23 @@ static enum qx_status relu(const struct qx_run *r, struct qx_error *err)
     }
     return QX_OK;
 }
-ROW(relu, "Relu", relu);
+
+static void relu_back(const struct qx_back *b)
+{
+    const float *out = b->run->out, *d_out = b->d_out;
+    float *d_x = b->d_in[0];
+    const int64_t n = size_of(b->run);
+    int64_t i = 0;
+    for (; i + QX_VEC <= n; i += QX_VEC) {
+        const qx_vec_mask is_through = qx_vec_load(out + i) > qx_vec_all(0.0f);
+        const qx_vec d = (qx_vec)((qx_vec_mask)qx_vec_load(d_out + i) & is_through);
+        qx_vec_store(d_x + i, qx_vec_load(d_x + i) + d);
+    }
+    for (; i < n; i++) {
+        d_x[i] += out[i] > 0.0f ? d_out[i] : 0.0f;
+    }
+}
+ROW(relu, "Relu", relu, relu_back);
 
 static enum qx_status sigmoid(const struct qx_run *r, struct qx_error *err)
 {
@@ -49,7 +66,15 @@ static enum qx_status sigmoid(const struct qx_run *r, struct qx_error *err)
     }
     return QX_OK;
 }
-ROW(sigmoid, "Sigmoid", sigmoid);
+
+static void sigmoid_back(const struct qx_back *b)
+{
+    const float *out = b->run->out;
+    for (int64_t i = 0, n = size_of(b->run); i < n; i++) {
+        b->d_in[0][i] += b->d_out[i] * out[i] * (1.0f - out[i]);
+    }
+}
+ROW(sigmoid, "Sigmoid", sigmoid, sigmoid_back);
 
 /* x sigmoid(x), as in opset 24. */
 static enum qx_status swish(const struct qx_run *r, struct qx_error *err)
@@ -61,7 +86,16 @@ static enum qx_status swish(const struct qx_run *r, struct qx_error *err)
     }
     return QX_OK;
 }
-ROW(swish, "Swish", swish);
+
+/* With s = sigmoid(x): d/dx x s = s + x s (1 - s). */
+static void swish_back(const struct qx_back *b)
+{
+    for (int64_t i = 0, n = size_of(b->run); i < n; i++) {
+        const float x = b->run->in[0][i], s = 1.0f / (1.0f + expf(-x));
+        b->d_in[0][i] += b->d_out[i] * s * (1.0f + x * (1.0f - s));
+    }
+}
+ROW(swish, "Swish", swish, swish_back);
 
 static enum qx_status hyperbolic_tangent(const struct qx_run *r, struct qx_error *err)
 {
@@ -71,7 +105,15 @@ static enum qx_status hyperbolic_tangent(const struct qx_run *r, struct qx_error
     }
     return QX_OK;
 }
-ROW(tanh, "Tanh", hyperbolic_tangent);
+
+static void hyperbolic_tangent_back(const struct qx_back *b)
+{
+    const float *out = b->run->out;
+    for (int64_t i = 0, n = size_of(b->run); i < n; i++) {
+        b->d_in[0][i] += b->d_out[i] * (1.0f - out[i] * out[i]);
+    }
+}
+ROW(tanh, "Tanh", hyperbolic_tangent, hyperbolic_tangent_back);
 
 static const struct qx_attr_spec leaky_attrs[] = {
     {.name = "alpha", .type = QX_ATTR_FLOAT, .fallback = 0.01}};
@@ -87,6 +129,15 @@ static enum qx_status leaky_relu(const struct qx_run *r, struct qx_error *err)
     return QX_OK;
 }
 
+static void leaky_relu_back(const struct qx_back *b)
+{
+    const float alpha = (float)b->run->node->attr[0].f;
+    const float *x = b->run->in[0];
+    for (int64_t i = 0, n = size_of(b->run); i < n; i++) {
+        b->d_in[0][i] += x[i] > 0.0f ? b->d_out[i] : alpha * b->d_out[i];
+    }
+}
+
 const struct qx_op qx_op_leaky_relu = {.name = "LeakyRelu",
                                        .min_in = 1,
                                        .max_in = 1,
@@ -96,7 +147,8 @@ const struct qx_op qx_op_leaky_relu = {.name = "LeakyRelu",
                                        .is_inplace = true,
                                        .weight = -1,
                                        .shape = qx_op_same_shape,
-                                       .forward = leaky_relu};
+                                       .forward = leaky_relu,
+                                       .backward = leaky_relu_back};
 
 static const struct qx_attr_spec gelu_attrs[] = {
     {.name = "approximate", .type = QX_ATTR_CHOICE, .choices = "none tanh"}};
@@ -109,6 +161,27 @@ static enum qx_status gelu(const struct qx_run *r, struct qx_error *err)
     return QX_OK;
 }
 
+/* Derivative of x Phi(x), and of 0.5 x (1 + tanh(c (x + 0.044715 x^3))), c = sqrt(2 / pi)
+ * (Hendrycks and Gimpel, arXiv 1606.08415). */
+static float gelu_slope(float x, bool is_tanh)
+{
+    if (!is_tanh) {
+        const float phi = 0.39894228f * expf(-0.5f * x * x);
+        return 0.5f * (1.0f + erff(x * 0.70710678f)) + x * phi;
+    }
+    const float c = 0.79788456f, t = tanhf(c * (x + 0.044715f * x * x * x));
+    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * c * (1.0f + 0.134145f * x * x);
+}
+
+static void gelu_back(const struct qx_back *b)
+{
+    const bool is_tanh = b->run->node->attr[0].i == 1;
+    const float *x = b->run->in[0];
+    for (int64_t i = 0, n = size_of(b->run); i < n; i++) {
+        b->d_in[0][i] += b->d_out[i] * gelu_slope(x[i], is_tanh);
+    }
+}
+
 const struct qx_op qx_op_gelu = {.name = "Gelu",
                                  .min_in = 1,
                                  .max_in = 1,
@@ -118,4 +191,5 @@ const struct qx_op qx_op_gelu = {.name = "Gelu",
                                  .is_inplace = true,
                                  .weight = -1,
                                  .shape = qx_op_same_shape,
-                                 .forward = gelu};
+                                 .forward = gelu,
+                                 .backward = gelu_back};

@@ -1,0 +1,324 @@
+/* Gradients against torch's autograd (tests/golden/net/make_grads.py) and against finite differences. */
+#include "base/arena.h"
+#include "base/fs.h"
+#include "base/pool.h"
+#include "net_fixture.h"
+#include "qx/grad.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Of a tensor's largest gradient: float32 against float64. */
+#define TOLERANCE 2e-4
+
+struct batch {
+    struct folder f;
+    struct qx_tape *tape;
+    float *x, *logits, *d_logits;
+    int64_t n, n_logits;
+};
+
+static bool batch_open(struct batch *b, const char *path)
+{
+    char file[1024];
+    struct qx_dataset *data = NULL;
+    struct qx_error err = {0};
+    folder_open(&b->f, path);
+    if (qx_net_untrainable(b->f.net)) {
+        folder_close(&b->f);
+        return false;
+    }
+    snprintf(file, sizeof file, "%s/eval.safetensors", path);
+    assert_int_equal(qx_dataset_open(file, b->f.net, &data, &err), QX_OK);
+    b->n = qx_dataset_n(data);
+    b->n_logits = b->n * qx_net_n_classes(b->f.net);
+    b->x = malloc((size_t)(b->n * qx_net_sample_size(b->f.net)) * sizeof *b->x);
+    b->logits = malloc((size_t)b->n_logits * sizeof *b->logits);
+    b->d_logits = malloc((size_t)b->n_logits * sizeof *b->d_logits);
+    assert_true(b->x && b->logits && b->d_logits);
+    for (int64_t i = 0; i < b->n_logits; i++) {
+        b->d_logits[i] = (float)cos((double)i);
+    }
+    assert_int_equal(qx_dataset_read(data, 0, b->n, b->x, &err), QX_OK);
+    qx_dataset_close(&data);
+    assert_int_equal(qx_tape_new(b->f.net, b->n, &b->tape, &err), QX_OK);
+    return true;
+}
+
+static void batch_close(struct batch *b)
+{
+    qx_tape_free(b->tape);
+    free(b->x);
+    free(b->logits);
+    free(b->d_logits);
+    folder_close(&b->f);
+}
+
+static void run(struct batch *b, enum qx_tape_mode mode, struct qx_pool *pool)
+{
+    struct qx_error err = {0};
+    if (qx_tape_forward(b->tape, b->x, b->n, mode, b->logits, pool, NULL, &err) != QX_OK ||
+        qx_tape_backward(b->tape, b->d_logits, pool, NULL, &err) != QX_OK) {
+        fail_msg("%s: %s", b->f.path, err.text);
+    }
+}
+
+static void assert_near(const char *where, const char *name, const float *have, const float *want,
+                        int64_t n)
+{
+    double top = 0.0, worst = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        top = fmax(top, fabs((double)want[i]));
+        worst = isfinite(have[i]) ? fmax(worst, fabs((double)have[i] - (double)want[i])) : INFINITY;
+    }
+    if (!(worst <= TOLERANCE * fmax(top, 0.05))) {
+        fail_msg("%s, %s: %g away, the largest is %g", where, name, worst, top);
+    }
+}
+
+/* Every parameter's array against PREFIX.NAME; how many there were. */
+static int compare(const struct batch *b, const char *prefix)
+{
+    char file[1024], name[256];
+    int n = 0;
+    snprintf(file, sizeof file, "%s/gradients.safetensors", b->f.path);
+    for (int i = 0; i < qx_tape_n_params(b->tape); i++) {
+        const struct qx_param *p = qx_tape_param(b->tape, i);
+        const bool is_next = strcmp(prefix, "next") == 0;
+        int64_t numel = 0;
+        if (is_next != (p->kind == QX_PARAM_STATISTIC)) {
+            continue;
+        }
+        snprintf(name, sizeof name, "%s.%s", prefix, p->name);
+        float *want = tensor_load(file, name, &numel);
+        if (!want || numel != p->n) {
+            fail_msg("%s holds no %s", file, name);
+        }
+        assert_near(b->f.path, name, is_next ? p->value : p->grad, want, numel);
+        free(want);
+        n++;
+    }
+    return n;
+}
+
+static bool has_statistics(const struct batch *b)
+{
+    bool has = false;
+    for (int i = 0; i < qx_tape_n_params(b->tape); i++) {
+        has |= qx_tape_param(b->tape, i)->kind == QX_PARAM_STATISTIC;
+    }
+    return has;
+}
+
+static int n_cases, n_train_cases;
+
+static void check(const char *path)
+{
+    struct batch b;
+    if (!batch_open(&b, path)) {
+        return;
+    }
+    run(&b, QX_TAPE_FROZEN, NULL);
+    assert_true(compare(&b, "eval") > 0);
+    n_cases++;
+    if (has_statistics(&b)) {
+        run(&b, QX_TAPE_TRAIN, NULL);
+        compare(&b, "train");
+        qx_tape_follow(b.tape, 0.1);
+        assert_true(compare(&b, "next") > 0);
+        n_train_cases++;
+    }
+    batch_close(&b);
+}
+
+static void for_each_case(void (*fn)(const char *path))
+{
+    char root[512], path[1024], graph[1100];
+    struct qx_arena arena = {0};
+    char **names;
+    size_t n = 0;
+    source_path(root, sizeof root, "tests/golden/net");
+    assert_int_equal(qx_fs_list(root, &arena, &names, &n, NULL), QX_OK);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "%s/%s", root, names[i]);
+        snprintf(graph, sizeof graph, "%s/graph.json", path);
+        if (qx_fs_exists(graph)) {
+            fn(path);
+        }
+    }
+    qx_arena_release(&arena);
+}
+
+static void every_network_has_torchs_gradients(void **state)
+{
+    (void)state;
+    for_each_case(check);
+    assert_true(n_cases >= 10);
+    assert_true(n_train_cases >= 2);
+}
+
+/* ---- the logits of a tape are those of the forward pass ---- */
+
+static void check_logits(const char *path)
+{
+    struct batch b;
+    if (!batch_open(&b, path)) {
+        return;
+    }
+    float *want = malloc((size_t)b.n_logits * sizeof *want);
+    assert_non_null(want);
+    assert_int_equal(qx_net_forward(b.f.net, b.f.weights, b.x, b.n, want, NULL, NULL, NULL), QX_OK);
+    run(&b, QX_TAPE_EVAL, NULL);
+    assert_near(path, "logits", b.logits, want, b.n_logits);
+    free(want);
+    batch_close(&b);
+}
+
+static void a_tape_computes_the_networks_logits(void **state)
+{
+    (void)state;
+    for_each_case(check_logits);
+}
+
+/* ---- threads change nothing ---- */
+
+static void check_threads(const char *path)
+{
+    struct batch b;
+    struct qx_pool *pool = NULL;
+    if (!batch_open(&b, path)) {
+        return;
+    }
+    assert_int_equal(qx_pool_new(3, &pool, NULL), QX_OK);
+    run(&b, QX_TAPE_TRAIN, NULL);
+    const int n = qx_tape_n_params(b.tape);
+    float **kept = calloc((size_t)n, sizeof *kept);
+    assert_non_null(kept);
+    for (int i = 0; i < n; i++) {
+        const struct qx_param *p = qx_tape_param(b.tape, i);
+        if (p->grad) {
+            kept[i] = malloc((size_t)p->n * sizeof(float));
+            assert_non_null(kept[i]);
+            memcpy(kept[i], p->grad, (size_t)p->n * sizeof(float));
+        }
+    }
+    run(&b, QX_TAPE_TRAIN, pool);
+    for (int i = 0; i < n; i++) {
+        const struct qx_param *p = qx_tape_param(b.tape, i);
+        if (kept[i]) {
+            assert_memory_equal(kept[i], p->grad, (size_t)p->n * sizeof(float));
+        }
+        free(kept[i]);
+    }
+    free(kept);
+    qx_pool_free(pool);
+    batch_close(&b);
+}
+
+static void gradients_do_not_depend_on_threads(void **state)
+{
+    (void)state;
+    for_each_case(check_threads);
+}
+
+/* ---- finite differences: along a direction, the loss grows by gradient times step ---- */
+
+static double loss_at(struct batch *b, const struct qx_param *p, const float *from,
+                      const float *along, double step)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < p->n; i++) {
+        p->value[i] = (float)((double)from[i] + step * (double)along[i]);
+    }
+    assert_int_equal(
+        qx_tape_forward(b->tape, b->x, b->n, QX_TAPE_TRAIN, b->logits, NULL, NULL, NULL), QX_OK);
+    for (int64_t i = 0; i < b->n_logits; i++) {
+        sum += (double)b->logits[i] * (double)b->d_logits[i];
+    }
+    memcpy(p->value, from, (size_t)p->n * sizeof *from);
+    return sum;
+}
+
+static int n_slopes;
+
+/* Along the gradient itself, where the change is largest against the rounding of float32. Kinks (Relu,
+ * maxima) bend the line: the step is small, and the tolerance wide. */
+static void check_differences(const char *path)
+{
+    struct batch b;
+    if (!batch_open(&b, path)) {
+        return;
+    }
+    run(&b, QX_TAPE_TRAIN, NULL);
+    for (int k = 0; k < qx_tape_n_params(b.tape); k++) {
+        const struct qx_param *p = qx_tape_param(b.tape, k);
+        double square = 0.0, size = 0.0;
+        for (int64_t i = 0; p->grad && i < p->n; i++) {
+            square += (double)p->grad[i] * (double)p->grad[i];
+            size = fmax(size, fabs((double)p->value[i]));
+        }
+        const double step = 2e-3 / sqrt(fmax(square, 1e-30)) * fmax(size, 0.1);
+        double noise = 0.0;
+        for (int64_t i = 0; i < b.n_logits; i++) {
+            noise += 1e-7 * fabs((double)b.logits[i]);
+        }
+        if (2.0 * step * square < 50.0 * noise) {
+            continue; /* nothing to see above the rounding of the logits */
+        }
+        n_slopes++;
+        float *from = malloc((size_t)p->n * sizeof *from);
+        assert_non_null(from);
+        memcpy(from, p->value, (size_t)p->n * sizeof *from);
+        const double slope =
+            (loss_at(&b, p, from, p->grad, step) - loss_at(&b, p, from, p->grad, -step)) /
+            (2.0 * step);
+        if (!(fabs(slope - square) <= 0.08 * square)) {
+            fail_msg("%s, %s: slope %g, squared gradient %g", path, p->name, slope, square);
+        }
+        free(from);
+    }
+    batch_close(&b);
+}
+
+static void gradients_agree_with_finite_differences(void **state)
+{
+    (void)state;
+    for_each_case(check_differences);
+    assert_true(n_slopes >= 30);
+}
+
+static void what_has_no_backward_pass_is_named(void **state)
+{
+    char path[512];
+    struct folder f;
+    struct qx_tape *tape = NULL;
+    struct qx_error err = {0};
+    (void)state;
+    source_path(path, sizeof path, "tests/golden/net/gather_ids");
+    folder_open(&f, path);
+    const char *op = qx_net_untrainable(f.net);
+    if (op) {
+        assert_int_equal(qx_tape_new(f.net, 4, &tape, &err), QX_EUNSUPPORTED);
+        assert_non_null(strstr(err.text, op));
+    }
+    folder_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_network_has_torchs_gradients),
+        cmocka_unit_test(a_tape_computes_the_networks_logits),
+        cmocka_unit_test(gradients_do_not_depend_on_threads),
+        cmocka_unit_test(gradients_agree_with_finite_differences),
+        cmocka_unit_test(what_has_no_backward_pass_is_named),
+    };
+    return cmocka_run_group_tests_name("grad", tests, NULL, NULL);
+}
