@@ -105,3 +105,18 @@ bool qx_unicode_normalize(enum qx_unicode_form form, const char *text, size_t le
     qx_mem_free(chars);
     return n >= 0;
 }
+
+size_t qx_grapheme_next(const char *s, size_t len)
+{
+    utf8proc_int32_t state = 0;
+    uint32_t before, c;
+    size_t at = qx_utf8_next(s, len, &before);
+    for (size_t n; at < len; at += n, before = c) {
+        n = qx_utf8_next(s + at, len - at, &c);
+        if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)before, (utf8proc_int32_t)c,
+                                             &state)) {
+            break;
+        }
+    }
+    return at;
+}

@@ -22,6 +22,9 @@ bool qx_char_is_number(uint32_t cp);      /* categories N* */
 bool qx_char_is_word(uint32_t cp);        /* letters, marks, numbers, connectors (\w) */
 uint32_t qx_char_lower(uint32_t cp);      /* simple mapping */
 
+/* Bytes of the first extended grapheme cluster of s[0..len), len > 0 (UAX #29). Valid UTF-8. */
+size_t qx_grapheme_next(const char *s, size_t len);
+
 /* The text in NFC, NFD, NFKC or NFKD added to out (out->oom when there is no memory). False when the
  * text is not valid UTF-8. */
 enum qx_unicode_form { QX_NFC, QX_NFD, QX_NFKC, QX_NFKD };

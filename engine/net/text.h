@@ -5,7 +5,8 @@
  * text_step.c       the steps: kinds by name, reading them from tokenizer.json
  * text_normalize.c  rows: Unicode forms, lower case, accents, replacements
  * text_split.c      rows: where words end
- * text_wordpiece.c, text_bpe.c, text_llama2c.c   the models, one row each
+ * text_charsmap.c   row: the map of characters that SentencePiece carries
+ * text_wordpiece.c, text_bpe.c, text_unigram.c, text_llama2c.c   the models, one row each
  * text_added.c      tokens that are found in the text before all else
  * text_vocab.c      token <-> id
  * tokenizer.c       opening a folder's files; encoding; decoding */
@@ -74,7 +75,7 @@ struct qx_text_step {
     const struct qx_text_kind *kind;
     struct qx_regex *regex; /* owned */
     char *text;             /* owned: what is put, replaced by or looked for */
-    char *find;             /* owned: literal to look for */
+    char *find;             /* owned: literal to look for; of a map its trie */
     size_t text_len, find_len;
     int behavior;  /* of the row */
     bool flags[4]; /* of the row */
@@ -94,6 +95,12 @@ enum qx_status qx_text_split(const struct qx_text_steps *s, const char *text, si
                              bool is_first, struct qx_words *out, struct qx_error *err);
 /* Does any step turn text into bytes as GPT-2 does? */
 bool qx_text_is_bytes(const struct qx_text_steps *s);
+
+/* The row Precompiled (text_charsmap.c). */
+enum qx_status qx_text_charsmap_open(struct qx_text_step *s, const struct qx_jval *v,
+                                     const char *what, struct qx_error *err);
+enum qx_status qx_text_charsmap(const struct qx_text_step *s, const char *text, size_t len,
+                                struct qx_buf *out, struct qx_error *err);
 
 extern const struct qx_text_kind qx_text_normalizers[], qx_text_splitters[];
 extern const int qx_text_n_normalizers, qx_text_n_splitters;
@@ -117,16 +124,20 @@ bool qx_text_letters_to_bytes(const char *text, size_t len, struct qx_buf *out);
 
 struct qx_text_model {
     const char *type;
+    bool has_own_vocabulary; /* no object of token and id: open reads it */
     /* v: tokenizer.json's "model", its vocabulary read already. */
     enum qx_status (*open)(struct qx_tokenizer *t, const struct qx_jval *v, struct qx_error *err);
     /* Add the ids of one word, not empty. */
     enum qx_status (*word)(const struct qx_tokenizer *t, const char *word, size_t len,
                            struct qx_ids *out, struct qx_error *err);
 };
-extern const struct qx_text_model qx_text_wordpiece, qx_text_bpe, qx_text_llama2c;
+extern const struct qx_text_model qx_text_wordpiece, qx_text_bpe, qx_text_unigram, qx_text_llama2c;
 /* The whole of a tokenizer.bin: vocabulary, scores, model. */
 enum qx_status qx_text_llama2c_read(struct qx_tokenizer *t, const char *data, size_t len,
                                     struct qx_error *err);
+
+/* Fills bpe.byte and bpe.has_bytes: the tokens of single bytes. */
+void qx_text_bytes_find(struct qx_tokenizer *t);
 
 /* Merging neighbours, the best pair first (Sennrich et al., arXiv 1508.07909). The pair of two tokens:
  * false when they do not merge; else how good it is (higher first, then the leftmost) and what it
@@ -161,6 +172,11 @@ enum qx_status qx_text_added_read(struct qx_tokenizer *t, const struct qx_jval *
 struct qx_merge_slot { /* pair -> rank and result; left < 0: empty */
     int32_t left, right, rank, merged;
 };
+struct qx_piece {
+    const char *text;
+    uint32_t len;
+    int32_t id;
+};
 struct qx_tokenizer {
     char *path; /* of its file, for messages */
     const char *file, *kind;
@@ -187,6 +203,12 @@ struct qx_tokenizer {
         int32_t byte[256]; /* token of a byte, -1: none */
         bool has_bytes;
     } bpe;
+    struct {                     /* Unigram */
+        struct qx_piece *pieces; /* [n], in order of their bytes, shorter ones first */
+        int64_t n;
+        double *score;        /* of each id */
+        double unknown_score; /* of an unknown character */
+    } unigram;
     float *score; /* [vocab.n]; llama2.c */
 };
 

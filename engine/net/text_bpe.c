@@ -104,7 +104,7 @@ static enum qx_status merges_read(struct qx_tokenizer *t, const struct qx_jval *
     return st;
 }
 
-static void bytes_find(struct qx_tokenizer *t)
+void qx_text_bytes_find(struct qx_tokenizer *t)
 {
     t->bpe.has_bytes = true;
     for (int i = 0; i < 256; i++) {
@@ -133,7 +133,7 @@ static enum qx_status open(struct qx_tokenizer *t, const struct qx_jval *v, stru
     t->unknown = unknown ? qx_vocab_find(&t->vocab, unknown, strlen(unknown)) : -1;
     t->bpe.fuses_unknown = qx_jbool(qx_jget(v, "fuse_unk"), false);
     t->bpe.ignores_merges = qx_jbool(qx_jget(v, "ignore_merges"), false);
-    bytes_find(t);
+    qx_text_bytes_find(t);
     if (!t->is_bytes && !qx_jbool(qx_jget(v, "byte_fallback"), false)) {
         t->bpe.has_bytes = false;
     }

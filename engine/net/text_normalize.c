@@ -232,5 +232,6 @@ const struct qx_text_kind qx_text_normalizers[] = {
     {.type = "Strip", .open = strip_open, .normalize = strip},
     {.type = "Prepend", .open = prepend_open, .normalize = prepend},
     {.type = "Replace", .open = replace_open, .normalize = replace},
+    {.type = "Precompiled", .open = qx_text_charsmap_open, .normalize = qx_text_charsmap},
 };
 const int qx_text_n_normalizers = sizeof qx_text_normalizers / sizeof qx_text_normalizers[0];

@@ -141,7 +141,8 @@ static bool is_spaced(const struct qx_jval *decoder)
 static enum qx_status model_read(struct qx_tokenizer *t, const struct qx_jval *root,
                                  struct qx_error *err)
 {
-    static const struct qx_text_model *const rows[] = {&qx_text_wordpiece, &qx_text_bpe};
+    static const struct qx_text_model *const rows[] = {&qx_text_wordpiece, &qx_text_bpe,
+                                                       &qx_text_unigram};
     const struct qx_jval *model = qx_jget(root, "model");
     /* files of 2020 do not say it */
     const char *type = qx_jstr(qx_jget(model, "type"), qx_jget(model, "merges") ? "BPE" : "?");
@@ -151,12 +152,14 @@ static enum qx_status model_read(struct qx_tokenizer *t, const struct qx_jval *r
         }
     }
     if (!t->model) {
-        return qx_fail(err, QX_EUNSUPPORTED,
-                       "%s: tokenizers of type '%.40s' are not read (WordPiece and BPE are); give "
-                       "token ids instead (eval.safetensors with input_ids)",
-                       t->path, type);
+        return qx_fail(
+            err, QX_EUNSUPPORTED,
+            "%s: tokenizers of type '%.40s' are not read (WordPiece, BPE and Unigram are); give "
+            "token ids instead (eval.safetensors with input_ids)",
+            t->path, type);
     }
-    enum qx_status st = vocab_read(t, qx_jget(model, "vocab"), err);
+    enum qx_status st =
+        t->model->has_own_vocabulary ? QX_OK : vocab_read(t, qx_jget(model, "vocab"), err);
     return st == QX_OK ? t->model->open(t, model, err) : st;
 }
 
@@ -424,6 +427,8 @@ void qx_tokenizer_close(struct qx_tokenizer **tokenizer)
     qx_ids_release(&t->after);
     qx_mem_free(t->added);
     qx_mem_free(t->bpe.slots);
+    qx_mem_free(t->unigram.pieces);
+    qx_mem_free(t->unigram.score);
     qx_mem_free(t->score);
     qx_mem_free(t->path);
     qx_mem_free(t);

@@ -1,14 +1,17 @@
-/* str, error, fp16, rng. */
+/* str, error, fp16, rng, base64, unicode. */
+#include "base/base64.h"
 #include "base/error.h"
 #include "base/fp16.h"
 #include "base/rng.h"
 #include "base/str.h"
+#include "base/unicode.h"
 #include "test_base.h"
 
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -331,6 +334,41 @@ static void rng_draws_have_their_moments(void **state)
     }
 }
 
+static void base64_is_that_of_rfc_4648(void **state)
+{
+    static const struct {
+        const char *text, *bytes; /* NULL: refused */
+    } cases[] = {{"", ""},        {"Zg==", "f"},        {"Zm8=", "fo"},
+                 {"Zm9v", "foo"}, {"Zm9vYg==", "foob"}, {"/+8=", "\xFF\xEF"},
+                 {"Zg=", NULL},   {"Z===", NULL},       {"Zg==Zg==", NULL},
+                 {"Zm 9", NULL},  {"Zm9_", NULL}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct qx_buf out = {0};
+        const bool is_good = qx_base64_decode(cases[i].text, strlen(cases[i].text), &out);
+        assert_int_equal(is_good, cases[i].bytes != NULL);
+        if (is_good) {
+            assert_int_equal(out.len, strlen(cases[i].bytes));
+            assert_true(out.len == 0 || memcmp(out.data, cases[i].bytes, out.len) == 0);
+        }
+        qx_buf_release(&out);
+    }
+}
+
+/* GraphemeBreakTest.txt of UAX 29 has these among its lines. */
+static void clusters_end_where_uax_29_says(void **state)
+{
+    static const char *const first[] = {
+        "a", "e\xCC\x81", "\r\n", "\xF0\x9F\x87\xA9\xF0\x9F\x87\xAA", "\xE1\x84\x80\xE1\x85\xA1"};
+    char text[64];
+    (void)state;
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
+        snprintf(text, sizeof text, "%sx", first[i]);
+        assert_int_equal(qx_grapheme_next(text, strlen(text)), strlen(first[i]));
+        assert_int_equal(qx_grapheme_next(first[i], strlen(first[i])), strlen(first[i]));
+    }
+}
+
 int test_base_text(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +388,8 @@ int test_base_text(void)
         cmocka_unit_test(f8_values_follow_their_fields),
         cmocka_unit_test(rng_follows_its_reference_sequence),
         cmocka_unit_test(rng_draws_have_their_moments),
+        cmocka_unit_test(base64_is_that_of_rfc_4648),
+        cmocka_unit_test(clusters_end_where_uax_29_says),
     };
     return cmocka_run_group_tests_name("text", tests, NULL, NULL);
 }

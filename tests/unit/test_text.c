@@ -271,6 +271,104 @@ static void splits_do_what_their_behavior_says(void **state)
     }
 }
 
+/* ---- Unigram: what SentencePiece and a search by brute force give (golden/text/make_unigram.py) ---- */
+
+static void unigram_open(const char *name, struct qx_tokenizer **t)
+{
+    char path[1024], rest[64];
+    struct qx_error err;
+    snprintf(rest, sizeof rest, "tests/golden/text/%s.json", name);
+    source_path(path, sizeof path, rest);
+    if (qx_tokenizer_open(path, t, &err) != QX_OK) {
+        fail_msg("%s", err.text);
+    }
+    assert_string_equal(qx_tokenizer_kind(*t), "Unigram");
+}
+
+static void unigram_ids_are_those_of_the_oracles(void **state)
+{
+    static const char *const names[] = {"unigram", "unigram_bytes"};
+    char path[1024], rest[64];
+    (void)state;
+
+    for (size_t k = 0; k < 2; k++) {
+        struct qx_tokenizer *t = NULL;
+        struct qx_json *expected = NULL;
+        int n = 0;
+        unigram_open(names[k], &t);
+        snprintf(rest, sizeof rest, "tests/golden/text/%s.expected.json", names[k]);
+        source_path(path, sizeof path, rest);
+        assert_int_equal(qx_json_load(path, 1 << 20, &expected, NULL), QX_OK);
+        const struct qx_jval *list = qx_jget(qx_json_root(expected), "strings");
+        for (const struct qx_jval *s = qx_jfirst(list); s; s = qx_jnext(s), n++) {
+            const char *text = qx_jstr(qx_jget(s, "text"), NULL);
+            struct qx_ids ids = {0};
+            assert_int_equal(
+                qx_tokenizer_encode(t, text, strlen(text), QX_TOKENIZE_BARE, 0, &ids, NULL), QX_OK);
+            if (!ids_equal(&ids, qx_jget(s, "ids"))) {
+                fail_msg("%s: '%s' gets other ids", names[k], text);
+            }
+            qx_ids_release(&ids);
+        }
+        assert_true(n > 100);
+        qx_json_free(expected);
+        qx_tokenizer_close(&t);
+    }
+}
+
+static void same_ids(const struct qx_tokenizer *t, const char *a, const char *b)
+{
+    struct qx_ids x = {0}, y = {0};
+    assert_int_equal(qx_tokenizer_encode(t, a, strlen(a), 0, 0, &x, NULL), QX_OK);
+    assert_int_equal(qx_tokenizer_encode(t, b, strlen(b), 0, 0, &y, NULL), QX_OK);
+    assert_int_equal(x.n, y.n);
+    assert_memory_equal(x.id, y.id, (size_t)x.n * sizeof *x.id);
+    assert_int_equal(x.id[0], 1); /* <s> */
+    assert_int_equal(x.id[x.n - 1], 2);
+    qx_ids_release(&x);
+    qx_ids_release(&y);
+}
+
+/* As Hugging Face's tokenizers have it: a short cluster is replaced whole by the entry it begins with
+ * (the accent goes with the A), a long one character by character. A mark in the text is not doubled. */
+static void clusters_are_looked_up_whole(void **state)
+{
+    struct qx_tokenizer *t = NULL;
+    (void)state;
+
+    unigram_open("unigram_bytes", &t);
+    same_ids(t, "cA\xCC\x81t", "cat");
+    same_ids(t, "cA\xCC\x81\xCC\x82\xCC\x83t", "ca\xCC\x81\xCC\x82\xCC\x83t");
+    same_ids(t, "cafE\xCC\x81", "caf\xC3\xA9");
+    same_ids(t, "\xE2\x96\x81the", "the");
+    char *back = NULL;
+    struct qx_ids ids = {0};
+    assert_int_equal(qx_tokenizer_encode(t, "hello w\xE4\xB8\x96z", 11, 0, 0, &ids, NULL), QX_OK);
+    assert_int_equal(qx_tokenizer_decode(t, ids.id, ids.n, &back, NULL), QX_OK);
+    assert_string_equal(back, "hello w\xE4\xB8\x96z");
+    qx_free_text(back);
+    qx_ids_release(&ids);
+    qx_tokenizer_close(&t);
+}
+
+static void unigram_without_unknown_says_so(void **state)
+{
+    struct qx_tokenizer *t = NULL;
+    struct qx_error err;
+    struct qx_ids ids = {0};
+    (void)state;
+
+    assert_int_equal(
+        open_json("{'model':{'type':'Unigram','vocab':[['a',-1],['aa',-1.5],['b',-2]]}}", &t, &err),
+        QX_OK);
+    check_ids(t, "aaab", 0, 0, "0 1 2");
+    assert_int_equal(qx_tokenizer_encode(t, "abcd", 4, 0, 0, &ids, &err), QX_EDATA);
+    assert_non_null(strstr(err.text, "'cd'"));
+    assert_int_equal(ids.n, 0);
+    qx_ids_release(&ids);
+    qx_tokenizer_close(&t);
+}
+
 /* ---- what is wrong is said ---- */
 
 static void wrong_files_are_refused_by_name(void **state)
@@ -281,15 +379,23 @@ static void wrong_files_are_refused_by_name(void **state)
     } cases[] = {
         {"{", "tokenizer.json", QX_EFORMAT},
         {"{}", "type", QX_EUNSUPPORTED},
-        {"{'model':{'type':'Unigram','vocab':[]}}", "Unigram", QX_EUNSUPPORTED},
+        {"{'model':{'type':'WordLevel','vocab':{}}}", "WordLevel", QX_EUNSUPPORTED},
+        {"{'model':{'type':'Unigram','vocab':[]}}", "no vocabulary", QX_EFORMAT},
+        {"{'model':{'type':'Unigram','vocab':[['a',-1],['b']]}}", "entry 1", QX_EFORMAT},
+        {"{'model':{'type':'Unigram','vocab':[['a',-1]],'unk_id':1}}", "unk_id", QX_EFORMAT},
         {"{'model':{'type':'BPE','vocab':3}}", "vocabulary", QX_EFORMAT},
         {"{'model':{'type':'BPE','vocab':{'a':-1}}}", "'a'", QX_EFORMAT},
         {"{'model':{'type':'BPE','vocab':{'a':99999999}}}", "'a'", QX_EFORMAT},
         {"{'model':{'type':'BPE','vocab':{'a':0},'merges':['a b']}}", "merge 0", QX_EFORMAT},
         {"{'model':{'type':'BPE','vocab':{'a':0},'merges':[7]}}", "merge 0", QX_EFORMAT},
         {"{'model':{'type':'WordPiece','vocab':{'a':0}}}", "[UNK]", QX_EFORMAT},
-        {"{'normalizer':{'type':'Precompiled'},'model':{'type':'BPE','vocab':{}}}", "Precompiled",
-         QX_EUNSUPPORTED},
+        {"{'normalizer':{'type':'Nmt'},'model':{'type':'BPE','vocab':{}}}", "Nmt", QX_EUNSUPPORTED},
+        {"{'normalizer':{'type':'Precompiled','precompiled_charsmap':7}}", "Precompiled",
+         QX_EFORMAT},
+        {"{'normalizer':{'type':'Precompiled','precompiled_charsmap':'AAA'}}", "damaged",
+         QX_EFORMAT},
+        {"{'normalizer':{'type':'Precompiled','precompiled_charsmap':'/wAAAAAAAAA='}}", "damaged",
+         QX_EFORMAT},
         {"{'pre_tokenizer':{'type':'Split','pattern':{'Regex':'('}},'model':"
          "{'type':'BPE','vocab':{}}}",
          "regular expression", QX_EFORMAT},
@@ -392,6 +498,9 @@ int main(void)
         cmocka_unit_test(vocab_txt_follows_its_config),
         cmocka_unit_test(characters_merge_and_fall_back_on_bytes),
         cmocka_unit_test(splits_do_what_their_behavior_says),
+        cmocka_unit_test(unigram_ids_are_those_of_the_oracles),
+        cmocka_unit_test(clusters_are_looked_up_whole),
+        cmocka_unit_test(unigram_without_unknown_says_so),
         cmocka_unit_test(wrong_files_are_refused_by_name),
         cmocka_unit_test(texts_that_are_none_are_refused),
         cmocka_unit_test(hostile_patterns_end),

@@ -1,8 +1,8 @@
 /* Text to token ids and back, with the tokenizer that lies in a model's folder.
  *
  * Read are: tokenizer.json (Hugging Face: WordPiece; BPE over bytes as GPT-2, RoBERTa, Llama-3 and Qwen
- * have it; BPE over characters with bytes to fall back on as Llama-2 has it), vocab.txt (BERT), and
- * tokenizer.bin (llama2.c). */
+ * have it; BPE over characters with bytes to fall back on as Llama-2 has it; Unigram as XLM-R has it, with
+ * SentencePiece's own map of characters), vocab.txt (BERT), and tokenizer.bin (llama2.c). */
 #ifndef QX_TOKENIZER_H
 #define QX_TOKENIZER_H
 

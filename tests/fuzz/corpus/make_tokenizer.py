@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Writes corpus/tokenizer: the first byte chooses the file ("0" .json, "1" .txt, "2" .bin)."""
+import base64
 import json
 import os
 import struct
@@ -40,6 +41,18 @@ def main():
     write("template_out_of_range.json", 0, json.dumps({
         "post_processor": {"type": "BertProcessing", "cls": ["c", 77], "sep": ["s", 78]},
         "model": bpe({"a": 0}, [])}))
+    # H becomes he; then maps that lead out of themselves
+    units = [0] * 72 + [0x48 | 1 << 8 | 1 << 10, 0x80000001]
+    for name, trie, texts in (("unigram.json", units, b"\0he\0"), ("map_far.json", [0x1FFFFF << 10], b""),
+                              ("map_text_far.json", units, b"")):
+        table = struct.pack("<I", 4 * len(trie)) + struct.pack(f"<{len(trie)}I", *trie) + texts
+        write(name, 0, json.dumps({
+            "normalizer": {"type": "Precompiled",
+                           "precompiled_charsmap": base64.b64encode(table).decode()},
+            "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581"},
+            "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": name != "unigram.json",
+                      "vocab": [["<unk>", 0], ["\u2581", -2], ["\u2581He", -3], ["l", -1.5], ["ll", -2]]}}))
+    write("unigram_no_score.json", 0, json.dumps({"model": {"type": "Unigram", "vocab": [["a"]]}}))
     write("cut.json", 0, '{"model":{"type":"BPE","vocab":{"a')
     write("lines.txt", 1, "[PAD]\n[UNK]\n[CLS]\n[SEP]\nhello\n##o\n")
     write("no_unknown.txt", 1, "a\nb\n")
