@@ -1,7 +1,7 @@
 /* What the figures of the Layer screen mean, with the values at hand put into the formulas. */
 #include "layer.h"
 
-#include "figure.h"
+#include "gauge_text.h"
 #include "predict_text.h"
 #include "replay_text.h"
 
@@ -94,8 +94,8 @@ static void explain_bits(const struct layer_frame *f, struct ui_explain *out)
 static void explain_accuracy(const struct layer_frame *f, struct ui_explain *out)
 {
     const struct qx_gauge *g = &f->gauge;
-    double lo, hi;
-    snprintf(out->title, sizeof(out->title), "accuracy: change against FP32");
+    snprintf(out->title, sizeof(out->title), "%s: change against FP32",
+             g->is_words ? "perplexity" : "accuracy");
     const int64_t item = f->item - qx_session_item(f->app->session, 0);
     ui_explain_replay(out, f->app, g);
     ui_explain_predicted(out, f->app->session, g, item, f->app->glyphs);
@@ -104,25 +104,10 @@ static void explain_accuracy(const struct layer_frame *f, struct ui_explain *out
         return;
     }
     if (g->correct < 0 || g->fp32_correct < 0) {
-        ui_explain_add(out, "It is being measured: %.0f %% of %lld rows.", g->progress * 100,
-                       (long long)g->n);
+        ui_explain_add(out, "It is being measured: %.0f %%.", g->progress * 100);
         return;
     }
-    qx_wilson(g->correct, g->n, &lo, &hi);
-    ui_explain_add(out, "FP32 is right on %lld of %lld rows, this recipe on %lld",
-                   (long long)g->fp32_correct, (long long)g->n, (long long)g->correct);
-    ui_explain_add(out, "(%lld lost, %lld gained): %+.2f points.", (long long)g->pair.lost,
-                   (long long)g->pair.gained, g->pair.delta * 100);
-    ui_explain_add(out, " ");
-    ui_explain_add(out, "Both saw the same rows, so the change is known better than the");
-    ui_explain_add(out, "accuracy itself: %.1f %%, 95 %% interval %.1f to %.1f %% (Wilson).",
-                   100 * (double)g->correct / (double)g->n, 100 * lo, 100 * hi);
-    ui_explain_add(out, "A change this large or larger by chance: p = %.2g (McNemar).",
-                   g->pair.mcnemar_p);
-    if (g->edits_since > 0) {
-        ui_explain_add(out, "Measured %d edit%s ago.", g->edits_since,
-                       g->edits_since > 1 ? "s" : "");
-    }
+    ui_explain_measured(out, g, f->app->glyphs);
 }
 
 static void explain_mse(const struct layer_frame *f, struct ui_explain *out)

@@ -1,7 +1,7 @@
 /* The right side of the Layer screen: figures, ladder, residual, channels, history. */
 #include "layer.h"
 
-#include "figure.h"
+#include "gauge_text.h"
 #include "layout.h"
 #include "predict_text.h"
 #include "replay_text.h"
@@ -121,7 +121,7 @@ static void accuracy_row(struct layer_frame *f, struct ui_canvas *c, struct ui_r
     if (g->state == QX_GAUGE_NONE || g->state == QX_GAUGE_FAILED) {
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_DIM, "n/a");
     } else if (ui_replay_now(f->app, g, &replay)) {
-        ui_put_right(c, r.x, r.y, r.w, UI_STYLE_MEASURED, ui_fig_points(text, replay.pair.delta));
+        ui_put_right(c, r.x, r.y, r.w, UI_STYLE_MEASURED, ui_fig_pair(text, &replay.pair));
     } else if (g->guess == QX_GUESS_PREDICTED && g->state != QX_GAUGE_MEASURED) {
         ui_fmt_predicted(text, sizeof(text), g, f->app->glyphs, true);
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_PREDICTED, text);
@@ -129,7 +129,7 @@ static void accuracy_row(struct layer_frame *f, struct ui_canvas *c, struct ui_r
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_PREDICTED, "measuring");
     } else {
         bool stale = g->edits_since > 0;
-        ui_fig_points(text, g->pair.delta);
+        ui_fig_pair(text, &g->pair);
         ui_put_right(c, r.x, r.y, r.w, stale ? UI_STYLE_PREDICTED : UI_STYLE_MEASURED, text);
     }
 }
@@ -140,7 +140,8 @@ static void figure_row(struct layer_frame *f, struct ui_canvas *c, struct ui_rec
     enum ui_glyphs g = f->app->glyphs;
     char text[UI_FIG], marked[UI_FIG + 8];
     int w_name = 12;
-    ui_put(c, r.x, r.y, w_name, UI_STYLE_NORMAL, figure_name[fig]);
+    const bool is_words = fig == FIG_ACCURACY && f->gauge.is_words;
+    ui_put(c, r.x, r.y, w_name, UI_STYLE_NORMAL, is_words ? "perplexity" : figure_name[fig]);
     struct ui_rect now = {r.x + w_name, r.y, w_now, 1};
     if (fig == FIG_ACCURACY) {
         accuracy_row(f, c, now);

@@ -1,6 +1,7 @@
 #include "popup.h"
 
 #include "commands.h"
+#include "gauge_text.h"
 #include "predict_text.h"
 #include "replay_text.h"
 #include "prompt.h"
@@ -164,33 +165,12 @@ static void explain_accuracy(struct ui_app *app, struct ui_explain *e)
 {
     struct qx_gauge g;
     qx_session_gauge(app->session, &g);
-    snprintf(e->title, sizeof(e->title), "accuracy");
+    snprintf(e->title, sizeof(e->title), "%s", g.is_words ? "perplexity" : "accuracy");
     e->n = 0;
     if (g.reason[0]) {
         ui_explain_add(e, "%s", g.reason);
     }
-    if (g.fp32_correct >= 0 && g.n > 0) {
-        double lo, hi;
-        qx_wilson(g.fp32_correct, g.n, &lo, &hi);
-        ui_explain_add(e, "FP32: %lld of %lld rows right = %.2f %% (95 %% interval %.1f to %.1f)",
-                       (long long)g.fp32_correct, (long long)g.n,
-                       100.0 * (double)g.fp32_correct / (double)g.n, 100 * lo, 100 * hi);
-    }
-    if (g.correct >= 0 && g.n > 0) {
-        double lo, hi;
-        qx_wilson(g.correct, g.n, &lo, &hi);
-        ui_explain_add(e, "this recipe: %lld of %lld right = %.2f %% (95 %% interval %.1f to %.1f)",
-                       (long long)g.correct, (long long)g.n,
-                       100.0 * (double)g.correct / (double)g.n, 100 * lo, 100 * hi);
-        ui_explain_add(e, "on the same rows: %lld lost, %lld gained, %lld classes differ",
-                       (long long)g.pair.lost, (long long)g.pair.gained, (long long)g.pair.flips);
-        ui_explain_add(e, "change = (gained - lost) / n = (%lld - %lld) / %lld = %+.2f pt",
-                       (long long)g.pair.gained, (long long)g.pair.lost, (long long)g.pair.n,
-                       100 * g.pair.delta);
-        ui_explain_add(e, "chance of such a split between equals: p = %.2g (McNemar 1947)",
-                       g.pair.mcnemar_p);
-        ui_explain_add(e, "edits since that measurement: %d", g.edits_since);
-    }
+    ui_explain_measured(e, &g, app->glyphs);
     ui_explain_replay(e, app, &g);
     ui_explain_predicted(e, app->session, &g, -1, app->glyphs);
     if (g.engine == QX_ENGINE_INTEGER) {

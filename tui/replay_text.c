@@ -1,6 +1,6 @@
 #include "replay_text.h"
 
-#include "figure.h"
+#include "gauge_text.h"
 
 #include <stdio.h>
 
@@ -18,8 +18,8 @@ bool ui_replay_now(const struct ui_app *app, const struct qx_gauge *g, struct qx
 char *ui_fmt_replay(char *buf, size_t cap, const struct qx_replay_result *r, bool brief)
 {
     char points[UI_FIG];
-    snprintf(buf, cap, brief ? "%s on %lld" : "%s on %lld rows",
-             ui_fig_points(points, r->pair.delta), (long long)r->n);
+    snprintf(buf, cap, brief ? "%s on %lld" : "%s on %lld rows", ui_fig_pair(points, &r->pair),
+             (long long)r->n);
     return buf;
 }
 

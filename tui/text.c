@@ -1,6 +1,7 @@
 /* Words for figures. */
 #include "app.h"
 
+#include "gauge_text.h"
 #include "predict_text.h"
 #include "replay_text.h"
 #include "utf8.h"
@@ -150,36 +151,6 @@ const char *ui_mark(enum qx_basis basis, enum ui_glyphs g)
     }
 }
 
-/* "91.3 %, 1826 of 2000 right". */
-static void fmt_absolute(char *buf, size_t cap, const char *what, int64_t correct, int64_t n,
-                         bool brief)
-{
-    double percent = n ? 100.0 * (double)correct / (double)n : 0;
-    if (brief) {
-        snprintf(buf, cap, "%s %.1f %%", what, percent);
-    } else {
-        snprintf(buf, cap, "%s %.1f %%, %lld of %lld right", what, percent, (long long)correct,
-                 (long long)n);
-    }
-}
-
-/* The paired change against FP32, which is what an edit can move. */
-static void fmt_change(char *buf, size_t cap, const struct qx_gauge *g, bool brief)
-{
-    double points = 100 * g->pair.delta;
-    char change[32];
-    snprintf(change, sizeof(change), fabs(points) < 0.005 ? "0.0 pt" : "%+.1f pt", points);
-    if (fabs(points) >= 0.005 && fabs(points) < 0.05) {
-        snprintf(change, sizeof(change), "%+.2f pt", points);
-    }
-    if (brief) {
-        snprintf(buf, cap, "%s", change);
-    } else {
-        snprintf(buf, cap, "%s, %lld of %lld right", change, (long long)g->correct,
-                 (long long)g->n);
-    }
-}
-
 char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *style, bool brief)
 {
     struct qx_gauge g;
@@ -192,10 +163,10 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
     char figure[96] = "";
     bool fresh = g.edits_since == 0;
     if (g.correct >= 0 && g.pair.n > 0) {
-        fmt_change(figure, sizeof(figure), &g, brief || !fresh);
+        ui_fmt_measured(figure, sizeof(figure), &g, app->glyphs, brief || !fresh);
         *style = fresh ? UI_STYLE_MEASURED : UI_STYLE_PREDICTED;
     } else if (g.fp32_correct >= 0) {
-        fmt_absolute(figure, sizeof(figure), "FP32", g.fp32_correct, g.n, brief);
+        ui_fmt_fp32(figure, sizeof(figure), &g, brief);
         *style = UI_STYLE_MEASURED;
     }
     char said[64];
@@ -217,7 +188,7 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
                   qx_session_n_edits(app->session) > 0;
     if (edited && figure[0]) {
         *style = UI_STYLE_PREDICTED;
-        fmt_absolute(figure, sizeof(figure), "FP32", g.fp32_correct, g.n, true);
+        ui_fmt_fp32(figure, sizeof(figure), &g, true);
         strncat(figure, brief ? ", edited" : ", edits not measured",
                 sizeof(figure) - strlen(figure) - 1);
     }

@@ -244,8 +244,9 @@ static const char *engine_name(const struct qx_bench_row *r)
 static void row_json(struct qx_jw *w, const struct qx_bench_row *r, const char *recipe_hash)
 {
     const struct qx_bench_figures *f = &r->figures;
-    static const char *const none[] = {"bytes",    "bits_per_weight", "latency_ms", "throughput",
-                                       "accuracy", "speedup",         "energy_j",   "kernel"};
+    static const char *const none[] = {"bytes",      "bits_per_weight", "latency_ms",
+                                       "throughput", "accuracy",        "ppl",
+                                       "speedup",    "energy_j",        "kernel"};
     qx_jw_object(w);
     text(w, "variant", r->variant->name);
     if (r->variant == &qx_variant_recipe) {
@@ -265,6 +266,7 @@ static void row_json(struct qx_jw *w, const struct qx_bench_row *r, const char *
     num(w, "throughput", f->throughput);
     whole(w, "batch", f->batch);
     num(w, "accuracy", r->accuracy);
+    num(w, "ppl", r->perplexity);
     whole(w, "correct", r->correct);
     whole(w, "n", r->n);
     num(w, "speedup", r->speedup);
@@ -325,7 +327,8 @@ static void row_print(const struct qx_bench_row *r)
     }
     printf("%-13s %9.3f %6.2f %-26s %7s %10.0f %8.2f %8s %8.3f  %s, %s\n", r->variant->title,
            1e-6 * (double)r->bytes, r->bits_per_weight, latency, speedup, f->throughput,
-           100 * r->accuracy, energy, 1e-6 * r->bytes_moved, ui_bench_engine(r), f->kernel);
+           isnan(r->perplexity) ? 100 * r->accuracy : r->perplexity, energy, 1e-6 * r->bytes_moved,
+           ui_bench_engine(r), f->kernel);
 }
 
 static int bench_print(struct qx_session *s, const struct bench *b)
@@ -340,8 +343,8 @@ static int bench_print(struct qx_session *s, const struct bench *b)
            qx_session_threads(s) > 1 ? "s" : "", any->figures.latency.n_runs,
            any->figures.latency.n_warmup, 1e-6 * (double)any->macs);
     printf("%-13s %9s %6s %-26s %7s %10s %8s %8s %8s  %s\n", "variant", "MB", "bits",
-           "ms p50 [p5 p95]", "speedup", "samples/s", "acc %", "J/sample", "MB moved",
-           "engine, kernel");
+           "ms p50 [p5 p95]", "speedup", "samples/s", any->perplexity > 0 ? "ppl" : "acc %",
+           "J/sample", "MB moved", "engine, kernel");
     for (int i = 0; i < b->n; i++) {
         row_print(&b->row[i]);
     }

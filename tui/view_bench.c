@@ -3,7 +3,7 @@
 
 #include "bench_text.h"
 #include "commands.h"
-#include "figure.h"
+#include "gauge_text.h"
 #include "widget_plot.h"
 #include "widget_table.h"
 #include "widget_text.h"
@@ -119,7 +119,8 @@ static void change_cell(const struct bench_state *s, const struct qx_bench_row *
     if (fp32 && fp32 != r) {
         char a[UI_FIG];
         snprintf(out->text, sizeof(out->text), "%s",
-                 ui_fig_points(a, r->accuracy - fp32->accuracy));
+                 isnan(r->perplexity) ? ui_fig_points(a, r->accuracy - fp32->accuracy)
+                                      : ui_fig_increase(a, r->perplexity / fp32->perplexity - 1));
     }
 }
 
@@ -147,7 +148,11 @@ static void figure_cell(const struct bench_state *s, const struct qx_bench_row *
         }
         break;
     case COL_ACCURACY:
-        snprintf(out->text, sizeof(out->text), "%.2f", 100 * r->accuracy);
+        if (isnan(r->perplexity)) {
+            snprintf(out->text, sizeof(out->text), "%.2f", 100 * r->accuracy);
+        } else {
+            ui_fig_real(out->text, r->perplexity, 4);
+        }
         out->style = UI_STYLE_MEASURED;
         break;
     case COL_CHANGE:
@@ -435,10 +440,16 @@ static void explain_accuracy(const struct qx_bench_row *r, struct ui_explain *ou
 {
     double lo, hi;
     qx_wilson(r->correct, r->n, &lo, &hi);
-    snprintf(out->title, sizeof(out->title), "%s: accuracy", r->variant->title);
+    snprintf(out->title, sizeof(out->title), "%s: %s", r->variant->title,
+             isnan(r->perplexity) ? "accuracy" : "perplexity");
     ui_explain_add(out, "Measured with the arithmetic that is timed (%s):", ui_bench_engine(r));
-    ui_explain_add(out, "%lld of %lld rows right, 95 %% interval %.2f to %.2f %% (Wilson).",
-                   (long long)r->correct, (long long)r->n, 100 * lo, 100 * hi);
+    if (isnan(r->perplexity)) {
+        ui_explain_add(out, "%lld of %lld rows right, 95 %% interval %.2f to %.2f %% (Wilson).",
+                       (long long)r->correct, (long long)r->n, 100 * lo, 100 * hi);
+    } else {
+        ui_explain_add(out, "perplexity %.5f over %lld tokens; next token right %.2f %%.",
+                       r->perplexity, (long long)r->n, 100 * r->accuracy);
+    }
     ui_explain_add(out, " ");
     ui_explain_add(out, "%s", r->variant->help);
     if (r->is_stale) {

@@ -1,7 +1,7 @@
 /* The Compare screen: what changed between snapshot A and the current recipe B. */
 #include "view.h"
 
-#include "figure.h"
+#include "gauge_text.h"
 #include "widget_plot.h"
 #include "widget_table.h"
 
@@ -136,11 +136,13 @@ struct figures {
     struct qx_totals totals_a, totals_b;
 };
 
-static void put_percent(struct ui_canvas *c, int x, int y, int w, const struct qx_eval_result *r,
-                        enum ui_glyphs g)
+static void put_absolute(struct ui_canvas *c, int x, int y, int w, const struct qx_eval_result *r,
+                         enum ui_glyphs g)
 {
     char text[UI_FIG];
-    if (r) {
+    if (r && r->nll) {
+        ui_fig_real(text, r->perplexity, 5);
+    } else if (r) {
         snprintf(text, sizeof(text), "%.2f %%", 100 * r->accuracy);
     } else {
         snprintf(text, sizeof(text), "%s", g == UI_GLYPHS_ASCII ? ".." : "…");
@@ -196,20 +198,22 @@ static void draw_measured(struct ui_app *app, struct ui_canvas *c, struct ui_rec
     char text[UI_FIG];
     struct qx_eval_pair pair;
     int x = r.x + 22, y = r.y;
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "accuracy");
-    put_percent(c, x, y, w, f->fp32, g);
-    put_percent(c, x + w, y, w, f->a, g);
-    put_percent(c, x + 2 * w, y, w, f->b, g);
-    if (f->a && f->b) {
-        double change = f->b->accuracy - f->a->accuracy;
-        put_change(c, x + 3 * w, y, w, change, true, ui_fig_points(text, change));
+    const bool is_words = qx_net_is_words(qx_session_net(app->session));
+    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, is_words ? "perplexity" : "accuracy");
+    put_absolute(c, x, y, w, f->fp32, g);
+    put_absolute(c, x + w, y, w, f->a, g);
+    put_absolute(c, x + 2 * w, y, w, f->b, g);
+    if (pair_of(f->a, f->b, &pair)) {
+        const double change = is_words ? pair.increase : pair.delta;
+        put_change(c, x + 3 * w, y, w, change, !is_words, ui_fig_pair(text, &pair));
     }
     y++;
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "rows unlike FP32");
+    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, is_words ? "next tokens unlike" : "rows unlike FP32");
     put_flips(c, x + w, y, w, f->fp32, f->a, g);
     put_flips(c, x + 2 * w, y, w, f->fp32, f->b, g);
     y++;
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "rows A and B differ on");
+    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL,
+           is_words ? "A and B differ on" : "rows A and B differ on");
     if (pair_of(f->a, f->b, &pair)) {
         snprintf(text, sizeof(text), "%lld", (long long)pair.flips);
         ui_put_right(c, x + 2 * w, y, w, UI_STYLE_MEASURED, text);
@@ -531,6 +535,15 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
     snprintf(out->title, sizeof(out->title), "A against B, on the same rows");
     if (!pair_of(a, b, &pair)) {
         ui_explain_add(out, "Both are measured on every row of the evaluation data; not done yet.");
+        return true;
+    }
+    if (a->nll) {
+        ui_explain_add(out, "A: perplexity %.5f, B: %.5f over %lld tokens", a->perplexity,
+                       b->perplexity, (long long)pair.n);
+        ui_explain_add(out, "-log p differs by %+.5f ±%.5f a token (one standard error),",
+                       pair.nll_delta, pair.nll_error);
+        ui_explain_add(out, "perplexity by %+.3f %% ±%.3f.", 100 * pair.increase,
+                       100 * pair.increase_error);
         return true;
     }
     ui_explain_add(out, "A: %lld of %lld right, 95 %% interval %.1f to %.1f %%",

@@ -1,7 +1,7 @@
 /* The Model screen: what is in here, how many bits each, what does it cost. */
 #include "view.h"
 
-#include "figure.h"
+#include "gauge_text.h"
 #include "predict_text.h"
 #include "replay_text.h"
 #include "widget_plot.h"
@@ -316,6 +316,15 @@ static const char *without_folder(const char *reason)
     return start;
 }
 
+static const char *fp32_text(const struct qx_gauge *g, char *buf, size_t cap)
+{
+    if (g->is_words) {
+        return ui_fmt_fp32(buf, cap, g, false);
+    }
+    snprintf(buf, cap, "FP32 %lld of %lld right", (long long)g->fp32_correct, (long long)g->n);
+    return buf;
+}
+
 static void accuracy_text(const struct ui_app *app, const struct qx_gauge *g, char *buf, size_t cap,
                           bool *is_live)
 {
@@ -327,35 +336,37 @@ static void accuracy_text(const struct ui_app *app, const struct qx_gauge *g, ch
         *is_live = false;
         snprintf(buf, cap, "%s", without_folder(g->reason));
     } else if (g->fp32_correct < 0) {
-        snprintf(buf, cap, "measuring FP32, %.0f %% of %lld rows", g->progress * 100,
-                 (long long)g->n);
+        int n = snprintf(buf, cap, "measuring FP32, %.0f %%", g->progress * 100);
+        if (g->n > 0) {
+            snprintf(buf + n, cap - (size_t)n, " of %lld rows", (long long)g->n);
+        }
     } else if (totals.n_quantized == 0 && g->n > 0) {
+        if (g->is_words) {
+            snprintf(buf, cap, "perplexity %.5f over %lld tokens with every tensor in FP32",
+                     g->fp32_perplexity, (long long)g->n);
+            return;
+        }
         snprintf(buf, cap, "%lld of %lld right (%.2f %%) with every tensor in FP32",
                  (long long)g->fp32_correct, (long long)g->n,
                  100 * (double)g->fp32_correct / (double)g->n);
     } else if (ui_replay_now(app, g, &replay)) {
-        char said[64];
-        snprintf(buf, cap, "%s: %lld lost, %lld gained, FP32 %lld of %lld right",
+        char said[64], fp32[96];
+        snprintf(buf, cap, "%s: %lld lost, %lld gained, %s",
                  ui_fmt_replay(said, sizeof(said), &replay, false), (long long)replay.pair.lost,
-                 (long long)replay.pair.gained, (long long)g->fp32_correct, (long long)g->n);
+                 (long long)replay.pair.gained, fp32_text(g, fp32, sizeof(fp32)));
     } else if (g->guess == QX_GUESS_PREDICTED && g->state != QX_GAUGE_MEASURED) {
-        char said[64];
+        char said[64], fp32[96];
         ui_fmt_predicted(said, sizeof(said), g, app->glyphs, false);
-        snprintf(buf, cap, "%s predicted, FP32 %lld of %lld right", said,
-                 (long long)g->fp32_correct, (long long)g->n);
+        snprintf(buf, cap, "%s predicted, %s", said, fp32_text(g, fp32, sizeof(fp32)));
     } else if (g->correct < 0) {
-        snprintf(buf, cap, "FP32 %lld of %lld right; this recipe is not measured yet",
-                 (long long)g->fp32_correct, (long long)g->n);
+        char fp32[96];
+        snprintf(buf, cap, "%s; this recipe is not measured yet", fp32_text(g, fp32, sizeof(fp32)));
     } else {
-        char points[UI_FIG], since[40] = "";
+        const size_t n = strlen(ui_fmt_measured_long(buf, cap, g, app->glyphs));
         if (g->edits_since > 0) {
-            snprintf(since, sizeof(since), ", %d edit%s ago", g->edits_since,
+            snprintf(buf + n, cap - n, ", %d edit%s ago", g->edits_since,
                      g->edits_since > 1 ? "s" : "");
         }
-        snprintf(buf, cap, "%s  %lld of %lld right (FP32 %lld): %lld lost, %lld gained%s",
-                 ui_fig_points(points, g->pair.delta), (long long)g->correct, (long long)g->n,
-                 (long long)g->fp32_correct, (long long)g->pair.lost, (long long)g->pair.gained,
-                 since);
     }
 }
 
@@ -381,7 +392,7 @@ static void draw_accuracy(struct ui_app *app, struct ui_canvas *c, struct ui_rec
     bool is_live;
     qx_session_gauge(app->session, &g);
     accuracy_text(app, &g, text, sizeof(text), &is_live);
-    ui_put(c, r.x, r.y, 9, UI_STYLE_DIM, "accuracy");
+    ui_put(c, r.x, r.y, 9, UI_STYLE_DIM, g.is_words ? "change" : "accuracy");
     bool fresh = g.state == QX_GAUGE_MEASURED && g.edits_since == 0;
     int x = r.x + 10;
     cut_clauses(text, r.w - 10);
@@ -509,10 +520,13 @@ static void explain_accuracy(struct ui_app *app, struct ui_explain *out)
     double lo, hi;
     qx_session_gauge(app->session, &g);
     accuracy_text(app, &g, text, sizeof(text), &is_live);
-    snprintf(out->title, sizeof(out->title), "accuracy: change against FP32");
+    snprintf(out->title, sizeof(out->title), "%s: change against FP32",
+             g.is_words ? "perplexity" : "accuracy");
     ui_explain_add(out, "%.190s", text);
     ui_explain_predicted(out, app->session, &g, -1, app->glyphs);
-    if (is_live && g.correct >= 0 && g.n > 0) {
+    if (g.is_words) {
+        ui_explain_measured(out, &g, app->glyphs);
+    } else if (is_live && g.correct >= 0 && g.n > 0) {
         qx_wilson(g.correct, g.n, &lo, &hi);
         ui_explain_add(out, "accuracy %.2f %%, 95 %% interval %.2f to %.2f %% (Wilson)",
                        100 * (double)g.correct / (double)g.n, 100 * lo, 100 * hi);

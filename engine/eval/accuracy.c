@@ -1,11 +1,12 @@
 /* Accuracy of a network on labelled rows. */
-#include "qx/eval.h"
+#include "eval/dataset.h"
 
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "eval/rows.h"
 #include "eval/score.h"
+#include "eval/words.h"
 
 #include <math.h>
 
@@ -28,7 +29,7 @@ void qx_wilson(int64_t correct, int64_t n, double *lo, double *hi)
 }
 
 /* Class of the largest logit, the lowest on a tie; NaN is never the largest. */
-static int32_t class_of(const float *logits, int n_classes)
+int32_t qx_score_class(const float *logits, int n_classes)
 {
     int32_t best = 0;
     for (int32_t c = 1; c < n_classes; c++) {
@@ -38,7 +39,7 @@ static int32_t class_of(const float *logits, int n_classes)
 }
 
 /* Logit of the label minus the largest other one. */
-static float margin_of(const float *logits, int n_classes, int32_t label)
+float qx_score_margin(const float *logits, int n_classes, int32_t label)
 {
     float other = -INFINITY;
     for (int32_t c = 0; c < n_classes; c++) {
@@ -80,6 +81,7 @@ enum qx_status qx_score_new(int64_t n, struct qx_eval_result **out, struct qx_er
         return qx_fail_nomem(err, sizeof *r);
     }
     r->n = n;
+    r->ce = r->perplexity = r->perplexity_error = NAN;
     r->rows = qx_mem_array((size_t)n, sizeof *r->rows);
     r->predicted = qx_mem_array((size_t)n, sizeof *r->predicted);
     r->margin = qx_mem_array((size_t)n, sizeof *r->margin);
@@ -99,8 +101,38 @@ void qx_eval_result_free(struct qx_eval_result *r)
         qx_mem_free(r->predicted);
         qx_mem_free(r->margin);
         qx_mem_free(r->label);
+        qx_mem_free(r->nll);
         qx_mem_free(r);
     }
+}
+
+enum qx_status qx_eval_result_new(const struct qx_net *net, const struct qx_dataset *data,
+                                  struct qx_eval_result **out, struct qx_error *err)
+{
+    struct qx_eval_result *r = NULL;
+    if (data->is_documents) {
+        return qx_words_new(net, data, 0, out, err);
+    }
+    const enum qx_status st = qx_score_new(qx_dataset_n(data), &r, err);
+    for (int64_t i = 0; st == QX_OK && i < r->n; i++) {
+        r->rows[i] = i;
+        r->label[i] = qx_dataset_label(data, i);
+    }
+    if (st == QX_OK) {
+        *out = r;
+    }
+    return st;
+}
+
+enum qx_status qx_eval_result_finish(struct qx_eval_result *r, struct qx_error *err)
+{
+    r->correct = 0;
+    for (int64_t i = 0; i < r->n; i++) {
+        r->correct += r->predicted[i] == r->label[i];
+    }
+    r->accuracy = (double)r->correct / (double)r->n;
+    qx_wilson(r->correct, r->n, &r->ci_lo, &r->ci_hi);
+    return r->nll ? qx_words_finish(r, err) : QX_OK;
 }
 
 enum qx_status qx_score_read(const struct qx_dataset *data, const struct qx_eval_result *r,
@@ -125,8 +157,8 @@ void qx_score_rows(const struct qx_dataset *data, struct qx_eval_result *r, int6
     for (int64_t i = first; i < first + n; i++) {
         const float *row = logits + (i - first) * n_classes;
         r->label[i] = qx_dataset_label(data, r->rows[i]);
-        r->predicted[i] = class_of(row, n_classes);
-        r->margin[i] = margin_of(row, n_classes, r->label[i]);
+        r->predicted[i] = qx_score_class(row, n_classes);
+        r->margin[i] = qx_score_margin(row, n_classes, r->label[i]);
         r->correct += r->predicted[i] == r->label[i];
     }
 }
@@ -198,6 +230,9 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
     const double start = qx_clock_s();
     const int64_t all = qx_dataset_n(data), most = options ? options->max_samples : 0;
     struct qx_eval_result *r = NULL;
+    if (data->is_documents) {
+        return qx_words_run(net, data, w, options, pool, ctl, out, err);
+    }
     if (qx_dataset_label(data, 0) < 0) {
         return qx_fail(err, QX_EDATA, "%s has no 'labels', so there is no accuracy to measure",
                        qx_dataset_path(data));
@@ -220,12 +255,13 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
     if (st == QX_OK) {
         st = macro_f1(r, qx_net_n_classes(net), &r->macro_f1, err);
     }
+    if (st == QX_OK) {
+        st = qx_eval_result_finish(r, err);
+    }
     if (st != QX_OK) {
         qx_eval_result_free(r);
         return st;
     }
-    r->accuracy = (double)r->correct / (double)r->n;
-    qx_wilson(r->correct, r->n, &r->ci_lo, &r->ci_hi);
     *out = r;
     return QX_OK;
 }

@@ -27,6 +27,29 @@ static double mcnemar(int64_t few, int64_t many)
     return 2.0 * tail < 1.0 ? 2.0 * tail : 1.0;
 }
 
+/* The same tokens, so what they have in common cancels. */
+static void compare_nll(const struct qx_eval_result *a, const struct qx_eval_result *b,
+                        struct qx_eval_pair *p)
+{
+    const double n = (double)a->n;
+    double sum = 0.0, squares = 0.0;
+    p->nll_delta = p->nll_error = p->increase = p->increase_error = NAN;
+    if (!a->nll || !b->nll || a->n == 0) {
+        return;
+    }
+    for (int64_t i = 0; i < a->n; i++) {
+        sum += (double)b->nll[i] - (double)a->nll[i];
+    }
+    p->nll_delta = sum / n;
+    for (int64_t i = 0; i < a->n; i++) {
+        const double off = (double)b->nll[i] - (double)a->nll[i] - p->nll_delta;
+        squares += off * off;
+    }
+    p->nll_error = sqrt(squares) / n;
+    p->increase = expm1(p->nll_delta);
+    p->increase_error = exp(p->nll_delta) * p->nll_error;
+}
+
 enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_eval_result *b,
                                struct qx_eval_pair *out, struct qx_error *err)
 {
@@ -47,6 +70,7 @@ enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_e
     p.agreement = 1.0 - (double)p.flips / n;
     p.delta = b->accuracy - a->accuracy;
     p.mcnemar_p = p.lost < p.gained ? mcnemar(p.lost, p.gained) : mcnemar(p.gained, p.lost);
+    compare_nll(a, b, &p);
     *out = p;
     return QX_OK;
 }

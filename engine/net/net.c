@@ -132,6 +132,11 @@ bool qx_net_input_is_ids(const struct qx_net *net)
     return net->input->is_ids;
 }
 
+bool qx_net_is_words(const struct qx_net *net)
+{
+    return net->output->shape.is_ragged;
+}
+
 bool qx_net_input_is_sequence(const struct qx_net *net)
 {
     return net->has_places;

@@ -115,6 +115,7 @@ static enum qx_status figures_find(struct qx_session *s, const struct qx_variant
     }
     if (st == QX_OK) {
         out->accuracy = r->accuracy;
+        out->perplexity = r->perplexity;
         out->n = r->n;
         out->correct = r->correct;
         progress_reset(ctl);
@@ -281,8 +282,11 @@ static void task_done(struct qx_session *s, struct qx_task *t)
     if (t->status == QX_ECANCELLED) { /* maybe before it ran */
         *row = (struct qx_bench_row){.state = QX_BENCH_CANCELLED};
     } else if (t->status == QX_OK) {
-        snprintf(text, sizeof text, "%.3f ms a sample, %.2f %%",
-                 qx_latency_ms(&row->figures.latency), 100 * row->accuracy);
+        const bool is_words = !isnan(row->perplexity);
+        snprintf(text, sizeof text, "%.3f ms a sample, %s%.*f%s",
+                 qx_latency_ms(&row->figures.latency), is_words ? "perplexity " : "",
+                 is_words ? 4 : 2, is_words ? row->perplexity : 100 * row->accuracy,
+                 is_words ? "" : " %");
     }
     qx_jobs_finish(&s->jobs, t, t->status == QX_OK ? text : NULL);
     s->news |= QX_NEWS_BENCH | QX_NEWS_JOBS;

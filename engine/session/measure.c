@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "session/session_impl.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -185,6 +186,11 @@ static void forget_task(struct qx_measure *m, const struct qx_task *t)
 
 static void result_message(const struct qx_eval_result *r, char *text, size_t cap)
 {
+    if (r->nll) {
+        snprintf(text, cap, "perplexity %.4f over %lld tokens, %.2f s", r->perplexity,
+                 (long long)r->n, r->time_s);
+        return;
+    }
     snprintf(text, cap, "%lld of %lld right, %.2f %%, %.2f s", (long long)r->correct,
              (long long)r->n, 100 * r->accuracy, r->time_s);
 }
@@ -241,8 +247,7 @@ struct qx_setting *qx_measure_settings(const struct qx_session *s, const struct 
 static struct qx_task *submit(struct qx_session *s, enum qx_which which, const struct qx_recipe *r,
                               uint64_t key)
 {
-    static const char *const titles[] = {"accuracy of FP32", "accuracy of snapshot A",
-                                         "accuracy of the recipe"};
+    static const char *const titles[] = {"FP32", "snapshot A", "the recipe"};
     struct eval_task *e = qx_mem_zalloc(sizeof *e);
     if (!e) {
         return NULL;
@@ -259,7 +264,8 @@ static struct qx_task *submit(struct qx_session *s, enum qx_which which, const s
     struct qx_job *job = qx_jobs_add(&s->jobs, &e->task, QX_JOB_EVAL);
     if (job) {
         job->which = which;
-        qx_str_copy(job->info.title, sizeof job->info.title, titles[which]);
+        snprintf(job->info.title, sizeof job->info.title, "%s of %s",
+                 qx_net_is_words(s->net) ? "perplexity" : "accuracy", titles[which]);
     }
     s->news |= QX_NEWS_JOBS | QX_NEWS_GAUGE;
     qx_lane_submit(&s->queue, &e->task);
@@ -476,16 +482,24 @@ void qx_session_gauge(const struct qx_session *cs, struct qx_gauge *out)
 {
     struct qx_session *s = (struct qx_session *)cs; /* look-ups move results to the front */
     struct qx_measure *m = &s->measure;
-    *out = (struct qx_gauge){.fp32_correct = -1, .correct = -1, .eval_time_s = m->eval_time_s};
+    *out = (struct qx_gauge){.fp32_correct = -1,
+                             .correct = -1,
+                             .fp32_perplexity = NAN,
+                             .perplexity = NAN,
+                             .eval_time_s = m->eval_time_s};
     out->state = gauge_state(s, out);
-    out->n = s->data ? qx_dataset_n(s->data) : 0;
+    out->is_words = s->net && qx_net_is_words(s->net);
+    out->n = s->data && !out->is_words ? qx_dataset_n(s->data) : 0;
     const struct qx_eval_result *fp32 = m->key_fp32 ? qx_measure_find(m, m->key_fp32) : NULL;
     const struct qx_eval_result *last = m->last_key ? qx_measure_find(m, m->last_key) : NULL;
     if (fp32) {
         out->fp32_correct = fp32->correct;
+        out->fp32_perplexity = fp32->perplexity;
+        out->n = fp32->n;
     }
     if (last) {
         out->correct = last->correct;
+        out->perplexity = last->perplexity;
         out->engine = last->engine;
         out->revision = m->last_revision;
         int64_t moves = s->n_moves - m->last_moves;

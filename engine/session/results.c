@@ -57,6 +57,14 @@ static void result_write(struct qx_jw *w, const struct qx_result_slot *slot)
         qx_jw_float(w, r->margin[i]);
     }
     qx_jw_end(w);
+    if (r->nll) {
+        qx_jw_key(w, "nll");
+        qx_jw_array(w);
+        for (int64_t i = 0; i < r->n; i++) {
+            qx_jw_float(w, r->nll[i]);
+        }
+        qx_jw_end(w);
+    }
     qx_jw_end(w);
 }
 
@@ -126,52 +134,35 @@ void qx_results_save(struct qx_session *s, const char *path)
 
 /* ---- reading ---- */
 
-static struct qx_eval_result *result_new(int64_t n)
-{
-    struct qx_eval_result *r = qx_mem_zalloc(sizeof *r);
-    if (!r) {
-        return NULL;
-    }
-    r->n = n;
-    r->rows = qx_mem_array((size_t)n, sizeof *r->rows);
-    r->predicted = qx_mem_array((size_t)n, sizeof *r->predicted);
-    r->margin = qx_mem_array((size_t)n, sizeof *r->margin);
-    r->label = qx_mem_array((size_t)n, sizeof *r->label);
-    if (!r->rows || !r->predicted || !r->margin || !r->label) {
-        qx_eval_result_free(r);
-        return NULL;
-    }
-    return r;
-}
-
 static bool rows_read(const struct qx_session *s, const struct qx_jval *v, struct qx_eval_result *r)
 {
     const struct qx_jval *p = qx_jfirst(qx_jget(v, "predicted"));
     const struct qx_jval *m = qx_jfirst(qx_jget(v, "margin"));
+    const struct qx_jval *nll = qx_jfirst(qx_jget(v, "nll"));
     for (int64_t i = 0; i < r->n; i++, p = qx_jnext(p), m = qx_jnext(m)) {
         int64_t class;
+        if (r->nll) {
+            r->nll[i] = (float)qx_jnum(nll, NAN);
+            nll = nll ? qx_jnext(nll) : NULL;
+        }
         if (!p || !m || !qx_jint(p, &class) || class < 0 || class >= qx_net_n_classes(s->net) ||
             !qx_jis_number(m)) {
             return false;
         }
-        r->rows[i] = i;
         r->predicted[i] = (int32_t) class;
         r->margin[i] = (float)qx_jnum(m, 0);
-        r->label[i] = qx_dataset_label(s->data, i);
-        r->correct += r->predicted[i] == r->label[i];
     }
     return !p && !m;
 }
 
 static void result_read(struct qx_session *s, const struct qx_jval *v)
 {
-    struct qx_eval_result *r = result_new(qx_dataset_n(s->data));
-    if (!r || !rows_read(s, v, r)) {
+    struct qx_eval_result *r = NULL;
+    if (qx_eval_result_new(s->net, s->data, &r, NULL) != QX_OK || !rows_read(s, v, r) ||
+        qx_eval_result_finish(r, NULL) != QX_OK) {
         qx_eval_result_free(r);
         return;
     }
-    r->accuracy = (double)r->correct / (double)r->n;
-    qx_wilson(r->correct, r->n, &r->ci_lo, &r->ci_hi);
     r->macro_f1 = qx_jnum(qx_jget(v, "macro_f1"), NAN);
     r->time_s = qx_jnum(qx_jget(v, "time_s"), 0);
     const char *engine = qx_jstr(qx_jget(v, "engine"), "");

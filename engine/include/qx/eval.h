@@ -88,14 +88,26 @@ struct qx_eval_result {
     int32_t *predicted; /* [n] class of the largest logit, lowest index on a tie; NaN loses */
     float *margin;      /* [n] logit of the label minus the largest other logit */
     int32_t *label;     /* [n] */
+    /* Language models: a row is a token that counts (rows: its index in input_ids), its class the
+     * vocabulary's entry, macro_f1 NaN. Else NULL and NaN. */
+    float *nll;                              /* [n] -log p of the label, nats */
+    double ce, perplexity, perplexity_error; /* mean nll, exp of it, its standard error */
 };
-/* options NULL = all rows, engine AUTO. Prepares the weights for the engine. Progress in rows.
- * QX_EDATA without labels; what qx_weights_prepare and qx_net_forward return. */
+/* options NULL = all rows, engine AUTO. Prepares the weights for the engine. Progress in rows; of language
+ * models max_samples are the first documents, and so is the progress.
+ * QX_EDATA without labels, or where a language model's logits are no numbers; what qx_weights_prepare and
+ * qx_net_forward return. */
 enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *data,
                            struct qx_weights *w, const struct qx_eval_options *options,
                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_eval_result **out,
                            struct qx_error *err);
 void qx_eval_result_free(struct qx_eval_result *r); /* NULL allowed */
+/* A result that was kept elsewhere: rows and labels of all the data. The caller fills in predicted, margin
+ * and (language models) nll, then finish counts; macro_f1, time_s and engine are the caller's too.
+ * QX_ENOMEM, QX_EDATA as qx_eval_run. */
+enum qx_status qx_eval_result_new(const struct qx_net *net, const struct qx_dataset *data,
+                                  struct qx_eval_result **out, struct qx_error *err);
+enum qx_status qx_eval_result_finish(struct qx_eval_result *r, struct qx_error *err);
 
 /* ---- language models ---- */
 
@@ -127,6 +139,10 @@ struct qx_eval_pair {
     double agreement; /* 1 - flips / n */
     double delta;     /* accuracy of b minus accuracy of a */
     double mcnemar_p; /* exact two-sided binomial test of lost against gained (McNemar 1947) */
+    /* language models, else NaN: mean of the tokens' differences b - a in nll, its standard error
+     * sd / sqrt(n), and what they are as the relative increase exp(nll_delta) - 1 of the perplexity */
+    double nll_delta, nll_error;
+    double increase, increase_error;
 };
 /* QX_EDATA when the rows differ. */
 enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_eval_result *b,

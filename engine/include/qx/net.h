@@ -59,6 +59,9 @@ bool qx_net_input_is_ids(const struct qx_net *net); /* I64 graph input */
 /* Rows are sequences of ids, of 1 to shape[0] places: -1 stands for a place that is left out, which may
  * be any but the first. Only places that are there are computed; padding costs nothing. */
 bool qx_net_input_is_sequence(const struct qx_net *net);
+/* Does every place of a row get logits, of the token behind it? A language model: data are documents
+ * (qx/eval.h), classes the vocabulary. */
+bool qx_net_is_words(const struct qx_net *net);
 int64_t qx_net_macs(const struct qx_net *net); /* per sample; of sequences, the longest one's */
 
 /* float32 weights a forward pass uses: stored values, or replacements for single layers. */

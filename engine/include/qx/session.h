@@ -237,7 +237,10 @@ enum qx_risk { QX_RISK_UNKNOWN, QX_RISK_LOW, QX_RISK_MEDIUM, QX_RISK_HIGH };
 struct qx_gauge {
     enum qx_gauge_state state;
     char reason[256];
-    int64_t n;                /* rows */
+    bool is_words; /* a language model: rows are tokens, the figure is perplexity (pair.increase) */
+    int64_t n;     /* rows; of a language model 0 until FP32 is measured */
+    double fp32_perplexity,
+        perplexity;           /* of a language model, beside the counts; NaN while unknown */
     int64_t fp32_correct;     /* -1 while unknown */
     int64_t correct;          /* of the last measured recipe; -1 while unknown */
     struct qx_eval_pair pair; /* FP32 against the last measured recipe, when both are known */
@@ -379,7 +382,8 @@ struct qx_bench_row {
     struct qx_bench_figures figures;
     double bytes_moved; /* a sample, see qx_bench_bytes_moved */
     int64_t macs;       /* a sample */
-    double accuracy;
+    double accuracy;    /* of a language model: next tokens right */
+    double perplexity;  /* NaN of others */
     int64_t n, correct;
     double speedup; /* FP32's latency over this one's; NaN until FP32 is done */
 };

@@ -1,0 +1,195 @@
+/* Language models measured token by token, in the background of a session too. */
+#include "base/fs.h"
+#include "net_fixture.h"
+#include "qx/session.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { VOCABULARY = 100, HIDDEN = 8, INNER = 12, PLACES = 10, N_IDS = 30 };
+static char folder[] = "tokens-XXXXXX";
+static uint8_t ids[N_IDS], mask[N_IDS];
+static const int64_t offsets[] = {0, 10, 11, 19, 30};
+
+static const struct tensor_spec tensors[] = {
+    {"model.embed_tokens.weight", "F32", 2, {VOCABULARY, HIDDEN}, NULL},
+    {"model.layers.0.input_layernorm.weight", "F32", 1, {HIDDEN}, NULL},
+    {"model.layers.0.post_attention_layernorm.weight", "F32", 1, {HIDDEN}, NULL},
+    {"model.layers.0.self_attn.q_proj.weight", "F32", 2, {HIDDEN, HIDDEN}, NULL},
+    {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {HIDDEN / 2, HIDDEN}, NULL},
+    {"model.layers.0.self_attn.v_proj.weight", "F32", 2, {HIDDEN / 2, HIDDEN}, NULL},
+    {"model.layers.0.self_attn.o_proj.weight", "F32", 2, {HIDDEN, HIDDEN}, NULL},
+    {"model.layers.0.mlp.gate_proj.weight", "F32", 2, {INNER, HIDDEN}, NULL},
+    {"model.layers.0.mlp.up_proj.weight", "F32", 2, {INNER, HIDDEN}, NULL},
+    {"model.layers.0.mlp.down_proj.weight", "F32", 2, {HIDDEN, INNER}, NULL},
+    {"model.norm.weight", "F32", 1, {HIDDEN}, NULL}};
+
+static int enter_folder(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder) || chdir(folder) != 0) {
+        return -1;
+    }
+    for (int i = 0; i < N_IDS; i++) {
+        ids[i] = (uint8_t)(i * i * 7 % VOCABULARY);
+        mask[i] = i % 5 != 3;
+    }
+    const struct tensor_spec parts[] = {{"input_ids", "U8", 1, {N_IDS}, (const char *)ids},
+                                        {"doc_offsets", "I64", 1, {5}, offsets},
+                                        {"loss_mask", "U8", 1, {N_IDS}, (const char *)mask}};
+    model_write("model.safetensors", tensors, (int)(sizeof tensors / sizeof *tensors), NULL);
+    model_write("eval.safetensors", parts, 3, NULL);
+    char *json = quoted("{'model_type':'llama','hidden_size':8,'num_hidden_layers':1,"
+                        "'num_attention_heads':4,'num_key_value_heads':2,'intermediate_size':12,"
+                        "'vocab_size':100,'max_position_embeddings':10,"
+                        "'tie_word_embeddings':true}");
+    text_write("config.json", json);
+    free(json);
+    return 0;
+}
+
+static int leave_folder(void **state)
+{
+    (void)state;
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return chdir("..") == 0 && system(command) == 0 ? 0 : -1;
+}
+
+/* Logits of a prefix by the pass of one row, in double. */
+static double nll_by_hand(const struct folder *f, const int64_t *doc, int64_t t, int *best)
+{
+    float row[PLACES], z[VOCABULARY];
+    double sum = 0.0;
+    for (int i = 0; i < PLACES; i++) {
+        row[i] = doc[0] + i < t ? (float)ids[doc[0] + i] : -1.0f;
+    }
+    assert_int_equal(qx_net_forward(f->net, f->weights, row, 1, z, NULL, NULL, NULL), QX_OK);
+    *best = 0;
+    for (int c = 0; c < VOCABULARY; c++) {
+        sum += exp((double)z[c]);
+        *best = z[c] > z[*best] ? c : *best;
+    }
+    return log(sum) - (double)z[ids[t]];
+}
+
+static void every_counted_token_is_a_row(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    struct qx_eval_result *r = NULL;
+    double sum = 0.0;
+    int64_t at = 0;
+    folder_open(&f, ".");
+    assert_true(qx_net_is_words(f.net));
+    assert_int_equal(qx_dataset_open("eval.safetensors", f.net, &data, NULL), QX_OK);
+    assert_int_equal(qx_eval_run(f.net, data, f.weights, NULL, NULL, NULL, &r, NULL), QX_OK);
+    for (int d = 0; d < 4; d++) {
+        for (int64_t t = offsets[d] + 1; t < offsets[d + 1]; t++) {
+            int best;
+            if (!mask[t]) {
+                continue;
+            }
+            const double nll = nll_by_hand(&f, offsets + d, t, &best);
+            assert_int_equal(r->rows[at], t);
+            assert_int_equal(r->label[at], ids[t]);
+            assert_int_equal(r->predicted[at], best);
+            assert_true(fabs((double)r->nll[at] - nll) < 1e-4);
+            sum += nll;
+            at++;
+        }
+    }
+    assert_int_equal(r->n, at);
+    assert_true(fabs(r->ce - sum / (double)at) < 1e-5);
+    assert_true(fabs(r->perplexity - exp(sum / (double)at)) < 1e-3);
+    assert_true(isnan(r->macro_f1));
+    qx_eval_result_free(r);
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
+static void changes_are_paired_token_by_token(void **state)
+{
+    (void)state;
+    float nll_a[] = {1.0f, 2.0f, 3.0f, 6.0f}, nll_b[] = {1.5f, 2.0f, 3.5f, 7.0f};
+    int64_t rows[] = {1, 2, 3, 4};
+    int32_t label[] = {7, 8, 9, 1}, first[] = {7, 8, 1, 1}, second[] = {7, 2, 1, 1};
+    const struct qx_eval_result
+        a = {.n = 4, .rows = rows, .label = label, .predicted = first, .nll = nll_a},
+        b = {.n = 4, .rows = rows, .label = label, .predicted = second, .nll = nll_b};
+    struct qx_eval_pair p;
+    assert_int_equal(qx_eval_compare(&a, &b, &p, NULL), QX_OK);
+    assert_true(fabs(p.nll_delta - 0.5) < 1e-12); /* differences .5, 0, .5, 1 */
+    assert_true(fabs(p.nll_error - sqrt(0.5) / 4.0) < 1e-12);
+    assert_true(fabs(p.increase - (exp(0.5) - 1.0)) < 1e-12);
+    assert_true(fabs(p.increase_error - exp(0.5) * sqrt(0.5) / 4.0) < 1e-12);
+    assert_int_equal(p.flips, 1);
+    struct qx_eval_result plain = a;
+    plain.nll = NULL;
+    assert_int_equal(qx_eval_compare(&plain, &plain, &p, NULL), QX_OK);
+    assert_true(isnan(p.increase));
+}
+
+/* ---- in a session ---- */
+
+static struct qx_session *session_open(const char *state_dir)
+{
+    const struct qx_session_options o = {
+        .state_dir = state_dir, .threads = 2, .mem_bytes = 64 << 20, .seed = 1};
+    struct qx_session *s = NULL;
+    struct qx_error err = {0};
+    if (qx_session_open(".", &o, &s, &err) != QX_OK) {
+        fail_msg("%s", err.text);
+    }
+    return s;
+}
+
+static void edits_are_measured_in_the_background(void **state)
+{
+    (void)state;
+    struct qx_session *s = session_open("state");
+    struct qx_gauge g;
+    struct qx_eval_result *want = NULL;
+    qx_session_settle(s, 20000);
+    qx_session_gauge(s, &g);
+    assert_true(g.is_words);
+    assert_int_equal(g.state, QX_GAUGE_MEASURED);
+    assert_true(g.fp32_perplexity > 1.0 && g.fp32_perplexity == g.perplexity);
+    const int64_t item = qx_session_find(s, "model.layers.0.mlp.down_proj.weight", NULL);
+    const struct qx_patch p = {.fields = QX_PATCH_BITS, .value = {.bits = 2}};
+    assert_int_equal(qx_session_edit(s, &item, 1, &p, false, NULL), QX_OK);
+    qx_session_settle(s, 20000);
+    qx_session_gauge(s, &g);
+    assert_int_equal(g.state, QX_GAUGE_MEASURED);
+    assert_int_equal(g.edits_since, 0);
+    assert_int_equal(qx_session_run_eval(s, &(struct qx_eval_options){0}, NULL, &want, NULL),
+                     QX_OK);
+    assert_true(g.perplexity == want->perplexity && g.perplexity != g.fp32_perplexity);
+    assert_true(fabs(g.pair.increase - (g.perplexity / g.fp32_perplexity - 1.0)) < 1e-6);
+    assert_int_equal(g.n, want->n);
+    qx_eval_result_free(want);
+    qx_session_close(&s);
+    s = session_open("state"); /* both are known from the last time */
+    struct qx_gauge again;
+    qx_session_gauge(s, &again);
+    assert_int_equal(again.state, QX_GAUGE_MEASURED);
+    assert_true(again.perplexity == g.perplexity && again.pair.increase == g.pair.increase);
+    qx_session_close(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_counted_token_is_a_row),
+                                       cmocka_unit_test(changes_are_paired_token_by_token),
+                                       cmocka_unit_test(edits_are_measured_in_the_background)};
+    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+}
