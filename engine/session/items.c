@@ -24,7 +24,7 @@ static bool name_holds(const char *name, const char *const *words, size_t n)
 
 enum qx_role qx_role_guess(const struct qx_tensor *t, int min_rank)
 {
-    static const char *const tables[] = {"embed", "wte", "wpe", "tok_emb", "position"};
+    static const char *const tables[] = {"embed", "embd", "wte", "wpe", "tok_emb", "position"};
     static const char *const others[] = {"norm", "ln_", "bn", "bias", "running_"};
     if (!qx_dtype_get(t->dtype)->is_float || t->rank < min_rank ||
         name_holds(t->name, others, sizeof others / sizeof *others)) {

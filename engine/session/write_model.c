@@ -279,7 +279,7 @@ static enum qx_status source_read(void *arg, int64_t first, int64_t n, float *ou
     return status;
 }
 
-/* Dtype that can hold the dequantized values: the tensor's own, but F8 widens. */
+/* Dtype that can hold the dequantized values: the tensor's own, but F8 and blocks widen. */
 static enum qx_dtype out_dtype(const struct qx_tensor *t)
 {
     switch (t->dtype) {
@@ -409,7 +409,7 @@ static enum qx_status companions_copy(const struct qx_model *model, const char *
 
 static int64_t bytes_of(const struct qx_tensor *t, bool is_kept)
 {
-    return t->numel * qx_dtype_get(is_kept ? t->dtype : out_dtype(t))->bits / 8;
+    return (int64_t)qx_dtype_bytes(is_kept ? t->dtype : out_dtype(t), t->numel);
 }
 
 /* Bytes that will be written; files that cannot be looked at are left out. */

@@ -13,7 +13,7 @@
 
 enum { MAX_FOUND = 500, MAX_NAMES = 5000 };
 
-static const char gguf_what[] = "GGUF: not read by this version";
+static const char gguf_what[] = "GGUF";
 
 struct qx_found_list {
     struct qx_arena arena;

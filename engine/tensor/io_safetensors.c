@@ -247,7 +247,7 @@ static enum qx_status read_dtype(const struct reader *r, struct qx_tensor *t, st
         return qx_fail_nomem(r->err, 0);
     }
     snprintf(name, sizeof name, "%.*s", (int)(dtype.n < 24 ? dtype.n : 24), dtype.p);
-    if (dtype.n > 24 || !qx_dtype_find(name, &t->dtype)) {
+    if (dtype.n > 24 || !qx_dtype_find(name, &t->dtype) || qx_dtype_get(t->dtype)->block) {
         return fail_tensor(r, t->name, -1, "unknown dtype '%s'", name);
     }
     return QX_OK;

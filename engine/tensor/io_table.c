@@ -2,6 +2,7 @@
 #include "tensor/model_priv.h"
 
 static const struct qx_io *const rows[] = {
+    &qx_io_gguf,
     &qx_io_safetensors,
 };
 

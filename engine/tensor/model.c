@@ -2,7 +2,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "qx/text.h"
-#include "tensor/model_priv.h"
+#include "tensor/gguf.h"
 
 #include <string.h>
 
@@ -41,6 +41,16 @@ struct qx_meta *qx_model_add_meta(struct qx_model *m)
     }
     m->meta = p;
     return &m->meta[m->n_meta++];
+}
+
+struct qx_meta_array *qx_model_add_array(struct qx_model *m)
+{
+    void *p = grow(&m->arena, m->arrays, m->n_arrays, &m->cap_arrays, sizeof *m->arrays);
+    if (!p) {
+        return NULL;
+    }
+    m->arrays = p;
+    return &m->arrays[m->n_arrays++];
 }
 
 enum qx_status qx_model_add_file(struct qx_model *m, const char *path, struct qx_error *err)
@@ -132,6 +142,47 @@ const char *qx_model_metadata(const struct qx_model *model, const char *key)
         }
     }
     return NULL;
+}
+
+bool qx_model_array(const struct qx_model *model, const char *key, struct qx_model_array *out)
+{
+    for (int64_t i = 0; i < model->n_arrays; i++) {
+        const struct qx_meta_array *a = &model->arrays[i];
+        if (strcmp(a->key, key) == 0) {
+            const bool is_text = qx_gguf_width(a->type) == 0;
+            *out = (struct qx_model_array){a->n, is_text, a->type, a->data, a->data + a->bytes};
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The lengths are looked at again: the file may have changed since they were checked. */
+bool qx_model_array_text(struct qx_model_array *a, const char **text, size_t *len)
+{
+    uint64_t n;
+    if (!a->is_text || (size_t)(a->end - a->at) < sizeof n) {
+        return false;
+    }
+    memcpy(&n, a->at, sizeof n);
+    if (n > (uint64_t)(a->end - a->at) - sizeof n) {
+        return false;
+    }
+    *text = (const char *)a->at + sizeof n;
+    *len = (size_t)n;
+    a->at += sizeof n + n;
+    return true;
+}
+
+bool qx_model_array_number(struct qx_model_array *a, double *x)
+{
+    const int width = a->is_text ? 0 : qx_gguf_width(a->type);
+    if (a->is_text || a->end - a->at < width) {
+        return false;
+    }
+    *x = qx_gguf_number(a->type, a->at);
+    a->at += width;
+    return true;
 }
 
 int qx_model_n_files(const struct qx_model *model)

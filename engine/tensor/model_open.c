@@ -238,6 +238,22 @@ static bool is_data_file(const char *name)
            qx_str_starts(name, "reference");
 }
 
+/* The only name with this ending that holds weights, or NULL. */
+static const char *only_one(char *const *names, size_t n, const char *ending)
+{
+    const char *found = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (qx_str_ends(names[i], ending) && !is_data_file(names[i]) &&
+            !qx_str_starts(names[i], "adapter_")) {
+            if (found) {
+                return NULL;
+            }
+            found = names[i];
+        }
+    }
+    return found;
+}
+
 /* The file of the folder to open, or NULL in *out when there is none to choose. */
 static enum qx_status find_weights(struct qx_model *m, const char *dir, const char **out,
                                    struct qx_error *err)
@@ -253,23 +269,22 @@ static enum qx_status find_weights(struct qx_model *m, const char *dir, const ch
         }
     }
     char **names;
-    size_t n, n_found = 0;
-    const char *found = NULL;
+    size_t n = 0;
     enum qx_status st = qx_fs_list(dir, &m->arena, &names, &n, err);
-    for (size_t i = 0; st == QX_OK && i < n; i++) {
-        if (qx_str_ends(names[i], ".safetensors.index.json")) {
+    const char *found = NULL;
+    bool has_safetensors = false;
+    for (size_t i = 0; i < n; i++) {
+        has_safetensors =
+            has_safetensors || (qx_str_ends(names[i], ".safetensors") && !is_data_file(names[i]));
+        if (!found && qx_str_ends(names[i], ".safetensors.index.json")) {
             found = names[i];
-            n_found = 1;
-            break;
-        }
-        if (qx_str_ends(names[i], ".safetensors") && !is_data_file(names[i]) &&
-            !qx_str_starts(names[i], "adapter_")) {
-            found = names[i];
-            n_found++;
         }
     }
-    *out = st == QX_OK && n_found == 1 ? join(m, dir, found) : NULL;
-    return st == QX_OK && n_found == 1 && !*out ? nomem(err) : st;
+    if (!found) {
+        found = only_one(names, n, has_safetensors ? ".safetensors" : ".gguf");
+    }
+    *out = st == QX_OK && found ? join(m, dir, found) : NULL;
+    return st == QX_OK && found && !*out ? nomem(err) : st;
 }
 
 static enum qx_status open_path(struct qx_model *m, const char *path, struct qx_error *err)

@@ -10,6 +10,15 @@ struct qx_meta {
     const char *key, *value;
 };
 
+/* An array, checked to lie within `bytes`: numbers, or strings of u64 length and bytes. */
+struct qx_meta_array {
+    const char *key;
+    int type; /* of GGUF */
+    int64_t n;
+    const uint8_t *data;
+    uint64_t bytes;
+};
+
 struct qx_model {
     struct qx_arena arena; /* every string, shape and array below */
     const char *path, *folder, *name, *format, *note;
@@ -22,6 +31,8 @@ struct qx_model {
     int64_t n_tensors, cap_tensors;
     struct qx_meta *meta; /* [n_meta], of all files */
     int64_t n_meta, cap_meta;
+    struct qx_meta_array *arrays; /* [n_arrays] */
+    int64_t n_arrays, cap_arrays;
     uint64_t bytes;
     int64_t params;
 };
@@ -34,13 +45,14 @@ struct qx_io {
     /* Check files[file] and append its tensors and metadata. The bytes are hostile. */
     enum qx_status (*open)(struct qx_model *m, int file, struct qx_error *err);
 };
-extern const struct qx_io qx_io_safetensors;
+extern const struct qx_io qx_io_safetensors, qx_io_gguf;
 /* The row whose probe accepts the file, or NULL. */
 const struct qx_io *qx_io_find(const uint8_t *head, size_t n);
 
 /* Append zeroed entries; NULL when out of memory. Growing moves the arrays: hold no pointers. */
 struct qx_tensor *qx_model_add_tensor(struct qx_model *m);
 struct qx_meta *qx_model_add_meta(struct qx_model *m);
+struct qx_meta_array *qx_model_add_array(struct qx_model *m);
 /* Map one more file. */
 enum qx_status qx_model_add_file(struct qx_model *m, const char *path, struct qx_error *err);
 

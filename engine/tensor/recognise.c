@@ -19,8 +19,6 @@ struct magic {
 };
 
 static const struct magic magics[] = {
-    {0, 4, "GGUF", "a GGUF file, which this version does not read",
-     "open the safetensors checkpoint that it was made from"},
     {0, 8, "\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)",
      "export its weights with safetensors.numpy.save_file and open that file"},
     {4, 4, "TFL3", "a TensorFlow Lite model",

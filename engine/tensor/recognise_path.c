@@ -140,8 +140,7 @@ static const char *folder_remedy(const struct contents *c)
                "python3-onnx)";
     }
     if (c->has_gguf) {
-        return "it holds a GGUF file, which this version does not read; open the safetensors "
-               "checkpoint that it was made from";
+        return "it holds several .gguf files; open one of them by name";
     }
     if (c->has_tf || c->has_h5) {
         return "it holds a TensorFlow or Keras model; export its weights as safetensors";

@@ -2,6 +2,7 @@
 #include "qx/tensor.h"
 #include "base/error.h"
 #include "base/mapfile.h"
+#include "format/block.h"
 #include "kernels/kernels.h"
 
 #include <string.h>
@@ -12,9 +13,25 @@ enum dtype_class { NONE, FLOAT, INT, WIDE };
 
 static const struct qx_dtype_info dtypes[QX_DTYPE_COUNT] = {
 #define QX_DTYPE_ROW(name, bits, cls) \
-    {#name, bits, (cls) != NONE, IS_FLOAT(name, cls), (cls) == FLOAT || (cls) == INT},
-    QX_DTYPE_LIST(QX_DTYPE_ROW)
+    {#name, bits, (cls) != NONE, IS_FLOAT(name, cls), (cls) == FLOAT || (cls) == INT, 0, 0},
+#define QX_DTYPE_BLOCK_ROW(name, n, bytes, is_decoded) \
+    {#name, 0, is_decoded, is_decoded, true, n, bytes},
+    QX_DTYPE_LIST(QX_DTYPE_ROW) QX_DTYPE_BLOCK_LIST(QX_DTYPE_BLOCK_ROW)
 #undef QX_DTYPE_ROW
+#undef QX_DTYPE_BLOCK_ROW
+};
+
+static const struct qx_block *const blocks[QX_DTYPE_COUNT] = {
+    [QX_DTYPE_Q4_0] = &qx_block_q4_0,     [QX_DTYPE_Q4_1] = &qx_block_q4_1,
+    [QX_DTYPE_Q5_0] = &qx_block_q5_0,     [QX_DTYPE_Q5_1] = &qx_block_q5_1,
+    [QX_DTYPE_Q8_0] = &qx_block_q8_0,     [QX_DTYPE_Q8_1] = &qx_block_q8_1,
+    [QX_DTYPE_Q2_K] = &qx_block_q2_k,     [QX_DTYPE_Q3_K] = &qx_block_q3_k,
+    [QX_DTYPE_Q4_K] = &qx_block_q4_k,     [QX_DTYPE_Q5_K] = &qx_block_q5_k,
+    [QX_DTYPE_Q6_K] = &qx_block_q6_k,     [QX_DTYPE_Q8_K] = &qx_block_q8_k,
+    [QX_DTYPE_IQ4_NL] = &qx_block_iq4_nl, [QX_DTYPE_IQ4_XS] = &qx_block_iq4_xs,
+    [QX_DTYPE_TQ1_0] = &qx_block_tq1_0,   [QX_DTYPE_TQ2_0] = &qx_block_tq2_0,
+    [QX_DTYPE_MXFP4] = &qx_block_mxfp4,   [QX_DTYPE_NVFP4] = &qx_block_nvfp4,
+    [QX_DTYPE_Q1_0] = &qx_block_q1_0,
 };
 
 const struct qx_dtype_info *qx_dtype_get(enum qx_dtype dtype)
@@ -31,6 +48,15 @@ bool qx_dtype_find(const char *name, enum qx_dtype *out)
         }
     }
     return false;
+}
+
+uint64_t qx_dtype_bytes(enum qx_dtype dtype, int64_t n)
+{
+    const struct qx_dtype_info *info = &dtypes[dtype];
+    uint64_t u = (uint64_t)n, block = (uint64_t)info->block;
+
+    return info->block ? (u + block - 1) / block * (uint64_t)info->block_bytes
+                       : (u * (uint64_t)info->bits + 7) / 8;
 }
 
 /* One loop per dtype whose elements load as `type` and widen by `expr` of v. Files may be misaligned
@@ -85,11 +111,34 @@ static read_fn *const readers[QX_DTYPE_COUNT] = {
     [QX_DTYPE_U64] = read_u64,
 };
 
+/* Whole blocks go straight to out; the ends of the range through a block of their own. */
+static void read_blocks(const struct qx_block *b, const uint8_t *data, int64_t first, int64_t n,
+                        float *out)
+{
+    while (n > 0) {
+        const int64_t skip = first % b->n, whole = skip > 0 ? 0 : n / b->n;
+        const uint8_t *p = data + (size_t)(first / b->n) * (size_t)b->bytes;
+        int64_t taken = whole * b->n;
+        if (whole > 0) {
+            qx_block_decode(b, p, (size_t)whole, out);
+        } else {
+            float part[QX_BLOCK_MOST];
+            qx_block_decode(b, p, 1, part);
+            taken = n < b->n - skip ? n : b->n - skip;
+            memcpy(out, part + skip, (size_t)taken * sizeof *out);
+        }
+        first += taken;
+        out += taken;
+        n -= taken;
+    }
+}
+
 enum qx_status qx_tensor_read(const struct qx_tensor *t, int64_t first, int64_t n, float *out,
                               struct qx_error *err)
 {
     read_fn *read = readers[t->dtype];
-    if (!read) {
+    const struct qx_block *block = blocks[t->dtype];
+    if (!read && !block) {
         return qx_fail_at(err, QX_EUNSUPPORTED, NULL, t->name, -1,
                           "cannot read the values of '%.150s': dtype %s is not decoded", t->name,
                           dtypes[t->dtype].name);
@@ -99,7 +148,9 @@ enum qx_status qx_tensor_read(const struct qx_tensor *t, int64_t first, int64_t 
                           "cannot read %lld elements of '%.150s' from %lld on: it has %lld",
                           (long long)n, t->name, (long long)first, (long long)t->numel);
     }
-    if (n > 0) {
+    if (n > 0 && block) {
+        read_blocks(block, t->data, first, n, out);
+    } else if (n > 0) {
         read(t->data + (size_t)first * (size_t)(dtypes[t->dtype].bits / 8), (size_t)n, out);
     }
     return QX_OK;
@@ -123,8 +174,8 @@ struct qx_channels qx_channels_of(const struct qx_tensor *t, int axis)
 void qx_tensor_passed(const struct qx_tensor *t, int64_t first, int64_t n)
 {
     enum { SMALL_BYTES = 64 << 20 };
-    size_t width = (size_t)(dtypes[t->dtype].bits / 8);
     if (t->bytes > SMALL_BYTES && n > 0) {
-        qx_map_dontneed(t->data + (size_t)first * width, (size_t)n * width);
+        qx_map_dontneed(t->data + qx_dtype_bytes(t->dtype, first),
+                        (size_t)qx_dtype_bytes(t->dtype, n));
     }
 }

@@ -69,9 +69,9 @@ int main(void)
         perror("test_tensor: no scratch folder");
         return 1;
     }
-    int n_failed = test_tensor_read() + test_tensor_open() + test_tensor_hostile() +
-                   test_tensor_wrong() + test_tensor_hist() + test_tensor_write() +
-                   test_tensor_faults();
+    int n_failed = test_tensor_read() + test_tensor_open() + test_tensor_gguf() +
+                   test_tensor_hostile() + test_tensor_wrong() + test_tensor_hist() +
+                   test_tensor_write() + test_tensor_faults();
     char command[96];
     snprintf(command, sizeof command, "rm -rf '%s'", scratch);
     return system(command) == 0 && n_failed == 0 ? 0 : 1;

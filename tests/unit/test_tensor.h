@@ -9,6 +9,7 @@
 
 int test_tensor_read(void);
 int test_tensor_open(void);
+int test_tensor_gguf(void);
 int test_tensor_hostile(void);
 int test_tensor_wrong(void);
 int test_tensor_hist(void);

@@ -214,6 +214,9 @@ static void every_dtype_opens(void **state)
         const struct qx_dtype_info *info = qx_dtype_get((enum qx_dtype)d);
         static const uint8_t data[64];
         char header[200];
+        if (info->block) { /* of another container */
+            continue;
+        }
         snprintf(header, sizeof header,
                  "{\"a\":{\"dtype\":\"%s\",\"shape\":[2,4],\"data_offsets\":[0,%d]}}", info->name,
                  info->bits);

@@ -3,6 +3,8 @@
 #define QX_FORMAT_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* FLOAT: a value becomes the nearest one the format has. AFFINE: codes on an even grid, with a scale
  * (and zero point) per unit. TABLE: codes of uneven levels, with a scale per unit. */
@@ -19,6 +21,21 @@ struct qx_book {
     float top;          /* largest magnitude of a level */
     const float *level; /* [2^bits] ascending; beyond n unused */
     const float *edge;  /* [2^bits - 1] ascending; infinite from n - 1 on */
+};
+
+/* What one block of values stands for: x^ = level * scale - min of its part, each rounded to float32. */
+enum { QX_BLOCK_MOST = 256, QX_BLOCK_PARTS = 16 };
+struct qx_block_parts {
+    float scale[QX_BLOCK_PARTS], min[QX_BLOCK_PARTS]; /* of every n / n_sub neighbours */
+    int8_t level[QX_BLOCK_MOST];
+};
+/* Values in blocks of n neighbours of a row: everything about them lies in `bytes` bytes. */
+struct qx_block {
+    const char *name; /* ggml's: "Q4_K" */
+    int n, bytes, n_sub;
+    void (*unpack)(const uint8_t *data, struct qx_block_parts *out);
+    /* Finite values; NULL: read only. */
+    void (*encode)(const float *x, size_t n_blocks, uint8_t *out);
 };
 
 struct qx_format {

@@ -10,12 +10,12 @@
 
 struct qx_model;
 
-/* Open `path`: a .safetensors file (by content, whatever its name), a folder holding
- * model.safetensors or model.safetensors.index.json (or exactly one .safetensors file), or an
- * index.json. Reads headers only. Files are hostile until checked: every rule of the format is
+/* Open `path`: a .safetensors or .gguf file (by content, whatever its name), a folder holding
+ * model.safetensors or model.safetensors.index.json (or exactly one .safetensors file, or none and
+ * exactly one .gguf), or an index.json. Reads headers only. Files are hostile until checked: every rule of the format is
  * enforced, the message names file, tensor, byte offset and rule.
  * Content that is something else (Git LFS pointer, HTML page, partial download, one shard of several,
- * zip/pickle checkpoint, HDF5, TFLite, npz, adapter folder, Hub id, GGUF) is recognised; the message
+ * zip/pickle checkpoint, HDF5, TFLite, npz, adapter folder, Hub id) is recognised; the message
  * then says what it is and what to do.
  * Returns QX_EIO, QX_EFORMAT, QX_EUNSUPPORTED, QX_ENOMEM. The model owns mapping and names. */
 enum qx_status qx_model_open(const char *path, struct qx_model **out, struct qx_error *err);
@@ -30,9 +30,22 @@ int64_t qx_model_find(const struct qx_model *model, const char *name);
 const char *qx_model_path(const struct qx_model *model);   /* as given */
 const char *qx_model_folder(const struct qx_model *model); /* folder that holds config, data */
 const char *qx_model_name(const struct qx_model *model);   /* for titles: folder or file name */
-const char *qx_model_format(const struct qx_model *model); /* "safetensors" */
+const char *qx_model_format(const struct qx_model *model); /* "safetensors", "GGUF" */
 const char *qx_model_id(const struct qx_model *model);     /* 16 hex digits: hash of header(s) */
 const char *qx_model_metadata(const struct qx_model *model, const char *key); /* or NULL */
+/* An array of a GGUF file's metadata ("tokenizer.ggml.tokens"), read from its first element on. Copied freely;
+ * lives as long as the model. False when there is none. */
+struct qx_model_array {
+    int64_t n;
+    bool is_text;
+    int type; /* the file's */
+    const uint8_t *at, *end;
+};
+bool qx_model_array(const struct qx_model *model, const char *key, struct qx_model_array *out);
+/* The next element; false behind the last one, or when it is not of this kind. text is any bytes, without
+ * a NUL behind them. */
+bool qx_model_array_text(struct qx_model_array *a, const char **text, size_t *len);
+bool qx_model_array_number(struct qx_model_array *a, double *x);
 int qx_model_n_files(const struct qx_model *model);
 const char *qx_model_file(const struct qx_model *model, int file);
 uint64_t qx_model_bytes(const struct qx_model *model);   /* sum of tensor bytes */

@@ -44,6 +44,6 @@ put("not_utf8", b'{"\xff":1}')
 put("wrong_types", b'{"a":{"dtype":1,"shape":{},"data_offsets":"x"},"__metadata__":[]}')
 for name, raw in {"zero_bytes": b"", "seven_bytes": b"\1" * 7, "zeros": bytes(64), "html": b"<!doctype html>",
                   "lfs": b"version https://git-lfs.github.com/spec/v1\n", "zip": b"PK\3\4" + bytes(40),
-                  "gguf": b"GGUF\3\0\0\0", "pickle": b"\x80\4\x95abc", "onnx": b"\x08\x07\x12\x01x"}.items():
+                  "pickle": b"\x80\4\x95abc", "onnx": b"\x08\x07\x12\x01x"}.items():
     with open(os.path.join(HERE, name), "wb") as f:
         f.write(raw)
