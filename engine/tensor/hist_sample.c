@@ -106,16 +106,27 @@ enum qx_status qx_hist_sample_take(const struct qx_tensor *t, const struct qx_hi
     } else {
         p = plan_rows(spec->channels, group, n, &s.channels);
     }
-    size_t width = (size_t)qx_dtype_get(t->dtype)->bits / 8;
+    const bool is_block = qx_dtype_get(t->dtype)->block > 0; /* of which runs take parts: decoded */
+    size_t width = is_block ? sizeof(float) : (size_t)qx_dtype_get(t->dtype)->bits / 8;
     size_t bytes = (size_t)(p.n_runs * p.run) * width;
     s.data = qx_mem_alloc(bytes);
     if (!s.data) {
         return qx_fail_nomem(err, bytes);
     }
-    for (int64_t i = 0; i < p.n_runs; i++) {
-        memcpy((uint8_t *)s.data + (size_t)(i * p.run) * width,
-               t->data + (size_t)p.start(&p, i) * width, (size_t)p.run * width);
+    enum qx_status st = QX_OK;
+    for (int64_t i = 0; st == QX_OK && i < p.n_runs; i++) {
+        uint8_t *to = (uint8_t *)s.data + (size_t)(i * p.run) * width;
+        if (is_block) {
+            st = qx_tensor_read(t, p.start(&p, i), p.run, (float *)(void *)to, err);
+        } else {
+            memcpy(to, t->data + (size_t)p.start(&p, i) * width, (size_t)p.run * width);
+        }
     }
+    if (st != QX_OK) {
+        qx_mem_free(s.data);
+        return st;
+    }
+    s.t.dtype = is_block ? QX_DTYPE_F32 : t->dtype;
     s.t.numel = p.n_runs * p.run;
     s.t.bytes = bytes;
     s.t.data = s.data;

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "format/block.h"
+#include "qx/hist.h"
 
 static const char *golden(const char *name)
 {
@@ -65,6 +66,34 @@ static void every_type_has_the_values_of_the_script(void **state)
     float x;
     assert_non_null(t->reason);
     assert_int_equal(qx_tensor_read(t, 0, 1, &x, NULL), QX_EUNSUPPORTED);
+    qx_model_close(&m);
+    qx_model_close(&want);
+}
+
+/* Runs of a sample begin and end within blocks. */
+static void histograms_of_blocks_are_those_of_their_values(void **state)
+{
+    (void)state;
+    struct qx_model *m = open_ok(golden("types.gguf")),
+                    *want = open_ok(golden("types.safetensors"));
+    static const char *const names[] = {"t.Q4_K", "t.Q8_0", "t.NVFP4"};
+    for (size_t i = 0; i < 3; i++) {
+        const struct qx_tensor *t = qx_model_tensor(m, qx_model_find(m, names[i]));
+        const struct qx_tensor *w = qx_model_tensor(want, qx_model_find(want, names[i]));
+        for (int gran = QX_GRAN_TENSOR; gran <= QX_GRAN_GROUP; gran++) {
+            struct qx_hist_spec spec = {(enum qx_gran)gran, 48, true, qx_channels_of(t, 0)};
+            for (int64_t n = 0; n <= 300; n += 300) {
+                struct qx_hist *a = NULL, *b = NULL;
+                assert_int_equal(qx_hist_build(t, &spec, n, NULL, NULL, &a, NULL), QX_OK);
+                assert_int_equal(qx_hist_build(w, &spec, n, NULL, NULL, &b, NULL), QX_OK);
+                const struct qx_stats *x = qx_hist_stats(a), *y = qx_hist_stats(b);
+                assert_true(x->n == y->n && x->min == y->min && x->max == y->max);
+                assert_true(x->mean == y->mean && x->std == y->std && x->n_zero == y->n_zero);
+                qx_hist_unref(a);
+                qx_hist_unref(b);
+            }
+        }
+    }
     qx_model_close(&m);
     qx_model_close(&want);
 }
@@ -219,6 +248,7 @@ int test_tensor_gguf(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_has_the_values_of_the_script),
+        cmocka_unit_test(histograms_of_blocks_are_those_of_their_values),
         cmocka_unit_test(the_dtype_table_agrees_with_the_layouts),
         cmocka_unit_test(metadata_and_arrays_are_there),
         cmocka_unit_test(legal_files_open),
