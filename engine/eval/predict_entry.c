@@ -75,9 +75,9 @@ static void split(const struct qx_predict_base *base, struct qx_predict_entry *e
 }
 
 enum qx_status qx_predict_entry_new(const struct qx_predict_base *base,
-                                    const struct qx_predict_spec *spec, uint64_t key, double t,
-                                    const float *z, struct qx_predict_entry **out,
-                                    struct qx_error *err)
+                                    const struct qx_predict_spec *spec, uint64_t key,
+                                    struct qx_amplitude t, const float *z,
+                                    struct qx_predict_entry **out, struct qx_error *err)
 {
     const size_t cells = (size_t)base->n * (size_t)base->n_classes;
     struct qx_predict_entry *e = NULL;

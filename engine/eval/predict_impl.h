@@ -34,7 +34,7 @@ struct qx_predict_entry {
     uint64_t base_id;
     struct qx_predict_spec spec;
     uint64_t key;
-    double t;
+    struct qx_amplitude t;
     double gamma;
     double norm; /* of r */
     struct qx_predict_truth truth;
@@ -53,7 +53,14 @@ enum qx_status qx_entry_alloc(int64_t n, int n_classes, struct qx_predict_entry 
                               struct qx_error *err);
 bool qx_entry_is_finite(const struct qx_predict_entry *e);
 
-/* The entries of one family of one layer are neighbours, by t ascending; exact ones come last. */
+/* Amplitude of a family's entry: its own part. */
+static inline double qx_entry_t(const struct qx_predict_entry *e)
+{
+    return e->spec.family % 2 ? e->t.clip : e->t.round;
+}
+
+/* The entries of one family of one layer are neighbours, by t ascending; exact ones come last, as they
+ * were added. */
 struct qx_predict_table {
     atomic_int refs;
     struct qx_predict_base *base;
@@ -91,6 +98,7 @@ struct qx_piece {
     const struct qx_predict_entry *lo, *hi; /* NULL lo: untouched */
     double gamma;
     double b_lo, b_hi, r_lo, r_hi;
+    double norm; /* of r, as far as it is known without adding up */
 };
 /* 3.2 at amplitude t; t = 0 gives the untouched piece. False when the family has no entry. */
 bool qx_piece_of(const struct qx_predict_table *table, int layer, enum qx_family family, double t,

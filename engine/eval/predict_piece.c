@@ -8,6 +8,11 @@
 /* Residuals that point apart leave little of their mean; it is not blown up beyond this. */
 static const double most_stretch = 2.0;
 
+/* Exact entries speak of amplitudes that differ by less than half from theirs, and say at most a factor of
+ * four; nearer than a thousandth is the same place. */
+static const double reach = 0.5, nearest = 1e-3, most_ln = 1.3862943611198906;
+static const double gain_least = 0.05;
+
 static const struct qx_piece untouched = {.gamma = 1.0};
 
 /* t_i <= t <= t_i+1, w = ln(t/t_i) / ln(t_i+1/t_i):
@@ -17,9 +22,9 @@ static const struct qx_piece untouched = {.gamma = 1.0};
 static void between(const struct qx_predict_entry *lo, const struct qx_predict_entry *hi,
                     double dot, double t, struct qx_piece *p)
 {
-    const double w = log(t / lo->t) / log(hi->t / lo->t);
-    const double cu = (1.0 - w) * t / lo->t, cv = w * t / hi->t;
-    const double u = lo->norm * t / lo->t, v = hi->norm * t / hi->t;
+    const double w = log(t / qx_entry_t(lo)) / log(qx_entry_t(hi) / qx_entry_t(lo));
+    const double cu = (1.0 - w) * t / qx_entry_t(lo), cv = w * t / qx_entry_t(hi);
+    const double u = lo->norm * t / qx_entry_t(lo), v = hi->norm * t / qx_entry_t(hi);
     const double sq =
         cu * cu * lo->norm * lo->norm + cv * cv * hi->norm * hi->norm + 2.0 * cu * cv * dot;
     const double want = pow(u, 1.0 - w) * pow(v, w);
@@ -31,7 +36,8 @@ static void between(const struct qx_predict_entry *lo, const struct qx_predict_e
                            .b_lo = cu,
                            .b_hi = cv,
                            .r_lo = cu * stretch,
-                           .r_hi = cv * stretch};
+                           .r_hi = cv * stretch,
+                           .norm = x * stretch};
 }
 
 bool qx_piece_of(const struct qx_predict_table *table, int layer, enum qx_family family, double t,
@@ -43,7 +49,8 @@ bool qx_piece_of(const struct qx_predict_table *table, int layer, enum qx_family
     if (!(t > 0.0)) {
         return true;
     }
-    for (; n > 0 && !(table->v[at]->t > 0.0); n--) { /* left the site as it is: says nothing */
+    for (; n > 0 && !(qx_entry_t(table->v[at]) > 0.0);
+         n--) { /* left the site as it is: says nothing */
         at++;
     }
     if (n == 0) {
@@ -51,21 +58,115 @@ bool qx_piece_of(const struct qx_predict_table *table, int layer, enum qx_family
     }
     struct qx_predict_entry *const *v = table->v + at;
     int i = 0; /* the last entry at or below t */
-    while (i + 1 < n && v[i + 1]->t <= t) {
+    while (i + 1 < n && qx_entry_t(v[i + 1]) <= t) {
         i++;
     }
-    const double a = t / v[i]->t;
-    if (i + 1 < n && t >= v[i]->t && v[i]->t < v[i + 1]->t) {
+    const double a = t / qx_entry_t(v[i]);
+    if (i + 1 < n && t >= qx_entry_t(v[i]) && qx_entry_t(v[i]) < qx_entry_t(v[i + 1])) {
         between(v[i], v[i + 1], table->dot[at + i], t, out);
-    } else if (t < v[i]->t) { /* t < t_1: gamma = 1 + (gamma_1 - 1) a^2, b and r by a */
+    } else if (t < qx_entry_t(v[i])) { /* t < t_1: gamma = 1 + (gamma_1 - 1) a^2, b and r by a */
         *out = (struct qx_piece){
             .lo = v[i], .gamma = 1.0 + (v[i]->gamma - 1.0) * a * a, .b_lo = a, .r_lo = a};
+        out->norm = a * v[i]->norm;
     } else { /* t >= t_k: gamma = max(0, 1 + (gamma_k - 1) a) */
         *out = (struct qx_piece){
             .lo = v[i], .gamma = fmax(0.0, 1.0 + (v[i]->gamma - 1.0) * a), .b_lo = a, .r_lo = a};
+        out->norm = a * v[i]->norm;
     }
     out->gamma = fmax(out->gamma, 0.0);
     return true;
+}
+
+/* ---- what exact entries say of settings near theirs ---- */
+
+static bool families_of(const struct qx_predict_table *table, int layer, int site,
+                        const struct qx_amplitude *t, struct qx_piece *round, struct qx_piece *clip)
+{
+    const bool has_round = qx_piece_of(table, layer, (enum qx_family)(2 * site), t->round, round);
+    return qx_piece_of(table, layer, (enum qx_family)(2 * site + 1), t->clip, clip) && has_round;
+}
+
+static double distance(const struct qx_amplitude *a, const struct qx_amplitude *b)
+{
+    const double size = fmax(hypot(a->round, a->clip), hypot(b->round, b->clip));
+    return size > 0.0 ? hypot(a->round - b->round, a->clip - b->clip) / size : 0.0;
+}
+
+static double shift_at(const struct qx_piece *p, int c)
+{
+    return (p->lo ? p->b_lo * (double)p->lo->b[c] : 0.0) +
+           (p->hi ? p->b_hi * (double)p->hi->b[c] : 0.0);
+}
+
+/* ln of measured over expected, within what a neighbour may be believed. */
+static double ln_ratio(double measured, double expected)
+{
+    const double least = 1e-9;
+    return fmax(-most_ln, fmin(most_ln, log(fmax(measured, least) / fmax(expected, least))));
+}
+
+/* What the table gets wrong at an exact entry: gain, shift and residual, as ln of ratios. */
+struct correction {
+    double gamma, b, r;
+};
+
+static bool correction_at(const struct qx_predict_table *table, int layer, int site,
+                          const struct qx_predict_entry *e, struct correction *out)
+{
+    struct qx_piece round, clip;
+    double measured = 0.0, expected = 0.0;
+    if (!families_of(table, layer, site, &e->t, &round, &clip)) {
+        return false;
+    }
+    for (int c = 0; c < e->n_classes; c++) {
+        const double b = shift_at(&round, c) + shift_at(&clip, c);
+        measured += (double)e->b[c] * (double)e->b[c];
+        expected += b * b;
+    }
+    out->b = ln_ratio(sqrt(measured), sqrt(expected));
+    out->r = ln_ratio(e->norm, hypot(round.norm, clip.norm));
+    out->gamma = ln_ratio(fmax(e->gamma, gain_least), fmax(round.gamma * clip.gamma, gain_least));
+    return true;
+}
+
+static void piece_correct(struct qx_piece *p, const struct correction *k, double share)
+{
+    p->gamma *= exp(share * k->gamma);
+    p->b_lo *= exp(k->b);
+    p->b_hi *= exp(k->b);
+    p->r_lo *= exp(k->r);
+    p->r_hi *= exp(k->r);
+    p->norm *= exp(k->r);
+}
+
+/* The table's pieces at t, corrected by the exact entries within reach, by inverse distance (Shepard 1968;
+ * weights 1/d - 1/reach, and 1/reach for no correction): a drag that leaves a measured setting starts
+ * from what was measured there. */
+static void neighbours_correct(const struct qx_predict_table *table, int layer, int site,
+                               const struct qx_amplitude *t, struct qx_piece *round,
+                               struct qx_piece *clip)
+{
+    const int list = layer * QX_FAMILY_COUNT + 2 * site;
+    struct correction sum = {0.0, 0.0, 0.0};
+    double weights = 1.0 / reach;
+    for (int i = table->first[list] + table->n_family[list]; i < table->first[list + 1]; i++) {
+        const struct qx_predict_entry *e = table->v[i];
+        const double d = fmax(distance(t, &e->t), nearest);
+        struct correction k;
+        if (d >= reach || !correction_at(table, layer, site, e, &k)) {
+            continue;
+        }
+        const double w = 1.0 / d - 1.0 / reach;
+        sum.gamma += w * k.gamma;
+        sum.b += w * k.b;
+        sum.r += w * k.r;
+        weights += w;
+    }
+    sum = (struct correction){sum.gamma / weights, sum.b / weights, sum.r / weights};
+    const double sq = round->norm * round->norm + clip->norm * clip->norm;
+    const double share = sq > 0.0 ? round->norm * round->norm / sq : 0.5;
+    piece_correct(round, &sum, share);
+    piece_correct(clip, &sum, 1.0 - share);
 }
 
 int qx_pieces_of(const struct qx_predict_table *table, int layer,
@@ -78,18 +179,19 @@ int qx_pieces_of(const struct qx_predict_table *table, int layer,
         const struct qx_predict_entry *exact =
             qx_table_exact(table, layer, (enum qx_site)site, change->key[site]);
         if (exact) {
-            *round = (struct qx_piece){
-                .lo = exact, .gamma = fmax(exact->gamma, 0.0), .b_lo = 1.0, .r_lo = 1.0};
+            *round = (struct qx_piece){.lo = exact,
+                                       .gamma = fmax(exact->gamma, 0.0),
+                                       .b_lo = 1.0,
+                                       .r_lo = 1.0,
+                                       .norm = exact->norm};
             *clip = untouched;
             continue;
         }
-        const bool has_round =
-            qx_piece_of(table, layer, (enum qx_family)(2 * site), t->round, round);
-        const bool has_clip =
-            qx_piece_of(table, layer, (enum qx_family)(2 * site + 1), t->clip, clip);
-        if (!has_round || !has_clip) {
+        if (!families_of(table, layer, site, t, round, clip)) {
             *round = *clip = untouched;
             n_missing++;
+        } else if (t->round > 0.0 || t->clip > 0.0) {
+            neighbours_correct(table, layer, site, t, round, clip);
         }
     }
     return n_missing;

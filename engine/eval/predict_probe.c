@@ -224,9 +224,9 @@ static enum qx_status restore(struct qx_predict_probe *p, int layer, struct qx_e
 
 /* Run P as the weights are, make the entry, and leave the layer at float32. */
 static enum qx_status finish(struct qx_predict_probe *p, const struct qx_predict_spec *spec,
-                             uint64_t key, double t, enum qx_status st, struct qx_pool *pool,
-                             struct qx_ctl *ctl, struct qx_predict_entry **out,
-                             struct qx_error *err)
+                             uint64_t key, struct qx_amplitude t, enum qx_status st,
+                             struct qx_pool *pool, struct qx_ctl *ctl,
+                             struct qx_predict_entry **out, struct qx_error *err)
 {
     struct qx_predict_entry *e = NULL;
     if (st == QX_OK) {
@@ -275,8 +275,7 @@ static enum qx_status weight_entry(struct qx_predict_probe *p, const struct qx_p
     } else {
         st = qx_weights_apply(p->weights, spec->layer, &s, pool, ctl, err);
     }
-    const struct qx_amplitude t = qx_amplitude_of(&m);
-    return finish(p, spec, 0, is_clip ? t.clip : t.round, st, pool, ctl, out, err);
+    return finish(p, spec, 0, qx_amplitude_of(&m), st, pool, ctl, out, err);
 }
 
 static enum qx_status input_entry(struct qx_predict_probe *p, const struct qx_predict_spec *spec,
@@ -302,7 +301,7 @@ static enum qx_status input_entry(struct qx_predict_probe *p, const struct qx_pr
         act.bits = is_clip ? FINE_BITS : act.bits;
         st = qx_weights_put(p->weights, spec->layer, NULL, &act, err);
     }
-    return finish(p, spec, 0, is_clip ? t.clip : t.round, st, pool, ctl, out, err);
+    return finish(p, spec, 0, t, st, pool, ctl, out, err);
 }
 
 static enum qx_status check_layer(const struct qx_predict_probe *p, int layer, struct qx_error *err)
@@ -324,6 +323,29 @@ enum qx_status qx_predict_probe_entry(struct qx_predict_probe *p,
                                                      : input_entry(p, spec, pool, ctl, out, err);
 }
 
+/* Of one site of a setting; zero where its inputs were not observed. */
+static enum qx_status exact_amplitude(struct qx_predict_probe *p, int layer, enum qx_site site,
+                                      const struct qx_setting *s, struct qx_pool *pool,
+                                      struct qx_ctl *ctl, struct qx_amplitude *out,
+                                      struct qx_error *err)
+{
+    const struct qx_observed *o =
+        p->calibration ? qx_calibration_layer(p->calibration, layer) : NULL;
+    struct qx_metrics m;
+    *out = (struct qx_amplitude){0.0, 0.0};
+    if (site == QX_SITE_A) {
+        return o && o->hist ? qx_amplitude_of_act(&s->act, o, out, err) : QX_OK;
+    }
+    enum qx_status st = qx_probe_hist(p, layer, s, pool, ctl, err);
+    if (st == QX_OK) {
+        st = qx_metric_hist(p->hist, s, &m, err);
+    }
+    if (st == QX_OK) {
+        *out = qx_amplitude_of(&m);
+    }
+    return st;
+}
+
 enum qx_status qx_predict_probe_exact(struct qx_predict_probe *p, int layer, enum qx_site site,
                                       const struct qx_setting *s, struct qx_pool *pool,
                                       struct qx_ctl *ctl, struct qx_predict_entry **out,
@@ -332,6 +354,7 @@ enum qx_status qx_predict_probe_exact(struct qx_predict_probe *p, int layer, enu
     const struct qx_predict_spec spec = {
         .layer = layer, .family = site == QX_SITE_W ? QX_FAMILY_W_ROUND : QX_FAMILY_A_ROUND};
     const uint64_t key = qx_predict_key(s, site);
+    struct qx_amplitude t;
     enum qx_status st = check_layer(p, layer, err);
     if (st != QX_OK) {
         return st;
@@ -340,7 +363,10 @@ enum qx_status qx_predict_probe_exact(struct qx_predict_probe *p, int layer, enu
         return qx_fail(err, QX_ERANGE, "the setting leaves this site of layer '%.100s' alone",
                        qx_net_layer(p->net, layer)->name);
     }
-    st = cut_ready(p, layer, pool, ctl, err);
+    st = exact_amplitude(p, layer, site, s, pool, ctl, &t, err);
+    if (st == QX_OK) {
+        st = cut_ready(p, layer, pool, ctl, err);
+    }
     if (st == QX_OK && site == QX_SITE_A) {
         st = qx_weights_put(p->weights, layer, NULL, &s->act, err);
     } else if (st == QX_OK) {
@@ -348,7 +374,7 @@ enum qx_status qx_predict_probe_exact(struct qx_predict_probe *p, int layer, enu
         weight_only.act.bits = 0;
         st = qx_weights_apply(p->weights, layer, &weight_only, pool, ctl, err);
     }
-    return finish(p, &spec, key, 0.0, st, pool, ctl, out, err);
+    return finish(p, &spec, key, t, st, pool, ctl, out, err);
 }
 
 /* ---- a whole configuration ---- */

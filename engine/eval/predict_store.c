@@ -18,7 +18,7 @@ struct head {
     uint64_t payload_bytes;
     uint64_t checksum;
 };
-static const char magic_base[8] = "qxpred1b", magic_entry[8] = "qxpred1e";
+static const char magic_base[8] = "qxpred1b", magic_entry[8] = "qxpred2e";
 
 struct base_head {
     int64_t n;
@@ -29,7 +29,8 @@ struct base_head {
 struct entry_head {
     uint64_t base_id, key;
     int64_t layer, family, n, n_classes;
-    double param, t, gamma, norm;
+    double param, gamma, norm;
+    struct qx_amplitude t;
     struct qx_predict_truth truth;
 };
 
@@ -200,12 +201,17 @@ enum qx_status qx_predict_entry_save(const struct qx_predict_entry *e, const cha
     return file_write(path, magic_entry, key, &b, err);
 }
 
+static bool amplitude_is_sound(const struct qx_amplitude *t)
+{
+    return isfinite(t->round) && isfinite(t->clip) && t->round >= 0.0 && t->clip >= 0.0;
+}
+
 static bool entry_is_sound(const struct entry_head *h, const struct qx_predict_base *base,
                            size_t left)
 {
     return h->base_id == base->id && h->n == base->n && h->n_classes == base->n_classes &&
            h->layer >= 0 && h->layer <= INT32_MAX && h->family >= 0 &&
-           h->family < QX_FAMILY_COUNT && isfinite(h->param) && isfinite(h->t) && h->t >= 0.0 &&
+           h->family < QX_FAMILY_COUNT && isfinite(h->param) && amplitude_is_sound(&h->t) &&
            isfinite(h->gamma) && isfinite(h->norm) && h->norm >= 0.0 && isfinite(h->truth.kl) &&
            left == (size_t)h->n_classes * sizeof(float) +
                        (size_t)h->n * (size_t)h->n_classes * sizeof(uint16_t);

@@ -72,17 +72,21 @@ static int list_of(const struct qx_predict_entry *e)
     return e->spec.layer * QX_FAMILY_COUNT + (int)e->spec.family;
 }
 
-/* By layer and family; of those exact ones last; by t. */
+/* By layer and family; of those exact ones last, as they come; by t. */
 static bool is_before(const struct qx_predict_entry *a, const struct qx_predict_entry *b)
 {
     const int la = list_of(a), lb = list_of(b);
     if (la != lb) {
         return la < lb;
     }
-    if ((a->key != 0) != (b->key != 0)) {
-        return a->key == 0;
-    }
-    return a->t < b->t;
+    return a->key == 0 && (b->key != 0 || qx_entry_t(a) < qx_entry_t(b));
+}
+
+/* First of the exact entries of this one's site, when there is no room for more; -1 = there is. */
+static int oldest(const struct qx_predict_table *t, const struct qx_predict_entry *e)
+{
+    const int list = list_of(e), first = t->first[list] + t->n_family[list];
+    return e->key != 0 && t->first[list + 1] - first >= QX_PREDICT_EXACT ? first : -1;
 }
 
 static bool is_same(const struct qx_predict_entry *a, const struct qx_predict_spec *spec,
@@ -90,6 +94,18 @@ static bool is_same(const struct qx_predict_entry *a, const struct qx_predict_sp
 {
     return a->spec.layer == spec->layer && a->spec.family == spec->family && a->key == key &&
            (key != 0 || a->spec.param == spec->param);
+}
+
+static const struct qx_predict_entry *find(const struct qx_predict_table *t,
+                                           const struct qx_predict_spec *spec, uint64_t key)
+{
+    const int list = spec->layer * QX_FAMILY_COUNT + (int)spec->family;
+    for (int i = t->first[list]; i < t->first[list + 1]; i++) {
+        if (is_same(t->v[i], spec, key)) {
+            return t->v[i];
+        }
+    }
+    return NULL;
 }
 
 /* Where the lists begin; inner products of neighbours, taken from the old table where both were
@@ -146,9 +162,11 @@ enum qx_status qx_predict_table_add(const struct qx_predict_table *table,
     if (!t) {
         return QX_ENOMEM;
     }
+    const bool is_known = entry->key != 0 && find(table, &entry->spec, entry->key);
+    const int out_of_room = is_known ? -1 : oldest(table, entry);
     bool is_in = false;
     for (int i = 0; i < table->n; i++) {
-        if (is_same(table->v[i], &entry->spec, entry->key)) {
+        if (i == out_of_room || is_same(table->v[i], &entry->spec, entry->key)) {
             continue;
         }
         if (!is_in && is_before(entry, table->v[i])) {
@@ -187,18 +205,6 @@ int qx_predict_table_n(const struct qx_predict_table *table)
 const struct qx_predict_entry *qx_predict_table_entry(const struct qx_predict_table *table, int i)
 {
     return i >= 0 && i < table->n ? table->v[i] : NULL;
-}
-
-static const struct qx_predict_entry *find(const struct qx_predict_table *t,
-                                           const struct qx_predict_spec *spec, uint64_t key)
-{
-    const int list = spec->layer * QX_FAMILY_COUNT + (int)spec->family;
-    for (int i = t->first[list]; i < t->first[list + 1]; i++) {
-        if (is_same(t->v[i], spec, key)) {
-            return t->v[i];
-        }
-    }
-    return NULL;
 }
 
 bool qx_predict_table_has(const struct qx_predict_table *table, const struct qx_predict_spec *spec)

@@ -1,6 +1,7 @@
 /* The predicted effect of the recipe, in the host's thread: amplitudes of the layers that changed, the
  * composition, the anchored answer; what measurements say afterwards. */
 #include "base/error.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "session/session_impl.h"
 
@@ -45,6 +46,7 @@ void qx_predictor_release(struct qx_session *s)
     qx_predict_table_unref(p->table);
     qx_predict_table_unref(p->growing);
     qx_predict_mix_free(p->mix);
+    qx_predictor_fresh_drop(p, p->n_fresh);
     for (int i = 0; i < p->n_points; i++) {
         qx_predict_point_unref(p->points[i]);
     }
@@ -67,6 +69,9 @@ void qx_predictor_work(struct qx_session *s)
     if (p->task && s->queue.n_out > 1) {
         qx_task_cancel(p->task);
     } else if (s->queue.n_out == 0) {
+        if (qx_predictor_exact_left(s, qx_clock_s()) == 0) {
+            qx_predictor_follow(s); /* also where no host asks */
+        }
         qx_predictor_submit(s);
     }
 }
@@ -122,7 +127,7 @@ static void layers_follow(struct qx_session *s)
 }
 
 /* Brings mix and answer up to date. */
-static void answer_make(struct qx_session *s)
+void qx_predictor_follow(struct qx_session *s)
 {
     struct qx_predictor *p = &s->predictor;
     if (!p->table || (!p->is_dirty && p->n_unknown == 0)) {
@@ -202,7 +207,7 @@ void qx_predictor_answer(struct qx_session *s, struct qx_gauge *out)
 {
     struct qx_predictor *p = &s->predictor;
     if (p->is_on) {
-        answer_make(s);
+        qx_predictor_follow(s);
         grades_sum(p, out);
     }
     if (p->is_on && p->has_answer && p->n_unknown == 0 && p->answer.sum.n_missing == 0) {
@@ -225,7 +230,7 @@ bool qx_session_layer_share(struct qx_session *s, int64_t item, double *share, d
     if (layer < 0 || !p->is_on) {
         return false;
     }
-    answer_make(s);
+    qx_predictor_follow(s);
     if (!p->has_answer || p->answer.sum.n_missing > 0) {
         return false;
     }
@@ -243,7 +248,7 @@ void qx_predictor_asked(struct qx_session *s, uint64_t key)
     if (!p->is_on) {
         return;
     }
-    answer_make(s);
+    qx_predictor_follow(s);
     if (!p->has_answer || p->n_unknown > 0) {
         return;
     }

@@ -18,6 +18,14 @@ struct qx_grade {
     double predicted, lo, hi, measured; /* shares */
 };
 
+/* A site of the recipe in hand that is not measured at its own setting yet. */
+struct qx_exact_site {
+    int layer;
+    enum qx_site site;
+    struct qx_setting set;
+    double kl; /* composed, of the site alone */
+};
+
 struct qx_predictor {
     bool is_on, has_failed;
     char reason[256];
@@ -27,15 +35,18 @@ struct qx_predictor {
     struct qx_predict_table *table;     /* that is asked; NULL = none yet */
     struct qx_predict_anchors *anchors; /* of that table */
     struct qx_predict_table
-        *growing;         /* that is built: the same, or one on more rows; NULL = none */
-    int64_t rows;         /* of that; 0 = not chosen yet */
-    struct qx_task *task; /* out with the queue lane */
-    uint64_t key;         /* of the file of points */
-    bool is_complete;     /* the full table is there */
-    double complete_s;    /* since when */
-    bool is_without_act;  /* inputs cannot be calibrated */
-    int n_failures;       /* of single entries, in a row */
-    int selected;         /* layer that goes first; -1 = none */
+        *growing;                    /* that is built: the same, or one on more rows; NULL = none */
+    int64_t rows;                    /* of that; 0 = not chosen yet */
+    struct qx_task *task;            /* out with the queue lane */
+    uint64_t key;                    /* of the file of points */
+    bool is_complete;                /* the full table is there */
+    double complete_s;               /* since when */
+    bool is_without_act;             /* inputs cannot be calibrated */
+    int n_failures;                  /* of single entries, in a row */
+    int selected;                    /* layer that goes first; -1 = none */
+    uint64_t exact_key;              /* of the recipe whose sites are all measured alone */
+    struct qx_predict_entry **fresh; /* cells of the map that are to join, full at powers of two */
+    int n_fresh;
 
     struct qx_predict_point *points[QX_POINTS_KEPT]; /* oldest first */
     int n_points, n_drawn, n_draws;                  /* n_draws: tried */
@@ -67,6 +78,8 @@ enum qx_status qx_predictor_init(struct qx_session *s, bool is_on, struct qx_err
 void qx_predictor_release(struct qx_session *s); /* after the lanes have stopped */
 /* Start or pause what is due. */
 void qx_predictor_work(struct qx_session *s);
+/* Mix and answer follow the recipe. */
+void qx_predictor_follow(struct qx_session *s);
 /* Recipe or a range changed. */
 void qx_predictor_touched(struct qx_session *s);
 /* A measurement of these settings begins, ended well. */
@@ -83,6 +96,25 @@ bool qx_predictor_submit(struct qx_session *s);
 /* Seconds until the next random configuration is due; negative = none, or what it waits for will wake
  * the host. */
 double qx_predictor_due(const struct qx_session *s, double now_s);
+
+/* ---- predictor_exact.c ---- */
+/* Sites of the recipe are to be measured alone, once the hand rests; seconds until then. */
+bool qx_predictor_exact_waits(const struct qx_session *s);
+double qx_predictor_exact_left(const struct qx_session *s, double now_s);
+/* Those that are missing, the most harmful first; free *out. 0: none, and exact_key says so. */
+int qx_predictor_exact_list(struct qx_session *s, struct qx_exact_site **out);
+/* "eL-S-xKEY", the file name's part of an exact entry. */
+void qx_predictor_entry_name(char *text, size_t cap, int layer, enum qx_site site, uint64_t key);
+/* In the lane: from its file, or measured and kept. key: of the files. */
+enum qx_status qx_predictor_exact_measure(struct qx_session *s, uint64_t key,
+                                          struct qx_predict_probe *probe,
+                                          const struct qx_exact_site *at, struct qx_pool *pool,
+                                          struct qx_ctl *ctl, struct qx_predict_entry **out,
+                                          struct qx_error *err);
+/* The map measured a cell: its entry joins the table with the next task. */
+void qx_predictor_take(struct qx_session *s, const struct qx_predict_entry *entry);
+bool qx_predictor_fresh_due(const struct qx_session *s);
+void qx_predictor_fresh_drop(struct qx_predictor *p, int n); /* the first n */
 
 /* ---- predictor_file.c ---- */
 uint64_t qx_predictor_key(const struct qx_session *s, int64_t rows);

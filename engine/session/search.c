@@ -189,6 +189,7 @@ static void cell_taken(struct qx_session *s, const struct site_task *e)
     const double took = e->task.end_s - e->task.start_s;
     r->cell_s = r->cell_s > 0 ? 0.7 * r->cell_s + 0.3 * took : took;
     exact_keep(r, e->entry);
+    qx_predictor_take(s, e->entry);
     if (r->map && r->map_key == e->key) {
         qx_sens_take(r->map, e->layer, e->column, e->base, e->entry);
     }

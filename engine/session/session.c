@@ -507,7 +507,8 @@ bool qx_session_idle(const struct qx_session *s)
     }
     return s->preview.n_out == 0 && s->queue.n_out == 0 && !qx_pending_open(s) &&
            !qx_ranges_pending(s) && s->exact.wanted < 0 && qx_search_idle(s) &&
-           qx_measure_due(s, qx_clock_s()) < 0 && (!save_waits(s) || s->save.has_failed);
+           qx_measure_due(s, qx_clock_s()) < 0 && !qx_predictor_exact_waits(s) &&
+           (!save_waits(s) || s->save.has_failed);
 }
 
 void qx_session_settle(struct qx_session *s, int max_ms)

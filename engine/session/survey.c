@@ -5,7 +5,6 @@
 #include "base/mem.h"
 #include "session/session_impl.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -196,7 +195,7 @@ enum qx_status qx_survey_cell(struct qx_session *s, int layer, enum qx_site site
     struct qx_survey *v = &s->survey;
     char name[64];
     *out = NULL;
-    snprintf(name, sizeof name, "e%d-%d-x%016" PRIx64, layer, (int)site, qx_predict_key(set, site));
+    qx_predictor_entry_name(name, sizeof name, layer, site, qx_predict_key(set, site));
     struct qx_predict_entry *e = entry_load(s, name);
     enum qx_status st = QX_OK;
     if (!e && is_kept) {

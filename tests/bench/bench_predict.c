@@ -63,7 +63,8 @@ static struct qx_predict_table *table_make(int n, int n_classes)
             z[i] =
                 (float)((1 - 0.05 * amount) * (double)z0[i] + 0.2 * amount * qx_rng_normal(&rng));
         }
-        check(qx_predict_entry_new(base, &spec, 0, amount, z, &entry, NULL));
+        check(qx_predict_entry_new(base, &spec, 0, (struct qx_amplitude){amount, amount}, z, &entry,
+                                   NULL));
         check(qx_predict_table_add(t, entry, &more, NULL));
         qx_predict_entry_unref(entry);
         qx_predict_table_unref(t);

@@ -74,8 +74,11 @@ static int build(void **state)
             struct qx_predict_table *more = NULL;
             float z[N * C];
             site_logits(layer, family, k, z);
-            assert_int_equal(
-                qx_predict_entry_new(base, &spec, 0, amplitudes[family][k], z, &e, NULL), QX_OK);
+            assert_int_equal(qx_predict_entry_new(base, &spec, 0,
+                                                  (struct qx_amplitude){amplitudes[family][k],
+                                                                        amplitudes[family][k]},
+                                                  z, &e, NULL),
+                             QX_OK);
             assert_int_equal(qx_predict_table_add(table, e, &more, NULL), QX_OK);
             qx_predict_table_unref(table);
             qx_predict_entry_unref(e);

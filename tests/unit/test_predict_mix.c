@@ -55,7 +55,8 @@ static struct qx_predict_entry *entry_of(int layer, enum qx_family family, doubl
     const struct qx_predict_spec spec = {layer, family, param};
     struct qx_predict_entry *e = NULL;
     struct qx_error err = {0};
-    if (qx_predict_entry_new(world.base, &spec, key, t, z, &e, &err) != QX_OK) {
+    if (qx_predict_entry_new(world.base, &spec, key, (struct qx_amplitude){t, t}, z, &e, &err) !=
+        QX_OK) {
         fail_msg("%s", err.text);
     }
     return e;
@@ -377,6 +378,73 @@ static void a_site_without_entries_is_missing(void **state)
     qx_predict_table_unref(t);
 }
 
+static double kl_at(struct qx_predict_mix *x, double round)
+{
+    struct qx_predict_layer l = change_of(QX_FAMILY_W_ROUND, round);
+    struct qx_predict_sum s;
+    l.key[QX_SITE_W] = 78; /* no entry's */
+    qx_predict_mix_set(x, 0, &l);
+    qx_predict_mix_sum(x, &s);
+    return s.kl;
+}
+
+static void settings_near_an_exact_entry_lean_on_it(void **state)
+{
+    (void)state;
+    static const struct qx_predict_spec spec = {0, QX_FAMILY_W_ROUND, 0};
+    const double at = 0.2;
+    float z[CELLS];
+    struct qx_predict_entry *e = NULL;
+    struct qx_predict_entry_info info;
+    struct qx_predict_table *t = qx_predict_table_ref(world.table);
+    struct qx_predict_mix *plain = mix_of(t, 1);
+    disturbed(seed_of(0, QX_FAMILY_W_ROUND, 2), 0.5, 0.6, z); /* far worse than the table says */
+    assert_int_equal(
+        qx_predict_entry_new(world.base, &spec, 77, (struct qx_amplitude){at, 0.0}, z, &e, NULL),
+        QX_OK);
+    qx_predict_entry_look(e, &info);
+    table_take(&t, e);
+    struct qx_predict_mix *x = mix_of(t, 1);
+    assert_true(info.truth.kl > 2.0 * kl_at(plain, at));
+    /* beside it nearly as measured (shift and residual of that size, but not its own), beyond its reach as
+     * if it were not there */
+    print_message("KL %.3f, beside it %.3f, without it %.3f\n", info.truth.kl,
+                  kl_at(x, 1.0001 * at), kl_at(plain, 1.0001 * at));
+    assert_true(fabs(log(kl_at(x, 1.0001 * at) / info.truth.kl)) < 0.4);
+    assert_true(fabs(log(kl_at(x, 0.49 * at) / kl_at(plain, 0.49 * at))) < 1e-5);
+    assert_true(fabs(log(kl_at(x, 2.01 * at) / kl_at(plain, 2.01 * at))) < 1e-5);
+    /* the correction fades evenly, and the answer stays continuous */
+    double before = INFINITY, last = kl_at(x, 1.0001 * at);
+    for (double a = 1.0001 * at; a < 2.1 * at; a *= 1.001) {
+        const double now = kl_at(x, a), more = log(now / kl_at(plain, a));
+        assert_true(more <= before + 0.02 && more > -0.05);
+        assert_true(fabs(log(now / last)) < 0.05);
+        before = more;
+        last = now;
+    }
+    qx_predict_mix_free(x);
+    qx_predict_mix_free(plain);
+    qx_predict_table_unref(t);
+}
+
+static void a_site_keeps_its_newest_exact_entries(void **state)
+{
+    (void)state;
+    float z[CELLS];
+    struct qx_predict_table *t = qx_predict_table_ref(world.table);
+    const int n = qx_predict_table_n(t);
+    disturbed(5, 0.1, 0.9, z);
+    for (uint64_t key = 1; key <= QX_PREDICT_EXACT + 2; key++) {
+        table_take(&t, entry_of(1, QX_FAMILY_A_ROUND, 0, 0.1, key, z));
+    }
+    table_take(&t, entry_of(1, QX_FAMILY_A_ROUND, 0, 0.1, 5, z)); /* again: in its own place */
+    assert_int_equal(qx_predict_table_n(t), n + QX_PREDICT_EXACT);
+    assert_false(qx_predict_table_has_exact(t, 1, QX_SITE_A, 2));
+    assert_true(qx_predict_table_has_exact(t, 1, QX_SITE_A, 3));
+    assert_true(qx_predict_table_has_exact(t, 1, QX_SITE_A, QX_PREDICT_EXACT + 2));
+    qx_predict_table_unref(t);
+}
+
 static void entries_of_other_rows_are_refused(void **state)
 {
     (void)state;
@@ -392,11 +460,14 @@ static void entries_of_other_rows_are_refused(void **state)
     e = entry_of(0, QX_FAMILY_W_ROUND, 3, 0.1, 0, z);
     assert_int_equal(qx_predict_table_add(t, e, &more, NULL), QX_ERANGE);
     qx_predict_entry_unref(e);
-    assert_int_equal(qx_predict_entry_new(other, &spec, 0, 0.1, z, &e, NULL), QX_OK);
+    assert_int_equal(
+        qx_predict_entry_new(other, &spec, 0, (struct qx_amplitude){0.1, 0.1}, z, &e, NULL), QX_OK);
     assert_int_equal(qx_predict_table_add(t, e, &more, NULL), QX_ERANGE);
     qx_predict_entry_unref(e);
     z[17] = NAN;
-    assert_int_equal(qx_predict_entry_new(other, &spec, 0, 0.1, z, &e, NULL), QX_EDATA);
+    assert_int_equal(
+        qx_predict_entry_new(other, &spec, 0, (struct qx_amplitude){0.1, 0.1}, z, &e, NULL),
+        QX_EDATA);
     assert_int_equal(qx_predict_base_new(z, NULL, NULL, N, C, &other, NULL), QX_EDATA);
     assert_int_equal(qx_predict_base_new(world.z0, NULL, NULL, N, 1, &other, NULL), QX_ERANGE);
     qx_predict_table_unref(t);
@@ -415,6 +486,8 @@ int test_predict_mix(void)
         cmocka_unit_test(a_long_drag_ends_where_a_fresh_composition_is),
         cmocka_unit_test(seeds_fix_the_signs),
         cmocka_unit_test(a_site_without_entries_is_missing),
+        cmocka_unit_test(settings_near_an_exact_entry_lean_on_it),
+        cmocka_unit_test(a_site_keeps_its_newest_exact_entries),
         cmocka_unit_test(entries_of_other_rows_are_refused),
     };
     return cmocka_run_group_tests_name("predict mix", tests, build, destroy);

@@ -1,6 +1,7 @@
 /* Predictions of a session: built in the background, kept on disk, corrected and graded by what is
  * measured. */
 #include "base/fs.h"
+#include "qx/search.h"
 #include "session/session_impl.h"
 #include "test_session.h"
 
@@ -119,7 +120,7 @@ static void what_was_built_is_there_at_once_the_next_time(void **state)
     s = open_predicting(cache);
     fixture_bits(s, "fc1.weight", 2);
     g = gauge_of(s);
-    assert_int_equal(g.n_entries, ALL_ENTRIES);
+    assert_int_equal(g.n_entries, ALL_ENTRIES + 1);
     assert_int_equal(g.n_graded, 1);
     assert_int_equal(g.predicted.n_points, 1);
     assert_true(fabs(g.predicted.sum.kl - first.predicted.sum.kl) <= 1e-6 * first.predicted.sum.kl);
@@ -146,7 +147,7 @@ static void damaged_files_are_measured_again(void **state)
     s = open_predicting(cache);
     fixture_bits(s, "fc1.weight", 2);
     g = gauge_of(s);
-    assert_int_equal(g.n_entries, ALL_ENTRIES);
+    assert_int_equal(g.n_entries, ALL_ENTRIES + 1);
     assert_true(g.predicted.sum.kl == first.predicted.sum.kl);
     qx_session_close(&s);
 }
@@ -211,8 +212,67 @@ static void rows_grow_once_the_first_are_done(void **state)
     assert_true(g.predicted.kl > 0.0);
     g = gauge_of(s);
     assert_int_equal(g.predict_rows, QX_PREDICT_ROWS);
-    assert_int_equal(g.n_entries, ALL_ENTRIES);
+    assert_int_equal(g.n_entries, ALL_ENTRIES + 1);
     assert_int_equal(g.guess, QX_GUESS_PREDICTED);
+    qx_session_close(&s);
+}
+
+/* The exact entry of a layer with this key; NULL = none. */
+static const struct qx_predict_entry *exact_of(struct qx_session *s, int layer, uint64_t key)
+{
+    const struct qx_predict_table *t = s->predictor.table;
+    for (int i = 0; i < qx_predict_table_n(t); i++) {
+        struct qx_predict_entry_info info;
+        qx_predict_entry_look(qx_predict_table_entry(t, i), &info);
+        if (info.key == key && info.spec.layer == layer) {
+            return qx_predict_table_entry(t, i);
+        }
+    }
+    return NULL;
+}
+
+static void a_setting_at_rest_is_measured_alone(void **state)
+{
+    (void)state;
+    struct qx_session *s = open_predicting(NULL);
+    struct qx_predict_entry_info info;
+    const int64_t item = fixture_item(s, "fc1.weight");
+    const int layer = qx_net_layer_of_tensor(qx_session_net(s), item);
+    fixture_settle(s);
+    fixture_bits(s, "fc1.weight", 2);
+    struct qx_gauge g = gauge_of(s), near;
+    const struct qx_predict_entry *e =
+        exact_of(s, layer, qx_predict_key(qx_session_setting(s, item), QX_SITE_W));
+    assert_non_null(e);
+    assert_int_equal(g.n_entries, ALL_ENTRIES + 1);
+    qx_predict_entry_look(e, &info);
+    assert_true(info.t.round > 0.0);
+    assert_true(fabs(g.predicted.sum.kl - info.truth.kl) <= 1e-3 * info.truth.kl);
+    /* a hand that moves on from there does not see a jump */
+    const double ratio = qx_session_setting(s, item)->range.hi;
+    fixture_range(s, "fc1.weight", 0.9999 * ratio, true);
+    qx_session_gauge(s, &near);
+    assert_true(near.predicted.sum.kl != g.predicted.sum.kl);
+    assert_true(fabs(log(near.predicted.sum.kl / g.predicted.sum.kl)) < 0.25);
+    /* both sites of both layers, each once */
+    fixture_bits(s, "fc2.weight", 4);
+    g = gauge_of(s);
+    assert_int_equal(g.n_entries, ALL_ENTRIES + 3);
+    g = gauge_of(s);
+    assert_int_equal(g.n_entries, ALL_ENTRIES + 3);
+    qx_session_close(&s);
+}
+
+static void cells_of_the_map_join_the_table(void **state)
+{
+    (void)state;
+    struct qx_session *s = open_predicting(NULL);
+    fixture_settle(s);
+    qx_session_map_want(s);
+    fixture_settle(s);
+    qx_session_map_measure_all(s, 2);
+    struct qx_gauge g = gauge_of(s);
+    assert_int_equal(g.n_entries, ALL_ENTRIES + 2);
     qx_session_close(&s);
 }
 
@@ -246,6 +306,8 @@ int test_session_predict(void)
         cmocka_unit_test(the_band_is_calibrated_when_nothing_else_is_to_do),
         cmocka_unit_test(without_a_network_there_is_only_a_rank),
         cmocka_unit_test(rows_grow_once_the_first_are_done),
+        cmocka_unit_test(a_setting_at_rest_is_measured_alone),
+        cmocka_unit_test(cells_of_the_map_join_the_table),
         cmocka_unit_test(closing_at_any_moment_is_clean),
     };
     return cmocka_run_group_tests_name("session predict", tests, fixture_setup, fixture_teardown);

@@ -100,19 +100,19 @@ struct qx_predict_spec {
     double param;
 };
 struct qx_predict_entry;
-/* From the logits z [n, n_classes] that P has with only this site changed. key != 0: an exact entry, for
- * the one setting with this key, of the family's site. t > 0: its amplitude. QX_ENOMEM, QX_EDATA (z is
- * not finite). */
+/* From the logits z [n, n_classes] that P has with only this site changed, by amplitude t (of a family's
+ * entry: the family's own counts). key != 0: an exact entry, for the one setting with this key, of the
+ * family's site; zero t: unknown. QX_ENOMEM, QX_EDATA (z is not finite). */
 enum qx_status qx_predict_entry_new(const struct qx_predict_base *base,
-                                    const struct qx_predict_spec *spec, uint64_t key, double t,
-                                    const float *z, struct qx_predict_entry **out,
-                                    struct qx_error *err);
+                                    const struct qx_predict_spec *spec, uint64_t key,
+                                    struct qx_amplitude t, const float *z,
+                                    struct qx_predict_entry **out, struct qx_error *err);
 struct qx_predict_entry *qx_predict_entry_ref(const struct qx_predict_entry *e);
 void qx_predict_entry_unref(struct qx_predict_entry *e); /* NULL allowed */
 struct qx_predict_entry_info {
     struct qx_predict_spec spec;
     uint64_t key; /* 0: of a family */
-    double t;
+    struct qx_amplitude t;
     double gamma;    /* gain */
     double residual; /* norm of r */
     struct qx_predict_truth truth;
@@ -124,8 +124,9 @@ void qx_predict_entry_look(const struct qx_predict_entry *e, struct qx_predict_e
 struct qx_predict_table;
 enum qx_status qx_predict_table_new(const struct qx_predict_base *base, int n_layers,
                                     struct qx_predict_table **out, struct qx_error *err);
-/* A new table with one entry more (an equal spec and key is replaced); the old one stays as it is.
- * O(entries + n * n_classes). QX_ERANGE when the entry is of another P or network. */
+enum { QX_PREDICT_EXACT = 32 }; /* exact entries of one site that a table holds */
+/* A new table with one entry more (an equal spec and key is replaced; of more than QX_PREDICT_EXACT exact
+ * ones of a site the one added first goes); the old one stays as it is. O(entries + n * n_classes). QX_ERANGE when the entry is of another P or network. */
 enum qx_status qx_predict_table_add(const struct qx_predict_table *table,
                                     const struct qx_predict_entry *entry,
                                     struct qx_predict_table **out, struct qx_error *err);
@@ -168,7 +169,8 @@ enum qx_status qx_predict_probe_entry(struct qx_predict_probe *probe,
                                       const struct qx_predict_spec *spec, struct qx_pool *pool,
                                       struct qx_ctl *ctl, struct qx_predict_entry **out,
                                       struct qx_error *err);
-/* The exact entry of one site of a layer under a setting (ranges resolved). */
+/* The exact entry of one site of a layer under a setting (ranges resolved). Its amplitude is known for
+ * weights, whose histogram is built, and for calibrated inputs. */
 enum qx_status qx_predict_probe_exact(struct qx_predict_probe *probe, int layer, enum qx_site site,
                                       const struct qx_setting *s, struct qx_pool *pool,
                                       struct qx_ctl *ctl, struct qx_predict_entry **out,

@@ -1,0 +1,123 @@
+/* A prediction in the caller's thread: only what the recipe needs is measured. */
+#include "base/error.h"
+#include "base/mem.h"
+#include "session/predictor_task.h"
+
+#include <math.h>
+
+/* All that the recipe needs, entry by entry. */
+static enum qx_status entries_all(struct qx_build_task *b, struct qx_ctl *ctl, struct qx_error *err)
+{
+    struct qx_predict_spec spec;
+    do {
+        qx_build_entries(b);
+        if (b->n_failures > 0) {
+            *err = b->why;
+            return b->why.status;
+        }
+        if (qx_cancel_test(ctl)) {
+            return qx_fail(err, QX_ECANCELLED, "the prediction was cancelled");
+        }
+    } while (qx_predict_next(b->table, b->s->net, &b->want, &spec));
+    return QX_OK;
+}
+
+static enum qx_status answer(struct qx_build_task *b, const struct qx_setting *set,
+                             struct qx_ctl *ctl, struct qx_prediction *out, struct qx_error *err)
+{
+    struct qx_session *s = b->s;
+    const int n = qx_net_n_layers(s->net);
+    const struct qx_predict_mix_options o = {.seed = s->seed};
+    struct qx_predict_mix *mix = NULL;
+    enum qx_status st = qx_predict_probe_change(b->probe, set, s->pool, ctl, b->change, err);
+    if (st == QX_OK) {
+        st = qx_predict_anchors_new(b->table, &o, &b->scale, s->predictor.points,
+                                    s->predictor.n_points, ctl, &b->anchors, err);
+    }
+    if (st == QX_OK) {
+        st = qx_predict_mix_new(b->table, &o, &mix, err);
+    }
+    for (int l = 0; st == QX_OK && l < n; l++) {
+        qx_predict_mix_set(mix, l, &b->change[l]);
+    }
+    if (st == QX_OK) {
+        qx_predict_anchors_ask(b->anchors, mix, out);
+    }
+    qx_predict_mix_free(mix);
+    return st;
+}
+
+static enum qx_status predict(struct qx_build_task *b, const struct qx_eval_options *options,
+                              struct qx_ctl *ctl, struct qx_prediction *out, struct qx_error *err)
+{
+    struct qx_session *s = b->s;
+    const int n = qx_net_n_layers(s->net);
+    struct qx_eval_result *r = NULL;
+    bool *only = qx_mem_zalloc((size_t)n + 1);
+    b->set = qx_mem_array((size_t)n + 1, sizeof *b->set);
+    b->change = qx_mem_zalloc(((size_t)n + 1) * sizeof *b->change);
+    enum qx_status st = only && b->set && b->change ? QX_OK : qx_fail_nomem(err, (size_t)n);
+    for (int l = 0; st == QX_OK && l < n; l++) {
+        b->set[l] = qx_setting_fp32();
+    }
+    b->scale = (struct qx_predict_scale){NAN, qx_dataset_n(s->data)};
+    if (st == QX_OK && qx_dataset_label(s->data, 0) >= 0) {
+        st = qx_measure_run(s, b->set, options, ctl, &r, err);
+    }
+    if (st == QX_OK && r) {
+        b->scale = (struct qx_predict_scale){r->accuracy, r->n};
+    }
+    b->rows = qx_build_rows_first(s, r ? r->time_s / (double)r->n : 0.0);
+    b->key = qx_predictor_key(s, b->rows);
+    for (int l = 0; st == QX_OK && l < n; l++) {
+        b->set[l] = s->now.set[qx_net_layer(s->net, l)->tensor];
+        only[l] = !qx_setting_is_fp32(&b->set[l]);
+    }
+    b->want = (struct qx_predict_want){QX_PREDICT_LITE, false, qx_build_any_act(s), -1, NULL, only};
+    b->is_without_act = !b->want.is_act_urgent;
+    if (st == QX_OK) {
+        st = qx_build_start(b, err);
+    }
+    if (st == QX_OK) {
+        st = entries_all(b, ctl, err);
+    }
+    if (st == QX_OK) {
+        st = answer(b, b->set, ctl, out, err);
+    }
+    qx_eval_result_free(r);
+    qx_mem_free(only);
+    return st;
+}
+
+enum qx_status qx_session_run_predict(struct qx_session *s, const struct qx_eval_options *options,
+                                      struct qx_ctl *ctl, struct qx_prediction *out,
+                                      struct qx_error *err)
+{
+    struct qx_error why = {.offset = -1};
+    if (!s->net || !s->data) {
+        why = s->net ? s->data_error : s->net_error;
+        if (err) {
+            *err = why;
+        }
+        return why.status;
+    }
+    enum qx_status st = qx_session_run_resolve(s, ctl, &why);
+    struct qx_build_task *b = st == QX_OK ? qx_mem_zalloc(sizeof *b) : NULL;
+    if (st == QX_OK && !b) {
+        st = qx_fail_nomem(&why, sizeof *b);
+    }
+    if (b && s->is_batch && s->predictor.n_points == 0) {
+        qx_predictor_load(s);
+    }
+    if (b) {
+        b->s = s;
+        b->task.ctl.parent = ctl;
+        b->task.ctl.is_quiet = true;
+        st = predict(b, options, ctl, out, &why);
+        qx_build_drop(&b->task);
+    }
+    if (st != QX_OK && err) {
+        *err = why;
+    }
+    return st;
+}
