@@ -36,26 +36,23 @@ static double nll_of(float *logits, int n, int64_t target, int64_t *best)
     return below - log((double)logits[top]);
 }
 
-static void score(void *arg, int64_t first_row, int64_t rows, const int64_t *start, float *logits)
+static void score(void *arg, int64_t row, int64_t first, int64_t n, float *logits)
 {
     struct pass *p = arg;
-    for (int64_t r = 0; r < rows; r++) {
-        struct share *s = &p->shares[first_row + r];
-        const float *next = p->next + (first_row + r) * p->sample;
-        const float *counts = p->counts + (first_row + r) * p->sample;
-        for (int64_t t = start[r]; t < start[r + 1]; t++) {
-            const int64_t i = t - start[r], target = (int64_t)next[i];
-            int64_t best;
-            if (counts[i] == 0.0f) {
-                continue;
-            }
-            const double nll = nll_of(logits + t * p->n_classes, p->n_classes, target, &best);
-            s->n_nan += isnan(nll);
-            s->nll += nll;
-            s->squares += nll * nll;
-            s->hits += best == target;
-            s->n++;
+    struct share *s = &p->shares[row];
+    const float *next = p->next + row * p->sample, *counts = p->counts + row * p->sample;
+    for (int64_t i = first; i < first + n; i++, logits += p->n_classes) {
+        const int64_t target = (int64_t)next[i];
+        int64_t best;
+        if (counts[i] == 0.0f) {
+            continue;
         }
+        const double nll = nll_of(logits, p->n_classes, target, &best);
+        s->n_nan += isnan(nll);
+        s->nll += nll;
+        s->squares += nll * nll;
+        s->hits += best == target;
+        s->n++;
     }
 }
 

@@ -86,20 +86,21 @@ static float nll_of(const float *z, int n, float top, int32_t target)
     return (float)((double)top - (double)z[target] + log(sum));
 }
 
-static void score(void *arg, int64_t first_row, int64_t rows, const int64_t *start, float *logits)
+static void score(void *arg, int64_t row, int64_t first, int64_t n, float *logits)
 {
     const struct chunk *c = arg;
     struct qx_eval_result *r = c->r;
-    for (int64_t k = first_row; k < first_row + rows; k++) {
-        const float *z = logits + start[k - first_row] * c->n_classes;
-        int64_t at = c->at[k];
-        for (int64_t i = 0; at < c->at[k + 1]; i++, z += c->n_classes) {
-            if (c->counts[k * c->sample + i] != 0.0f) {
-                r->predicted[at] = qx_score_class(z, c->n_classes);
-                r->margin[at] = qx_score_margin(z, c->n_classes, r->label[at]);
-                r->nll[at] = nll_of(z, c->n_classes, z[r->predicted[at]], r->label[at]);
-                at++;
-            }
+    const float *counts = c->counts + row * c->sample, *z = logits;
+    int64_t at = c->at[row];
+    for (int64_t i = 0; i < first; i++) {
+        at += counts[i] != 0.0f;
+    }
+    for (int64_t i = first; i < first + n && at < c->at[row + 1]; i++, z += c->n_classes) {
+        if (counts[i] != 0.0f) {
+            r->predicted[at] = qx_score_class(z, c->n_classes);
+            r->margin[at] = qx_score_margin(z, c->n_classes, r->label[at]);
+            r->nll[at] = nll_of(z, c->n_classes, z[r->predicted[at]], r->label[at]);
+            at++;
         }
     }
 }

@@ -146,24 +146,24 @@ static uint8_t *tile_at(const struct qx_net_cut *c, const struct qx_cut_slot *s,
 }
 
 void qx_cut_store(struct qx_net_cut *c, int64_t first, int64_t rows, const float *x,
-                  const float *space)
+                  const struct qx_layout *l, const float *space)
 {
     for (int i = 0; i < c->n_slots; i++) {
         const struct qx_cut_slot *s = &c->slots[i];
         const struct qx_value *v = c->net->values[s->root];
         const float *from = v == c->net->input ? x + first * qx_shape_numel(&v->shape, 1)
-                                               : space + c->net->plan.offset[s->root];
+                                               : space + l->offset[s->root];
         memcpy(tile_at(c, s, first), from, bytes_at(c, s, rows));
     }
 }
 
-void qx_cut_load(const struct qx_net_cut *c, int64_t first, int64_t rows, float *space)
+void qx_cut_load(const struct qx_net_cut *c, int64_t first, int64_t rows, const struct qx_layout *l,
+                 float *space)
 {
     for (int i = 0; i < c->n_slots; i++) {
         const struct qx_cut_slot *s = &c->slots[i];
         if (c->net->values[s->root] != c->net->input) {
-            memcpy(space + c->net->plan.offset[s->root], tile_at(c, s, first),
-                   bytes_at(c, s, rows));
+            memcpy(space + l->offset[s->root], tile_at(c, s, first), bytes_at(c, s, rows));
         }
     }
 }

@@ -35,8 +35,9 @@ enum qx_status qx_cut_check(const struct qx_net_cut *c, const struct qx_weights 
 
 /* Between a worker's workspace and a cut, for the tile at row `first`. x: all rows of the input. */
 void qx_cut_store(struct qx_net_cut *c, int64_t first, int64_t rows, const float *x,
-                  const float *space);
-void qx_cut_load(const struct qx_net_cut *c, int64_t first, int64_t rows, float *space);
+                  const struct qx_layout *l, const float *space);
+void qx_cut_load(const struct qx_net_cut *c, int64_t first, int64_t rows, const struct qx_layout *l,
+                 float *space);
 /* All rows of the input; NULL when nothing behind reads it. */
 const float *qx_cut_input(const struct qx_net_cut *c);
 

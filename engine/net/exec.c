@@ -120,17 +120,27 @@ enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, str
         qx_exec_free(e);
         return st;
     }
-    for (int i = 0; i < e->net->n_nodes; i++) {
-        if (e->nodes[i].linear) {
-            const size_t need = qx_qlinear_scratch(e->nodes[i].linear, e->net->plan.tile_rows);
-            const size_t kept = qx_qkept_bytes(e->nodes[i].linear, e->net->plan.tile_rows);
-            e->scratch_bytes = need > e->scratch_bytes ? need : e->scratch_bytes;
-            e->kept_bytes = kept > e->kept_bytes ? kept : e->kept_bytes;
-        }
-    }
     qx_exec_norms(e);
     *out = e;
     return QX_OK;
+}
+
+void qx_exec_room(const struct qx_exec *e, const struct qx_layout *l, size_t *scratch_bytes,
+                  size_t *kept_bytes)
+{
+    *scratch_bytes = *kept_bytes = 0;
+    for (int i = 0; i < e->net->n_nodes; i++) {
+        const struct qx_qlinear *q = e->nodes[i].linear;
+        struct qx_room room = l->room;
+        room.places = i >= l->tail ? l->tail_places : room.places;
+        if (q) {
+            const bool is_codes = e->values[e->nodes[i].out].form == QX_FORM_CODES;
+            const size_t need = qx_qlinear_scratch(q, &room, is_codes);
+            const size_t kept = qx_qkept_bytes(q, &room);
+            *scratch_bytes = need > *scratch_bytes ? need : *scratch_bytes;
+            *kept_bytes = kept > *kept_bytes ? kept : *kept_bytes;
+        }
+    }
 }
 
 void qx_exec_free(struct qx_exec *e)

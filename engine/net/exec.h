@@ -49,9 +49,8 @@ struct qx_exec {
     struct qx_exec_node *nodes;   /* [n_nodes] */
     struct qx_exec_value *values; /* [n_values] */
     struct qx_packed *
-        *packed; /* [n_values] weights that FLOAT nodes decode as they run; NULL: float32 */
-    size_t scratch_bytes, kept_bytes; /* of a worker */
-    int64_t wide_floats;              /* of the largest of the packed */
+        *packed;         /* [n_values] weights that FLOAT nodes decode as they run; NULL: float32 */
+    int64_t wide_floats; /* of the largest of the packed */
 };
 
 /* The program in use, or NULL for the simulation. */
@@ -65,6 +64,9 @@ bool qx_weights_has_act(const struct qx_weights *w);
 enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
                            struct qx_exec **out, struct qx_error *err);
 void qx_exec_free(struct qx_exec *e); /* NULL allowed */
+/* What a worker needs beside the layout's workspace. */
+void qx_exec_room(const struct qx_exec *e, const struct qx_layout *l, size_t *scratch_bytes,
+                  size_t *kept_bytes);
 /* Does some node read this initializer as float32? */
 bool qx_exec_reads(const struct qx_exec *e, const struct qx_value *v);
 /* Bytes of its packed forms; 0 = none. */

@@ -11,7 +11,7 @@
 
 /* One worker's memory. */
 struct qx_worker {
-    float *space;     /* [plan.floats] */
+    float *space;     /* [layout->floats] */
     uint8_t *product; /* scratch of products with packed weights */
     float *wide;      /* a weight, decoded */
     struct qx_qkept kept;
@@ -31,6 +31,7 @@ struct qx_forward {
     const struct qx_net *net;
     const struct qx_weights *weights;
     enum qx_forward_mode mode;
+    const struct qx_layout *layout;
     qx_net_tap_fn *tap;
     void *tap_arg;
     const float *x;
@@ -53,7 +54,37 @@ struct qx_forward {
     } * failures; /* [workers] */
 };
 
-/* Fill `net` to `ctl` and run; the rest is the pass's own. report: NULL allowed, added to. */
+/* What one pass over a tile does beside running it. */
+struct qx_tile {
+    int64_t index, first, rows;
+    struct qx_extent extent; /* at hand */
+    int64_t place; /* behind layout->tail: the first of the tile's places that is at hand */
+    int64_t past;  /* places of a sequence that goes on */
+    const struct qx_kv
+        *kv;            /* [n_nodes] its keys and values, where the node is an attention; or NULL */
+    bool is_program;    /* runs the program, else the simulation */
+    uint8_t *record;    /* integer pass of a comparison: where the next codes go */
+    const uint8_t *met; /* simulated pass: the codes that the other had */
+};
+
+/* ---- pass.c ---- */
+
+/* Nodes first .. end-1. */
+enum qx_status qx_pass_nodes(const struct qx_forward *f, struct qx_worker *w, struct qx_tile *t,
+                             int first, int end, struct qx_error *err);
+/* Where a computed value lies for the places at hand; the output, whatever it is. */
+float *qx_pass_value(const struct qx_forward *f, const struct qx_worker *w, const struct qx_tile *t,
+                     int value);
+const float *qx_pass_logits(const struct qx_forward *f, const struct qx_worker *w,
+                            const struct qx_tile *t);
+
+/* ---- forward.c ---- */
+
+/* n workers for the layout. After a failure they are to be freed as well. */
+enum qx_status qx_workers_new(struct qx_forward *f, int n, struct qx_error *err);
+void qx_workers_free(struct qx_forward *f, int n);
+
+/* Fill `net` to `ctl` (but for `layout`) and run; the rest is the pass's own. report: NULL allowed, added to. */
 enum qx_status qx_forward_run(struct qx_forward *f, struct qx_net_report *report,
                               struct qx_pool *pool, struct qx_error *err);
 

@@ -63,11 +63,19 @@ struct qx_run {
     const struct qx_shape *in_shape; /* [n_in] */
     float *out;                      /* may be in[0] where the op says is_inplace */
     struct qx_shape out_shape;
-    float *scratch;    /* op->scratch(node, rows) floats, 64-byte aligned */
+    float *scratch;    /* op->scratch(node, room) floats, 64-byte aligned */
     int64_t first_row; /* of the tile, for messages */
     int64_t rows;      /* in the tile */
     const int64_t
         *start; /* [rows + 1] first place of each row's sequence; NULL without sequences */
+    /* One sequence that goes on: places that came before, and what they left here. */
+    int64_t past;
+    const struct qx_kv *kv; /* NULL: nothing came before */
+};
+
+/* Keys and values that an attention has seen, in the order of their places. */
+struct qx_kv {
+    float *k, *v; /* [places][kv_heads d] */
 };
 
 /* A node run backwards on one tile: what d_out brings by the chain rule is added to d_in. */
@@ -101,6 +109,7 @@ struct qx_op {
     int n_attrs;
     unsigned ids;      /* bit i: input i must hold ids */
     bool takes_places; /* works place by place: values may be sequences (shape.h) */
+    bool reads_places; /* what it gives depends on other places, or on which one it is */
     bool any_type;     /* takes ids or reals; the output holds the same */
     bool is_view;      /* the output is input 0 under another shape: nothing is run */
     bool is_inplace;   /* the output may lie over input 0 when the shapes are equal */
@@ -108,8 +117,8 @@ struct qx_op {
     enum qx_role role; /* of that weight */
     int (*weight_axis)(const struct qx_node *node); /* its output-channel axis */
     enum qx_status (*shape)(const struct qx_infer *g, struct qx_error *err);
-    int64_t (*scratch)(const struct qx_node *node, int64_t rows);            /* NULL = none */
-    enum qx_status (*forward)(const struct qx_run *r, struct qx_error *err); /* NULL for views */
+    int64_t (*scratch)(const struct qx_node *node, const struct qx_room *room); /* NULL = none */
+    enum qx_status (*forward)(const struct qx_run *r, struct qx_error *err);    /* NULL for views */
     /* ---- training; NULL: this operation cannot be trained through (views need nothing) ---- */
     void (*backward)(const struct qx_back *b);
     int64_t (*back_scratch)(const struct qx_node *node, int64_t rows); /* NULL = none */

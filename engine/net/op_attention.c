@@ -1,12 +1,13 @@
 /* Attention as in ONNX opset 23, on sequences: q [T N, heads d], k and v [T N, kv_heads d]. A place sees
  * all places of its sequence, or (is_causal) those up to itself; each key and value head serves
- * consecutive query heads. */
+ * consecutive query heads. Of a sequence that goes on, those that came before are seen too. */
 #include "op.h"
 
 #include "base/error.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { HEADS, KV_HEADS, CAUSAL, SCALE, N_ATTRS };
 
@@ -44,11 +45,18 @@ static enum qx_status attention_shape(const struct qx_infer *g, struct qx_error 
     return QX_OK;
 }
 
-static int64_t attention_scratch(const struct qx_node *node, int64_t rows)
+static int64_t attention_scratch(const struct qx_node *node, const struct qx_room *room)
 {
-    (void)rows;
-    const struct qx_shape *s = &node->in[0]->shape;
-    return qxk_attention_scratch(s->dim[0], s->dim[1] / node->attr[HEADS].i);
+    return qxk_attention_scratch(room->longest, node->in[0]->shape.dim[1] / node->attr[HEADS].i);
+}
+
+/* The new keys and values behind those that came before. */
+static void remember(const struct qx_run *r)
+{
+    const int64_t n = r->in_shape[1].dim[0], width = r->in_shape[1].dim[1];
+    const size_t bytes = (size_t)(n * width) * sizeof(float);
+    memcpy(r->kv->k + r->past * width, r->in[1], bytes);
+    memcpy(r->kv->v + r->past * width, r->in[2], bytes);
 }
 
 static enum qx_status attention(const struct qx_run *r, struct qx_error *err)
@@ -59,17 +67,22 @@ static enum qx_status attention(const struct qx_run *r, struct qx_error *err)
     struct qxk_attention a = {.d = r->in_shape[0].dim[1] / heads,
                               .ld_q = r->in_shape[0].dim[1],
                               .ld_kv = r->in_shape[1].dim[1],
-                              .seen = attr[CAUSAL].i,
+                              .seen = attr[CAUSAL].i ? 1 + r->past : 0,
                               .scratch = r->scratch};
+    const float *keys = r->kv ? r->kv->k : r->in[1], *values = r->kv ? r->kv->v : r->in[2];
+    if (r->kv) {
+        remember(r);
+    }
     a.scale = attr[SCALE].is_given ? (float)attr[SCALE].f : (float)(1.0 / sqrt((double)a.d));
     for (int64_t row = 0; row < r->rows; row++) {
         const int64_t first = r->start[row];
-        a.n_q = a.n_k = r->start[row + 1] - first;
+        a.n_q = r->start[row + 1] - first;
+        a.n_k = r->past + a.n_q;
         for (int64_t i = 0; i < heads; i++) {
             const int64_t at = first * a.ld_q + i * a.d, at_kv = first * a.ld_kv + i / share * a.d;
             a.q = r->in[0] + at;
-            a.k = r->in[1] + at_kv;
-            a.v = r->in[2] + at_kv;
+            a.k = keys + at_kv;
+            a.v = values + at_kv;
             a.out = r->out + at;
             qxk_get()->attention(&a);
         }
@@ -83,6 +96,7 @@ const struct qx_op qx_op_attention = {.name = "Attention",
                                       .attrs = attrs,
                                       .n_attrs = N_ATTRS,
                                       .takes_places = true,
+                                      .reads_places = true,
                                       .weight = -1,
                                       .shape = attention_shape,
                                       .scratch = attention_scratch,

@@ -112,10 +112,10 @@ static enum qx_status conv_shape(const struct qx_infer *g, struct qx_error *err)
     return st;
 }
 
-static int64_t conv_scratch(const struct qx_node *node, int64_t rows)
+static int64_t conv_scratch(const struct qx_node *node, const struct qx_room *room)
 {
     struct qx_conv c;
-    const struct qx_shape x = qx_shape_at(&node->in[0]->shape, rows);
+    const struct qx_shape x = qx_shape_at(&node->in[0]->shape, room->rows);
     if (conv_of(node, &x, &c, NULL) != QX_OK) {
         return 0;
     }

@@ -68,9 +68,10 @@ static enum qx_status embedding_shape(const struct qx_infer *g, struct qx_error 
 static enum qx_status fail_id(const struct qx_run *r, int64_t row, int64_t place, double id,
                               struct qx_error *err)
 {
-    return qx_fail(
-        err, QX_EDATA, "row %lld, place %lld holds the id %.9g, outside the table of %lld entries",
-        (long long)(r->first_row + row), (long long)place, id, (long long)r->in_shape[1].dim[0]);
+    return qx_fail(err, QX_EDATA,
+                   "row %lld, place %lld holds the id %.9g, outside the table of %lld entries",
+                   (long long)(r->first_row + row), (long long)(r->past + place), id,
+                   (long long)r->in_shape[1].dim[0]);
 }
 
 static enum qx_status embedding(const struct qx_run *r, struct qx_error *err)
@@ -89,7 +90,8 @@ static enum qx_status embedding(const struct qx_run *r, struct qx_error *err)
             if (by == BY_ID && (!(id >= 0.0f && id < (float)n) || id != floorf(id))) {
                 return fail_id(r, row, t, (double)id, err);
             }
-            const int64_t at = by == BY_ID ? (int64_t)id : offset + (by == BY_PLACE ? t : 0);
+            const int64_t at =
+                by == BY_ID ? (int64_t)id : offset + (by == BY_PLACE ? r->past + t : 0);
             const float *from = r->in[1] + at * width;
             for (int64_t i = 0; i < width; i++) {
                 out[i] = sum ? sum[i] + from[i] : from[i];
@@ -108,6 +110,7 @@ const struct qx_op qx_op_embedding = {.name = "Embedding",
                                       .n_attrs = N_ATTRS,
                                       .ids = 1,
                                       .takes_places = true,
+                                      .reads_places = true,
                                       .weight = 1,
                                       .role = QX_ROLE_EMBEDDING,
                                       .weight_axis = table_axis,

@@ -49,9 +49,9 @@ static enum qx_status norm_shape(const struct qx_infer *g, struct qx_error *err)
 }
 
 /* Scale and bias, spread over the normalized part. */
-static int64_t norm_scratch(const struct qx_node *node, int64_t rows)
+static int64_t norm_scratch(const struct qx_node *node, const struct qx_room *room)
 {
-    (void)rows;
+    (void)room;
     int axis = 0;
     const struct qx_shape *x = &node->in[0]->shape;
     (void)qx_shape_axis(x, node->attr[AXIS].i, &axis, NULL);

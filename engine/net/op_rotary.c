@@ -37,9 +37,9 @@ static enum qx_status rotary_shape(const struct qx_infer *g, struct qx_error *er
 }
 
 /* Frequencies, then sines and cosines of one place. */
-static int64_t rotary_scratch(const struct qx_node *node, int64_t rows)
+static int64_t rotary_scratch(const struct qx_node *node, const struct qx_room *room)
 {
-    (void)rows;
+    (void)room;
     return 3 * (node->in[0]->shape.dim[1] / node->attr[HEADS].i / 2);
 }
 
@@ -74,7 +74,7 @@ static enum qx_status rotary(const struct qx_run *r, struct qx_error *err)
     }
     for (int64_t row = 0; row < r->rows; row++) {
         for (int64_t t = r->start[row]; t < r->start[row + 1]; t++) {
-            const float place = (float)(t - r->start[row]);
+            const float place = (float)(r->past + t - r->start[row]);
             for (int64_t i = 0; i < half; i++) {
                 sines[i] = sinf(place * turn[i]);
                 cosines[i] = cosf(place * turn[i]);
@@ -97,6 +97,7 @@ const struct qx_op qx_op_rotary = {.name = "RotaryEmbedding",
                                    .attrs = attrs,
                                    .n_attrs = N_ATTRS,
                                    .takes_places = true,
+                                   .reads_places = true,
                                    .is_inplace = true,
                                    .weight = -1,
                                    .shape = rotary_shape,

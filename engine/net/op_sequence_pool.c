@@ -49,6 +49,7 @@ const struct qx_op qx_op_sequence_pool = {.name = "SequencePool",
                                           .attrs = attrs,
                                           .n_attrs = 1,
                                           .takes_places = true,
+                                          .reads_places = true,
                                           .weight = -1,
                                           .shape = pool_shape,
                                           .forward = pool};

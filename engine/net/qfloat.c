@@ -67,7 +67,7 @@ void qx_qfloat_run(struct qx_qrun *r)
     const int64_t m = qx_shape_count(&q->node->in[0]->shape, &extent) / q->k;
     const bool is_codes = r->out_value->form == QX_FORM_CODES;
     struct qx_cut cut = {r->scratch, 0};
-    float *product = qx_cut_take(&cut, (size_t)(m * q->oc) * sizeof *product);
+    float *product = qx_cut_take(&cut, (size_t)(is_codes ? m * q->oc : 0) * sizeof *product);
     float *y = is_codes ? product : r->out;
     if (q->packed) {
         const size_t floats = (size_t)(block_rows(q->packed) * q->packed->row);

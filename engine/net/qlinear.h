@@ -68,7 +68,7 @@ struct qx_qkept {
     int64_t n_nonfinite;
     uint8_t *base; /* qx_qkept_bytes of the largest product, 64-byte aligned */
 };
-size_t qx_qkept_bytes(const struct qx_qlinear *q, int64_t rows);
+size_t qx_qkept_bytes(const struct qx_qlinear *q, const struct qx_room *room);
 /* Where the m rows of q's input lie in `base`; returns the bytes they take. */
 size_t qx_qrows_cut(const struct qx_qlinear *q, int64_t m, uint8_t *base, struct qx_qtokens *out);
 /* Quantize row i (dynamic, a token). Returns the non-finite values. */
@@ -91,7 +91,8 @@ struct qx_qrun {
     int64_t n_nonfinite;
 };
 void qx_qlinear_run(struct qx_qrun *r);
-size_t qx_qlinear_scratch(const struct qx_qlinear *q, int64_t rows);
+/* is_codes: the output value holds codes. */
+size_t qx_qlinear_scratch(const struct qx_qlinear *q, const struct qx_room *room, bool is_codes);
 
 /* ---- inside ---- */
 
@@ -142,7 +143,7 @@ void qx_bytes_turn(const uint8_t *x, int64_t c, int64_t places, uint8_t *out);
 
 /* Matrices on float32 (qfloat.c). */
 void qx_qfloat_run(struct qx_qrun *r);
-size_t qx_qfloat_scratch(const struct qx_qlinear *q, int64_t m);
+size_t qx_qfloat_scratch(const struct qx_qlinear *q, int64_t m); /* m rows that become codes */
 
 void qx_qconv_run(struct qx_qrun *r);
 size_t qx_qconv_scratch(const struct qx_qlinear *q);

@@ -395,19 +395,19 @@ void qx_qlinear_run(struct qx_qrun *r)
     }
 }
 
-size_t qx_qlinear_scratch(const struct qx_qlinear *q, int64_t rows)
+size_t qx_qlinear_scratch(const struct qx_qlinear *q, const struct qx_room *room, bool is_codes)
 {
     if (q->kind != QX_QMATRIX) {
         return qx_qconv_scratch(q);
     }
-    const int64_t m = qx_shape_numel(&q->node->in[0]->shape, rows) / q->k;
-    return q->act.bits == 0 ? qx_qfloat_scratch(q, m) : qx_qproduct_scratch(q, m);
+    const int64_t m = qx_shape_room(&q->node->in[0]->shape, room) / q->k;
+    return q->act.bits == 0 ? qx_qfloat_scratch(q, is_codes ? m : 0) : qx_qproduct_scratch(q, m);
 }
 
-size_t qx_qkept_bytes(const struct qx_qlinear *q, int64_t rows)
+size_t qx_qkept_bytes(const struct qx_qlinear *q, const struct qx_room *room)
 {
     struct qx_qtokens t;
     return q->kind == QX_QMATRIX && q->act.bits > 0
-               ? qx_qrows_cut(q, qx_shape_numel(&q->node->in[0]->shape, rows) / q->k, NULL, &t)
+               ? qx_qrows_cut(q, qx_shape_room(&q->node->in[0]->shape, room) / q->k, NULL, &t)
                : 0;
 }

@@ -19,6 +19,12 @@ int64_t qx_shape_numel(const struct qx_shape *s, int64_t n)
     return qx_shape_span(s, 0, s->rank) * (s->batch >= 0 ? n : 1);
 }
 
+int64_t qx_shape_room(const struct qx_shape *s, const struct qx_room *room)
+{
+    return s->is_ragged ? qx_shape_span(s, 1, s->rank) * room->places
+                        : qx_shape_numel(s, room->rows);
+}
+
 struct qx_shape qx_shape_at(const struct qx_shape *s, int64_t n)
 {
     struct qx_shape r = *s;

@@ -32,8 +32,16 @@ struct qx_extent {
     const int64_t *start; /* [rows + 1]; NULL in a network without sequences */
 };
 
+/* How much a workspace holds: rows of a tile, places of all their sequences, and places of the longest one
+ * with what came before it. */
+struct qx_room {
+    int64_t rows, places, longest;
+};
+
 /* Values for n rows. Only for checked shapes. */
 int64_t qx_shape_numel(const struct qx_shape *s, int64_t n);
+/* The most values that the room takes. */
+int64_t qx_shape_room(const struct qx_shape *s, const struct qx_room *room);
 /* The shape with n rows put in: all axes fixed, batch = -1. */
 struct qx_shape qx_shape_at(const struct qx_shape *s, int64_t n);
 /* The same for rows at hand, whose sequences may be shorter than the longest possible. */

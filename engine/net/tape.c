@@ -170,10 +170,12 @@ static void most(int64_t *a, int64_t b)
 static void measure(struct qx_tape *t)
 {
     const struct qx_net *net = t->net;
+    const int64_t longest = net->plan.whole.room.longest;
+    const struct qx_room room = {t->tile_rows, t->tile_rows * longest, longest};
     for (int i = 0; i < net->n_nodes; i++) {
         const struct qx_node *node = net->nodes[i];
         const struct qx_op *op = node->op;
-        most(&t->scratch_floats, op->scratch ? op->scratch(node, t->tile_rows) : 0);
+        most(&t->scratch_floats, op->scratch ? op->scratch(node, &room) : 0);
         most(&t->scratch_floats, op->back_scratch ? op->back_scratch(node, t->tile_rows) : 0);
         if (op->weight >= 0 && node->in[op->weight]->tensor >= 0) {
             most(&t->input_floats, qx_shape_numel(&node->in[0]->shape, t->tile_rows));

@@ -107,7 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                    "a refusal names the file");
         return 0;
     }
-    if (net->plan.floats <= FLOATS_MAX && qx_net_sample_size(net) <= FLOATS_MAX &&
+    if (net->plan.whole.floats <= FLOATS_MAX && qx_net_sample_size(net) <= FLOATS_MAX &&
         qx_net_macs(net) <= MACS_MAX) {
         run(net);
     }

@@ -212,12 +212,13 @@ static bool overlap(const struct qx_net *net, int a, int b, int64_t rows)
 {
     const struct qx_plan *p = &net->plan;
     const int ra = p->root[a], rb = p->root[b];
-    if (p->offset[ra] < 0 || p->offset[rb] < 0) {
+    if (p->whole.offset[ra] < 0 || p->whole.offset[rb] < 0) {
         return false;
     }
     const int64_t na = qx_shape_numel(&net->values[ra]->shape, rows);
     const int64_t nb = qx_shape_numel(&net->values[rb]->shape, rows);
-    return p->offset[ra] < p->offset[rb] + nb && p->offset[rb] < p->offset[ra] + na;
+    return p->whole.offset[ra] < p->whole.offset[rb] + nb &&
+           p->whole.offset[rb] < p->whole.offset[ra] + na;
 }
 
 /* A node may overwrite only its own first input, and nothing that a later node reads. */

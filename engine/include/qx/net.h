@@ -128,11 +128,10 @@ struct qx_net_report {
 enum qx_status qx_net_run(const struct qx_net *net, const struct qx_weights *w, const float *x,
                           int64_t n, float *logits, struct qx_net_report *report,
                           struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
-/* For language models, whose every place has logits (qx_net_run gives those of a row's last place): rows
- * first_row .. first_row+rows-1 are done; row i has places start[i] .. start[i+1]-1 of
- * logits[start[rows]][classes], which may be overwritten. Called from several threads at once, once for each row. */
-typedef void qx_net_places_fn(void *arg, int64_t first_row, int64_t rows, const int64_t *start,
-                              float *logits);
+/* For language models, whose every place has logits (qx_net_run gives those of a row's last place): places
+ * first .. first+n-1 of a row have logits[n][classes], which may be overwritten. A row comes in pieces, in
+ * order and from one thread; rows in any order, from several threads at once. */
+typedef void qx_net_places_fn(void *arg, int64_t row, int64_t first, int64_t n, float *logits);
 /* QX_EUNSUPPORTED for other networks. */
 enum qx_status qx_net_run_places(const struct qx_net *net, const struct qx_weights *w,
                                  const float *x, int64_t n, qx_net_places_fn *places, void *arg,

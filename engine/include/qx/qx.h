@@ -5,6 +5,7 @@
 #include "qx/allocate.h"
 #include "qx/bench.h"
 #include "qx/cpu.h"
+#include "qx/decode.h"
 #include "qx/eval.h"
 #include "qx/format.h"
 #include "qx/hist.h"
