@@ -182,7 +182,7 @@ static void check_figure(const struct folder *f, const struct qx_dataset *data,
 }
 
 struct wanted_logits {
-    int64_t n, n_classes; /* values */
+    int64_t n, n_classes; /* values; of one place */
     float *have;
 };
 
