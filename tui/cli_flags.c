@@ -97,7 +97,7 @@ static const struct flag flags[] = {
      "write the suggested recipe as JSON"},
     /* data and gates */
     {"data", 0, KIND_TEXT, AT(data), UI_FLAGS_SESSION, "FILE", 0, 0,
-     "evaluation data: .safetensors, .tsv, .csv, .jsonl, idx images (default eval.* of the "
+     "evaluation data: .safetensors, .tsv, .csv, .jsonl, .txt, idx images (default eval.* of the "
      "folder)"},
     {"text-col", 0, KIND_TEXT, AT(text_col), UI_FLAGS_SESSION, "NAME|N", 0, 0,
      "column of the texts, by name or number (default guessed, and said)"},

@@ -57,10 +57,18 @@ void qx_dataset_close(struct qx_dataset **data)
     qx_mem_free((*data)->labels);
     qx_mem_free((*data)->ids);
     qx_mem_free((*data)->first);
+    qx_mem_free((*data)->counts_from);
     qx_mem_free((*data)->bytes);
     qx_mem_free((*data)->path);
     qx_mem_free(*data);
     *data = NULL;
+}
+
+bool qx_dataset_windows(const struct qx_dataset *data, int64_t *window, int64_t *stride)
+{
+    *window = data->window;
+    *stride = data->stride;
+    return data->window > 0;
 }
 
 int64_t qx_dataset_n(const struct qx_dataset *data)

@@ -29,8 +29,11 @@ struct qx_dataset {
     const struct qx_tensor *x, *mask; /* mask: of sequences, NULL = every place is there */
     bool is_sequence;                 /* rows of x are ids, shorter than sample_size or as long */
 
-    /* documents of tokens: x and mask (NULL: all count) are flat */
+    /* documents of tokens: x and mask (NULL: all count) are flat; of texts ids instead of x, and rows are
+     * windows (window 0: whole documents) */
     bool is_documents;
+    int64_t window, stride;
+    int64_t *counts_from; /* [n] the first token that counts; NULL: the second */
 
     /* tensors and images */
     bool is_scaled;
@@ -54,6 +57,12 @@ int64_t qx_documents_places(const struct qx_dataset *d, int64_t row);
 /* The token behind each place, and whether it counts (0: not). Arrays of qx_documents_places. */
 enum qx_status qx_documents_next(const struct qx_dataset *d, int64_t row, float *next,
                                  float *counts, struct qx_error *err);
+
+/* The texts that ids hold, begin[n_texts + 1], as rows of at most `window` places and the token behind
+ * them: longer ones in windows of which each begins `stride` later, so that every token but a text's first
+ * is predicted once. Takes texts of at least two tokens. */
+enum qx_status qx_documents_windows(struct qx_dataset *d, const int64_t *begin, int64_t n_texts,
+                                    struct qx_error *err);
 
 /* Class that a label of a text file names: a class name (case aside), or its number; -1. */
 int qx_label_class(const struct qx_net *net, const char *label);

@@ -1,5 +1,6 @@
-/* Data files of language models (model-folder.md section 4): tokens of documents that lie one behind the
- * other, input_ids [n], doc_offsets [docs + 1], and optionally loss_mask [n]. */
+/* Data of language models: tokens of documents that lie one behind the other. In a file of tensors
+ * (model-folder.md section 4): input_ids [n], doc_offsets [docs + 1], and optionally loss_mask [n]; of texts
+ * the ids that the tokenizer made, cut into windows. */
 #include "eval/dataset.h"
 
 #include "base/error.h"
@@ -95,13 +96,60 @@ enum qx_status qx_documents_open(struct qx_dataset *d, const struct qx_net *net,
     return st == QX_OK ? find_rows(d, offsets, err) : st;
 }
 
+/* Windows longer than this cost more (attention grows with the square) and tell little more. */
+enum { WINDOW_MOST = 1024 };
+
+enum qx_status qx_documents_windows(struct qx_dataset *d, const int64_t *begin, int64_t n_texts,
+                                    struct qx_error *err)
+{
+    int64_t most = 0;
+    d->is_documents = true;
+    d->window = d->sample_size < WINDOW_MOST ? d->sample_size : WINDOW_MOST;
+    d->stride = (d->window + 1) / 2;
+    for (int64_t i = 0; i < n_texts; i++) {
+        most += (begin[i + 1] - begin[i]) / d->stride + 1;
+    }
+    d->first = qx_mem_array((size_t)most + 1, 2 * sizeof *d->first);
+    d->counts_from = qx_mem_array((size_t)most + 1, sizeof *d->counts_from);
+    if (!d->first || !d->counts_from) {
+        return qx_fail_nomem(err, ((size_t)most + 1) * 3 * sizeof *d->first);
+    }
+    for (int64_t i = 0; i < n_texts; i++) {
+        int64_t counted = begin[i] + 1; /* tokens before it have been predicted */
+        for (int64_t from = begin[i]; counted < begin[i + 1]; from += d->stride) {
+            const int64_t left = begin[i + 1] - from;
+            const int64_t n = left < d->window + 1 ? left : d->window + 1;
+            d->first[2 * d->n] = from;
+            d->first[2 * d->n + 1] = from + n;
+            d->counts_from[d->n++] = counted;
+            counted = from + n;
+        }
+    }
+    return d->n > 0 ? QX_OK
+                    : qx_fail_at(err, QX_EDATA, d->path, NULL, -1, "%s: no text has two tokens",
+                                 d->path);
+}
+
+/* Tokens first .. first+n-1 of all. */
+static enum qx_status tokens_read(const struct qx_dataset *d, int64_t first, int64_t n, float *out,
+                                  struct qx_error *err)
+{
+    if (!d->ids) {
+        return qx_tensor_read(d->x, first, n, out, err);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = (float)d->ids[first + i];
+    }
+    return QX_OK;
+}
+
 enum qx_status qx_documents_read(const struct qx_dataset *d, int64_t first, int64_t n, float *x,
                                  struct qx_error *err)
 {
     enum qx_status st = QX_OK;
     for (int64_t row = first; st == QX_OK && row < first + n; row++, x += d->sample_size) {
         const int64_t len = d->first[2 * row + 1] - d->first[2 * row] - 1;
-        st = qx_tensor_read(d->x, d->first[2 * row], len, x, err);
+        st = tokens_read(d, d->first[2 * row], len, x, err);
         for (int64_t i = 0; st == QX_OK && i < d->sample_size; i++) {
             x[i] = i >= len ? -1.0f : x[i];
             if (i < len && !(x[i] >= 0.0f)) {
@@ -123,12 +171,12 @@ enum qx_status qx_documents_next(const struct qx_dataset *d, int64_t row, float 
                                  float *counts, struct qx_error *err)
 {
     const int64_t n = qx_documents_places(d, row), from = d->first[2 * row] + 1;
-    enum qx_status st = qx_tensor_read(d->x, from, n, next, err);
+    enum qx_status st = tokens_read(d, from, n, next, err);
     if (st == QX_OK && d->mask) {
         return qx_tensor_read(d->mask, from, n, counts, err);
     }
     for (int64_t i = 0; i < n; i++) {
-        counts[i] = 1.0f;
+        counts[i] = !d->counts_from || from + i >= d->counts_from[row] ? 1.0f : 0.0f;
     }
     return st;
 }

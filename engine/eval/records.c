@@ -23,7 +23,8 @@ static const struct {
 } readers[] = {{".tsv", qx_table_read_tsv},
                {".csv", qx_table_read_csv},
                {".jsonl", qx_table_read_jsonl},
-               {".ndjson", qx_table_read_jsonl}};
+               {".ndjson", qx_table_read_jsonl},
+               {".txt", qx_table_read_lines}};
 
 static const char *const text_names[] = {"text",    "sentence", "tweet", "review", "content",
                                          "comment", "message",  "body",  "title",  "premise"};

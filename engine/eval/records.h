@@ -1,4 +1,4 @@
-/* Texts with labels from a file: TSV, CSV (RFC 4180), or JSON lines. */
+/* Texts with labels from a file: TSV, CSV (RFC 4180), or JSON lines; or texts alone, one a line. */
 #ifndef QX_EVAL_RECORDS_H
 #define QX_EVAL_RECORDS_H
 
@@ -24,7 +24,7 @@ struct qx_records {
     bool is_guessed;                        /* one of them was not named */
 };
 
-/* Does the name end like a file of records (.tsv .csv .jsonl .ndjson)? */
+/* Does the name end like a file of records (.tsv .csv .jsonl .ndjson .txt)? */
 bool qx_records_is_file(const char *path);
 /* All records. text_column, label_column: a name of the first line (of an object, in JSON lines) or a
  * number from 1; NULL = guessed: a well-known name, else the column of the longest texts, and of those

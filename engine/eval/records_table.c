@@ -58,7 +58,8 @@ enum qx_status qx_table_row(struct qx_table *t, int64_t line, struct qx_error *e
     return t->lines.oom ? qx_fail_nomem(err, t->lines.len) : QX_OK;
 }
 
-enum qx_status qx_table_read_tsv(struct qx_table *t, const char *text, size_t len,
+/* Lines with anything in them, cut into fields at `separator` (0: not cut). */
+static enum qx_status lines_read(struct qx_table *t, const char *text, size_t len, char separator,
                                  struct qx_error *err)
 {
     enum qx_status st = QX_OK;
@@ -68,8 +69,8 @@ enum qx_status qx_table_read_tsv(struct qx_table *t, const char *text, size_t le
         const size_t stop = end ? (size_t)(end - text) : len;
         const size_t n = stop > at && text[stop - 1] == '\r' ? stop - 1 : stop;
         for (size_t from = at; n > at && from <= n && st == QX_OK;) {
-            const char *tab = memchr(text + from, '\t', n - from);
-            const size_t to = tab ? (size_t)(tab - text) : n;
+            const char *cut = separator ? memchr(text + from, separator, n - from) : NULL;
+            const size_t to = cut ? (size_t)(cut - text) : n;
             st = qx_table_field(t, text + from, to - from, line, err);
             from = to + 1;
         }
@@ -77,6 +78,18 @@ enum qx_status qx_table_read_tsv(struct qx_table *t, const char *text, size_t le
         at = stop + 1;
     }
     return st;
+}
+
+enum qx_status qx_table_read_tsv(struct qx_table *t, const char *text, size_t len,
+                                 struct qx_error *err)
+{
+    return lines_read(t, text, len, '\t', err);
+}
+
+enum qx_status qx_table_read_lines(struct qx_table *t, const char *text, size_t len,
+                                   struct qx_error *err)
+{
+    return lines_read(t, text, len, '\0', err);
 }
 
 /* One field from *at on, its quotes taken off; *at behind it. */

@@ -27,6 +27,8 @@ enum qx_status qx_table_field(struct qx_table *t, const char *text, size_t len, 
 /* The readers: text[len] is the whole file. */
 enum qx_status qx_table_read_tsv(struct qx_table *t, const char *text, size_t len,
                                  struct qx_error *err);
+enum qx_status qx_table_read_lines(struct qx_table *t, const char *text, size_t len,
+                                   struct qx_error *err);
 enum qx_status qx_table_read_csv(struct qx_table *t, const char *text, size_t len,
                                  struct qx_error *err);
 enum qx_status qx_table_read_jsonl(struct qx_table *t, const char *text, size_t len,

@@ -47,7 +47,8 @@ static enum qx_status data_take(struct qx_session *s, const char *path, struct q
 /* Data the host names must open; the folder's own may be missing or wrong. */
 static enum qx_status data_open(struct qx_session *s, const char *named, struct qx_error *err)
 {
-    static const char *const names[] = {"eval.safetensors", "eval.tsv", "eval.csv", "eval.jsonl"};
+    static const char *const names[] = {"eval.safetensors", "eval.tsv", "eval.csv", "eval.jsonl",
+                                        "eval.txt"};
     struct qx_error why;
     if (!s->net) {
         return QX_OK;

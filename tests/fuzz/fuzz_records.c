@@ -1,4 +1,4 @@
-/* Any bytes as a file of records (the first byte chooses TSV, CSV or JSON lines): refused with a line,
+/* Any bytes as a file of records (the first byte chooses TSV, CSV, JSON lines or plain lines): refused with a line,
  * or read into texts of UTF-8. */
 #include "fuzz.h"
 
@@ -12,14 +12,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const endings[] = {"tsv", "csv", "jsonl"};
+    static const char *const endings[] = {"tsv", "csv", "jsonl", "txt"};
     char path[64];
     struct qx_records r;
     struct qx_error err;
     if (size == 0) {
         return 0;
     }
-    snprintf(path, sizeof path, "fuzz_records_%d.%s", (int)getpid(), endings[data[0] % 3]);
+    snprintf(path, sizeof path, "fuzz_records_%d.%s", (int)getpid(), endings[data[0] % 4]);
     if (qx_fs_write_atomic(path, data + 1, size - 1, &err) != QX_OK) {
         return 0;
     }

@@ -147,6 +147,105 @@ static void documents_that_do_not_fit_are_refused(void **state)
     folder_close(&f);
 }
 
+/* A tokenizer whose tokens are the letters a to p. */
+static void letters_write(void)
+{
+    char json[1024] = "{'model':{'type':'BPE','merges':[],'vocab':{";
+    for (int i = 0; i < VOCABULARY; i++) {
+        snprintf(json + strlen(json), sizeof json - strlen(json), "%s'%c':%d", i ? "," : "",
+                 'a' + i, i);
+    }
+    snprintf(json + strlen(json), sizeof json - strlen(json), "}}}");
+    char *text = quoted(json);
+    text_write("tokenizer.json", text);
+    free(text);
+}
+
+/* -log p of letters[at] behind those from `from` on. */
+static double letter_nll(const struct folder *f, const char *letters, int from, int at)
+{
+    float row[PLACES], logits[VOCABULARY];
+    double sum = 0.0;
+    for (int i = 0; i < PLACES; i++) {
+        row[i] = from + i < at ? (float)(letters[from + i] - 'a') : -1.0f;
+    }
+    assert_int_equal(qx_net_forward(f->net, f->weights, row, 1, logits, NULL, NULL, NULL), QX_OK);
+    for (int c = 0; c < VOCABULARY; c++) {
+        sum += exp((double)logits[c]);
+    }
+    return log(sum) - (double)logits[letters[at] - 'a'];
+}
+
+/* Windows of 10 places, 5 apart: tokens 1 to 10 are predicted in the first, 11 to 15 in the second, ... */
+static void plain_text_is_predicted_once_in_windows(void **state)
+{
+    (void)state;
+    static const char text[] = "abcdefghijklmnopponmlkjihgfedcbaabcdefaa"; /* 40 */
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    struct qx_perplexity p = {0};
+    struct qx_error err = {0};
+    double nll = 0.0;
+    int64_t window, stride;
+    letters_write();
+    text_write("plain.txt", text);
+    folder_open(&f, ".");
+    if (qx_dataset_open("plain.txt", f.net, &data, &err) != QX_OK) {
+        fail_msg("%s", err.text);
+    }
+    assert_true(qx_dataset_windows(data, &window, &stride));
+    assert_int_equal(window, PLACES);
+    assert_int_equal(stride, PLACES / 2);
+    assert_int_equal(qx_dataset_n(data), 7);
+    assert_non_null(strstr(qx_dataset_note(data), "40 tokens, at most 10 at once"));
+    assert_int_equal(qx_perplexity_run(f.net, data, f.weights, NULL, NULL, NULL, &p, &err), QX_OK);
+    for (int at = 1; at < 40; at++) {
+        const int from = at <= PLACES ? 0 : (at - PLACES + 4) / 5 * 5;
+        assert_true(at - from > PLACES / 2 || from == 0);
+        nll += letter_nll(&f, text, from, at);
+    }
+    assert_int_equal(p.n_tokens, 39);
+    assert_true(fabs(p.nll - nll / 39) < 1e-5);
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
+/* Texts of a table are documents of their own; one of a single token predicts nothing. */
+static void texts_of_a_table_are_documents(void **state)
+{
+    (void)state;
+    static const char long_one[] = "ponmlkjihgfedcba";
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    struct qx_perplexity p = {0};
+    struct qx_error err = {0};
+    double nll = 0.0;
+    letters_write();
+    text_write("table.csv", "text\nabc\nd\nponmlkjihgfedcba\n");
+    folder_open(&f, ".");
+    assert_int_equal(qx_dataset_open("table.csv", f.net, &data, &err), QX_OK);
+    assert_int_equal(qx_dataset_n(data), 3); /* the long one takes two windows */
+    assert_int_equal(qx_perplexity_run(f.net, data, f.weights, NULL, NULL, NULL, &p, &err), QX_OK);
+    assert_int_equal(p.n_tokens, 2 + 15);
+    nll += letter_nll(&f, "abc", 0, 1) + letter_nll(&f, "abc", 0, 2);
+    for (int at = 1; at < 16; at++) {
+        nll += letter_nll(&f, long_one, at <= PLACES ? 0 : 5, at);
+    }
+    assert_true(fabs(p.nll - nll / 17) < 1e-5);
+    qx_dataset_close(&data);
+
+    text_write("table.csv", "text\nd\n");
+    assert_int_equal(qx_dataset_open("table.csv", f.net, &data, &err), QX_EDATA);
+    assert_non_null(strstr(err.text, "no text has two tokens"));
+    text_write("plain.txt", "abc\nde\xFF\n");
+    assert_int_equal(qx_dataset_open("plain.txt", f.net, &data, &err), QX_EDATA);
+    assert_non_null(strstr(err.text, "line 2 is no UTF-8"));
+    assert_int_equal(remove("tokenizer.json"), 0);
+    assert_int_equal(qx_dataset_open("plain.txt", f.net, &data, &err), QX_EUNSUPPORTED);
+    assert_non_null(strstr(err.text, "no tokenizer"));
+    folder_close(&f);
+}
+
 /* ---- figures and logits of whole folders ---- */
 
 /* Sanitizers slow the forward pass down several times: there, float32 alone is measured. Without them a
@@ -325,6 +424,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(perplexity_is_that_of_its_definition),
         cmocka_unit_test(documents_that_do_not_fit_are_refused),
+        cmocka_unit_test(plain_text_is_predicted_once_in_windows),
+        cmocka_unit_test(texts_of_a_table_are_documents),
         cmocka_unit_test(llama_tiny_gives_its_logits_and_figures),
         cmocka_unit_test(stories260k_gives_its_logits_and_figures),
     };

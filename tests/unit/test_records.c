@@ -50,6 +50,7 @@ static void check_rows(const char *ending, const char *text, const char *text_co
 static void columns_are_found(void **state)
 {
     (void)state;
+    check_rows(".txt", "good food\n\nbad\tneg\r\n", NULL, NULL, "good food=-|bad\tneg=-| 1 ");
     check_rows(".tsv", "good food\tpos\nbad\tneg\n", NULL, NULL, "good food=pos|bad=neg| 1 2");
     check_rows(".tsv", "a\tb\r\nc\td", NULL, NULL, "a=b|c=d| 1 2");
     check_rows(".tsv", "0\tid1\tgood food here\n1\tid2\tbad one\n0\tid3\tsome food\n1\tid4\tx\n",

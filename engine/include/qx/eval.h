@@ -17,8 +17,9 @@ enum qx_status qx_dataset_open(const char *path, const struct qx_net *net, struc
                                struct qx_error *err);
 /* For a language model: input_ids [tokens], doc_offsets [documents + 1], optionally loss_mask [tokens]; a row
  * is a document without its last token.
- * Also other files: texts (.tsv .csv .jsonl), tokenized by the model's own tokenizer for a network of
- * sequences, and images (idx). NULL options, and NULL in them: guessed, and found in the model's folder.
+ * Also other files: texts (.tsv .csv .jsonl, .txt with one a line), tokenized by the model's own tokenizer
+ * for a network of sequences, and images (idx). A language model takes a .txt as one text, all of it, and
+ * long texts in windows (qx_dataset_windows). NULL options, and NULL in them: guessed, and found in the model's folder.
  *   text_column, label_column   name or number from 1
  *   tokenizer                   folder or file (qx/tokenizer.h) */
 struct qx_dataset_options {
@@ -30,6 +31,9 @@ enum qx_status qx_dataset_open_with(const char *path, const struct qx_net *net,
 void qx_dataset_close(struct qx_dataset **data);
 /* How the file was taken: guessed columns, scale, texts cut; "" when there is nothing to say. */
 const char *qx_dataset_note(const struct qx_dataset *data);
+/* Texts of a language model: a row is a window of at most *window places and begins *stride behind the one
+ * before; a token counts in the first window that predicts it. False (zeros): rows are whole documents. */
+bool qx_dataset_windows(const struct qx_dataset *data, int64_t *window, int64_t *stride);
 int64_t qx_dataset_n(const struct qx_dataset *data);
 const char *qx_dataset_path(const struct qx_dataset *data);
 /* 16 hex digits, of header and values (of tensors beyond 64 MiB: 64 samples of 1 MiB). */

@@ -37,7 +37,7 @@ struct qx_session_options {
     const char *recipe_path; /* a recipe to open and autosave to instead (need not exist yet, but in
                                 batch); NULL = state_dir's */
     const char *data_path;   /* evaluation data, must open; NULL = the folder's eval.safetensors,
-                                else eval.tsv, .csv or .jsonl, if there is one that opens */
+                                else eval.tsv, .csv, .jsonl or .txt, if there is one that opens */
     struct qx_dataset_options data; /* of text files; copied */
     const char *calib;  /* rows that give activations their ranges: a data file, or "random:N" for
                                 N rows of noise; NULL = the folder's calib.safetensors, else the
