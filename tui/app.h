@@ -46,6 +46,31 @@ struct ui_prompt {
     int n_history, at_history;
 };
 
+/* A lesson in progress; lesson.h has what it does. */
+struct ui_lesson;
+struct qx_jval;
+struct ui_tour {
+    const struct ui_lesson *lesson; /* NULL = none */
+    int step;
+    int n_done, n_then; /* commands of the step that have been run */
+    bool is_opening;    /* its model is still to be opened */
+    bool is_rehearsed;  /* played by itself: nothing is kept */
+    bool is_busy;       /* runs a command of its own */
+    bool is_solved;     /* the step's check held */
+    bool has_hint;      /* the hint is shown */
+    bool has_guess;     /* ... and `guess` was typed */
+    bool is_revealed;   /* ... and `truth` is known */
+    bool is_presented;  /* for an audience: large spacing, last command shown */
+    double guess, truth;
+    const struct qx_jval *wrong; /* text on a wrong turn, NULL = none */
+    char lang[4];
+    char said[64]; /* last command */
+    /* the step's texts with the figures as they were when the step began, and when it was solved */
+    char text[1200], done[1200];
+    bool has_text, has_done;
+    char path[4400], before[4400]; /* model to open; model to come back to, "" = none */
+};
+
 struct ui_app {
     struct qx_session *session;         /* NULL only on the `open` screen */
     struct qx_found_list *found;        /* what the `open` screen lists */
@@ -109,6 +134,8 @@ struct ui_app {
     char copy[2048];  /* text for the terminal's clipboard (OSC 52); "" = none */
     char reason[256]; /* of ui_command_disabled */
 
+    struct ui_tour tour;
+
     struct ui_keymap keymap;
     FILE *record;      /* command log being written; NULL = none */
     int64_t record_ms; /* time of the last record, -1 = none yet */
@@ -167,6 +194,8 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
 const char *ui_mark(enum qx_basis basis, enum ui_glyphs g);
 
 /* ---- the whole screen ---- */
+/* Where the view is drawn: below the breadcrumb, above a lesson's panel, status and hints. */
+struct ui_rect ui_view_rect(struct ui_app *app);
 /* Draw frame, view and popups. c has the app's size. No allocation. */
 void ui_draw(struct ui_app *app, struct ui_canvas *c);
 /* A key (keymap.h) or text typed. Returns true when something may have changed. */

@@ -35,7 +35,8 @@ enum ui_flag_group {
     UI_FLAGS_BENCH = 512,
     UI_FLAGS_SETTING = 1024, /* how quantized, but for the bits */
     UI_FLAGS_SEARCH = 2048,  /* sweep and pareto */
-    UI_FLAGS_PARETO = 4096
+    UI_FLAGS_PARETO = 4096,
+    UI_FLAGS_LESSON = 8192
 };
 
 enum { UI_MAX_KEEP = 64, UI_MAX_POSITIONAL = 17 };
@@ -87,6 +88,9 @@ struct ui_args {
     /* screen */
     const char *theme, *glyphs, *screen, *size, *play;
     double speed; /* of play: 0 = at once */
+    /* lessons */
+    bool check, scores, present;
+    const char *lang, *lesson; /* lesson: begin this one */
     /* explorer */
     bool fresh, no_mouse, no_animation;
     const char *record;
@@ -147,5 +151,6 @@ const char *ui_path_samples(void);
 const char *ui_path_cache(void);  /* $XDG_CACHE_HOME/qexplore; NULL without HOME */
 const char *ui_path_state(void);  /* $XDG_STATE_HOME/qexplore */
 const char *ui_path_config(void); /* $XDG_CONFIG_HOME/qexplore */
+const char *ui_path_data(void);   /* $XDG_DATA_HOME/qexplore: a teacher's own lessons */
 
 #endif

@@ -139,7 +139,7 @@ static const struct flag flags[] = {
      "write the resolved recipe as JSON"},
     /* screen */
     {"screen", 0, KIND_TEXT, AT(screen), UI_FLAGS_RENDER, "NAME", 0, 0,
-     "model, layer, matrix, act, sens, pareto, compare, try, bench, jobs, help, log"},
+     "model, layer, matrix, act, sens, pareto, compare, try, bench, jobs, lessons, help, log"},
     {"size", 0, KIND_TEXT, AT(size), UI_FLAGS_RENDER, "WxH", 0, 0, "cells (default 140x45)"},
     {"play", 0, KIND_TEXT, AT(play), UI_FLAGS_RENDER | UI_FLAGS_EXPLORE, "LOG", 0, 0,
      "replay a recorded command log first"},
@@ -155,6 +155,15 @@ static const struct flag flags[] = {
     {"no-mouse", 0, KIND_BOOL, AT(no_mouse), UI_FLAGS_EXPLORE, NULL, 0, 0, "leave the mouse alone"},
     {"no-animation", 0, KIND_BOOL, AT(no_animation), UI_FLAGS_EXPLORE, NULL, 0, 0,
      "nothing moves by itself"},
+    /* lessons */
+    {"check", 0, KIND_BOOL, AT(check), UI_FLAGS_LESSON, NULL, 0, 0,
+     "play the lesson (or all) with its own answers, as a test"},
+    {"scores", 0, KIND_BOOL, AT(scores), UI_FLAGS_LESSON, NULL, 0, 0,
+     "guesses and answers so far, comma-separated"},
+    {"lang", 0, KIND_CHOICE, AT(lang), UI_FLAGS_LESSON, "en|id|ko", 0, 0,
+     "language of the lessons (default by the locale)"},
+    {"present", 0, KIND_BOOL, AT(present), UI_FLAGS_LESSON, NULL, 0, 0,
+     "for an audience: wide spacing, the last command shown"},
     /* common */
     {"threads", 0, KIND_INT, AT(threads), UI_FLAGS_COMMON, "N", 1, 1024,
      "worker threads (default: cores; QEXPLORE_THREADS)"},

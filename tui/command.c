@@ -1,6 +1,7 @@
 #include "command.h"
 
 #include "commands.h"
+#include "lesson.h"
 #include "prompt.h"
 #include "script.h"
 #include "view.h"
@@ -88,6 +89,14 @@ static bool (*const runs[UI_CMD_COUNT])(struct ui_app *, const char *) = {
     [UI_CMD_SAVE] = cmd_save,
     [UI_CMD_LOAD] = cmd_load,
     [UI_CMD_WRITE] = cmd_write,
+    [UI_CMD_LESSON] = cmd_lesson,
+    [UI_CMD_LESSON_NEXT] = cmd_lesson_next,
+    [UI_CMD_LESSON_BACK] = cmd_lesson_back,
+    [UI_CMD_LESSON_HINT] = cmd_lesson_hint,
+    [UI_CMD_GUESS] = cmd_guess,
+    [UI_CMD_LESSON_LEAVE] = cmd_lesson_leave,
+    [UI_CMD_LESSON_LANG] = cmd_lesson_lang,
+    [UI_CMD_PRESENT] = cmd_present,
     [UI_CMD_OPTIONS] = cmd_options,
     [UI_CMD_THEME] = cmd_theme,
     [UI_CMD_GLYPHS] = cmd_glyphs,
@@ -177,6 +186,9 @@ static bool works_without_model(enum ui_cmd cmd)
     case UI_CMD_GO:
     case UI_CMD_PALETTE:
     case UI_CMD_HELP:
+    case UI_CMD_LESSON:
+    case UI_CMD_LESSON_LANG:
+    case UI_CMD_PRESENT:
     case UI_CMD_THEME:
     case UI_CMD_GLYPHS:
     case UI_CMD_REPRODUCE:
@@ -251,6 +263,12 @@ const char *ui_command_disabled(struct ui_app *app, enum ui_cmd cmd)
         return ui_act_disabled(app, cmd);
     }
     switch (cmd) {
+    case UI_CMD_LESSON_NEXT:
+    case UI_CMD_LESSON_BACK:
+    case UI_CMD_LESSON_HINT:
+    case UI_CMD_GUESS:
+    case UI_CMD_LESSON_LEAVE:
+        return app->tour.lesson ? NULL : "no lesson is under way: g e lists them";
     case UI_CMD_UNDO:
         return qx_session_n_edits(app->session) ? NULL : "nothing to undo";
     case UI_CMD_FLIP:
@@ -299,7 +317,10 @@ bool ui_do(struct ui_app *app, enum ui_cmd cmd, const char *arg)
     }
     if (done) {
         ui_record(app, cmd, arg);
+        snprintf(app->tour.said, sizeof(app->tour.said), "%s%s%.40s", row->name, arg[0] ? " " : "",
+                 arg);
     }
+    ui_lesson_look(app);
     return done;
 }
 

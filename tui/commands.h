@@ -91,6 +91,16 @@ bool cmd_dump(struct ui_app *app, const char *arg);
 bool cmd_redraw(struct ui_app *app, const char *arg);
 bool cmd_suspend(struct ui_app *app, const char *arg);
 
+/* lesson_run.c */
+bool cmd_lesson(struct ui_app *app, const char *arg);
+bool cmd_lesson_next(struct ui_app *app, const char *arg);
+bool cmd_lesson_back(struct ui_app *app, const char *arg);
+bool cmd_lesson_hint(struct ui_app *app, const char *arg);
+bool cmd_guess(struct ui_app *app, const char *arg);
+bool cmd_lesson_leave(struct ui_app *app, const char *arg);
+bool cmd_lesson_lang(struct ui_app *app, const char *arg);
+bool cmd_present(struct ui_app *app, const char *arg);
+
 /* Apply a patch to items as one step and say so; a refusal becomes a toast. */
 bool ui_edit(struct ui_app *app, const int64_t *items, int64_t n, const struct qx_patch *patch,
              bool merge);

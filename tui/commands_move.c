@@ -36,7 +36,7 @@ bool cmd_go(struct ui_app *app, const char *arg)
         return ui_refuse(app, "no screen '%s'; g shows them", arg);
     }
     if (!app->session && strcmp(arg, "open") != 0 && strcmp(arg, "help") != 0 &&
-        strcmp(arg, "log") != 0) {
+        strcmp(arg, "log") != 0 && strcmp(arg, "lessons") != 0) {
         return ui_refuse(app, "no model is open: choose one here first");
     }
     if (view == app->view) {
@@ -60,6 +60,8 @@ bool cmd_back(struct ui_app *app, const char *arg)
         ui_rows_update(app);
     } else if (app->depth > 0) {
         return enter(app, app->stack[--app->depth]);
+    } else if (app->tour.lesson) {
+        return cmd_lesson_leave(app, "");
     } else {
         ui_toast(app, UI_TOAST_INFO, "this is the first screen; q quits");
     }

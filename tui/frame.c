@@ -1,6 +1,7 @@
 /* The whole screen: breadcrumb and gauge above, the view, status and hints below, popups over it. */
 #include "app.h"
 #include "commands.h"
+#include "lesson.h"
 #include "popup.h"
 #include "prompt.h"
 #include "view.h"
@@ -200,6 +201,11 @@ static void draw_too_small(struct ui_app *app, struct ui_canvas *c)
     ui_put(c, 0, app->h / 2 + 1, app->w, UI_STYLE_DIM, "q quits, nothing is lost");
 }
 
+struct ui_rect ui_view_rect(struct ui_app *app)
+{
+    return (struct ui_rect){0, 1, app->w, app->h - 3 - ui_lesson_rows(app, app->w, app->h)};
+}
+
 void ui_draw(struct ui_app *app, struct ui_canvas *c)
 {
     ui_canvas_clear(c);
@@ -208,8 +214,9 @@ void ui_draw(struct ui_app *app, struct ui_canvas *c)
         return;
     }
     const struct ui_view *view = ui_view_at(app->view);
-    struct ui_rect r = {0, 1, app->w, app->h - 3};
+    struct ui_rect r = ui_view_rect(app);
     view->draw(app, app->state[app->view], c, r);
+    ui_lesson_draw(app, c);
     draw_head(app, c);
     draw_status(app, c);
     draw_hints(app, c);

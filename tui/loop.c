@@ -1,5 +1,7 @@
 #include "loop.h"
 
+#include "lesson.h"
+
 #include "cli.h"
 #include "commands.h"
 #include "prompt.h"
@@ -249,12 +251,21 @@ static void open_model(struct ui_loop *l, const char *path)
     struct qx_session *s;
     struct qx_error err;
     struct ui_app *app = l->app;
-    if (qx_session_open(path, &l->options, &s, &err) != QX_OK) {
+    struct qx_session_options options = l->options;
+    if (app->tour.is_opening) { /* apart from what the user edits */
+        options.state_dir = options.recipe_path = options.data_path = options.calib = NULL;
+        options.fresh = true;
+    }
+    if (qx_session_open(path, &options, &s, &err) != QX_OK) {
         ui_toast(app, UI_TOAST_BAD, "%s", err.text);
+        app->tour.lesson = NULL;
         return;
     }
     ui_app_set_session(app, s);
     app->model_arg = NULL;
+    if (app->tour.is_opening) {
+        ui_lesson_enter(app);
+    }
 }
 
 /* The old session is closed first: its recipe is saved and its lock given back. */
@@ -435,6 +446,7 @@ bool ui_loop_begin(struct ui_loop *l, struct ui_app *app, struct ui_term *term, 
         poll(&reply, 1, FIRST_REPLY_MS); /* most terminals tell their background within 1 ms */
         take_input(l, app->now_ms);
     }
+    follow_wishes(l); /* a lesson named on the command line */
     draw(l);
     return l->canvas.cells != NULL;
 }

@@ -54,6 +54,12 @@ const char *ui_path_state(void)
     return xdg("XDG_STATE_HOME", ".local/state", buf, sizeof buf);
 }
 
+const char *ui_path_data(void)
+{
+    static char buf[4096];
+    return xdg("XDG_DATA_HOME", ".local/share", buf, sizeof buf);
+}
+
 const char *ui_path_config(void)
 {
     static char buf[4096];

@@ -3,6 +3,7 @@
 
 #include "app.h"
 #include "config.h"
+#include "lesson.h"
 #include "loop.h"
 #include "out.h"
 #include "script.h"
@@ -202,6 +203,12 @@ int ui_run(const struct ui_args *given)
         }
         app.log_seen = 0;
         ui_log_news(&app);
+        if (args->lesson) {
+            snprintf(app.tour.lang, sizeof(app.tour.lang), "%s",
+                     args->lang ? args->lang : ui_lesson_lang_default());
+            app.tour.is_presented = args->present;
+            ui_dof(&app, UI_CMD_LESSON, "%s", args->lesson);
+        }
         const char *log = args->verb ? args->positional[1] : args->play;
         loop.script = log ? fopen(log, "r") : NULL;
         loop.speed = args->speed;
@@ -373,6 +380,31 @@ int ui_render(const struct ui_args *args)
     }
     ui_app_release(&app);
     return code;
+}
+
+bool ui_rehearse(const struct ui_args *args, const struct ui_lesson *lesson, char *why, size_t cap)
+{
+    static struct ui_app app;
+    char path[4400];
+    struct ui_args with = *args;
+    int code;
+    if (!ui_lesson_model_path(lesson, path, sizeof(path))) {
+        snprintf(why, cap, "the samples are not installed");
+        return false;
+    }
+    with.positional[0] = path;
+    with.n_positional = 1;
+    bool ok = headless_open(&app, &with, &code);
+    if (!ok) {
+        snprintf(why, cap, "its model cannot be opened");
+    } else {
+        qx_session_settle(app.session, 600000);
+        snprintf(app.tour.lang, sizeof(app.tour.lang), "%s",
+                 args->lang ? args->lang : ui_lesson_lang_default());
+        ok = ui_lesson_check(&app, lesson, args->verbose ? stdout : NULL, why, cap);
+    }
+    ui_app_release(&app);
+    return ok;
 }
 
 int ui_play(const struct ui_args *args)

@@ -18,6 +18,9 @@ int ui_run(const struct ui_args *args);
  *   args->output "-" or NULL: stdout; the ending picks text (.txt), ANSI (.ansi) or SVG (.svg)
  * Returns the exit code; reports errors. */
 int ui_render(const struct ui_args *args);
+/* Play a lesson without a terminal with its own answers (ui_lesson_check). False: *why. */
+struct ui_lesson;
+bool ui_rehearse(const struct ui_args *args, const struct ui_lesson *lesson, char *why, size_t cap);
 /* Replay args->play (or positional[1]) headless with all its `dump` lines; or on the terminal when
  * stdout is one, at args->speed. */
 int ui_play(const struct ui_args *args);

@@ -1,6 +1,7 @@
 /* Every change of the app from outside passes through here: keys, mouse, news of the session. */
 #include "app.h"
 #include "commands.h"
+#include "lesson.h"
 #include "prompt.h"
 #include "view.h"
 
@@ -93,7 +94,7 @@ bool ui_key(struct ui_app *app, int key)
 bool ui_mouse_event(struct ui_app *app, const struct ui_mouse *m)
 {
     const struct ui_view *view = ui_view_at(app->view);
-    struct ui_rect r = {0, 1, app->w, app->h - 3};
+    struct ui_rect r = ui_view_rect(app);
     if (app->w < UI_MIN_W || app->h < UI_MIN_H) {
         return false;
     }
@@ -141,6 +142,7 @@ void ui_news(struct ui_app *app, unsigned news)
                                                  : UI_TOAST_BAD,
                  "%s", end.message);
     }
+    ui_lesson_look(app);
     bool by_error = app->sort == UI_SORT_SQNR || app->sort == UI_SORT_ERROR;
     if ((news & (QX_NEWS_HIST | QX_NEWS_METRICS)) && by_error && !app->drag.active) {
         ui_rows_update(app);

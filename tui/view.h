@@ -29,7 +29,7 @@ void ui_explain_add(struct ui_explain *e, const char *fmt, ...)
 
 /* `state` is state_size zeroed bytes that live as long as the app. Every hook but draw may be NULL.
  * Hooks read the app; they change it only through ui_do (their own `state` freely). They never
- * allocate and take under 2 ms. */
+ * allocate and take under 2 ms; `open` may read a file. */
 struct ui_view {
     const char *id;    /* "layer": in scopes, in `go layer`, in `render --screen layer` */
     const char *title; /* breadcrumb */
@@ -61,7 +61,7 @@ int ui_view_find(const char *id); /* -1 when unknown */
 
 extern const struct ui_view ui_view_open, ui_view_model, ui_view_layer, ui_view_matrix, ui_view_act,
     ui_view_sens, ui_view_pareto, ui_view_compare, ui_view_try, ui_view_bench, ui_view_jobs,
-    ui_view_log, ui_view_help;
+    ui_view_lessons, ui_view_log, ui_view_help;
 
 /* ---- magnets of the Layer screen: implemented beside view_layer, used by `snap` and `optimum` ---- */
 

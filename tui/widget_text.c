@@ -1,21 +1,29 @@
 #include "widget_text.h"
 
+#include "utf8.h"
+
 #include <stdio.h>
+#include <string.h>
 
 int ui_text_fit(const char *text, int w)
 {
-    int n = 0, last = 0, cells = 0;
-    while (text[n] && cells < w) {
-        cells++;
-        n++;
-        while ((text[n] & 0xc0) == 0x80) {
-            n++;
+    const size_t len = strlen(text);
+    size_t n = 0, last = 0;
+    int cells = 0;
+    while (n < len) {
+        int cp;
+        const size_t bytes = ui_utf8_decode(text + n, len - n, &cp);
+        const int width = cp < 0 ? 1 : ui_utf8_width(cp);
+        if (n > 0 && cells + width > w) {
+            break;
         }
+        cells += width;
+        n += bytes;
         if (text[n] == ' ' || text[n] == '\0') {
             last = n;
         }
     }
-    return last > 0 ? last : n;
+    return (int)(last > 0 ? last : n);
 }
 
 static const char *next_line(const char *text, int w)
