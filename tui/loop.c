@@ -341,6 +341,7 @@ static void draw(struct ui_loop *l)
     bool all = app->redraw;
     app->redraw = false;
     ui_draw(app, &l->canvas);
+    ui_flash(&l->flash, app, &l->canvas);
     l->term->blit(l->term, &l->canvas, all);
     l->last_draw_ms = app->now_ms;
     l->news = 0;
@@ -462,4 +463,5 @@ void ui_loop_end(struct ui_loop *l)
         l->term = NULL;
     }
     ui_canvas_release(&l->canvas);
+    ui_flash_release(&l->flash);
 }

@@ -3,6 +3,7 @@
 #define UI_LOOP_H
 
 #include "app.h"
+#include "flash.h"
 #include "term.h"
 
 #include <signal.h>
@@ -11,6 +12,7 @@ struct ui_loop {
     struct ui_app *app;
     struct ui_term *term;
     struct ui_canvas canvas;
+    struct ui_flash flash;
     struct ui_theme theme;
     int wake[2];     /* pipe; the session writes to [1] */
     int signals;     /* pipe that the handlers write to; -1 = none (headless) */

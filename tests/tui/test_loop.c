@@ -154,12 +154,62 @@ static void the_background_picks_the_theme(void **state)
     end();
 }
 
+static int n_lit(const struct ui_canvas *c)
+{
+    int n = 0;
+    for (int i = 0; i < c->w * c->h; i++) {
+        n += c->cells[i].style == UI_STYLE_CHANGED;
+    }
+    return n;
+}
+
+static void put_figure(struct ui_canvas *c, const char *text)
+{
+    ui_canvas_clear(c);
+    ui_put(c, 1, 1, -1, UI_STYLE_NORMAL, text);
+    ui_put(c, 1, 2, -1, UI_STYLE_MEASURED, text);
+}
+
+static void figures_that_change_by_themselves_stand_out_for_a_second(void **state)
+{
+    (void)state;
+    static struct ui_app plain;
+    struct ui_flash flash = {.before = NULL};
+    struct ui_canvas c;
+    plain.animate = true;
+    plain.now_ms = 5000;
+    assert_true(ui_canvas_init(&c, 20, 4));
+    put_figure(&c, "-1.9 pt");
+    ui_flash(&flash, &plain, &c); /* the first picture is no change */
+    assert_int_equal(n_lit(&c), 0);
+    plain.now_ms += 100;
+    put_figure(&c, "-2.5 pt");
+    ui_flash(&flash, &plain, &c);
+    assert_int_equal(n_lit(&c), 2); /* 2 and 5 of the figure, not of the text */
+    assert_int_equal(plain.tick_ms, 6100);
+    plain.now_ms += 999;
+    put_figure(&c, "-2.5 pt");
+    ui_flash(&flash, &plain, &c);
+    assert_int_equal(n_lit(&c), 2);
+    plain.now_ms += 1;
+    put_figure(&c, "-2.5 pt");
+    ui_flash(&flash, &plain, &c);
+    assert_int_equal(n_lit(&c), 0);
+    plain.n_commands++; /* a key changed it: the eye is there already */
+    put_figure(&c, "-7.0 pt");
+    ui_flash(&flash, &plain, &c);
+    assert_int_equal(n_lit(&c), 0);
+    ui_flash_release(&flash);
+    ui_canvas_release(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flood_of_input_is_one_update),
         cmocka_unit_test(dragging_allocates_nothing),
         cmocka_unit_test(toasts_go_away_by_themselves),
+        cmocka_unit_test(figures_that_change_by_themselves_stand_out_for_a_second),
         cmocka_unit_test(the_background_picks_the_theme),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
