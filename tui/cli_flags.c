@@ -162,8 +162,8 @@ static const struct flag flags[] = {
      "guesses and answers so far, comma-separated"},
     {"lang", 0, KIND_CHOICE, AT(lang), UI_FLAGS_LESSON, "en|id|ko", 0, 0,
      "language of the lessons (default by the locale)"},
-    {"present", 0, KIND_BOOL, AT(present), UI_FLAGS_LESSON, NULL, 0, 0,
-     "for an audience: wide spacing, the last command shown"},
+    {"present", 0, KIND_BOOL, AT(present), UI_FLAGS_LESSON | UI_FLAGS_EXPLORE, NULL, 0, 0,
+     "for an audience: the last command and the accuracy in large digits"},
     /* common */
     {"threads", 0, KIND_INT, AT(threads), UI_FLAGS_COMMON, "N", 1, 1024,
      "worker threads (default: cores; QEXPLORE_THREADS)"},

@@ -2,6 +2,7 @@
 #include "lesson_impl.h"
 
 #include "canvas.h"
+#include "widget_big.h"
 #include "widget_text.h"
 
 #include <stdio.h>
@@ -81,6 +82,27 @@ static void fill(struct ui_app *app, struct panel *p)
     }
 }
 
+/* The gauge's first words, "-0.8 pt", for the large digits; "" when there is no figure. */
+static const char *gauge_words(struct ui_app *app, char *buf, size_t cap)
+{
+    enum ui_style_id style;
+    ui_fmt_gauge(app, buf, cap, &style, true);
+    buf[strcspn(buf, ",")] = 0;
+    if (!buf[0] || !strchr("+-0123456789", buf[0])) {
+        buf[0] = 0;
+    }
+    return buf;
+}
+
+/* Cells at the right of the panel that the large digits take, the space before them included. */
+static int big_room(struct ui_app *app, int w)
+{
+    char words[160];
+    const int room =
+        app->tour.is_presented ? ui_big_width(gauge_words(app, words, sizeof(words))) : 0;
+    return room > 0 && room < w / 3 ? room + 3 : 0;
+}
+
 static int rows_of(const struct ui_app *app, const struct panel *p, int w)
 {
     int rows = 1;
@@ -93,11 +115,17 @@ static int rows_of(const struct ui_app *app, const struct panel *p, int w)
 int ui_lesson_rows(struct ui_app *app, int w, int h)
 {
     static struct panel p; /* UI thread only */
-    if (!app->tour.lesson || app->tour.is_opening || !app->session) {
+    const int most = h - 3 - LEAST_VIEW;
+    int rows = 0;
+    if (!app->session || app->tour.is_opening || w < UI_MIN_W || h < UI_MIN_H) {
         return 0;
     }
-    fill(app, &p);
-    const int rows = rows_of(app, &p, w), most = h - 3 - LEAST_VIEW;
+    if (app->tour.lesson) {
+        fill(app, &p);
+        rows = rows_of(app, &p, w - big_room(app, w));
+    }
+    const int big = app->tour.is_presented ? 1 + ui_big_height(app->glyphs) : 0;
+    rows = rows > big ? rows : big;
     return rows < most ? rows : most;
 }
 
@@ -105,6 +133,11 @@ static void draw_rule(struct ui_app *app, struct ui_canvas *c, int y)
 {
     const struct ui_tour *t = &app->tour;
     char left[200], right[120];
+    if (!t->lesson) {
+        ui_hline(c, 0, y, app->w, app->glyphs);
+        ui_printf(c, 2, y, app->w - 6, UI_STYLE_TITLE, " %s ", t->said[0] ? t->said : "present");
+        return;
+    }
     snprintf(left, sizeof(left), " %s %s step %d of %d ", ui_lesson_title(t->lesson, t->lang),
              ui_sym(app->glyphs, UI_SYM_DOT), t->step + 1, ui_lesson_n_steps(t->lesson));
     if (t->is_presented && t->said[0]) {
@@ -130,14 +163,22 @@ void ui_lesson_draw(struct ui_app *app, struct ui_canvas *c)
     if (rows == 0) {
         return;
     }
-    const int top = app->h - 2 - rows, bottom = app->h - 2;
-    fill(app, &p);
+    const int top = app->h - 2 - rows, bottom = app->h - 2, big = big_room(app, app->w);
+    p.n = 0;
+    if (app->tour.lesson) {
+        fill(app, &p);
+    }
     ui_fill(c, (struct ui_rect){0, top, app->w, rows}, UI_STYLE_NORMAL, " ");
     draw_rule(app, c, top);
     int y = top + 1;
     for (int i = 0; i < p.n && y < bottom; i++) {
         y += app->tour.is_presented && i > 0;
-        const struct ui_rect r = {2, y, app->w - 4, bottom - y};
+        const struct ui_rect r = {2, y, app->w - big - 4, bottom - y};
         y += ui_text_draw(c, r, p.line[i].style, p.line[i].text);
+    }
+    if (big) {
+        char words[160];
+        ui_big_draw(c, app->w - big + 1, top + 1, UI_STYLE_VALUE, app->glyphs,
+                    gauge_words(app, words, sizeof(words)));
     }
 }

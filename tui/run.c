@@ -203,10 +203,10 @@ int ui_run(const struct ui_args *given)
         }
         app.log_seen = 0;
         ui_log_news(&app);
+        app.tour.is_presented = args->present;
         if (args->lesson) {
             snprintf(app.tour.lang, sizeof(app.tour.lang), "%s",
                      args->lang ? args->lang : ui_lesson_lang_default());
-            app.tour.is_presented = args->present;
             ui_dof(&app, UI_CMD_LESSON, "%s", args->lesson);
         }
         const char *log = args->verb ? args->positional[1] : args->play;

@@ -5,6 +5,7 @@
 #include "figure.h"
 #include "layout.h"
 #include "predict_text.h"
+#include "widget_big.h"
 #include "widget_hist.h"
 #include "widget_ladder.h"
 #include "widget_plot.h"
@@ -424,9 +425,32 @@ static void predictions_say_what_they_may(void **state)
     }
 }
 
+static void large_digits_are_what_they_spell(void **state)
+{
+    (void)state;
+    static const char *const want[] = {"    █▀█ ", "▀▀▀ █▀█ ", "    ▀▀▀ pt"};
+    struct ui_canvas c;
+    assert_true(ui_canvas_init(&c, 10, 3));
+    ui_canvas_clear(&c);
+    assert_int_equal(ui_big_width("-8pt"), 10);
+    assert_int_equal(ui_big_height(UI_GLYPHS_BLOCK), 3);
+    ui_big_draw(&c, 0, 0, UI_STYLE_VALUE, UI_GLYPHS_BLOCK, "-8pt");
+    for (int y = 0; y < 3; y++) {
+        char row[80] = "";
+        for (int x = 0; x < 10; x++) {
+            strncat(row, c.cells[y * 10 + x].glyph, 7);
+        }
+        if (strncmp(row, want[y], strlen(want[y])) != 0) {
+            fail_msg("row %d is '%s', not '%s'", y, row, want[y]);
+        }
+    }
+    ui_canvas_release(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(large_digits_are_what_they_spell),
         cmocka_unit_test(widgets_stay_inside_at_every_size),
         cmocka_unit_test(predictions_say_what_they_may),
         cmocka_unit_test(ascii_level_draws_ascii_only),
