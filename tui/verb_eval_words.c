@@ -1,4 +1,5 @@
-/* qexplore eval of a language model: perplexity over the documents, beside that of FP32. */
+/* qexplore eval of a language model: perplexity over the documents, and, token by token, how its
+ * distributions differ from FP32's. */
 #include "verb.h"
 
 #include <math.h>
@@ -6,45 +7,32 @@
 #include <string.h>
 
 struct measured {
-    struct qx_perplexity fp32, recipe;
-    bool is_quantized;
+    struct qx_eval_result *fp32, *recipe; /* recipe == NULL: nothing is quantized */
+    struct qx_eval_pair pair;
+    struct qx_divergence divergence;
 };
 
-static const struct qx_perplexity *shown(const struct measured *m)
+static const struct qx_eval_result *shown(const struct measured *m)
 {
-    return m->is_quantized ? &m->recipe : &m->fp32;
+    return m->recipe ? m->recipe : m->fp32;
 }
 
 static enum qx_status measure(const struct ui_args *args, struct qx_session *s, struct measured *m,
                               struct qx_error *err)
 {
     struct qx_eval_options options = {.max_samples = args->max_samples};
-    if (!ui_apply_recipe(args, s, err)) {
+    if (!ui_apply_recipe(args, s, err) ||
+        (args->engine && qx_engine_parse(args->engine, &options.engine, err) != QX_OK)) {
         return err->status;
     }
-    int n_steps = 0;
-    while (qx_session_undo(s)) {
-        n_steps++;
+    if (qx_session_n_edits(s) == 0) {
+        return qx_session_run_eval(s, &options, ui_batch_ctl(), &m->fp32, err);
     }
-    enum qx_status st = qx_session_run_perplexity(s, &options, ui_batch_ctl(), &m->fp32, err);
-    if (st != QX_OK || n_steps == 0) {
-        return st;
+    enum qx_status st = qx_session_run_pair(s, &options, ui_batch_ctl(), &m->fp32, &m->recipe, err);
+    if (st == QX_OK) {
+        st = qx_eval_compare(m->fp32, m->recipe, &m->pair, err);
     }
-    while (qx_session_redo(s)) {
-    }
-    m->is_quantized = true;
-    if (args->engine) {
-        options.engine =
-            strcmp(args->engine, "integer") == 0 ? QX_ENGINE_INTEGER : QX_ENGINE_SIMULATED;
-    }
-    st = qx_session_run_resolve(s, ui_batch_ctl(), err);
-    return st == QX_OK ? qx_session_run_perplexity(s, &options, ui_batch_ctl(), &m->recipe, err)
-                       : st;
-}
-
-static const char *engine_name(const struct qx_perplexity *p)
-{
-    return p->engine == QX_ENGINE_INTEGER ? "integer" : "simulated";
+    return st == QX_OK ? qx_eval_divergence(m->fp32, m->recipe, &m->divergence, err) : st;
 }
 
 static void num(struct qx_jw *w, const char *key, double value)
@@ -53,59 +41,129 @@ static void num(struct qx_jw *w, const char *key, double value)
     qx_jw_num(w, value);
 }
 
+static void whole(struct qx_jw *w, const char *key, int64_t value)
+{
+    qx_jw_key(w, key);
+    qx_jw_int(w, value);
+}
+
+static void text(struct qx_jw *w, const char *key, const char *value)
+{
+    qx_jw_key(w, key);
+    qx_jw_str(w, value);
+}
+
+static void divergence_json(struct qx_jw *w, const struct measured *m)
+{
+    const struct qx_divergence *d = &m->divergence;
+    num(w, "ppl_fp32", m->fp32->perplexity);
+    num(w, "increase", m->pair.increase);
+    num(w, "increase_se", m->pair.increase_error);
+    num(w, "nll_delta", m->pair.nll_delta);
+    num(w, "nll_delta_se", m->pair.nll_error);
+    num(w, "kld_mean", d->kld_mean);
+    num(w, "kld_se", d->kld_error);
+    num(w, "kld_p99", d->kld_p99);
+    num(w, "kld_max", d->kld_max);
+    num(w, "delta_p", d->delta_p);
+    num(w, "rms_delta_p", d->rms_delta_p);
+    num(w, "rms_delta_p_se", d->rms_delta_p_error);
+    num(w, "same_top", d->same_top);
+    num(w, "same_top_se", d->same_top_error);
+    num(w, "agreement", m->pair.agreement);
+    whole(w, "flips", m->pair.flips);
+}
+
+static void data_json(struct qx_jw *w, const struct qx_dataset *data,
+                      const struct qx_eval_result *r)
+{
+    int64_t window, stride;
+    qx_jw_key(w, "data");
+    qx_jw_object(w);
+    text(w, "path", qx_dataset_path(data));
+    whole(w, "n", r->n_documents);
+    text(w, "hash", qx_dataset_hash(data));
+    text(w, "note", qx_dataset_note(data));
+    if (qx_dataset_windows(data, &window, &stride)) {
+        whole(w, "window", window);
+        whole(w, "stride", stride);
+    }
+    qx_jw_end(w);
+}
+
 static int print_json(const struct ui_args *args, struct qx_session *s, const struct measured *m)
 {
-    const struct qx_perplexity *p = shown(m);
-    const struct qx_dataset *data = qx_session_data(s);
+    const struct qx_eval_result *r = shown(m);
     struct qx_jw *w = ui_json_begin(args, "eval");
     qx_jw_key(w, "metrics");
     qx_jw_object(w);
-    num(w, "ppl", p->perplexity);
-    num(w, "ppl_se", p->error);
-    num(w, "nll", p->nll);
-    num(w, "nll_se", p->error / p->perplexity);
-    num(w, "top1", p->top1);
-    num(w, "tokens", (double)p->n_tokens);
-    if (m->is_quantized) {
-        num(w, "ppl_fp32", m->fp32.perplexity);
-        num(w, "increase", p->perplexity / m->fp32.perplexity - 1.0);
+    num(w, "ppl", r->perplexity);
+    num(w, "ppl_se", r->perplexity_error);
+    num(w, "nll", r->ce);
+    num(w, "nll_se", r->perplexity_error / r->perplexity);
+    num(w, "top1", r->accuracy);
+    whole(w, "tokens", r->n);
+    if (m->recipe) {
+        divergence_json(w, m);
     }
-    if (p->report.n_nonfinite > 0) {
-        num(w, "nonfinite", (double)p->report.n_nonfinite);
+    if (r->report.n_nonfinite > 0) {
+        whole(w, "nonfinite", r->report.n_nonfinite);
     }
     qx_jw_end(w);
-    qx_jw_key(w, "engine");
-    qx_jw_str(w, engine_name(p));
-    qx_jw_key(w, "data");
-    qx_jw_object(w);
-    qx_jw_key(w, "path");
-    qx_jw_str(w, qx_dataset_path(data));
-    num(w, "n", (double)p->n_documents);
-    qx_jw_key(w, "hash");
-    qx_jw_str(w, qx_dataset_hash(data));
-    qx_jw_end(w);
-    qx_jw_key(w, "recipe_hash");
-    qx_jw_str(w, qx_session_recipe_hash(s));
-    num(w, "time_s", p->time_s);
+    text(w, "engine", qx_engine_name(r->engine));
+    data_json(w, qx_session_data(s), r);
+    text(w, "recipe_hash", qx_session_recipe_hash(s));
+    num(w, "time_s", r->time_s);
     return ui_json_print(w);
 }
 
-static void print_text(const struct measured *m)
+static void print_text(const struct qx_session *s, const struct measured *m)
 {
-    const struct qx_perplexity *p = shown(m);
-    printf("perplexity %.5f, standard error %.4f, over %lld tokens of %lld documents; next token "
+    const struct qx_eval_result *r = shown(m);
+    const struct qx_divergence *d = &m->divergence;
+    const char *note = qx_dataset_note(qx_session_data(s));
+    int64_t window, stride;
+    const bool has_windows = qx_dataset_windows(qx_session_data(s), &window, &stride);
+    printf("perplexity %.5f, standard error %.4f, over %lld tokens of %lld %s; next token "
            "right %.2f %%, %s, %.2f s\n",
-           p->perplexity, p->error, (long long)p->n_tokens, (long long)p->n_documents,
-           100 * p->top1, engine_name(p), p->time_s);
-    if (m->is_quantized) {
-        printf("against FP32 %.5f: %+.2f %%\n", m->fp32.perplexity,
-               100 * (p->perplexity / m->fp32.perplexity - 1.0));
+           r->perplexity, r->perplexity_error, (long long)r->n, (long long)r->n_documents,
+           has_windows ? "windows" : "documents", 100 * r->accuracy, qx_engine_name(r->engine),
+           r->time_s);
+    if (m->recipe) {
+        printf("against FP32 %.5f: %+.3f %% (standard error %.3f)\n", m->fp32->perplexity,
+               100 * m->pair.increase, 100 * m->pair.increase_error);
+        printf("KL divergence mean %.6f (standard error %.6f), 99 %% %.5f, largest %.4f nats\n",
+               d->kld_mean, d->kld_error, d->kld_p99, d->kld_max);
+        printf("delta-p mean %+.3f %%, RMS %.3f %% (standard error %.3f); same top token %.2f %% "
+               "(%.2f)\n",
+               100 * d->delta_p, 100 * d->rms_delta_p, 100 * d->rms_delta_p_error,
+               100 * d->same_top, 100 * d->same_top_error);
     }
-    if (p->report.n_nonfinite > 0) {
+    if (note[0]) {
+        fprintf(stderr, "qexplore eval: %s: %s\n", qx_dataset_path(qx_session_data(s)), note);
+    }
+    if (r->report.n_nonfinite > 0) {
         fprintf(stderr,
                 "qexplore eval: %lld NaN or infinite activations were taken as 0 when quantized\n",
-                (long long)p->report.n_nonfinite);
+                (long long)r->report.n_nonfinite);
     }
+}
+
+static int report(const struct ui_args *args, struct qx_session *s, const struct measured *m)
+{
+    int code = UI_EXIT_OK;
+    if (args->json) {
+        code = print_json(args, s, m);
+    } else {
+        print_text(s, m);
+    }
+    if (code == UI_EXIT_OK && m->recipe && !isnan(args->max_drop) &&
+        m->pair.increase > args->max_drop) {
+        fprintf(stderr, "qexplore eval: perplexity grew by %.4f, more than --max-drop %g\n",
+                m->pair.increase, args->max_drop);
+        code = UI_EXIT_GATE;
+    }
+    return code;
 }
 
 int ui_eval_words(const struct ui_args *args, struct qx_session *s)
@@ -122,20 +180,8 @@ int ui_eval_words(const struct ui_args *args, struct qx_session *s)
     ui_progress_begin(args, "eval");
     const enum qx_status st = measure(args, s, &m, &err);
     ui_progress_end();
-    if (st != QX_OK) {
-        return ui_report(args, &err);
-    }
-    int code = UI_EXIT_OK;
-    if (args->json) {
-        code = print_json(args, s, &m);
-    } else {
-        print_text(&m);
-    }
-    const double increase = shown(&m)->perplexity / m.fp32.perplexity - 1.0;
-    if (code == UI_EXIT_OK && !isnan(args->max_drop) && increase > args->max_drop) {
-        fprintf(stderr, "qexplore eval: perplexity grew by %.4f, more than --max-drop %g\n",
-                increase, args->max_drop);
-        code = UI_EXIT_GATE;
-    }
+    const int code = st == QX_OK ? report(args, s, &m) : ui_report(args, &err);
+    qx_eval_result_free(m.fp32);
+    qx_eval_result_free(m.recipe);
     return code;
 }

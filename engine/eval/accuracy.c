@@ -102,6 +102,7 @@ void qx_eval_result_free(struct qx_eval_result *r)
         qx_mem_free(r->margin);
         qx_mem_free(r->label);
         qx_mem_free(r->nll);
+        qx_mem_free(r->kl);
         qx_mem_free(r);
     }
 }

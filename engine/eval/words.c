@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/pool.h"
 #include "eval/dataset.h"
 #include "eval/score.h"
 
@@ -10,15 +11,20 @@
 #include <string.h>
 
 enum { CHUNK_ROWS = 32 };
+/* Logits of the first of two sets of weights that are kept for the second: as many as this, or of a tile
+ * for each thread up to the most, or of one document. */
+enum { KEPT_FLOATS = 16 << 20, KEPT_MOST = 128 << 20 };
 
 /* Documents of a chunk: what is fed, and which of the result's rows their places are. */
 struct chunk {
     const struct qx_dataset *data;
-    struct qx_eval_result *r;
+    struct qx_eval_result *r; /* that is being filled */
     int n_classes;
     int64_t sample;
-    float *x, *counts;          /* [CHUNK_ROWS][sample] */
+    float *x, *counts, *next;   /* [CHUNK_ROWS][sample]; next: [sample] scratch */
     int64_t at[CHUNK_ROWS + 1]; /* row of each document's first token */
+    float *kept;                /* logits of the chunk's rows; NULL: one set of weights only */
+    int64_t kept_floats;
 };
 
 static enum qx_status tokens_read(const struct qx_net *net, const struct qx_dataset *d,
@@ -57,6 +63,7 @@ enum qx_status qx_words_new(const struct qx_net *net, const struct qx_dataset *d
     enum qx_status st = next ? qx_score_new(places, &r, err) : qx_fail_nomem(err, sample);
     if (st == QX_OK) {
         r->n = 0;
+        r->n_documents = n;
         r->macro_f1 = NAN;
         r->nll = qx_mem_array((size_t)places, sizeof *r->nll);
         st = r->nll ? QX_OK : qx_fail_nomem(err, (size_t)places * sizeof *r->nll);
@@ -76,20 +83,52 @@ enum qx_status qx_words_new(const struct qx_net *net, const struct qx_dataset *d
     return QX_OK;
 }
 
-/* log sum exp - z of the target; the largest logit is taken out first, so nothing overflows. */
-static float nll_of(const float *z, int n, float top, int32_t target)
+/* log sum exp; the largest logit is taken out first, so nothing overflows. */
+static double log_sum(const float *z, int n, float top)
 {
     double sum = 0.0;
     for (int c = 0; c < n; c++) {
         sum += (double)expf(z[c] - top);
     }
-    return (float)((double)top - (double)z[target] + log(sum));
+    return (double)top + log(sum);
+}
+
+/* KL(softmax(a) || softmax(b)) = E_a[a - b] + lse(b) - lse(a). */
+static float kl_of(const float *a, const float *b, int n, float top_a, double lse_b)
+{
+    double sum = 0.0, difference = 0.0;
+    for (int c = 0; c < n; c++) {
+        const double p = (double)expf(a[c] - top_a);
+        sum += p;
+        difference += p * ((double)a[c] - (double)b[c]);
+    }
+    const double kl = difference / sum + lse_b - ((double)top_a + log(sum));
+    return kl > 0.0 ? (float)kl : isnan(kl) ? NAN : 0.0f;
+}
+
+/* One place whose token counts: row `at` of the result. */
+static void score_place(const struct chunk *c, int64_t at, const float *z)
+{
+    struct qx_eval_result *r = c->r;
+    r->predicted[at] = qx_score_class(z, c->n_classes);
+    r->margin[at] = qx_score_margin(z, c->n_classes, r->label[at]);
+    const double lse = log_sum(z, c->n_classes, z[r->predicted[at]]);
+    r->nll[at] = (float)(lse - (double)z[r->label[at]]);
+    if (!c->kept) {
+        return;
+    }
+    float *kept = c->kept + (at - c->at[0]) * c->n_classes;
+    if (r->kl) {
+        const int32_t top = qx_score_class(kept, c->n_classes);
+        r->kl[at] = kl_of(kept, z, c->n_classes, kept[top], lse);
+    } else {
+        memcpy(kept, z, (size_t)c->n_classes * sizeof *z);
+    }
 }
 
 static void score(void *arg, int64_t row, int64_t first, int64_t n, float *logits)
 {
     const struct chunk *c = arg;
-    struct qx_eval_result *r = c->r;
     const float *counts = c->counts + row * c->sample, *z = logits;
     int64_t at = c->at[row];
     for (int64_t i = 0; i < first; i++) {
@@ -97,23 +136,20 @@ static void score(void *arg, int64_t row, int64_t first, int64_t n, float *logit
     }
     for (int64_t i = first; i < first + n && at < c->at[row + 1]; i++, z += c->n_classes) {
         if (counts[i] != 0.0f) {
-            r->predicted[at] = qx_score_class(z, c->n_classes);
-            r->margin[at] = qx_score_margin(z, c->n_classes, r->label[at]);
-            r->nll[at] = nll_of(z, c->n_classes, z[r->predicted[at]], r->label[at]);
-            at++;
+            score_place(c, at++, z);
         }
     }
 }
 
-/* next: room for `sample` floats. */
-static enum qx_status chunk_read(struct chunk *c, int64_t first, int64_t n, float *next,
+/* Documents first .. first+n-1, whose first token is row `at`. */
+static enum qx_status chunk_read(struct chunk *c, int64_t first, int64_t n, int64_t at,
                                  struct qx_error *err)
 {
     enum qx_status st = qx_dataset_read(c->data, first, n, c->x, err);
-    c->at[0] = first == 0 ? 0 : c->at[CHUNK_ROWS];
+    c->at[0] = at;
     for (int64_t k = 0; st == QX_OK && k < n; k++) {
         float *counts = c->counts + k * c->sample;
-        st = qx_documents_next(c->data, first + k, next, counts, err);
+        st = qx_documents_next(c->data, first + k, c->next, counts, err);
         c->at[k + 1] = c->at[k];
         for (int64_t i = 0; i < qx_documents_places(c->data, first + k); i++) {
             c->at[k + 1] += counts[i] != 0.0f;
@@ -146,45 +182,158 @@ enum qx_status qx_words_finish(struct qx_eval_result *r, struct qx_error *err)
     return QX_OK;
 }
 
+/* Documents of the chunk that begins at `first`. */
+static int64_t chunk_rows(const struct chunk *c, int64_t first, int64_t n_documents, int64_t least)
+{
+    int64_t n = 0, places = 0;
+    while (n < CHUNK_ROWS && first + n < n_documents) {
+        places += qx_documents_places(c->data, first + n);
+        if (c->kept && n > 0 && places * c->n_classes > (n < least ? KEPT_MOST : KEPT_FLOATS)) {
+            break;
+        }
+        n++;
+    }
+    return n;
+}
+
+/* Room for the logits of a chunk's rows. */
+static enum qx_status chunk_keep(struct chunk *c, int64_t n, struct qx_error *err)
+{
+    const int64_t need = (c->at[n] - c->at[0]) * c->n_classes;
+    if (need > c->kept_floats) {
+        qx_mem_free(c->kept);
+        c->kept = qx_mem_array((size_t)need, sizeof *c->kept);
+        c->kept_floats = c->kept ? need : 0;
+    }
+    return c->kept ? QX_OK : qx_fail_nomem(err, (size_t)need * sizeof *c->kept);
+}
+
+/* The chunk's documents under w, scored into r. */
+static enum qx_status chunk_run(struct chunk *c, const struct qx_net *net,
+                                const struct qx_weights *w, int64_t n, struct qx_eval_result *r,
+                                struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    const double start = qx_clock_s();
+    c->r = r;
+    const enum qx_status st =
+        qx_net_run_places(net, w, c->x, n, score, c, &r->report, pool, ctl, err);
+    r->time_s += qx_clock_s() - start;
+    return st;
+}
+
+static enum qx_status chunk_new(struct chunk *c, const struct qx_net *net,
+                                const struct qx_dataset *d, bool is_pair, struct qx_error *err)
+{
+    const size_t sample = (size_t)qx_net_sample_size(net);
+    *c = (struct chunk){
+        .data = d, .n_classes = qx_net_n_classes(net), .sample = (int64_t)sample, .kept_floats = 1};
+    c->x = qx_mem_array(CHUNK_ROWS * sample, sizeof *c->x);
+    c->counts = qx_mem_array(CHUNK_ROWS * sample, sizeof *c->counts);
+    c->next = qx_mem_array(sample, sizeof *c->next);
+    c->kept = is_pair ? qx_mem_array(1, sizeof *c->kept) : NULL;
+    return c->x && c->counts && c->next && (!is_pair || c->kept)
+               ? QX_OK
+               : qx_fail_nomem(err, CHUNK_ROWS * sample * sizeof *c->x);
+}
+
+static void chunk_release(struct chunk *c)
+{
+    qx_mem_free(c->x);
+    qx_mem_free(c->counts);
+    qx_mem_free(c->next);
+    qx_mem_free(c->kept);
+}
+
+/* What is run: one set of weights, or two side by side. */
+struct words {
+    int n; /* 1 or 2 */
+    struct qx_weights *w[2];
+    enum qx_engine engine[2];
+    struct qx_eval_result *r[2];
+};
+
+static enum qx_status words_new(struct words *m, const struct qx_net *net,
+                                const struct qx_dataset *d, int64_t n_documents,
+                                struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    enum qx_status st = QX_OK;
+    for (int k = 0; k < m->n && st == QX_OK; k++) {
+        st = qx_words_new(net, d, n_documents, &m->r[k], err);
+        if (st == QX_OK) {
+            st = qx_weights_prepare(m->w[k], m->engine[k], pool, ctl, err);
+        }
+        if (st == QX_OK) {
+            m->r[k]->engine = qx_weights_engine(m->w[k]);
+        }
+    }
+    if (st == QX_OK && m->n == 2) {
+        m->r[1]->kl = qx_mem_array((size_t)m->r[1]->n, sizeof *m->r[1]->kl);
+        st = m->r[1]->kl ? QX_OK : qx_fail_nomem(err, (size_t)m->r[1]->n * sizeof(float));
+    }
+    return st;
+}
+
+static enum qx_status words_run(struct words *m, const struct qx_net *net,
+                                const struct qx_dataset *d, const struct qx_eval_options *options,
+                                struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    const int64_t all = qx_dataset_n(d), most = options ? options->max_samples : 0;
+    const int64_t n_documents = most > 0 && most < all ? most : all;
+    const int64_t least = qx_net_tile_rows(net) * (pool ? qx_pool_threads(pool) : 1);
+    struct chunk c;
+    enum qx_status st = chunk_new(&c, net, d, m->n == 2, err);
+    qx_ctl_total(ctl, n_documents * m->n);
+    if (st == QX_OK) {
+        st = words_new(m, net, d, n_documents, pool, ctl, err);
+    }
+    for (int64_t first = 0, at = 0, n; st == QX_OK && first < n_documents; first += n) {
+        n = chunk_rows(&c, first, n_documents, least);
+        st = chunk_read(&c, first, n, at, err);
+        if (st == QX_OK && m->n == 2) {
+            st = chunk_keep(&c, n, err);
+        }
+        for (int k = 0; k < m->n && st == QX_OK; k++) {
+            st = chunk_run(&c, net, m->w[k], n, m->r[k], pool, ctl, err);
+        }
+        at = c.at[n];
+    }
+    for (int k = 0; k < m->n && st == QX_OK; k++) {
+        st = qx_eval_result_finish(m->r[k], err);
+    }
+    chunk_release(&c);
+    for (int k = 0; k < m->n && st != QX_OK; k++) {
+        qx_eval_result_free(m->r[k]);
+    }
+    return st;
+}
+
 enum qx_status qx_words_run(const struct qx_net *net, const struct qx_dataset *d,
                             struct qx_weights *w, const struct qx_eval_options *options,
                             struct qx_pool *pool, struct qx_ctl *ctl, struct qx_eval_result **out,
                             struct qx_error *err)
 {
-    const double start = qx_clock_s();
-    const int64_t all = qx_dataset_n(d), most = options ? options->max_samples : 0;
-    const int64_t n_documents = most > 0 && most < all ? most : all;
-    const size_t sample = (size_t)qx_net_sample_size(net);
-    struct chunk c = {.data = d, .n_classes = qx_net_n_classes(net), .sample = (int64_t)sample};
-    c.x = qx_mem_array(CHUNK_ROWS * sample, sizeof *c.x);
-    c.counts = qx_mem_array(CHUNK_ROWS * sample, sizeof *c.counts);
-    float *next = qx_mem_array(sample, sizeof *next);
-    enum qx_status st = c.x && c.counts && next
-                            ? qx_words_new(net, d, n_documents, &c.r, err)
-                            : qx_fail_nomem(err, CHUNK_ROWS * sample * sizeof *c.x);
-    qx_ctl_total(ctl, n_documents);
+    struct words m = {.n = 1, .w = {w}, .engine = {options ? options->engine : QX_ENGINE_AUTO}};
+    const enum qx_status st = words_run(&m, net, d, options, pool, ctl, err);
+    *out = st == QX_OK ? m.r[0] : *out;
+    return st;
+}
+
+enum qx_status qx_eval_run_pair(const struct qx_net *net, const struct qx_dataset *d,
+                                struct qx_weights *wa, struct qx_weights *wb,
+                                const struct qx_eval_options *options, struct qx_pool *pool,
+                                struct qx_ctl *ctl, struct qx_eval_result **a,
+                                struct qx_eval_result **b, struct qx_error *err)
+{
+    struct words m = {.n = 2,
+                      .w = {wa, wb},
+                      .engine = {QX_ENGINE_AUTO, options ? options->engine : QX_ENGINE_AUTO}};
+    if (!d->is_documents) {
+        return qx_fail(err, QX_EUNSUPPORTED, "%s holds no documents of tokens", d->path);
+    }
+    const enum qx_status st = words_run(&m, net, d, options, pool, ctl, err);
     if (st == QX_OK) {
-        st = qx_weights_prepare(w, options ? options->engine : QX_ENGINE_AUTO, pool, ctl, err);
+        *a = m.r[0];
+        *b = m.r[1];
     }
-    for (int64_t first = 0; st == QX_OK && first < n_documents; first += CHUNK_ROWS) {
-        const int64_t left = n_documents - first, n = left < CHUNK_ROWS ? left : CHUNK_ROWS;
-        st = chunk_read(&c, first, n, next, err);
-        if (st == QX_OK) {
-            st = qx_net_run_places(net, w, c.x, n, score, &c, &c.r->report, pool, ctl, err);
-        }
-    }
-    if (st == QX_OK) {
-        st = qx_eval_result_finish(c.r, err);
-    }
-    qx_mem_free(c.x);
-    qx_mem_free(c.counts);
-    qx_mem_free(next);
-    if (st != QX_OK) {
-        qx_eval_result_free(c.r);
-        return st;
-    }
-    c.r->engine = qx_weights_engine(w);
-    c.r->time_s = qx_clock_s() - start;
-    *out = c.r;
-    return QX_OK;
+    return st;
 }

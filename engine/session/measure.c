@@ -120,10 +120,26 @@ static void eval_drop(struct qx_task *t)
     qx_mem_free(e);
 }
 
-/* Accuracy into *out, or the perplexity of documents into *words. */
+/* The weights that are applied, or float32 and those side by side when fp32 is not NULL. */
+static enum qx_status measure_applied(struct qx_session *s, const struct qx_eval_options *options,
+                                      struct qx_ctl *ctl, struct qx_eval_result **fp32,
+                                      struct qx_eval_result **out, struct qx_error *err)
+{
+    struct qx_weights *w = s->measure.weights, *plain = NULL;
+    if (!fp32) {
+        return qx_eval_run(s->net, s->data, w, options, s->pool, ctl, out, err);
+    }
+    enum qx_status status = qx_weights_new(s->net, &plain, err);
+    if (status == QX_OK) {
+        status = qx_eval_run_pair(s->net, s->data, plain, w, options, s->pool, ctl, fp32, out, err);
+    }
+    qx_weights_free(plain);
+    return status;
+}
+
 static enum qx_status measure_with(struct qx_session *s, const struct qx_setting *setting,
                                    const struct qx_eval_options *options, struct qx_ctl *ctl,
-                                   struct qx_eval_result **out, struct qx_perplexity *words,
+                                   struct qx_eval_result **fp32, struct qx_eval_result **out,
                                    struct qx_error *err)
 {
     struct qx_measure *m = &s->measure;
@@ -147,9 +163,7 @@ static enum qx_status measure_with(struct qx_session *s, const struct qx_setting
         atomic_store(&ctl->done, 0);
     }
     if (status == QX_OK) {
-        status = words ? qx_perplexity_run(s->net, s->data, m->weights, options, s->pool, ctl,
-                                           words, err)
-                       : qx_eval_run(s->net, s->data, m->weights, options, s->pool, ctl, out, err);
+        status = measure_applied(s, options, ctl, fp32, out, err);
     }
     pthread_mutex_unlock(&m->weights_lock);
     qx_mem_free(set);
@@ -160,14 +174,15 @@ enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *set
                               const struct qx_eval_options *options, struct qx_ctl *ctl,
                               struct qx_eval_result **out, struct qx_error *err)
 {
-    return measure_with(s, setting, options, ctl, out, NULL, err);
+    return measure_with(s, setting, options, ctl, NULL, out, err);
 }
 
-enum qx_status qx_measure_words(struct qx_session *s, const struct qx_setting *setting,
-                                const struct qx_eval_options *options, struct qx_ctl *ctl,
-                                struct qx_perplexity *out, struct qx_error *err)
+enum qx_status qx_measure_pair(struct qx_session *s, const struct qx_setting *setting,
+                               const struct qx_eval_options *options, struct qx_ctl *ctl,
+                               struct qx_eval_result **fp32, struct qx_eval_result **out,
+                               struct qx_error *err)
 {
-    return measure_with(s, setting, options, ctl, NULL, out, err);
+    return measure_with(s, setting, options, ctl, fp32, out, err);
 }
 
 static enum qx_status eval_run(struct qx_task *t, struct qx_error *err)

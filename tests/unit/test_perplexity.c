@@ -77,7 +77,7 @@ static void perplexity_is_that_of_its_definition(void **state)
     static const int64_t offsets[] = {0, 5, 6, 10}; /* the second has no token to predict */
     struct folder f;
     struct qx_dataset *data = NULL;
-    struct qx_perplexity p = {0};
+    struct qx_eval_result *p = NULL;
     double nll = 0.0;
     int n = 0;
     folder_open(&f, ".");
@@ -86,7 +86,7 @@ static void perplexity_is_that_of_its_definition(void **state)
     assert_int_equal(qx_net_n_layers(f.net), 8);
     assert_int_equal(open_documents(&f, ids, 10, offsets, 4, mask, &data, NULL), QX_OK);
     assert_int_equal(qx_dataset_n(data), 2);
-    assert_int_equal(qx_perplexity_run(f.net, data, f.weights, NULL, NULL, NULL, &p, NULL), QX_OK);
+    assert_int_equal(qx_eval_run(f.net, data, f.weights, NULL, NULL, NULL, &p, NULL), QX_OK);
     for (int d = 0; d < 3; d += 2) {
         float row[PLACES], logits[VOCABULARY];
         for (int i = 0; i < PLACES; i++) {
@@ -104,10 +104,11 @@ static void perplexity_is_that_of_its_definition(void **state)
             n += mask[t + 1];
         }
     }
-    assert_int_equal(p.n_documents, 2);
-    assert_int_equal(p.n_tokens, n);
-    assert_true(fabs(p.nll - nll / n) < 1e-5);
-    assert_true(fabs(p.perplexity - exp(nll / n)) < 1e-4 * p.perplexity);
+    assert_int_equal(p->n_documents, 2);
+    assert_int_equal(p->n, n);
+    assert_true(fabs(p->ce - nll / n) < 1e-5);
+    assert_true(fabs(p->perplexity - exp(nll / n)) < 1e-4 * p->perplexity);
+    qx_eval_result_free(p);
     qx_dataset_close(&data);
     folder_close(&f);
 }
@@ -130,7 +131,7 @@ static void documents_that_do_not_fit_are_refused(void **state)
                  {12, whole, 2, "document 0 has 12 tokens"}};
     struct folder f;
     struct qx_dataset *data = NULL;
-    struct qx_perplexity p;
+    struct qx_eval_result *p = NULL;
     struct qx_error err = {0};
     folder_open(&f, ".");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -140,8 +141,7 @@ static void documents_that_do_not_fit_are_refused(void **state)
         assert_non_null(strstr(err.text, cases[i].words));
     }
     assert_int_equal(open_documents(&f, ids, 5, good, 2, NULL, &data, NULL), QX_OK);
-    assert_int_equal(qx_perplexity_run(f.net, data, f.weights, NULL, NULL, NULL, &p, &err),
-                     QX_EDATA);
+    assert_int_equal(qx_eval_run(f.net, data, f.weights, NULL, NULL, NULL, &p, &err), QX_EDATA);
     assert_non_null(strstr(err.text, "document 0 holds the id 16"));
     qx_dataset_close(&data);
     folder_close(&f);
@@ -183,7 +183,7 @@ static void plain_text_is_predicted_once_in_windows(void **state)
     static const char text[] = "abcdefghijklmnopponmlkjihgfedcbaabcdefaa"; /* 40 */
     struct folder f;
     struct qx_dataset *data = NULL;
-    struct qx_perplexity p = {0};
+    struct qx_eval_result *p = NULL;
     struct qx_error err = {0};
     double nll = 0.0;
     int64_t window, stride;
@@ -198,14 +198,15 @@ static void plain_text_is_predicted_once_in_windows(void **state)
     assert_int_equal(stride, PLACES / 2);
     assert_int_equal(qx_dataset_n(data), 7);
     assert_non_null(strstr(qx_dataset_note(data), "40 tokens, at most 10 at once"));
-    assert_int_equal(qx_perplexity_run(f.net, data, f.weights, NULL, NULL, NULL, &p, &err), QX_OK);
+    assert_int_equal(qx_eval_run(f.net, data, f.weights, NULL, NULL, NULL, &p, &err), QX_OK);
     for (int at = 1; at < 40; at++) {
         const int from = at <= PLACES ? 0 : (at - PLACES + 4) / 5 * 5;
         assert_true(at - from > PLACES / 2 || from == 0);
         nll += letter_nll(&f, text, from, at);
     }
-    assert_int_equal(p.n_tokens, 39);
-    assert_true(fabs(p.nll - nll / 39) < 1e-5);
+    assert_int_equal(p->n, 39);
+    assert_true(fabs(p->ce - nll / 39) < 1e-5);
+    qx_eval_result_free(p);
     qx_dataset_close(&data);
     folder_close(&f);
 }
@@ -217,7 +218,7 @@ static void texts_of_a_table_are_documents(void **state)
     static const char long_one[] = "ponmlkjihgfedcba";
     struct folder f;
     struct qx_dataset *data = NULL;
-    struct qx_perplexity p = {0};
+    struct qx_eval_result *p = NULL;
     struct qx_error err = {0};
     double nll = 0.0;
     letters_write();
@@ -225,13 +226,14 @@ static void texts_of_a_table_are_documents(void **state)
     folder_open(&f, ".");
     assert_int_equal(qx_dataset_open("table.csv", f.net, &data, &err), QX_OK);
     assert_int_equal(qx_dataset_n(data), 3); /* the long one takes two windows */
-    assert_int_equal(qx_perplexity_run(f.net, data, f.weights, NULL, NULL, NULL, &p, &err), QX_OK);
-    assert_int_equal(p.n_tokens, 2 + 15);
+    assert_int_equal(qx_eval_run(f.net, data, f.weights, NULL, NULL, NULL, &p, &err), QX_OK);
+    assert_int_equal(p->n, 2 + 15);
     nll += letter_nll(&f, "abc", 0, 1) + letter_nll(&f, "abc", 0, 2);
     for (int at = 1; at < 16; at++) {
         nll += letter_nll(&f, long_one, at <= PLACES ? 0 : 5, at);
     }
-    assert_true(fabs(p.nll - nll / 17) < 1e-5);
+    assert_true(fabs(p->ce - nll / 17) < 1e-5);
+    qx_eval_result_free(p);
     qx_dataset_close(&data);
 
     text_write("table.csv", "text\nd\n");
@@ -262,21 +264,22 @@ static void check_figure(const struct folder *f, const struct qx_dataset *data,
                          const struct qx_jval *figure, int bits, const char *what,
                          struct qx_pool *pool)
 {
-    struct qx_perplexity p = {0};
+    struct qx_eval_result *p = NULL;
     struct qx_error err = {0};
     const double want = qx_jnum(qx_jget(figure, "perplexity"), NAN);
     const double tolerance = bits >= 3 ? 1e-4 : 1e-2; /* model-folder.md section 5 */
     int64_t tokens = 0;
     assert_true(qx_jint(qx_jget(figure, "tokens"), &tokens));
-    if (qx_perplexity_run(f->net, data, f->weights, NULL, pool, NULL, &p, &err) != QX_OK) {
+    if (qx_eval_run(f->net, data, f->weights, NULL, pool, NULL, &p, &err) != QX_OK) {
         fail_msg("%s: %s", what, err.text);
     }
-    assert_int_equal(p.n_tokens, tokens);
-    if (!(fabs(p.perplexity - want) <= tolerance * want) ||
-        !(fabs(p.top1 - qx_jnum(qx_jget(figure, "top1"), NAN)) < 1e-3)) {
-        fail_msg("%s: perplexity %.6f, top-1 %.4f; the reference has %.6f", what, p.perplexity,
-                 p.top1, want);
+    assert_int_equal(p->n, tokens);
+    if (!(fabs(p->perplexity - want) <= tolerance * want) ||
+        !(fabs(p->accuracy - qx_jnum(qx_jget(figure, "top1"), NAN)) < 1e-3)) {
+        fail_msg("%s: perplexity %.6f, top-1 %.4f; the reference has %.6f", what, p->perplexity,
+                 p->accuracy, want);
     }
+    qx_eval_result_free(p);
     n_figures++;
 }
 
@@ -391,6 +394,103 @@ static void check_folder(const char *path, const char *const *chosen)
     folder_close(&f);
 }
 
+/* ---- the distributions over the next token, against float32's (golden/eval/make_divergence.py) ---- */
+
+static void check_near(const struct qx_jval *want, const char *key, double have, double tolerance)
+{
+    const double w = qx_jnum(qx_jget(want, key), NAN);
+    if (!(fabs(have - w) <= tolerance * fabs(w) + 2e-7)) {
+        fail_msg("%s is %.9g; the oracle has %.9g", key, have, w);
+    }
+}
+
+static void divergence_is_that_of_the_oracle(void **state)
+{
+    (void)state;
+    char path[1024];
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    struct qx_weights *plain = NULL;
+    struct qx_json *json = NULL;
+    source_path(path, sizeof path, "tests/golden/eval/divergence.json");
+    assert_int_equal(qx_json_load(path, 1 << 20, &json, NULL), QX_OK);
+    const struct qx_jval *root = qx_json_root(json);
+    source_path(path, sizeof path, "samples/llama-tiny");
+    folder_open(&f, path);
+    assert_int_equal(qx_weights_new(f.net, &plain, NULL), QX_OK);
+    source_path(path, sizeof path, "samples/llama-tiny/eval.safetensors");
+    assert_int_equal(qx_dataset_open(path, f.net, &data, NULL), QX_OK);
+    const struct qx_eval_options options = {.max_samples =
+                                                (int64_t)qx_jnum(qx_jget(root, "documents"), 0)};
+    for (const struct qx_jval *v = qx_jfirst(qx_jget(root, "cases")); v; v = qx_jnext(v)) {
+        struct qx_eval_result *a = NULL, *b = NULL;
+        struct qx_divergence d;
+        struct qx_eval_pair pair;
+        apply_scope(&f, qx_jstr(qx_jget(v, "scope"), ""), qx_jstr(qx_jget(v, "gran"), ""),
+                    (int)qx_jnum(qx_jget(v, "bits"), 0), NULL);
+        assert_int_equal(
+            qx_eval_run_pair(f.net, data, plain, f.weights, &options, NULL, NULL, &a, &b, NULL),
+            QX_OK);
+        assert_null(a->kl);
+        assert_int_equal(qx_eval_divergence(a, b, &d, NULL), QX_OK);
+        assert_int_equal(qx_eval_compare(a, b, &pair, NULL), QX_OK);
+        assert_int_equal(d.n, (int64_t)qx_jnum(qx_jget(v, "tokens"), 0));
+        check_near(v, "nll", b->ce, 1e-5);
+        check_near(v, "nll_se", b->perplexity_error / b->perplexity, 1e-4);
+        check_near(v, "nll_delta", pair.nll_delta, 1e-2);
+        check_near(v, "nll_delta_se", pair.nll_error, 1e-2);
+        check_near(v, "kld_mean", d.kld_mean, 1e-2);
+        check_near(v, "kld_se", d.kld_error, 1e-2);
+        check_near(v, "kld_p99", d.kld_p99, 1e-2);
+        check_near(v, "kld_max", d.kld_max, 2e-2);
+        check_near(v, "delta_p", d.delta_p, 1e-2);
+        check_near(v, "rms_delta_p", d.rms_delta_p, 1e-2);
+        check_near(v, "rms_delta_p_se", d.rms_delta_p_error, 2e-2);
+        check_near(v, "same_top", d.same_top, 1e-3);
+        qx_eval_result_free(a);
+        qx_eval_result_free(b);
+        if (IS_SANITIZED) {
+            break;
+        }
+    }
+    qx_weights_free(plain);
+    qx_dataset_close(&data);
+    qx_json_free(json);
+    folder_close(&f);
+}
+
+/* The same weights differ nowhere; results that were not made side by side have no KL. */
+static void divergence_of_the_same_is_none(void **state)
+{
+    (void)state;
+    static const uint8_t ids[] = {1, 5, 9, 3, 7, 2, 15, 0, 4, 4};
+    static const int64_t offsets[] = {0, 5, 10};
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    struct qx_weights *plain = NULL;
+    struct qx_eval_result *a = NULL, *b = NULL, *alone = NULL;
+    struct qx_divergence d;
+    struct qx_error err = {0};
+    folder_open(&f, ".");
+    assert_int_equal(qx_weights_new(f.net, &plain, NULL), QX_OK);
+    assert_int_equal(open_documents(&f, ids, 10, offsets, 3, NULL, &data, NULL), QX_OK);
+    assert_int_equal(
+        qx_eval_run_pair(f.net, data, plain, f.weights, NULL, NULL, NULL, &a, &b, NULL), QX_OK);
+    assert_int_equal(qx_eval_divergence(a, b, &d, NULL), QX_OK);
+    assert_int_equal(d.n, 8);
+    assert_true(d.kld_mean == 0.0 && d.kld_max == 0.0 && d.rms_delta_p == 0.0 && d.same_top == 1.0);
+    assert_int_equal(qx_eval_run(f.net, data, f.weights, NULL, NULL, NULL, &alone, NULL), QX_OK);
+    assert_memory_equal(alone->nll, b->nll, 8 * sizeof *b->nll);
+    assert_int_equal(qx_eval_divergence(a, alone, &d, &err), QX_EDATA);
+    assert_non_null(strstr(err.text, "side by side"));
+    qx_eval_result_free(a);
+    qx_eval_result_free(b);
+    qx_eval_result_free(alone);
+    qx_weights_free(plain);
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
 static void stories260k_gives_its_logits_and_figures(void **state)
 {
     (void)state;
@@ -426,6 +526,8 @@ int main(void)
         cmocka_unit_test(documents_that_do_not_fit_are_refused),
         cmocka_unit_test(plain_text_is_predicted_once_in_windows),
         cmocka_unit_test(texts_of_a_table_are_documents),
+        cmocka_unit_test(divergence_is_that_of_the_oracle),
+        cmocka_unit_test(divergence_of_the_same_is_none),
         cmocka_unit_test(llama_tiny_gives_its_logits_and_figures),
         cmocka_unit_test(stories260k_gives_its_logits_and_figures),
     };

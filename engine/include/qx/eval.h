@@ -94,10 +94,14 @@ struct qx_eval_result {
     int32_t *label;     /* [n] */
     /* Language models: a row is a token that counts (rows: its index in input_ids), its class the
      * vocabulary's entry, macro_f1 NaN. Else NULL and NaN. */
-    float *nll;                              /* [n] -log p of the label, nats */
+    float *nll; /* [n] -log p of the label, nats */
+    float *kl;  /* [n] of qx_eval_run_pair, else NULL: KL(a's next token || this one's), nats */
+    int64_t n_documents;
     double ce, perplexity, perplexity_error; /* mean nll, exp of it, its standard error */
 };
-/* options NULL = all rows, engine AUTO. Prepares the weights for the engine. Progress in rows; of language
+/* Over all documents: tokens 0 .. L-2 of each are fed from position 0, and place i predicts token i + 1,
+ * which counts unless loss_mask, or an earlier window, says otherwise.
+ * options NULL = all rows, engine AUTO. Prepares the weights for the engine. Progress in rows; of language
  * models max_samples are the first documents, and so is the progress.
  * QX_EDATA without labels, or where a language model's logits are no numbers; what qx_weights_prepare and
  * qx_net_forward return. */
@@ -106,33 +110,21 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_eval_result **out,
                            struct qx_error *err);
 void qx_eval_result_free(struct qx_eval_result *r); /* NULL allowed */
+/* A language model under two sets of weights, side by side: wa (float32's, say; engine AUTO) and wb (engine
+ * as options say), a few documents at a time, so that their distributions can be compared: b->kl. Progress
+ * counts each document twice. Memory: logits of 64 MiB, or of a tile of rows for each thread where that is
+ * more, up to 512 MiB, or of one document. QX_EUNSUPPORTED for other networks; else as qx_eval_run. */
+enum qx_status qx_eval_run_pair(const struct qx_net *net, const struct qx_dataset *data,
+                                struct qx_weights *wa, struct qx_weights *wb,
+                                const struct qx_eval_options *options, struct qx_pool *pool,
+                                struct qx_ctl *ctl, struct qx_eval_result **a,
+                                struct qx_eval_result **b, struct qx_error *err);
 /* A result that was kept elsewhere: rows and labels of all the data. The caller fills in predicted, margin
  * and (language models) nll, then finish counts; macro_f1, time_s and engine are the caller's too.
  * QX_ENOMEM, QX_EDATA as qx_eval_run. */
 enum qx_status qx_eval_result_new(const struct qx_net *net, const struct qx_dataset *data,
                                   struct qx_eval_result **out, struct qx_error *err);
 enum qx_status qx_eval_result_finish(struct qx_eval_result *r, struct qx_error *err);
-
-/* ---- language models ---- */
-
-/* Over all documents: tokens 0 .. L-2 of each are fed from position 0, and place i predicts token i + 1,
- * which counts unless loss_mask says otherwise (model-folder.md section 4). */
-struct qx_perplexity {
-    int64_t n_documents, n_tokens; /* counted ones */
-    double nll;                    /* mean of -log p, nats */
-    double perplexity;             /* exp(nll) */
-    double error;                  /* standard error of the perplexity, from that of nll */
-    double top1;                   /* share of tokens that are the largest logit */
-    double time_s;
-    enum qx_engine engine;
-    struct qx_net_report report; /* n_nonfinite */
-};
-/* options as of qx_eval_run (max_samples: the first documents; compare_rows is not looked at). Progress in
- * documents. QX_EDATA: no documents, ids outside the vocabulary, logits that are no numbers. */
-enum qx_status qx_perplexity_run(const struct qx_net *net, const struct qx_dataset *data,
-                                 struct qx_weights *w, const struct qx_eval_options *options,
-                                 struct qx_pool *pool, struct qx_ctl *ctl,
-                                 struct qx_perplexity *out, struct qx_error *err);
 
 /* Two measurements of the same rows. */
 struct qx_eval_pair {
@@ -151,6 +143,21 @@ struct qx_eval_pair {
 /* QX_EDATA when the rows differ. */
 enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_eval_result *b,
                                struct qx_eval_pair *out, struct qx_error *err);
+
+/* Next-token distributions of b against those of a, in llama.cpp's vocabulary. p is that of the token that
+ * came. Errors are standard errors over the tokens. */
+struct qx_divergence {
+    int64_t n;                             /* tokens */
+    double kld_mean, kld_error;            /* KL(a || b), nats */
+    double kld_p99, kld_max;               /* linear between order statistics */
+    double delta_p;                        /* mean of p in b minus p in a */
+    double rms_delta_p, rms_delta_p_error; /* root mean square of the same */
+    double same_top, same_top_error;       /* share of tokens with the same likeliest one */
+};
+/* The two results of qx_eval_run_pair. QX_EDATA when b has no kl or the rows differ; QX_ENOMEM. */
+enum qx_status qx_eval_divergence(const struct qx_eval_result *a, const struct qx_eval_result *b,
+                                  struct qx_divergence *out, struct qx_error *err);
+
 /* ---- suffix replay: what an edit does, measured on a few rows while the hand is still on it ---- */
 
 /* P, the rows it is measured on, with float32's answers; the values alive before the edited layer; the

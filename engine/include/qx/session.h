@@ -438,10 +438,10 @@ enum qx_status qx_session_run_hist(struct qx_session *s, int64_t item, struct qx
 enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_options *options,
                                    struct qx_ctl *ctl, struct qx_eval_result **out,
                                    struct qx_error *err);
-/* The same for a language model: over the documents of its data. */
-enum qx_status qx_session_run_perplexity(struct qx_session *s,
-                                         const struct qx_eval_options *options, struct qx_ctl *ctl,
-                                         struct qx_perplexity *out, struct qx_error *err);
+/* A language model in float32 and under the recipe, side by side (qx_eval_run_pair). */
+enum qx_status qx_session_run_pair(struct qx_session *s, const struct qx_eval_options *options,
+                                   struct qx_ctl *ctl, struct qx_eval_result **fp32,
+                                   struct qx_eval_result **out, struct qx_error *err);
 /* Predict the recipe's accuracy on the evaluation rows (agreement with FP32, without labels), measuring
  * only what is not kept on disk: FP32 there (options NULL = all rows) and the layers that the recipe
  * changes on P, five entries each at most. Needs no session that predicts in the background. */
