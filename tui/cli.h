@@ -36,7 +36,8 @@ enum ui_flag_group {
     UI_FLAGS_SETTING = 1024, /* how quantized, but for the bits */
     UI_FLAGS_SEARCH = 2048,  /* sweep and pareto */
     UI_FLAGS_PARETO = 4096,
-    UI_FLAGS_LESSON = 8192
+    UI_FLAGS_LESSON = 8192,
+    UI_FLAGS_TRAIN = 16384
 };
 
 enum { UI_MAX_KEEP = 64, UI_MAX_POSITIONAL = 17 };
@@ -81,6 +82,10 @@ struct ui_args {
     const char *columns, *n_measure, *mode, *max_latency, *tie;
     uint64_t max_bytes;      /* 0 = unset */
     double max_bpw, min_acc; /* NaN = unset */
+    /* train */
+    const char *train_data, *quantizer, *optimizer;
+    int epochs, batch, patience;                                         /* -1 = unset */
+    double rate, warm, weight_decay, clip, distill, temperature, freeze; /* NaN = unset */
     /* info */
     bool stats, hist;
     /* output */
@@ -130,6 +135,9 @@ struct qx_ctl *ui_batch_ctl(void);
  * Runs in a thread of its own between begin and end, reading the token. */
 void ui_progress_begin(const struct ui_args *args, const char *what);
 void ui_progress_end(void);
+/* A line that stays, above the bar. Nothing with -q. */
+void ui_progress_line(const struct ui_args *args, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* JSON of every verb starts with schema and program. */
 struct qx_jw *ui_json_begin(const struct ui_args *args, const char *verb);

@@ -109,10 +109,10 @@ static const struct flag flags[] = {
      "rows for the ranges of activations (default calib.safetensors of the model folder)"},
     {"max-samples", 0, KIND_INT64, AT(max_samples), UI_FLAGS_EVAL | UI_FLAGS_BENCH, "N", 1, 1e15,
      "that many rows, drawn by --seed"},
-    {"fail-under", 0, KIND_REAL, AT(fail_under), UI_FLAGS_EVAL | UI_FLAGS_SEARCH, "X", 0, 1,
-     "exit 5 when the accuracy (0..1) is lower"},
-    {"max-drop", 0, KIND_REAL, AT(max_drop), UI_FLAGS_EVAL | UI_FLAGS_SEARCH, "X", 0, 1,
-     "exit 5 when more accuracy (0..1) is lost against FP32"},
+    {"fail-under", 0, KIND_REAL, AT(fail_under), UI_FLAGS_EVAL | UI_FLAGS_SEARCH | UI_FLAGS_TRAIN,
+     "X", 0, 1, "exit 5 when the accuracy (0..1) is lower"},
+    {"max-drop", 0, KIND_REAL, AT(max_drop), UI_FLAGS_EVAL | UI_FLAGS_SEARCH | UI_FLAGS_TRAIN, "X",
+     0, 1, "exit 5 when more accuracy (0..1) is lost against FP32"},
     {"predict", 0, KIND_BOOL, AT(predict), UI_FLAGS_EVAL, NULL, 0, 0,
      "predict instead of measuring"},
     {"measure", 0, KIND_BOOL, AT(measure), UI_FLAGS_EVAL, NULL, 0, 0, "measure beside --predict"},
@@ -128,13 +128,40 @@ static const struct flag flags[] = {
      "timed passes (default 50, or what takes 3 s); below 5 there are no percentiles"},
     {"warmup", 0, KIND_INT, AT(warmup), UI_FLAGS_BENCH, "N", 0, 100000,
      "passes before those (default 5)"},
+    /* train */
+    {"train-data", 0, KIND_TEXT, AT(train_data), UI_FLAGS_TRAIN, "FILE", 0, 0,
+     "labelled rows to train on (default train.safetensors of the folder)"},
+    {"quantizer", 0, KIND_TEXT, AT(quantizer), UI_FLAGS_TRAIN, "NAME", 0, 0,
+     "lsq (scales are learned, default), pact, ema, ste"},
+    {"optimizer", 0, KIND_TEXT, AT(optimizer), UI_FLAGS_TRAIN, "NAME", 0, 0,
+     "adamw (default) or sgd"},
+    {"epochs", 0, KIND_INT, AT(epochs), UI_FLAGS_TRAIN, "N", 1, 100000, "times over the rows"},
+    {"batch", 0, KIND_INT, AT(batch), UI_FLAGS_TRAIN, "N", 2, 65536, "rows of one step"},
+    {"rate", 0, KIND_REAL, AT(rate), UI_FLAGS_TRAIN, "X", 1e-9, 10,
+     "peak learning rate (default the optimizer's)"},
+    {"warm-up", 0, KIND_REAL, AT(warm), UI_FLAGS_TRAIN, "X", 0, 1,
+     "share of the steps in which the rate rises"},
+    {"weight-decay", 0, KIND_REAL, AT(weight_decay), UI_FLAGS_TRAIN, "X", 0, 1,
+     "of layers' weights"},
+    {"clip", 0, KIND_REAL, AT(clip), UI_FLAGS_TRAIN, "X", 0, 1e9,
+     "largest norm of the gradient, 0 = any"},
+    {"distill", 0, KIND_REAL, AT(distill), UI_FLAGS_TRAIN, "X", 0, 1,
+     "share of the loss that follows the float32 network, the rest follows the labels"},
+    {"temperature", 0, KIND_REAL, AT(temperature), UI_FLAGS_TRAIN, "X", 0.1, 100,
+     "of that comparison"},
+    {"freeze", 0, KIND_REAL, AT(freeze), UI_FLAGS_TRAIN, "X", 0, 1,
+     "share of the steps, at the end, in which statistics and ranges stand still"},
+    {"patience", 0, KIND_INT, AT(patience), UI_FLAGS_TRAIN, "N", 0, 100000,
+     "stop after so many epochs without a better one (default 0: never)"},
+    {"max-rows", 0, KIND_INT64, AT(max_samples), UI_FLAGS_TRAIN, "N", 64, 1e15,
+     "train on that many rows, drawn by --seed"},
     /* info */
     {"stats", 0, KIND_BOOL, AT(stats), UI_FLAGS_INFO, NULL, 0, 0,
      "read the values: min, max, mean, std, absmax, p999, zeros, NaN, Inf"},
     {"hist", 0, KIND_BOOL, AT(hist), UI_FLAGS_INFO, NULL, 0, 0, "with a histogram of each tensor"},
     /* output */
-    {"output", 'o', KIND_TEXT, AT(output), UI_FLAGS_QUANTIZE | UI_FLAGS_RENDER, "PATH", 0, 0,
-     "where to write"},
+    {"output", 'o', KIND_TEXT, AT(output), UI_FLAGS_QUANTIZE | UI_FLAGS_RENDER | UI_FLAGS_TRAIN,
+     "PATH", 0, 0, "where to write"},
     {"save-recipe", 0, KIND_TEXT, AT(save_recipe), UI_FLAGS_QUANTIZE, "FILE", 0, 0,
      "write the resolved recipe as JSON"},
     /* screen */
@@ -394,6 +421,9 @@ int ui_args_parse(struct ui_args *args, const char *verb, unsigned groups, int a
     args->max_drop = NAN;
     args->max_bpw = args->min_acc = NAN;
     args->warmup = -1;
+    args->epochs = args->batch = args->patience = -1;
+    args->rate = args->warm = args->weight_decay = args->clip = NAN;
+    args->distill = args->temperature = args->freeze = NAN;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0) {
             args->json = true; /* so that errors before it are JSON too */

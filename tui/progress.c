@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
@@ -102,4 +103,17 @@ void ui_progress_end(void)
         sem_destroy(&progress.stop);
         progress.started = false;
     }
+}
+
+void ui_progress_line(const struct ui_args *args, const char *fmt, ...)
+{
+    char line[256];
+    va_list ap;
+    if (args->quiet) {
+        return;
+    }
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "%s%-60s\n", isatty(STDERR_FILENO) ? "\r" : "", line);
 }

@@ -6,6 +6,7 @@
 
 struct ui_verb {
     const char *name;
+    const char *alias;   /* another name, NULL = none */
     const char *usage;   /* "MODEL [flags]" */
     const char *help;    /* one sentence */
     const char *example; /* one command line */
@@ -29,6 +30,6 @@ int ui_eval_words(const struct ui_args *args, struct qx_session *s);
 
 extern const struct ui_verb ui_verb_info, ui_verb_quantize, ui_verb_eval, ui_verb_sweep,
     ui_verb_pareto, ui_verb_bench, ui_verb_try, ui_verb_render, ui_verb_play, ui_verb_doctor,
-    ui_verb_completions, ui_verb_formats, ui_verb_lesson;
+    ui_verb_completions, ui_verb_formats, ui_verb_lesson, ui_verb_train;
 
 #endif

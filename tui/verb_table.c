@@ -5,9 +5,9 @@
 #include <string.h>
 
 static const struct ui_verb *const verbs[] = {
-    &ui_verb_info,   &ui_verb_quantize, &ui_verb_formats,     &ui_verb_eval,   &ui_verb_sweep,
-    &ui_verb_pareto, &ui_verb_bench,    &ui_verb_try,         &ui_verb_lesson, &ui_verb_render,
-    &ui_verb_play,   &ui_verb_doctor,   &ui_verb_completions,
+    &ui_verb_info,   &ui_verb_quantize, &ui_verb_formats, &ui_verb_eval,        &ui_verb_sweep,
+    &ui_verb_pareto, &ui_verb_bench,    &ui_verb_try,     &ui_verb_lesson,      &ui_verb_train,
+    &ui_verb_render, &ui_verb_play,     &ui_verb_doctor,  &ui_verb_completions,
 };
 
 int ui_verb_count(void)
@@ -23,7 +23,8 @@ const struct ui_verb *ui_verb_at(int i)
 const struct ui_verb *ui_verb_find(const char *name)
 {
     for (int i = 0; i < ui_verb_count(); i++) {
-        if (strcmp(verbs[i]->name, name) == 0) {
+        const char *alias = verbs[i]->alias;
+        if (strcmp(verbs[i]->name, name) == 0 || (alias && strcmp(alias, name) == 0)) {
             return verbs[i];
         }
     }

@@ -283,13 +283,15 @@ static void back_node(const struct place *p, const struct qx_node *node)
     const struct qx_back b = back_of(p, &r);
     float *d_x = p->w->d_in[0];
     const int64_t n = qx_shape_numel(&r.in_shape[0], 1);
-    if (act) { /* also for a learned range of the graph's own input */
+    if (act) {
         memset(p->w->d_fake, 0, (size_t)n * sizeof *d_x);
         p->w->d_in[0] = p->w->d_fake;
     }
     node->op->backward(&b);
     if (act) {
-        act->backward(act->arg, p->lane, value_of(p, node->in[0]->index), p->w->d_fake, n, d_x);
+        /* the range of the graph's own input learns too: nobody reads the gradient by its values */
+        act->backward(act->arg, p->lane, value_of(p, node->in[0]->index), p->w->d_fake, n,
+                      d_x ? d_x : p->w->fake);
     }
 }
 

@@ -12,7 +12,7 @@
 enum qx_status qx_session_run_write(struct qx_session *s, const char *out_dir, struct qx_ctl *ctl,
                                     struct qx_error *err)
 {
-    struct qx_write w = {s->model, &s->items, &s->now, s->pool};
+    struct qx_write w = {s->model, &s->items, &s->now, s->pool, NULL};
     enum qx_status status = qx_session_run_resolve(s, ctl, err);
     return status == QX_OK ? qx_write_folder(&w, out_dir, ctl, err) : status;
 }
@@ -121,7 +121,7 @@ enum qx_status qx_session_write(struct qx_session *s, const char *out_dir, struc
     if (!s->queue.is_started) {
         return qx_fail(err, QX_EUNSUPPORTED, "this session runs no background jobs");
     }
-    struct qx_write check = {s->model, &s->items, &s->now, s->pool};
+    struct qx_write check = {s->model, &s->items, &s->now, s->pool, NULL};
     enum qx_status status = qx_write_check(&check, out_dir, err);
     if (status != QX_OK) {
         return status;
@@ -137,7 +137,7 @@ enum qx_status qx_session_write(struct qx_session *s, const char *out_dir, struc
         write_drop(&t->task);
         return status;
     }
-    t->write = (struct qx_write){s->model, &s->items, &t->recipe, s->pool};
+    t->write = (struct qx_write){s->model, &s->items, &t->recipe, s->pool, NULL};
     struct qx_job *job = qx_jobs_add(&s->jobs, &t->task, QX_JOB_WRITE);
     if (job) {
         snprintf(job->info.title, sizeof job->info.title, "writing %.110s", out_dir);

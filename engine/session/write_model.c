@@ -30,6 +30,7 @@ static const char *const companions[] = {"config.json",
                                          "eval.safetensors",
                                          "eval_*.safetensors",
                                          "calib.safetensors",
+                                         "train.safetensors",
                                          "vocab.*",
                                          "merges.txt",
                                          "tokenizer.*",
@@ -247,6 +248,18 @@ struct source {
     float *values;      /* NULL before the first and after the last block */
 };
 
+/* Values that take the place of the stored ones, NULL: none. */
+static const float *changed(const struct qx_write *w, int64_t item)
+{
+    return w->trained ? w->trained->values[item] : NULL;
+}
+
+/* Does the tensor stay as it is in the file? */
+static bool is_kept(const struct qx_write *w, int64_t item)
+{
+    return qx_setting_is_fp32(&w->recipe->set[item]) && !changed(w, item);
+}
+
 static enum qx_status source_fill(struct source *src, struct qx_error *err)
 {
     const struct qx_write *w = src->w;
@@ -255,6 +268,10 @@ static enum qx_status source_fill(struct source *src, struct qx_error *err)
     if (!qx_size_mul((size_t)it->tensor->numel, sizeof(float), &bytes) ||
         !(src->values = qx_mem_aligned(bytes))) {
         return qx_fail_nomem(err, bytes);
+    }
+    if (changed(w, src->item)) {
+        memcpy(src->values, changed(w, src->item), bytes);
+        return QX_OK;
     }
     struct qx_ctl quiet = {.parent = src->ctl, .is_quiet = true};
     enum qx_status status = qx_fakequant(it->tensor, it->channels, &w->recipe->set[src->item],
@@ -308,13 +325,13 @@ static enum qx_status file_write(const struct qx_write *w, int file, const char 
         if (t->file != file) {
             continue;
         }
-        bool is_kept = qx_setting_is_fp32(&w->recipe->set[i]);
+        const bool is_same = is_kept(w, i);
         sources[n] = (struct source){w, i, ctl, NULL};
         tensors[n] = (struct qx_write_tensor){.name = t->name,
-                                              .dtype = is_kept ? t->dtype : out_dtype(t),
+                                              .dtype = is_same ? t->dtype : out_dtype(t),
                                               .rank = t->rank,
                                               .shape = t->shape,
-                                              .raw = is_kept ? t->data : NULL,
+                                              .raw = is_same ? t->data : NULL,
                                               .read = source_read,
                                               .arg = &sources[n]};
         n++;
@@ -407,9 +424,9 @@ static enum qx_status companions_copy(const struct qx_model *model, const char *
 
 /* ---- the folder ---- */
 
-static int64_t bytes_of(const struct qx_tensor *t, bool is_kept)
+static int64_t bytes_of(const struct qx_tensor *t, bool is_same)
 {
-    return (int64_t)qx_dtype_bytes(is_kept ? t->dtype : out_dtype(t), t->numel);
+    return (int64_t)qx_dtype_bytes(is_same ? t->dtype : out_dtype(t), t->numel);
 }
 
 /* Bytes that will be written; files that cannot be looked at are left out. */
@@ -430,7 +447,7 @@ static int64_t bytes_total(const struct qx_write *w)
         closedir(d);
     }
     for (int64_t i = 0; i < w->items->n; i++) {
-        total += bytes_of(w->items->v[i].tensor, qx_setting_is_fp32(&w->recipe->set[i]));
+        total += bytes_of(w->items->v[i].tensor, is_kept(w, i));
     }
     return total;
 }

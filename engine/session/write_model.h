@@ -3,6 +3,7 @@
 #define QX_SESSION_WRITE_MODEL_H
 
 #include "qx/session.h"
+#include "qx/train.h"
 #include "session/recipe.h"
 
 struct qx_pool;
@@ -13,6 +14,7 @@ struct qx_write {
     const struct qx_items *items;
     const struct qx_recipe *recipe;
     struct qx_pool *pool;
+    const struct qx_trained *trained; /* NULL, or values to write instead of the stored ones */
 };
 
 /* May the folder be written: QX_EIO when it is the model's own, or holds other things. Makes nothing. */

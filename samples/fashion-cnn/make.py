@@ -7,7 +7,8 @@ Needs Debian's python3-torch, python3-numpy and dataset-fashion-mnist:
 
 Writes model.safetensors, graph.json, eval.safetensors and calib.safetensors into this folder
 (or DIR); samples/reference.py then computes reference.json and reference.safetensors from
-them. The seed is fixed, and the same torch build with the same number of threads gives the
+them. It also writes train.safetensors, 10,000 images for training from the checkpoint; with
+--data it writes the data files only and trains nothing. The seed is fixed, and the same torch build with the same number of threads gives the
 same weights; another build gives a network of about the same accuracy, not the same bytes.
 
 The test part of the data is never looked at during training: the number of epochs and every
@@ -183,6 +184,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--out", default=HERE, help="folder to write to")
+    parser.add_argument("--data", action="store_true", help="write the data files only")
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)
 
@@ -192,6 +194,10 @@ def main():
                "test part, every 5th image")
     write_part(args.out, "fashion-cnn", "calib", train_x[::117][:512], train_y[::117][:512],
                "training part, every 117th image")
+    write_part(args.out, "fashion-cnn", "train", train_x[::6], train_y[::6],
+               "training part, every 6th image")
+    if args.data:
+        return
 
     torch.manual_seed(SEED)
     net = FashionCnn()

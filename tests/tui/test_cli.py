@@ -637,6 +637,41 @@ class Program(unittest.TestCase):
             self.assertTrue(f.read().startswith("<"))
 
 
+class Train(unittest.TestCase):
+    def test_trains_into_a_folder_that_eval_runs(self):
+        out, few = os.path.join(TMP, "trained"), os.path.join(FASHION, "calib.safetensors")
+        a = answer("train", FASHION, "--data", few, "--bits", "3", "--act-bits", "4", "--gran", "tensor",
+                   "--epochs", "1", "--max-rows", "192", "--batch", "32", "--rate", "0.0005",
+                   "-o", out, "-q")
+        self.assertEqual(a["schema"], "qexplore.train/1")
+        self.assertEqual(a["metrics"]["n"], 512)
+        self.assertGreater(a["baseline"]["fp32"], 0.9)
+        self.assertEqual((a["end"], a["epochs"], a["steps"]), ("done", 1, 5))
+        self.assertEqual(a["rows"] + a["rows_held_out"], 192)
+        self.assertEqual(a["engine"], "integer")
+        self.assertAlmostEqual(a["metrics"]["accuracy"], a["metrics"]["accuracy_simulated"],
+                               delta=0.003)
+        self.assertGreaterEqual(a["metrics"]["accuracy"], a["baseline"]["ptq"])
+        again = answer("eval", a["checkpoint"], "--recipe", a["recipe"], "--engine", "integer",
+                       "--data", few)
+        self.assertEqual(again["metrics"]["accuracy"], a["metrics"]["accuracy"])
+        code, _, err = run("train", FASHION, "--bits", "3", "-o", FASHION, "-q")
+        self.assertEqual(code, 3, err)
+        self.assertIn("folder of the model itself", err)
+
+    def test_refusals(self):
+        for args, code, word in (
+                (["train", FASHION], 2, "--bits"),
+                (["qat", FASHION, "--bits", "4", "--quantizer", "lsk"], 2, "lsq"),
+                (["train", FASHION, "--bits", "4", "--dynamic"], 4, "dynamic"),
+                (["train", os.path.join(ROOT, "samples/fashion-mlp"), "--bits", "4"], 3,
+                 "train.safetensors"),
+                (["train", os.path.join(ROOT, "samples/llama-tiny"), "--bits", "4"], 4, "")):
+            got, _, err = run(*args, "-q")
+            self.assertEqual(got, code, (args, err))
+            self.assertIn(word, err)
+
+
 if __name__ == "__main__":
     try:
         result = unittest.main(argv=["test_cli.py", *sys.argv[3:]], exit=False).result

@@ -8,6 +8,7 @@
 #include "qx/decode.h"
 #include "qx/eval.h"
 #include "qx/format.h"
+#include "qx/grad.h"
 #include "qx/hist.h"
 #include "qx/job.h"
 #include "qx/json.h"
@@ -19,6 +20,7 @@
 #include "qx/model.h"
 #include "qx/net.h"
 #include "qx/predict.h"
+#include "qx/qat.h"
 #include "qx/quant.h"
 #include "qx/search.h"
 #include "qx/sensitivity.h"
@@ -27,6 +29,7 @@
 #include "qx/tensor.h"
 #include "qx/text.h"
 #include "qx/tokenizer.h"
+#include "qx/train.h"
 #include "qx/try.h"
 
 #endif

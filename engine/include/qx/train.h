@@ -1,0 +1,132 @@
+/* Quantization-aware training: a network is fine-tuned from its checkpoint while its weights and the inputs
+ * of its layers pass through their quantizers, whose rounding the gradient ignores.
+ *
+ *   x^ = s (clamp(rint(x / s) + z, qmin, qmax) - z); forwards the network sees x^, backwards the gradient
+ *   passes to x where x / s + z lies within qmin..qmax, and is 0 outside (straight-through estimator,
+ *   Bengio et al., arXiv 1308.3432).
+ *
+ * The result is weights that lie on their levels, and settings with ranges, which the engines of qx/net.h
+ * run as they are. */
+#ifndef QX_TRAIN_H
+#define QX_TRAIN_H
+
+#include "qx/eval.h"
+
+/* ---- quantizers: one row each (method/quantizer_table.c) ---- */
+
+struct qx_quantizer_fn; /* method/quantizer.h */
+struct qx_quantizer {
+    const char *name;                   /* "lsq" */
+    const char *title;                  /* "LSQ" */
+    const char *help;                   /* one sentence */
+    bool learns_weights, learns_inputs; /* the scale is trained with the weights */
+    bool follows_inputs;                /* ranges of inputs follow the batches */
+    const struct qx_quantizer_fn *fn;
+};
+int qx_quantizer_count(void);
+const struct qx_quantizer *qx_quantizer_at(int i); /* the first is the default */
+/* QX_ENAME with the nearest name. */
+enum qx_status qx_quantizer_find(const char *name, const struct qx_quantizer **out,
+                                 struct qx_error *err);
+
+/* ---- optimizers: one row each (method/optim_table.c) ---- */
+
+struct qx_optimizer_fn; /* method/optim.h */
+struct qx_optimizer {
+    const char *name; /* "adamw" */
+    const char *title, *help;
+    double rate; /* peak learning rate by default */
+    const struct qx_optimizer_fn *fn;
+};
+int qx_optimizer_count(void);
+const struct qx_optimizer *qx_optimizer_at(int i); /* the first is the default */
+enum qx_status qx_optimizer_find(const char *name, const struct qx_optimizer **out,
+                                 struct qx_error *err);
+
+/* ---- training ---- */
+
+struct qx_train_options {
+    const struct qx_quantizer *quantizer; /* NULL: the first of the table */
+    const struct qx_optimizer *optimizer; /* NULL: the first of the table */
+    int epochs;                           /* 1.. */
+    int64_t batch;                        /* rows a step */
+    int64_t max_rows;                     /* of the training data, drawn by seed; 0 = all */
+    double rate;                          /* peak learning rate; 0 = the optimizer's own */
+    double warmup;       /* share of the steps in which it rises, then it falls as a cosine to 0 */
+    double weight_decay; /* of layers' weights; biases, norms and scales have none */
+    double clip;         /* largest norm of all gradients together; 0 = any */
+    double distill;      /* 0..1: share of the loss that compares with the float32 network, the rest
+                            compares with the labels */
+    double temperature;  /* of that comparison */
+    double freeze; /* share of the steps, the last ones, in which running statistics and followed
+                            ranges stay as they are */
+    int patience;  /* stop after so many epochs without a better one; 0 = never */
+    uint64_t seed;
+};
+/* What works for the samples: LSQ, AdamW, 4 epochs, half of the loss by distillation. */
+struct qx_train_options qx_train_defaults(void);
+
+/* Why a training ended. */
+enum qx_train_end {
+    QX_TRAIN_DONE,    /* all epochs */
+    QX_TRAIN_EARLY,   /* patience */
+    QX_TRAIN_STOPPED, /* cancelled: what was best until then is kept */
+    QX_TRAIN_DIVERGED /* the loss was no number: what was best until then is kept */
+};
+const char *qx_train_end_name(enum qx_train_end end); /* "done", "early", "stopped", "diverged" */
+
+/* How it goes. Borrowed for the call. */
+struct qx_train_step {
+    int64_t step, n_steps; /* 1.. */
+    double loss, rate;     /* of the batch */
+};
+struct qx_train_epoch {
+    int epoch, n_epochs;  /* 0: before training (quantized after training, PTQ) */
+    double loss;          /* mean over the epoch's batches; NaN for 0 */
+    double held_out_loss; /* on rows kept from training: what decides which epoch is best */
+    double accuracy;      /* on the evaluation data, simulated; 0..1 */
+    int64_t correct, n;
+    bool is_best;
+    double time_s; /* since the start */
+};
+struct qx_train_look { /* one layer as it stands */
+    int layer;
+    const float *weight; /* [n] before rounding */
+    int64_t n;
+    struct qx_setting setting; /* with the ranges of now */
+};
+struct qx_train_watch {
+    void *arg; /* the calls come from the thread that runs the training */
+    void (*step)(void *arg, const struct qx_train_step *step);
+    void (*epoch)(void *arg, const struct qx_train_epoch *epoch);
+    /* Called after steps for all quantized layers, when want_look says so. */
+    bool (*want_look)(void *arg, int64_t step);
+    void (*look)(void *arg, const struct qx_train_look *look);
+};
+
+/* What came of it; free with qx_trained_free. Immutable. */
+struct qx_trained {
+    enum qx_train_end end;
+    int epochs, best; /* finished, and the one that is kept (0: none was better than PTQ) */
+    double time_s;
+    int64_t n_rows, n_held_out, n_steps;
+    double ptq, best_accuracy; /* simulated, on the evaluation data */
+    struct qx_setting *set;    /* [layers], ranges by hand */
+    int64_t n_tensors;         /* of the model */
+    float **values; /* [n_tensors] NULL: as stored. Layers' weights lie on their levels */
+};
+void qx_trained_free(struct qx_trained *t); /* NULL allowed */
+
+/* Fine-tune the network under these settings of its layers (ranges resolved). data: rows to train on,
+ * eval: rows to measure on. Nothing of the model is changed. Cancelling is no error: see the end. Progress
+ * in rows. Memory: qx_tape_bytes, three copies of the weights, the teacher's logits of the rows.
+ * The result is the same for any number of threads.
+ * QX_EUNSUPPORTED: an operation that cannot be trained through, dynamic ranges, or what the quantizer
+ * cannot do, named; QX_EDATA: no labels, too few rows; QX_ERANGE: an option; QX_ENOMEM. */
+enum qx_status qx_train_run(const struct qx_net *net, const struct qx_dataset *data,
+                            const struct qx_dataset *eval, const struct qx_setting *set,
+                            const struct qx_train_options *options,
+                            const struct qx_train_watch *watch, struct qx_pool *pool,
+                            struct qx_ctl *ctl, struct qx_trained **out, struct qx_error *err);
+
+#endif

@@ -1,0 +1,49 @@
+/* One training: what train.c runs and train_state.c keeps. */
+#ifndef QX_METHOD_TRAIN_IMPL_H
+#define QX_METHOD_TRAIN_IMPL_H
+
+#include "method/qat.h"
+
+#include "base/rng.h"
+
+/* Everything that learns, as it was at some step. */
+struct qx_train_kept {
+    float *values;          /* [n_values] all parameters, then scales of weights, then of inputs */
+    struct qx_range *range; /* [quantized layers] of inputs */
+    struct qxk_affine *act;
+};
+
+struct qx_train {
+    const struct qx_net *net;
+    const struct qx_dataset *data, *eval;
+    struct qx_train_options o;
+    const struct qx_train_watch *watch;
+    struct qx_pool *pool;
+    struct qx_ctl *ctl;
+
+    struct qx_tape *tape;
+    struct qx_qat qat;
+    struct qx_slot *slots;
+    int n_slots;
+    float *moments;
+
+    int64_t n_train, n_held_out, n_steps, step; /* rows, steps done */
+    int64_t *order;                         /* [n_train + n_held_out] rows; held out ones last */
+    int64_t *shuffled;                      /* [n_train] of the epoch */
+    float *x, *logits, *d_logits, *teacher; /* of a batch */
+    float *answers; /* [n_train + n_held_out][classes] float32's logits, in the order of `order` */
+    int32_t *labels;
+
+    struct qx_train_kept best;
+    int64_t n_values;
+    int best_epoch;
+    double best_loss, best_accuracy, start_s;
+};
+
+enum qx_status qx_train_kept_new(const struct qx_train *t, struct qx_train_kept *k,
+                                 struct qx_error *err);
+void qx_train_kept_free(struct qx_train_kept *k);
+void qx_train_keep(const struct qx_train *t, struct qx_train_kept *k);    /* *k = now */
+void qx_train_restore(struct qx_train *t, const struct qx_train_kept *k); /* now = *k */
+
+#endif

@@ -1,0 +1,243 @@
+/* qexplore train: quantization-aware training from a model folder, into another one. */
+#include "verb.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct training {
+    const struct ui_args *args;
+    struct qx_eval_result *fp32, *ptq; /* as they were */
+    struct qx_trained *trained;
+    struct qx_eval_result *qat; /* the folder written, measured; NULL without -o */
+    char recipe[4096];          /* path; "" without -o */
+};
+
+static void set_real(double *field, double value)
+{
+    *field = isnan(value) ? *field : value;
+}
+
+static enum qx_status options_take(const struct ui_args *a, struct qx_train_options *o,
+                                   struct qx_error *err)
+{
+    *o = qx_train_defaults();
+    o->epochs = a->epochs > 0 ? a->epochs : o->epochs;
+    o->batch = a->batch > 0 ? a->batch : o->batch;
+    o->patience = a->patience >= 0 ? a->patience : o->patience;
+    o->max_rows = a->max_samples;
+    o->seed = a->seed;
+    set_real(&o->rate, a->rate);
+    set_real(&o->warmup, a->warm);
+    set_real(&o->weight_decay, a->weight_decay);
+    set_real(&o->clip, a->clip);
+    set_real(&o->distill, a->distill);
+    set_real(&o->temperature, a->temperature);
+    set_real(&o->freeze, a->freeze);
+    enum qx_status st = a->quantizer ? qx_quantizer_find(a->quantizer, &o->quantizer, err) : QX_OK;
+    return st == QX_OK && a->optimizer ? qx_optimizer_find(a->optimizer, &o->optimizer, err) : st;
+}
+
+static void on_epoch(void *arg, const struct qx_train_epoch *e)
+{
+    const struct training *t = arg;
+    char name[32] = "before training (PTQ)", loss[32] = "";
+    if (e->epoch > 0) {
+        snprintf(name, sizeof name, "epoch %d of %d", e->epoch, e->n_epochs);
+        snprintf(loss, sizeof loss, "loss %.4f, ", e->loss);
+    }
+    ui_progress_line(t->args, "%-22s %s%.4f on rows held out, accuracy %.2f %%, %.1f s%s", name,
+                     loss, e->held_out_loss, 100 * e->accuracy, e->time_s,
+                     e->is_best ? ", best" : "");
+}
+
+/* FP32 and the recipe as calibrated: what training starts from. */
+static enum qx_status before(struct qx_session *s, struct training *t, struct qx_error *err)
+{
+    const struct qx_eval_options all = {0};
+    enum qx_status st = qx_session_run_eval(s, &all, ui_batch_ctl(), &t->fp32, err);
+    if (st == QX_OK && !ui_apply_recipe(t->args, s, err)) {
+        return err->status;
+    }
+    return st == QX_OK ? qx_session_run_eval(s, &all, ui_batch_ctl(), &t->ptq, err) : st;
+}
+
+/* Opens what was written, and measures it as anybody would. */
+static enum qx_status after(struct training *t, struct qx_error *err)
+{
+    struct qx_session_options options = ui_session_options(t->args);
+    const struct qx_eval_options all = {0};
+    struct qx_session *s = NULL;
+    options.recipe_path = NULL;
+    options.batch = true;
+    snprintf(t->recipe, sizeof t->recipe, "%s/recipe.json", t->args->output);
+    enum qx_status st = qx_session_open(t->args->output, &options, &s, err);
+    if (st == QX_OK) {
+        st = qx_session_load_recipe(s, t->recipe, err);
+    }
+    if (st == QX_OK) {
+        st = qx_session_run_eval(s, &all, ui_batch_ctl(), &t->qat, err);
+    }
+    qx_session_close(&s);
+    return st;
+}
+
+static enum qx_status train(struct qx_session *s, struct training *t, struct qx_error *err)
+{
+    struct qx_train_options o;
+    const struct qx_train_watch watch = {.arg = t, .epoch = on_epoch};
+    struct qx_ctl *ctl = ui_batch_ctl();
+    enum qx_status st = options_take(t->args, &o, err);
+    if (st == QX_OK) {
+        st = qx_session_train_check(s, t->args->train_data, t->args->output, err);
+    }
+    if (st == QX_OK) {
+        st = before(s, t, err);
+    }
+    if (st == QX_OK) {
+        st = qx_session_run_train(s, t->args->train_data, &o, &watch, ctl, &t->trained, err);
+    }
+    if (st == QX_OK && t->args->output) {
+        atomic_store(&ctl->cancel, false); /* what was best is kept */
+        st = qx_session_write_trained(s, t->trained, t->args->output, ctl, err);
+        st = st == QX_OK ? after(t, err) : st;
+    }
+    return st;
+}
+
+/* ---- what came of it ---- */
+
+static double accuracy(const struct training *t)
+{
+    return t->qat ? t->qat->accuracy : t->trained->best_accuracy;
+}
+
+static void num(struct qx_jw *w, const char *key, double value)
+{
+    qx_jw_key(w, key);
+    qx_jw_num(w, value);
+}
+
+static void whole(struct qx_jw *w, const char *key, int64_t value)
+{
+    qx_jw_key(w, key);
+    qx_jw_int(w, value);
+}
+
+static void text(struct qx_jw *w, const char *key, const char *value)
+{
+    qx_jw_key(w, key);
+    qx_jw_str(w, value);
+}
+
+static int train_json(const struct training *t)
+{
+    const struct qx_trained *r = t->trained;
+    struct qx_jw *w = ui_json_begin(t->args, "train");
+    qx_jw_key(w, "metrics");
+    qx_jw_object(w);
+    num(w, "accuracy", accuracy(t));
+    num(w, "accuracy_simulated", r->best_accuracy);
+    whole(w, "n", t->fp32->n);
+    qx_jw_end(w);
+    text(w, "engine", qx_engine_name(t->qat ? t->qat->engine : QX_ENGINE_SIMULATED));
+    qx_jw_key(w, "baseline");
+    qx_jw_object(w);
+    num(w, "fp32", t->fp32->accuracy);
+    num(w, "ptq", t->ptq->accuracy);
+    qx_jw_end(w);
+    text(w, "end", qx_train_end_name(r->end));
+    whole(w, "epochs", r->epochs);
+    whole(w, "best_epoch", r->best);
+    whole(w, "steps", r->n_steps);
+    whole(w, "rows", r->n_rows);
+    whole(w, "rows_held_out", r->n_held_out);
+    num(w, "time_s", r->time_s);
+    text(w, "recipe", t->qat ? t->recipe : NULL);
+    text(w, "checkpoint", t->qat ? t->args->output : NULL);
+    return ui_json_print(w);
+}
+
+static void train_print(const struct training *t)
+{
+    static const char *const ends[] = {
+        [QX_TRAIN_DONE] = "all epochs done",
+        [QX_TRAIN_EARLY] = "stopped: no epoch was better for a while",
+        [QX_TRAIN_STOPPED] = "stopped by hand",
+        [QX_TRAIN_DIVERGED] = "the loss was no number any more: try a lower --rate"};
+    const struct qx_trained *r = t->trained;
+    printf("%s; %lld steps over %lld rows in %.1f s; the best is %s%.0d\n", ends[r->end],
+           (long long)r->n_steps, (long long)r->n_rows, r->time_s,
+           r->best ? "epoch " : "what there was before training", r->best);
+    printf("accuracy on %lld rows: FP32 %.2f %%, PTQ %.2f %%, QAT %.2f %% (%s): %+.2f points "
+           "against PTQ, %+.2f against FP32\n",
+           (long long)t->fp32->n, 100 * t->fp32->accuracy, 100 * t->ptq->accuracy,
+           100 * accuracy(t), qx_engine_name(t->qat ? t->qat->engine : QX_ENGINE_SIMULATED),
+           100 * (accuracy(t) - t->ptq->accuracy), 100 * (accuracy(t) - t->fp32->accuracy));
+    if (t->qat) {
+        printf("written: %s; run it with  qexplore eval %s --recipe %s\n", t->args->output,
+               t->args->output, t->recipe);
+    } else {
+        printf("nothing was written: -o FOLDER keeps the result\n");
+    }
+}
+
+static int gate(const struct training *t)
+{
+    const double drop = t->fp32->accuracy - accuracy(t);
+    if (!isnan(t->args->fail_under) && accuracy(t) < t->args->fail_under) {
+        fprintf(stderr, "qexplore train: accuracy %.4f is under --fail-under %g\n", accuracy(t),
+                t->args->fail_under);
+        return UI_EXIT_GATE;
+    }
+    if (!isnan(t->args->max_drop) && drop > t->args->max_drop) {
+        fprintf(stderr, "qexplore train: %.4f of accuracy lost, more than --max-drop %g\n", drop,
+                t->args->max_drop);
+        return UI_EXIT_GATE;
+    }
+    return t->trained->end == QX_TRAIN_STOPPED ? UI_EXIT_INTERRUPTED : UI_EXIT_OK;
+}
+
+static int train_run(const struct ui_args *args)
+{
+    if (!ui_has_recipe(args)) {
+        return ui_usage_error(args, "say how to quantize: --bits 4 --act-bits 4, or --recipe FILE");
+    }
+    int code;
+    struct qx_error err = {.offset = -1};
+    struct training t = {.args = args};
+    struct qx_session *s = ui_open_batch(args, &code);
+    if (!s) {
+        return code;
+    }
+    ui_progress_begin(args, "train");
+    enum qx_status st = train(s, &t, &err);
+    ui_progress_end();
+    if (st != QX_OK) {
+        code = ui_report(args, &err);
+    } else if (args->json) {
+        code = train_json(&t);
+    } else {
+        train_print(&t);
+        code = UI_EXIT_OK;
+    }
+    code = code ? code : gate(&t);
+    qx_eval_result_free(t.fp32);
+    qx_eval_result_free(t.ptq);
+    qx_eval_result_free(t.qat);
+    qx_trained_free(t.trained);
+    qx_session_close(&s);
+    return code;
+}
+
+const struct ui_verb ui_verb_train = {
+    .name = "train",
+    .alias = "qat",
+    .usage = "FOLDER --bits N [--act-bits N] [--epochs N] [-o FOLDER] [--json]",
+    .help = "Fine-tune with quantization in the loop (QAT), write a model folder.",
+    .example = "qexplore train samples/fashion-cnn --bits 4 --act-bits 4 --gran tensor -o /tmp/qat",
+    .groups = UI_FLAGS_COMMON | UI_FLAGS_RECIPE | UI_FLAGS_SESSION | UI_FLAGS_TRAIN,
+    .min_positional = 1,
+    .max_positional = 1,
+    .run = train_run,
+};
