@@ -38,7 +38,7 @@ static const struct flag flags[] = {
     {"bits", 0, KIND_INT, AT(bits), UI_FLAGS_RECIPE, "N", 2, 32,
      "2 to 8 integer bits; 16 is FP16, 32 is FP32"},
     {"format", 0, KIND_TEXT, AT(format), UI_FLAGS_RECIPE, "NAME", 0, 0,
-     "int, fp32, fp16, bf16, nf4, fp4, fp8-e4m3, fp8-e5m2"},
+     "int, fp32, fp16, bf16, nf4, fp4, fp8-e4m3, fp8-e5m2, q8_0, q4_k, ..."},
     {"gran", 0, KIND_TEXT, AT(gran), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "tensor|channel|group:N",
      0, 0, "one scale for each of these (default channel)"},
     {"sym", 0, KIND_BOOL, AT(sym), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, NULL, 0, 0,

@@ -47,7 +47,7 @@ static bool edit(struct ui_app *app, bool all, unsigned fields, const struct qx_
     const int64_t *items = targets(app, all, &n);
     for (int64_t i = 0; i < n && (fields & QX_PATCH_ACT_BITS) && act->bits; i++) {
         const struct qx_setting *s = qx_session_setting(app->session, items[i]);
-        made_int += s->format->kind == QX_FORMAT_FLOAT;
+        made_int += !qx_format_is_scaled(s->format);
     }
     if (!ui_edit(app, items, n, &patch, false)) {
         return false;

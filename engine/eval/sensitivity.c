@@ -112,11 +112,11 @@ static struct qx_setting setting_of(const struct qx_sens_column *c, const struct
         s.act.has_range = false;
         return s;
     }
-    if (c->format->kind == QX_FORMAT_FLOAT) {
+    if (!qx_format_is_scaled(c->format)) {
         s.format = c->format;
         return s;
     }
-    s = now->format->kind == QX_FORMAT_FLOAT ? qx_setting_int(c->bits) : *now;
+    s = !qx_format_is_scaled(now->format) ? qx_setting_int(c->bits) : *now;
     s.format = c->format;
     s.bits = c->bits;
     s.sym = s.sym || c->format->kind == QX_FORMAT_TABLE;
@@ -144,7 +144,7 @@ static enum qx_status cell_prepare(struct qx_sens *s, int layer, int column,
         }
         st = qx_act_resolve(&set->act, observed, err);
     }
-    if (st == QX_OK && set->format->kind != QX_FORMAT_FLOAT) {
+    if (st == QX_OK && qx_format_is_scaled(set->format)) {
         st = qx_setting_resolve(set, hist, err);
     }
     if (st == QX_OK) {

@@ -53,6 +53,6 @@ static void unpack_q1_0(const uint8_t *p, struct qx_block_parts *out)
     }
 }
 
-const struct qx_block qx_block_tq1_0 = {"TQ1_0", 256, 54, 1, unpack_tq1_0, NULL};
-const struct qx_block qx_block_tq2_0 = {"TQ2_0", 256, 66, 1, unpack_tq2_0, NULL};
-const struct qx_block qx_block_q1_0 = {"Q1_0", 128, 18, 1, unpack_q1_0, NULL};
+const struct qx_block qx_block_tq1_0 = {"TQ1_0", 256, 54, 1, -1, 1, NULL, unpack_tq1_0, NULL};
+const struct qx_block qx_block_tq2_0 = {"TQ2_0", 256, 66, 1, -1, 2, NULL, unpack_tq2_0, NULL};
+const struct qx_block qx_block_q1_0 = {"Q1_0", 128, 18, 1, -1, 1, NULL, unpack_q1_0, NULL};

@@ -126,9 +126,10 @@ static void unpack_q8_k(const uint8_t *p, struct qx_block_parts *out)
     memcpy(out->level, p + 4, N);
 }
 
-const struct qx_block qx_block_q2_k = {"Q2_K", N, 84, 16, unpack_q2_k, NULL};
-const struct qx_block qx_block_q3_k = {"Q3_K", N, 110, 16, unpack_q3_k, NULL};
-const struct qx_block qx_block_q4_k = {"Q4_K", N, 144, 8, unpack_q4_k, qx_encode_q4_k};
-const struct qx_block qx_block_q5_k = {"Q5_K", N, 176, 8, unpack_q5_k, NULL};
-const struct qx_block qx_block_q6_k = {"Q6_K", N, 210, 16, unpack_q6_k, qx_encode_q6_k};
-const struct qx_block qx_block_q8_k = {"Q8_K", N, 292, 1, unpack_q8_k, NULL};
+const struct qx_block qx_block_q2_k = {"Q2_K", N, 84, 16, 0, 3, NULL, unpack_q2_k, NULL};
+const struct qx_block qx_block_q3_k = {"Q3_K", N, 110, 16, -4, 3, NULL, unpack_q3_k, NULL};
+const struct qx_block qx_block_q4_k = {"Q4_K", N, 144, 8, 0, 15, NULL, unpack_q4_k, qx_encode_q4_k};
+const struct qx_block qx_block_q5_k = {"Q5_K", N, 176, 8, 0, 31, NULL, unpack_q5_k, NULL};
+const struct qx_block qx_block_q6_k = {"Q6_K", N,           210,           16, -32, 31,
+                                       NULL,   unpack_q6_k, qx_encode_q6_k};
+const struct qx_block qx_block_q8_k = {"Q8_K", N, 292, 1, -128, 127, NULL, unpack_q8_k, NULL};

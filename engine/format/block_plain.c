@@ -209,9 +209,11 @@ void qx_encode_q8_0(const float *x, size_t n_blocks, uint8_t *out)
     }
 }
 
-const struct qx_block qx_block_q4_0 = {"Q4_0", N, 18, 1, unpack_q4_0, qx_encode_q4_0};
-const struct qx_block qx_block_q4_1 = {"Q4_1", N, 20, 1, unpack_q4_1, qx_encode_q4_1};
-const struct qx_block qx_block_q5_0 = {"Q5_0", N, 22, 1, unpack_q5_0, qx_encode_q5_0};
-const struct qx_block qx_block_q5_1 = {"Q5_1", N, 24, 1, unpack_q5_1, qx_encode_q5_1};
-const struct qx_block qx_block_q8_0 = {"Q8_0", N, 34, 1, unpack_q8_0, qx_encode_q8_0};
-const struct qx_block qx_block_q8_1 = {"Q8_1", N, 36, 1, unpack_q8_1, NULL};
+const struct qx_block qx_block_q4_0 = {"Q4_0", N, 18, 1, -8, 7, NULL, unpack_q4_0, qx_encode_q4_0};
+const struct qx_block qx_block_q4_1 = {"Q4_1", N, 20, 1, 0, 15, NULL, unpack_q4_1, qx_encode_q4_1};
+const struct qx_block qx_block_q5_0 = {"Q5_0",        N, 22, 1, -16, 15, NULL, unpack_q5_0,
+                                       qx_encode_q5_0};
+const struct qx_block qx_block_q5_1 = {"Q5_1", N, 24, 1, 0, 31, NULL, unpack_q5_1, qx_encode_q5_1};
+const struct qx_block qx_block_q8_0 = {"Q8_0",        N, 34, 1, -127, 127, NULL, unpack_q8_0,
+                                       qx_encode_q8_0};
+const struct qx_block qx_block_q8_1 = {"Q8_1", N, 36, 1, -128, 127, NULL, unpack_q8_1, NULL};

@@ -126,7 +126,9 @@ void qx_encode_nvfp4(const float *x, size_t n_blocks, uint8_t *out)
     }
 }
 
-const struct qx_block qx_block_iq4_nl = {"IQ4_NL", 32, 18, 1, unpack_iq4_nl, NULL};
-const struct qx_block qx_block_iq4_xs = {"IQ4_XS", 256, 136, 8, unpack_iq4_xs, NULL};
-const struct qx_block qx_block_mxfp4 = {"MXFP4", 32, 17, 1, unpack_mxfp4, qx_encode_mxfp4};
-const struct qx_block qx_block_nvfp4 = {"NVFP4", 64, 36, 4, unpack_nvfp4, qx_encode_nvfp4};
+const struct qx_block qx_block_iq4_nl = {"IQ4_NL", 32, 18, 1, 0, 15, iq4, unpack_iq4_nl, NULL};
+const struct qx_block qx_block_iq4_xs = {"IQ4_XS", 256, 136, 8, 0, 15, iq4, unpack_iq4_xs, NULL};
+const struct qx_block qx_block_mxfp4 = {"MXFP4",        32, 17, 1, 0, 15, e2m1, unpack_mxfp4,
+                                        qx_encode_mxfp4};
+const struct qx_block qx_block_nvfp4 = {"NVFP4",        64, 36, 4, 0, 15, e2m1, unpack_nvfp4,
+                                        qx_encode_nvfp4};

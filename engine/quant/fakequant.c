@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "kernels/kernels.h"
+#include "quant/blocks.h"
 #include "quant/scheme.h"
 #include "quant/walk.h"
 
@@ -13,6 +14,7 @@ struct fakequant {
     const struct qx_unit *units; /* NULL for FLOAT formats */
     const struct qxk_table *kernels;
     float *out;
+    float tensor_scale; /* BLOCK */
     int16_t *codes;
     atomic_int_least64_t n_nonfinite;
 };
@@ -51,10 +53,16 @@ static void scaled_run(void *arg, const struct qx_run *run)
 static void float_run(void *arg, const struct qx_run *run)
 {
     struct fakequant *f = arg;
-    float *out = f->out + run->first;
+    float buf[QX_RUN_MAX], *out = f->walk->is_transposed ? buf : f->out + run->first;
     int64_t bad = 0;
 
-    for (int64_t i = 0; i < run->n; i++) {
+    if (f->setting->format->block) {
+        bad = qx_block_values(f->setting->format, f->tensor_scale, run->x, run->n, out);
+    }
+    for (int64_t i = 0; out == buf && i < run->n; i++) {
+        f->out[qx_run_index(f->walk, run, i)] = out[i];
+    }
+    for (int64_t i = 0; !f->setting->format->block && i < run->n; i++) {
         bool is_bad = !isfinite(run->x[i]);
 
         bad += is_bad;
@@ -78,6 +86,8 @@ enum qx_status qx_fakequant(const struct qx_tensor *t, struct qx_channels channe
     atomic_init(&f.n_nonfinite, 0);
     if (st == QX_OK && qx_format_is_scaled(s->format)) {
         st = qx_units_resolve(&walk, s, pool, ctl, &units, err);
+    } else if (st == QX_OK && s->format->block) {
+        st = qx_block_scale_find(&walk, s->format, pool, ctl, &f.tensor_scale, err);
     }
     if (st == QX_OK) {
         f.units = units;

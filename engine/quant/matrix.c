@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "quant/blocks.h"
 #include "quant/scheme.h"
 #include "quant/walk.h"
 
@@ -111,7 +112,9 @@ enum qx_status qx_matrix_look(const struct qx_matrix *m, const struct qx_setting
         return st;
     }
     v.approx = v.x;
-    if (!qx_format_is_scaled(s->format)) {
+    if (s->format->block) {
+        st = qx_block_look(m, s, hist, element, &v, err);
+    } else if (!qx_format_is_scaled(s->format)) {
         v.approx = isfinite(v.x) ? s->format->round(v.x) : 0.0f;
     } else if (s->has_range && fits(m, s, hist)) {
         struct qx_range clip = clip_of(s, hist, v.unit);
@@ -122,8 +125,10 @@ enum qx_status qx_matrix_look(const struct qx_matrix *m, const struct qx_setting
         v.approx = qx_dequantize(&v.params, v.code);
         v.is_clipped = beyond(&clip, v.x);
     }
-    *out = v;
-    return QX_OK;
+    if (st == QX_OK) {
+        *out = v;
+    }
+    return st;
 }
 
 /* ---- the map ---- */
@@ -148,8 +153,16 @@ static enum qx_status map_check(const struct qx_matrix *m, enum qx_matrix_what w
                                 const struct qx_setting *s, const struct qx_hist *hist,
                                 struct qx_error *err)
 {
-    if (what == QX_MATRIX_VALUE || (what == QX_MATRIX_ERROR && !qx_format_is_scaled(s->format))) {
+    if (what == QX_MATRIX_VALUE ||
+        (what == QX_MATRIX_ERROR && !qx_format_is_scaled(s->format) && !s->format->block)) {
         return QX_OK;
+    }
+    if (s->format->block && what != QX_MATRIX_CLIPPED) {
+        return m->channels.outer > 1 && m->channels.count > 1
+                   ? qx_fail(err, QX_EUNSUPPORTED,
+                             "blocks of %s lie across the rows of this weight: look at single ones",
+                             s->format->title)
+                   : QX_OK;
     }
     if (!qx_format_is_scaled(s->format)) {
         return qx_fail(err, QX_EDATA, "%s has no codes and clips nothing", s->format->title);
@@ -288,7 +301,32 @@ struct unit_now {
     int64_t from, to;
     struct qx_qparams params;
     struct qx_range clip;
+    struct qx_block_at block;
 };
+
+/* The block in which the values of a row lie together. What cannot be read is 0. */
+static void block_find(const struct qx_matrix_map *map, struct unit_now *u, int64_t element)
+{
+    const struct qx_channels c = qx_channels_rows(map->m.channels);
+    const float scale = qx_block_scale_of(&map->setting, map->hist);
+
+    if (qx_block_find(map->m.tensor, c, map->setting.format, scale, element, &u->block, NULL) !=
+        QX_OK) {
+        u->block = (struct qx_block_at){.n = 1};
+    }
+    u->from = u->block.channel * c.outer * c.inner + u->block.first;
+    u->to = u->from + u->block.n;
+}
+
+static float shown_block(const struct qx_matrix_map *map, struct unit_now *u, float x,
+                         int64_t element)
+{
+    if (element < u->from || element >= u->to) {
+        block_find(map, u, element);
+    }
+    const int64_t at = element - u->from;
+    return map->what == QX_MATRIX_CODE ? (float)u->block.parts.level[at] : x - u->block.y[at];
+}
 
 static void unit_find(const struct qx_matrix_map *map, struct unit_now *u, int64_t element)
 {
@@ -313,6 +351,9 @@ static float shown(const struct qx_matrix_map *map, struct unit_now *u, float x,
 {
     if (!isfinite(x)) {
         return x;
+    }
+    if (map->setting.format->block) {
+        return shown_block(map, u, x, element);
     }
     if (!qx_format_is_scaled(map->setting.format)) {
         return x - map->setting.format->round(x);

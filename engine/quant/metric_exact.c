@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "quant/blocks.h"
 #include "quant/formulas.h"
 #include "quant/scheme.h"
 #include "quant/walk.h"
@@ -19,6 +20,7 @@ struct exact {
     const struct qx_setting *setting;
     const struct qx_unit *units; /* NULL for FLOAT formats */
     const struct qxk_table *kernels;
+    float tensor_scale; /* BLOCK */
     struct tile_sums *tiles;
 };
 
@@ -105,6 +107,17 @@ static void scaled_run(void *arg, const struct qx_run *run)
     clips_add(&tile->e, run, unit);
 }
 
+static void block_run(void *arg, const struct qx_run *run)
+{
+    struct exact *exact = arg;
+    struct qxk_error errors;
+    float y[QX_RUN_MAX];
+
+    qx_block_values(exact->setting->format, exact->tensor_scale, run->x, run->n, y);
+    exact->kernels->error_f32(run->x, y, (size_t)run->n, &errors);
+    errors_add(&exact->tiles[run->tile], &errors);
+}
+
 static void float_run(void *arg, const struct qx_run *run)
 {
     struct exact *exact = arg;
@@ -167,9 +180,13 @@ enum qx_status qx_metric_exact(const struct qx_tensor *t, struct qx_channels cha
     if (qx_format_is_scaled(s->format)) {
         st = qx_units_resolve(&walk, s, pool, ctl, &units, err);
         exact.units = units;
+    } else if (s->format->block) {
+        st = qx_block_scale_find(&walk, s->format, pool, ctl, &exact.tensor_scale, err);
     }
     if (st == QX_OK) {
-        st = qx_walk_run(&walk, pool, ctl, units ? scaled_run : float_run, &exact, err);
+        qx_run_fn *fn = units ? scaled_run : s->format->block ? block_run : float_run;
+
+        st = qx_walk_run(&walk, pool, ctl, fn, &exact, err);
     }
     if (st == QX_OK) {
         for (int64_t i = 0; i < n_tiles; i++) {

@@ -12,6 +12,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "quant/blocks.h"
 #include "quant/formulas.h"
 #include "quant/grid.h"
 #include "quant/scheme.h"
@@ -233,7 +234,7 @@ static enum qx_status setting_match(const struct qx_hist *hist, const struct qx_
 
 static enum qx_basis basis_of(const struct qx_hist *hist, const struct qx_setting *s, bool is_split)
 {
-    if (!qx_hist_stats(hist)->is_exact) {
+    if (!qx_hist_stats(hist)->is_exact || (s->format->block && !qx_hist_pieces(hist)->is_whole)) {
         return QX_BASIS_SAMPLED;
     }
     if (qx_format_is_scaled(s->format) && s->gran != QX_GRAN_TENSOR) {
@@ -253,7 +254,10 @@ enum qx_status qx_metric_hist(const struct qx_hist *hist, const struct qx_settin
     if (st != QX_OK) {
         return st;
     }
-    if (!qx_format_is_scaled(s->format)) {
+    if (s->format->block) {
+        qx_metric_block_sums(hist, s->format, &sums);
+        qx_error_sums_finish(&sums, 0, out);
+    } else if (!qx_format_is_scaled(s->format)) {
         qx_metric_float_sums(hist, s->format, &sums, &is_split);
         qx_error_sums_finish(&sums, 0, out);
     } else {
@@ -273,7 +277,9 @@ double qx_metric_hist_mse(const struct qx_hist *hist, const struct qx_setting *s
     double n = (double)qx_hist_stats(hist)->n;
     bool is_split = false;
 
-    if (!qx_format_is_scaled(s->format)) {
+    if (s->format->block) {
+        qx_metric_block_sums(hist, s->format, &sums);
+    } else if (!qx_format_is_scaled(s->format)) {
         qx_metric_float_sums(hist, s->format, &sums, &is_split);
     } else {
         int n_parts = qx_grid_n_parts(hist, s);

@@ -1,6 +1,7 @@
 /* Histogram of x - x^, for display. */
 #include <math.h>
 
+#include "quant/blocks.h"
 #include "quant/grid.h"
 #include "quant/scheme.h"
 
@@ -85,6 +86,33 @@ static void float_add(const struct cells *c, const struct qx_hist_table *t,
     }
 }
 
+/* The pieces stand for all values. */
+static void block_add(const struct cells *c, const struct qx_hist *hist,
+                      const struct qx_format *format)
+{
+    const struct qx_hist_pieces *p = qx_hist_pieces(hist);
+    const struct qx_stats *stats = qx_hist_stats(hist);
+    const float scale = qx_block_tensor_scale(format, stats->absmax);
+    double n = 0.0;
+
+    for (int64_t i = 0; i < p->n; i++) {
+        n += (double)p->len[i];
+    }
+    for (int64_t i = 0; i < p->n; i++) {
+        const float *x = p->x + i * QX_HIST_PIECE;
+        float y[QX_HIST_PIECE];
+
+        qx_block_values(format, scale, x, p->len[i], y);
+        for (int64_t k = 0; k < p->len[i]; k++) {
+            double e = (double)x[k] - (double)y[k];
+
+            if (isfinite(e)) {
+                cells_add(c, (double)stats->n / n, e, e);
+            }
+        }
+    }
+}
+
 void qx_metric_residual(const struct qx_hist *hist, const struct qx_setting *s, double limit,
                         int n_cells, double *out)
 {
@@ -95,6 +123,10 @@ void qx_metric_residual(const struct qx_hist *hist, const struct qx_setting *s, 
         out[i] = 0.0;
     }
     if (!(limit > 0.0)) {
+        return;
+    }
+    if (s->format->block) {
+        block_add(&cells, hist, s->format);
         return;
     }
     if (!qx_format_is_scaled(s->format)) {

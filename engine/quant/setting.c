@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "quant/blocks.h"
 #include "qx/quant.h"
 
 struct qx_setting qx_setting_fp32(void)
@@ -239,6 +240,9 @@ uint64_t qx_setting_bytes(const struct qx_setting *s, int64_t n, int64_t n_units
 {
     uint64_t values = (uint64_t)n, units = (uint64_t)n_units, bytes;
 
+    if (s->format->block) {
+        return units * (uint64_t)s->format->block->bytes + (s->format->tensor_top > 0.0f ? 4 : 0);
+    }
     if (!qx_format_is_scaled(s->format)) {
         return values * (uint64_t)s->format->max_bits / 8;
     }
@@ -251,6 +255,9 @@ int64_t qx_setting_units(const struct qx_setting *s, struct qx_channels channels
 {
     int64_t per_channel = channels.outer * channels.inner;
 
+    if (s->format->block) {
+        return qx_block_count(s->format->block, channels);
+    }
     if (!qx_format_is_scaled(s->format) || s->gran == QX_GRAN_TENSOR) {
         return 1;
     }

@@ -22,7 +22,37 @@ struct qx_walk qx_walk_of(const struct qx_tensor *t, struct qx_channels channels
     bool is_transposed = spec.gran != QX_GRAN_TENSOR && t->numel > 0 && channels.count > 1 &&
                          channels.outer > 1 && channels.inner < SHORT_RUN;
 
-    return (struct qx_walk){t, channels, spec.gran, spec.group, is_transposed};
+    if (s->format && s->format->block) {
+        channels = qx_channels_rows(channels);
+        is_transposed = channels.outer > 1 && channels.count > 1;
+        return (struct qx_walk){t, channels, QX_GRAN_TENSOR, 0, is_transposed, true};
+    }
+    return (struct qx_walk){t, channels, spec.gran, spec.group, is_transposed, false};
+}
+
+/* Tiles of a pass over blocks: whole rows, or (long ones) parts of one; transposed, all of some channels. */
+struct block_tiles {
+    int64_t row, rows, parts; /* values of a row; rows of a tile; tiles of a row */
+    int64_t n;
+};
+
+static struct block_tiles block_tiles_of(const struct qx_walk *w)
+{
+    const struct qx_channels *c = &w->channels;
+    struct block_tiles b = {.row = c->outer * c->inner, .rows = 1, .parts = 1};
+
+    if (b.row == 0 || c->count == 0) {
+        return b;
+    }
+    if (w->is_transposed) {
+        b.rows = c->inner < SIDE ? SIDE / c->inner : 1;
+    } else if (b.row < TILE) {
+        b.rows = TILE / b.row;
+    } else {
+        b.parts = (b.row + TILE - 1) / TILE;
+    }
+    b.n = (c->count + b.rows - 1) / b.rows * b.parts;
+    return b;
 }
 
 /* Rows (outer positions) of a tile of a transposed pass. */
@@ -35,6 +65,9 @@ static int64_t tile_rows(const struct qx_walk *w)
 
 int64_t qx_walk_tiles(const struct qx_walk *w)
 {
+    if (w->is_blocked) {
+        return block_tiles_of(w).n;
+    }
     if (w->is_transposed) {
         return (w->channels.outer + tile_rows(w) - 1) / tile_rows(w);
     }
@@ -178,12 +211,85 @@ static void tile_transposed(struct pass *p, int64_t tile)
     }
 }
 
+/* ---- blocks ---- */
+
+static void rows_blocked(struct pass *p, const struct block_tiles *b, int64_t tile)
+{
+    int64_t top = tile / b->parts * b->rows, first = tile % b->parts * TILE;
+    int64_t end = smaller(top + b->rows, p->walk->channels.count);
+    int64_t last = b->parts > 1 ? smaller(first + TILE, b->row) : b->row;
+    float x[BLOCK];
+
+    for (int64_t row = top; row < end; row++) {
+        for (int64_t at = first; at < last; at += BLOCK) {
+            struct qx_run run = {
+                .x = x, .n = smaller(BLOCK, last - at), .first = row * b->row + at, .tile = tile};
+
+            if (!pass_read(p, run.first, run.n, x)) {
+                return;
+            }
+            p->fn(p->arg, &run);
+        }
+    }
+    qx_tensor_passed(p->walk->tensor, top * b->row + first,
+                     (end - top - 1) * b->row + last - first);
+}
+
+/* The next QX_BLOCK_MOST rows of storage of the tile's channels, then each channel's values of them. */
+static void columns_blocked(struct pass *p, const struct block_tiles *b, int64_t tile)
+{
+    const struct qx_channels *c = &p->walk->channels;
+    const int64_t channel = tile * b->rows, width = smaller(b->rows, c->count - channel);
+    const int64_t across = width * c->inner;
+    float *block = qx_mem_array((size_t)(across * QX_BLOCK_MOST), sizeof(*block));
+    float *x = qx_mem_array((size_t)(c->inner * QX_BLOCK_MOST), sizeof(*x));
+
+    if (!block || !x) {
+        atomic_store(&p->status, (int)QX_ENOMEM);
+    }
+    for (int64_t row = 0; block && x && row < c->outer; row += QX_BLOCK_MOST) {
+        const int64_t n = smaller(QX_BLOCK_MOST, c->outer - row), values = n * c->inner;
+
+        for (int64_t r = 0; r < n; r++) {
+            if (!pass_read(p, ((row + r) * c->count + channel) * c->inner, across,
+                           block + r * across)) {
+                goto out;
+            }
+        }
+        for (int64_t k = 0; k < width; k++) {
+            struct qx_run run = {.channel = channel + k, .tile = tile};
+
+            for (int64_t i = 0; i < values; i++) {
+                x[i] = block[i / c->inner * across + k * c->inner + i % c->inner];
+            }
+            for (int64_t i = 0; i < values; i += run.n) {
+                run.x = x + i;
+                run.pos = row * c->inner + i;
+                run.n = smaller(BLOCK, values - i);
+                p->fn(p->arg, &run);
+            }
+        }
+    }
+out:
+    qx_mem_free(block);
+    qx_mem_free(x);
+}
+
+static void tile_blocked(struct pass *p, int64_t tile)
+{
+    struct block_tiles b = block_tiles_of(p->walk);
+
+    (p->walk->is_transposed ? columns_blocked : rows_blocked)(p, &b, tile);
+}
+
 static void tile_pass(void *arg, int64_t tile, int worker)
 {
     struct pass *p = arg;
 
     (void)worker;
-    if (p->walk->is_transposed) {
+    if (p->walk->is_blocked) {
+        tile_blocked(p, tile);
+    } else if (p->walk->is_transposed) {
         tile_transposed(p, tile);
     } else {
         tile_contiguous(p, tile);

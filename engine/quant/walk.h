@@ -27,6 +27,8 @@ struct qx_walk {
     enum qx_gran gran; /* QX_GRAN_TENSOR: one unit 0 */
     int64_t group;
     bool is_transposed;
+    bool
+        is_blocked; /* runs begin at multiples of QX_BLOCK_MOST of a row and end there or with it */
 };
 
 /* Element index of x[k]. */

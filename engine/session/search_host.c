@@ -287,7 +287,7 @@ static int column_now(const struct qx_search *r, int row, const struct qx_settin
     for (int c = 0; c < qx_sens_n_columns(r->map); c++) {
         const struct qx_sens_column *col = qx_sens_column_at(r->map, c);
         if (col->site == QX_SITE_W && col->format == now->format &&
-            (now->format->kind == QX_FORMAT_FLOAT || col->bits == now->bits) &&
+            (!qx_format_is_scaled(now->format) || col->bits == now->bits) &&
             qx_sens_cell_at(r->map, row, c)->basis != QX_SENS_NONE) {
             return c;
         }
@@ -384,7 +384,7 @@ static enum qx_status purse_pay(struct qx_session *s, struct purse *p, int site,
     int to = -1;
     for (int c = 0; c < p->a.n_choices - 1; c++) {
         const struct qx_sens_column *col = qx_sens_column_at(s->search.map, p->column[c]);
-        to = col->format->kind != QX_FORMAT_FLOAT && col->bits == bits && to < 0 ? c : to;
+        to = qx_format_is_scaled(col->format) && col->bits == bits && to < 0 ? c : to;
     }
     if (to < 0) {
         return qx_fail(err, QX_ERANGE, "the map has no column of %d bits", bits);

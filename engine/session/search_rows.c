@@ -95,7 +95,7 @@ uint64_t qx_search_key(const struct qx_session *s)
     }
     for (int i = 0; i < r->n_rows; i++) {
         struct qx_setting set = s->now.set[r->item[i]];
-        if (set.format->kind == QX_FORMAT_FLOAT) {
+        if (!qx_format_is_scaled(set.format)) {
             set = qx_setting_int(4);
         }
         const int v[] = {set.sym,          (int)set.gran, (int)set.group,    (int)set.scale,
@@ -147,11 +147,11 @@ static enum qx_status change_of(struct qx_session *s, int row, struct qx_setting
         return QX_OK;
     }
     st = qx_hist_build(l->tensor, &spec, 0, s->pool, &quiet, &hist, err);
-    if (st == QX_OK && set->format->kind != QX_FORMAT_FLOAT) {
+    if (st == QX_OK && qx_format_is_scaled(set->format)) {
         st = qx_setting_resolve(set, hist, err);
     }
     const struct qx_observed *o = inputs ? qx_calibration_layer(inputs, row) : NULL;
-    if (st == QX_OK && set->format->kind != QX_FORMAT_FLOAT && qx_act_open(&set->act)) {
+    if (st == QX_OK && qx_format_is_scaled(set->format) && qx_act_open(&set->act)) {
         st = qx_act_resolve(&set->act, o, err);
     }
     st = st == QX_OK ? qx_predict_layer_of(set, hist, o, out, err) : st;
@@ -167,7 +167,7 @@ enum qx_status qx_search_change(struct qx_session *s, struct qx_setting *now,
     enum qx_status st = QX_OK;
     bool any = false;
     for (int i = 0; i < s->search.n_rows; i++) {
-        any = any || (now[i].format->kind != QX_FORMAT_FLOAT && now[i].act.bits > 0);
+        any = any || (qx_format_is_scaled(now[i].format) && now[i].act.bits > 0);
     }
     if (any && s->net) {
         st = qx_ranges_get(s, ctl, &inputs, err);

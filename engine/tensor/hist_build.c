@@ -147,6 +147,7 @@ enum qx_status qx_hist_build(const struct qx_tensor *t, const struct qx_hist_spe
     h->f.is_rounded = !qx_dtype_get(t->dtype)->is_exact;
     h->f.stats.is_exact = true;
     st = n_sample > 0 && n_sample < t->numel ? build_sampled(&job, n_sample) : build_all(&job);
+    st = st == QX_OK ? qx_hist_pieces_take(h, t, err) : st;
     if (st != QX_OK) {
         qx_hist_unref(h);
         return st;

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { VERSION = 1, MAX_BYTES = 1 << 30 };
+enum { VERSION = 2, MAX_BYTES = 1 << 30 };
 
 struct header {
     char magic[8];
@@ -52,6 +52,8 @@ enum qx_status qx_hist_encode(const struct qx_hist *h, uint64_t key, char **out,
     qx_buf_add(&b, h->units.lo, (size_t)h->units.n * sizeof(float));
     qx_buf_add(&b, h->units.hi, (size_t)h->units.n * sizeof(float));
     qx_buf_add(&b, h->units.absmax, (size_t)h->units.n * sizeof(float));
+    qx_buf_add(&b, h->pieces.x, (size_t)h->pieces.n * QX_HIST_PIECE * sizeof(float));
+    qx_buf_add(&b, h->pieces.len, (size_t)h->pieces.n * sizeof(int32_t));
     qx_buf_add(&b, &n_classes, sizeof n_classes);
     put_table(&b, &h->tables.main);
     for (int i = 0; i < h->tables.n_classes; i++) {
@@ -158,6 +160,23 @@ static enum qx_status take_units(struct cursor *c, struct qx_hist *h)
     return QX_OK;
 }
 
+static enum qx_status take_pieces(struct cursor *c, struct qx_hist *h)
+{
+    if (h->f.n_pieces < 0 || h->f.n_pieces > QX_HIST_PIECES) {
+        return QX_EFORMAT;
+    }
+    if (!qx_hist_pieces_new(h)) {
+        return QX_ENOMEM;
+    }
+    const size_t n = (size_t)h->f.n_pieces;
+    bool ok = take(c, (void *)(uintptr_t)h->pieces.x, n * QX_HIST_PIECE * sizeof(float)) &&
+              take(c, (void *)(uintptr_t)h->pieces.len, n * sizeof(int32_t));
+    for (size_t i = 0; ok && i < n; i++) {
+        ok = h->pieces.len[i] > 0 && h->pieces.len[i] <= QX_HIST_PIECE;
+    }
+    return ok ? QX_OK : QX_EFORMAT;
+}
+
 static enum qx_status take_all(struct cursor *c, struct qx_hist *h)
 {
     int64_t n_classes = 0;
@@ -165,6 +184,7 @@ static enum qx_status take_all(struct cursor *c, struct qx_hist *h)
         return QX_EFORMAT;
     }
     enum qx_status st = take_units(c, h);
+    st = st == QX_OK ? take_pieces(c, h) : st;
     if (st != QX_OK) {
         return st;
     }

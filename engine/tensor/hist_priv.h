@@ -21,7 +21,8 @@ struct qx_hist_fixed {
     double spacing; /* of the dtype, relative to a value's power of two; 0 = dense (display only) */
     int64_t n_units;
     float a_min, a_max;
-    bool is_lossless, is_rounded;
+    bool is_lossless, is_rounded, is_whole; /* the last: of the pieces */
+    int64_t n_pieces;
     double lin[QX_HIST_LIN];
 };
 
@@ -29,6 +30,7 @@ struct qx_hist {
     atomic_int refs;
     struct qx_hist_fixed f;
     struct qx_units units;
+    struct qx_hist_pieces pieces;
     struct qx_hist_tables tables;
     struct qx_arena arena; /* units, tables */
     uint64_t bytes;
@@ -40,6 +42,11 @@ struct qx_hist *qx_hist_new(void);
 void *qx_hist_array(struct qx_hist *h, size_t n, size_t size);
 /* units.lo, hi, absmax: zeros. False when out of memory. */
 bool qx_hist_units_new(struct qx_hist *h, int64_t n);
+/* Room for h->f.n_pieces pieces; the arrays are writable through a cast. False when out of memory. */
+bool qx_hist_pieces_new(struct qx_hist *h);
+/* Draw them from a tensor. */
+enum qx_status qx_hist_pieces_take(struct qx_hist *h, const struct qx_tensor *t,
+                                   struct qx_error *err);
 /* lines and first of a table whose n_bins, n_lines are set. False when out of memory. */
 bool qx_hist_table_new(struct qx_hist *h, struct qx_hist_table *t, struct qx_hist_line **lines,
                        uint16_t **first);

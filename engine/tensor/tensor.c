@@ -171,6 +171,11 @@ struct qx_channels qx_channels_of(const struct qx_tensor *t, int axis)
     return c;
 }
 
+struct qx_channels qx_channels_rows(struct qx_channels c)
+{
+    return c.outer == 1 && c.inner == 1 ? (struct qx_channels){1, 1, c.count} : c;
+}
+
 void qx_tensor_passed(const struct qx_tensor *t, int64_t first, int64_t n)
 {
     enum { SMALL_BYTES = 64 << 20 };

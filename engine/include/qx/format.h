@@ -7,8 +7,9 @@
 #include <stdint.h>
 
 /* FLOAT: a value becomes the nearest one the format has. AFFINE: codes on an even grid, with a scale
- * (and zero point) per unit. TABLE: codes of uneven levels, with a scale per unit. */
-enum qx_format_kind { QX_FORMAT_FLOAT, QX_FORMAT_AFFINE, QX_FORMAT_TABLE };
+ * (and zero point) per unit. TABLE: codes of uneven levels, with a scale per unit. BLOCK: whatever the
+ * layout of its blocks says; nothing is left to choose. */
+enum qx_format_kind { QX_FORMAT_FLOAT, QX_FORMAT_AFFINE, QX_FORMAT_TABLE, QX_FORMAT_BLOCK };
 
 /* The levels of a TABLE format: x^ = level[code] * scale, the code that of the level nearest to x / scale
  * (float32): edge[code - 1] < x / scale <= edge[code]. Edges lie half-way between levels; which level
@@ -33,6 +34,8 @@ struct qx_block_parts {
 struct qx_block {
     const char *name; /* ggml's: "Q4_K" */
     int n, bytes, n_sub;
+    int lo, hi;          /* levels are whole numbers lo..hi, */
+    const int8_t *level; /* [hi + 1], lo = 0: or these; a level may come twice (0 and -0) */
     void (*unpack)(const uint8_t *data, struct qx_block_parts *out);
     /* Finite values; NULL: read only. */
     void (*encode)(const float *x, size_t n_blocks, uint8_t *out);
@@ -44,12 +47,19 @@ struct qx_format {
     const char *help;  /* one sentence */
     char key;          /* after `.` on the Layer screen; 0 = none */
     enum qx_format_kind kind;
-    int min_bits, max_bits;  /* AFFINE: 2..8; FLOAT and TABLE: both its width */
-    double tolerance;        /* FLOAT: worst relative error of a normal value (round-trip test) */
-    float max;               /* FLOAT: largest finite value; beyond it round saturates */
-    float (*round)(float x); /* FLOAT: nearest representable value of a finite x, ties to even;
+    int min_bits, max_bits; /* AFFINE: 2..8; FLOAT, TABLE and BLOCK: both its width (of a code) */
+    double tolerance; /* FLOAT: worst relative error of a normal value (round-trip test); BLOCK:
+                               sqrt(sum of squared errors) / n of x = 0.1 + 2 cos i, i < n = 4096 (as
+                               ggml's tests/test-quantize-fns.cpp) */
+    float max;        /* FLOAT: largest finite value; beyond it round saturates */
+    float (*round)(float x);    /* FLOAT: nearest representable value of a finite x, ties to even;
                                   else NULL */
     const struct qx_book *book; /* TABLE; else NULL */
+    /* BLOCK; else NULL. Blocks lie along the inputs of an output channel; a last block that is not full is
+     * filled up with its last value and stored whole. */
+    const struct qx_block *block;
+    /* BLOCK: values are divided by a float32 scale of the whole tensor first, its absmax / tensor_top. 0: not. */
+    float tensor_top;
 };
 int qx_format_count(void);
 const struct qx_format *qx_format_at(int i);

@@ -45,6 +45,17 @@ struct qx_units {
     const float *lo, *hi, *absmax;
 };
 
+/* Values as they lie along the inputs of a channel (qx_channels_rows), for formats that see neighbours: n runs
+ * of QX_HIST_PIECE values, of which len[i] count, each from a multiple of that on, drawn evenly over the
+ * tensor. is_whole: that is all there is. n = 0 for values that were nowhere at once. */
+enum { QX_HIST_PIECE = 256, QX_HIST_PIECES = 64 };
+struct qx_hist_pieces {
+    int64_t n;
+    const float *x;     /* [n][QX_HIST_PIECE] */
+    const int32_t *len; /* [n] */
+    bool is_whole;
+};
+
 struct qx_hist; /* immutable after build; shared by reference count */
 
 /* Build from a tensor. n_sample = 0 reads everything (two streaming passes, exact, badge plain or,
@@ -104,6 +115,7 @@ bool qx_hist_lossless(const struct qx_hist *h);
 uint64_t qx_hist_bytes(const struct qx_hist *h); /* memory held */
 /* Moments of a 64-bit-integer or F64 tensor went through float32. */
 bool qx_hist_rounded(const struct qx_hist *h);
+const struct qx_hist_pieces *qx_hist_pieces(const struct qx_hist *h);
 
 /* Display: counts of x in n_cells equal cells over [lo, hi]; out[n_cells]; below and beyond get what
  * lies outside. u units for channel and group histograms. O(bins) at most, no allocation. */

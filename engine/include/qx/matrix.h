@@ -26,7 +26,7 @@ void qx_matrix_place(const struct qx_matrix *m, int64_t element, int64_t *row, i
 
 enum qx_matrix_what {
     QX_MATRIX_VALUE,
-    QX_MATRIX_CODE,   /* q - zero point; of a table, levels from that of 0; formats with scales */
+    QX_MATRIX_CODE,   /* q - zero point; of a table, levels from that of 0; of blocks the level */
     QX_MATRIX_ERROR,  /* x - x^ */
     QX_MATRIX_CLIPPED /* 1 beyond the threshold, else 0; formats with scales */
 };
@@ -51,7 +51,7 @@ struct qx_matrix_cell {
 struct qx_matrix_map;
 /* Scale and zero point come from the setting and the histogram that qx_setting_spec names (kept by
  * reference; NULL allowed for VALUE and for granularity tensor). QX_EDATA: the setting has no codes, no
- * range or another histogram. O(1) but for the memory: 40 bytes a block. */
+ * range or another histogram. QX_EUNSUPPORTED: blocks across the rows of storage. O(1) but for the memory: 40 bytes a block. */
 enum qx_status qx_matrix_map_new(const struct qx_matrix *m, enum qx_matrix_what what,
                                  const struct qx_setting *s, struct qx_hist *hist,
                                  const struct qx_matrix_part *part, struct qx_matrix_map **out,
@@ -73,10 +73,12 @@ bool qx_matrix_map_done(const struct qx_matrix_map *map);
 struct qx_matrix_value {
     float x;
     int64_t unit;             /* channel or group; 0 for granularity tensor */
-    bool has_code;            /* scaled, with a range and, where needed, a histogram: */
-    struct qx_qparams params; /* of the unit */
-    int code;                 /* as stored */
-    float approx;             /* x^: of formats without scales too */
+    bool has_code;            /* scaled, with a range and, where needed, a histogram; or BLOCK: */
+    struct qx_qparams params; /* of the unit; BLOCK: only the scale, of its part of the block */
+    int code;                 /* as stored; BLOCK: the level, x^ = scale * code - min */
+    bool is_block;
+    float min;
+    float approx; /* x^: of formats without scales too */
     bool is_clipped;
 };
 /* hist as above. QX_EUNSUPPORTED (dtype). */

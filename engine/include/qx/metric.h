@@ -23,11 +23,12 @@ struct qx_metrics {
     double cosine;              /* NaN when either vector is zero */
     double mse_clip, mse_round; /* mean (C-x)^2 and mean (Q-C)^2, C = clamp(x, lo, hi) */
     double bias;                /* mean(x^ - x) */
-    double entropy_bits;        /* of the codes; NaN for FLOAT formats */
+    double entropy_bits;        /* of the codes; NaN for FLOAT and BLOCK formats */
     int levels_used, levels;
-    double sum_sq;               /* sum x^2 */
-    double scale_min, scale_max; /* over the units that hold a non-zero value; NaN for FLOAT */
-    double bits_per_weight;      /* with scales and zero points */
+    double sum_sq; /* sum x^2 */
+    double scale_min,
+        scale_max;          /* over the units that hold a non-zero value; NaN for FLOAT and BLOCK */
+    double bits_per_weight; /* with scales and zero points */
     uint64_t bytes;
     enum qx_basis basis;
 };
@@ -35,7 +36,9 @@ struct qx_metrics {
 /* From the histogram; the setting's range must be resolved and the histogram match qx_setting_spec.
  * O(levels) (times 64 classes for asymmetric channel/group with ratio < 1), no allocation, pure: safe
  * on the UI thread. FLOAT formats: fp32 gives zero error; fp16 and bf16 use the bins, O(bins), with
- * basis HISTOGRAM unless the histogram is lossless; what saturates counts as clipped. */
+ * basis HISTOGRAM unless the histogram is lossless; what saturates counts as clipped. BLOCK formats quantize
+ * the histogram's pieces, at most 16,384 values (Q8_0 0.1 ms, Q4_K 2 ms), with basis SAMPLED unless these are
+ * all: the error is that of the pieces relative to their squares. */
 enum qx_status qx_metric_hist(const struct qx_hist *hist, const struct qx_setting *s,
                               struct qx_metrics *out, struct qx_error *err);
 /* Only the mean squared error (for valleys and searches), about half the cost. */

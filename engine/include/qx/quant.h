@@ -104,7 +104,7 @@ bool qx_setting_equal_weight(const struct qx_setting *a, const struct qx_setting
 bool qx_setting_is_fp32(const struct qx_setting *s);
 /* "INT4 sym channel mse", at most cap bytes. */
 char *qx_setting_text(const struct qx_setting *s, char *buf, size_t cap);
-/* Histogram that this setting needs. FLOAT formats and granularity tensor always ask for {tensor,
+/* Histogram that this setting needs. FLOAT and BLOCK formats and granularity tensor always ask for {tensor,
  * group 0, sym true}: one histogram serves them all. */
 struct qx_hist_spec qx_setting_spec(const struct qx_setting *s, struct qx_channels channels);
 /* Bits, granularity and so on within their ranges; QX_ERANGE names the field. */
@@ -113,9 +113,10 @@ enum qx_status qx_setting_check(const struct qx_setting *s, struct qx_error *err
 enum qx_status qx_setting_resolve(struct qx_setting *s, const struct qx_hist *hist,
                                   struct qx_error *err);
 /* Stored size: codes, scales and (asymmetric) zero points of `bits` bits each; every array is rounded
- * up to whole bytes. n elements in n_units units. */
+ * up to whole bytes; blocks, and the tensor's scale. n elements in n_units units. */
 uint64_t qx_setting_bytes(const struct qx_setting *s, int64_t n, int64_t n_units);
-/* Units the setting gives a tensor: 1, channels, or groups (the last group of a channel may be short). */
+/* Units the setting gives a tensor: 1, channels, groups (the last group of a channel may be short), or the
+ * blocks of a BLOCK format. */
 int64_t qx_setting_units(const struct qx_setting *s, struct qx_channels channels);
 
 /* ---- activations ---- */
@@ -211,7 +212,7 @@ int qx_setting_levels(const struct qx_setting *s, double *out, int cap);
 
 /* Quantize-dequantize: out[numel] = x^ of every value, storage order. The range must be resolved.
  * Non-finite values become 0 and are counted in *n_nonfinite (NULL allowed). codes (NULL allowed):
- * [numel] stored codes (FLOAT formats leave it alone).
+ * [numel] stored codes (FLOAT and BLOCK formats leave it alone).
  * ctl->done grows by the values read: numel, twice that for channel and group. QX_EDATA when the
  * range is missing; QX_ECANCELLED. Result independent of the number of threads. */
 struct qx_pool;

@@ -118,6 +118,10 @@ struct qx_channels {
 /* Channel axis a in 0..rank-1 (rank 0: one channel of one value). */
 struct qx_channels qx_channels_of(const struct qx_tensor *t, int axis);
 
+/* The same with the channels as rows that blocks of neighbours are laid along: where a channel has one value
+ * only (a tensor of one axis), all of them are one row. */
+struct qx_channels qx_channels_rows(struct qx_channels c);
+
 /* Elements [first, first+n) were read and are not wanted soon: for a tensor of more than 64 MB that lies
  * in a mapped file, their pages leave the resident set and come again when read. Any thread. */
 void qx_tensor_passed(const struct qx_tensor *t, int64_t first, int64_t n);

@@ -1,0 +1,121 @@
+/* Formats in blocks: along rows, with the tensor's scale around them. */
+#include "quant/blocks.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdatomic.h>
+
+#include "format/block.h"
+
+enum { BYTES_MOST = QX_BLOCK_MOST * 2 }; /* of the blocks in QX_BLOCK_MOST values */
+
+int64_t qx_block_count(const struct qx_block *b, struct qx_channels channels)
+{
+    struct qx_channels rows = qx_channels_rows(channels);
+
+    return rows.count * ((rows.outer * rows.inner + b->n - 1) / b->n);
+}
+
+float qx_block_tensor_scale(const struct qx_format *f, double absmax)
+{
+    float scale = f->tensor_top > 0.0f ? (float)absmax / f->tensor_top : 1.0f;
+
+    return scale > 0.0f && isfinite(scale) ? scale : 1.0f;
+}
+
+static void largest_run(void *arg, const struct qx_run *run)
+{
+    _Atomic float *most = arg;
+    float here = 0.0f, old = atomic_load_explicit(most, memory_order_relaxed);
+
+    for (int64_t i = 0; i < run->n; i++) {
+        float a = fabsf(run->x[i]);
+
+        here = a <= FLT_MAX && a > here ? a : here;
+    }
+    while (here > old && !atomic_compare_exchange_weak_explicit(
+                             most, &old, here, memory_order_relaxed, memory_order_relaxed)) {
+    }
+}
+
+enum qx_status qx_block_scale_find(const struct qx_walk *w, const struct qx_format *f,
+                                   struct qx_pool *pool, struct qx_ctl *ctl, float *scale,
+                                   struct qx_error *err)
+{
+    _Atomic float most;
+    enum qx_status st = QX_OK;
+
+    atomic_init(&most, 0.0f);
+    if (f->tensor_top > 0.0f) {
+        st = qx_walk_run(w, pool, ctl, largest_run, &most, err);
+    }
+    *scale = qx_block_tensor_scale(f, (double)atomic_load(&most));
+    return st;
+}
+
+/* n values for the quantizer: finite, within the tensor's scale, the last one again up to `whole`. */
+static int64_t fill(const float *x, int64_t n, int64_t whole, float scale, float *out)
+{
+    int64_t bad = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        bool is_bad = !isfinite(x[i]);
+
+        bad += is_bad;
+        out[i] = is_bad ? 0.0f : x[i] / scale;
+    }
+    for (int64_t i = n; i < whole; i++) {
+        out[i] = out[n - 1];
+    }
+    return bad;
+}
+
+int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, int64_t n, float *y)
+{
+    const struct qx_block *b = f->block;
+    int64_t bad = 0;
+
+    for (int64_t at = 0; at < n; at += QX_BLOCK_MOST) {
+        int64_t len = n - at < QX_BLOCK_MOST ? n - at : QX_BLOCK_MOST;
+        size_t n_blocks = (size_t)((len + b->n - 1) / b->n);
+        float in[QX_BLOCK_MOST], out[QX_BLOCK_MOST];
+        uint8_t stored[BYTES_MOST];
+
+        bad += fill(x + at, len, (int64_t)n_blocks * b->n, scale, in);
+        b->encode(in, n_blocks, stored);
+        qx_block_decode(b, stored, n_blocks, out);
+        for (int64_t i = 0; i < len; i++) {
+            y[at + i] = out[i] * scale;
+        }
+    }
+    return bad;
+}
+
+enum qx_status qx_block_find(const struct qx_tensor *t, struct qx_channels channels,
+                             const struct qx_format *f, float scale, int64_t element,
+                             struct qx_block_at *out, struct qx_error *err)
+{
+    const struct qx_channels c = qx_channels_rows(channels);
+    const int64_t line = element / c.inner, row = c.outer * c.inner;
+    const int64_t pos = line / c.count * c.inner + element % c.inner;
+    float x[QX_BLOCK_MOST], in[QX_BLOCK_MOST];
+    uint8_t stored[BYTES_MOST];
+    enum qx_status st = QX_OK;
+
+    out->channel = line % c.count;
+    out->first = pos / f->block->n * f->block->n;
+    out->n = row - out->first < f->block->n ? row - out->first : f->block->n;
+    for (int64_t i = 0; st == QX_OK && i < out->n; i++) {
+        int64_t at = out->first + i;
+
+        st = qx_tensor_read(t, (at / c.inner * c.count + out->channel) * c.inner + at % c.inner, 1,
+                            x + i, err);
+    }
+    if (st == QX_OK) {
+        fill(x, out->n, f->block->n, scale, in);
+        f->block->encode(in, 1, stored);
+        f->block->unpack(stored, &out->parts);
+        qx_block_values(f, scale, x, out->n, out->y);
+    }
+    return st;
+}

@@ -1,0 +1,39 @@
+/* Private to floor 4: values of formats in blocks. */
+#ifndef QX_QUANT_BLOCKS_H
+#define QX_QUANT_BLOCKS_H
+
+#include "quant/walk.h"
+#include "qx/matrix.h"
+
+/* Blocks that the format lays over a tensor. */
+int64_t qx_block_count(const struct qx_block *b, struct qx_channels channels);
+/* The scale of the whole tensor by which values are divided first; 1 without. */
+float qx_block_tensor_scale(const struct qx_format *f, double absmax);
+/* The same, in a pass of its own where the format needs one. */
+enum qx_status qx_block_scale_find(const struct qx_walk *w, const struct qx_format *f,
+                                   struct qx_pool *pool, struct qx_ctl *ctl, float *scale,
+                                   struct qx_error *err);
+/* y = x^ of n values of a row from the start of a block on; only the row's last block may be short. What is
+ * not finite becomes 0 and is counted. */
+int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, int64_t n,
+                        float *y);
+
+/* The block that an element belongs to. */
+struct qx_block_at {
+    int64_t channel, first; /* row, and place in it of the block's first value */
+    int64_t n;              /* values; less than the block's where the row ends */
+    float y[QX_BLOCK_MOST];
+    struct qx_block_parts parts;
+};
+enum qx_status qx_block_find(const struct qx_tensor *t, struct qx_channels channels,
+                             const struct qx_format *f, float scale, int64_t element,
+                             struct qx_block_at *out, struct qx_error *err);
+
+/* By which the format divides first, as far as the histogram (NULL allowed) knows. */
+float qx_block_scale_of(const struct qx_setting *s, const struct qx_hist *hist);
+/* Fills what qx_matrix_look says about an element. */
+enum qx_status qx_block_look(const struct qx_matrix *m, const struct qx_setting *s,
+                             const struct qx_hist *hist, int64_t element, struct qx_matrix_value *v,
+                             struct qx_error *err);
+
+#endif
