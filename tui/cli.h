@@ -37,7 +37,8 @@ enum ui_flag_group {
     UI_FLAGS_SEARCH = 2048,  /* sweep and pareto */
     UI_FLAGS_PARETO = 4096,
     UI_FLAGS_LESSON = 8192,
-    UI_FLAGS_TRAIN = 16384
+    UI_FLAGS_TRAIN = 16384,
+    UI_FLAGS_GENERATE = 32768
 };
 
 enum { UI_MAX_KEEP = 64, UI_MAX_POSITIONAL = 17 };
@@ -86,6 +87,10 @@ struct ui_args {
     const char *train_data, *quantizer, *optimizer;
     int epochs, batch, patience;                                         /* -1 = unset */
     double rate, warm, weight_decay, clip, distill, temperature, freeze; /* NaN = unset */
+    /* generate */
+    const char *prompt;
+    int64_t tokens; /* 0 = unset */
+    double top_p;   /* NaN = unset; temperature as above */
     /* info */
     bool stats, hist;
     /* output */

@@ -155,6 +155,14 @@ static const struct flag flags[] = {
      "stop after so many epochs without a better one (default 0: never)"},
     {"max-rows", 0, KIND_INT64, AT(max_samples), UI_FLAGS_TRAIN, "N", 64, 1e15,
      "train on that many rows, drawn by --seed"},
+    /* generate */
+    {"prompt", 0, KIND_TEXT, AT(prompt), UI_FLAGS_GENERATE, "TEXT", 0, 0, "what to go on with"},
+    {"tokens", 0, KIND_INT64, AT(tokens), UI_FLAGS_GENERATE, "N", 1, 65536,
+     "tokens to go on by (default 24)"},
+    {"temperature", 0, KIND_REAL, AT(temperature), UI_FLAGS_GENERATE, "X", 0, 100,
+     "draw from softmax(logits / X) by --seed; 0 takes the likeliest token (default)"},
+    {"top-p", 0, KIND_REAL, AT(top_p), UI_FLAGS_GENERATE, "P", 1e-6, 1,
+     "draw from the likeliest tokens that have P of all (default 1)"},
     /* info */
     {"stats", 0, KIND_BOOL, AT(stats), UI_FLAGS_INFO, NULL, 0, 0,
      "read the values: min, max, mean, std, absmax, p999, zeros, NaN, Inf"},
@@ -420,6 +428,7 @@ int ui_args_parse(struct ui_args *args, const char *verb, unsigned groups, int a
     args->fail_under = NAN;
     args->max_drop = NAN;
     args->max_bpw = args->min_acc = NAN;
+    args->top_p = NAN;
     args->warmup = -1;
     args->epochs = args->batch = args->patience = -1;
     args->rate = args->warm = args->weight_decay = args->clip = NAN;

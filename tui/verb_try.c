@@ -1,4 +1,4 @@
-/* qexplore try: sentences classified in FP32 and under a recipe. */
+/* qexplore try: sentences classified in FP32 and under a recipe; of a language model, continued. */
 #include "cli.h"
 #include "qx/qx.h"
 #include "verb.h"
@@ -27,17 +27,24 @@ static void answer_json(struct qx_jw *w, const struct qx_net *net, const struct 
     qx_jw_end(w);
 }
 
-static int tries_json(const struct ui_args *args, struct qx_session *s)
+static void classes_json(struct qx_jw *w, const struct qx_net *net)
 {
-    const struct qx_net *net = qx_session_net(s);
-    struct qx_jw *w = ui_json_begin(args, "try");
-    struct qx_try t;
     qx_jw_key(w, "classes");
     qx_jw_array(w);
     for (int c = 0; c < qx_net_n_classes(net); c++) {
         qx_jw_str(w, qx_net_class_name(net, c));
     }
     qx_jw_end(w);
+}
+
+static int tries_json(const struct ui_args *args, struct qx_session *s)
+{
+    const struct qx_net *net = qx_session_net(s);
+    struct qx_jw *w = ui_json_begin(args, "try");
+    struct qx_try t;
+    if (!qx_net_is_words(net)) {
+        classes_json(w, net);
+    }
     qx_jw_key(w, "sentences");
     qx_jw_array(w);
     for (int i = qx_session_n_tries(s) - 1; i >= 0 && qx_session_try_at(s, i, &t); i--) {
@@ -48,8 +55,13 @@ static int tries_json(const struct ui_args *args, struct qx_session *s)
         qx_jw_int(w, t.n_tokens);
         qx_jw_key(w, "cut");
         qx_jw_bool(w, t.is_cut);
-        answer_json(w, net, &t, QX_WHICH_FP32);
-        answer_json(w, net, &t, QX_WHICH_B);
+        if (qx_net_is_words(net)) {
+            ui_said_json(w, keys[QX_WHICH_FP32], &t.answer[QX_WHICH_FP32]);
+            ui_said_json(w, keys[QX_WHICH_B], &t.answer[QX_WHICH_B]);
+        } else {
+            answer_json(w, net, &t, QX_WHICH_FP32);
+            answer_json(w, net, &t, QX_WHICH_B);
+        }
         qx_jw_end(w);
     }
     qx_jw_end(w);
@@ -62,6 +74,10 @@ static int tries_print(struct qx_session *s)
     struct qx_try t;
     for (int i = qx_session_n_tries(s) - 1; i >= 0 && qx_session_try_at(s, i, &t); i--) {
         const struct qx_try_answer *fp32 = &t.answer[QX_WHICH_FP32], *now = &t.answer[QX_WHICH_B];
+        if (qx_net_is_words(net)) {
+            ui_said_print(&t);
+            continue;
+        }
         printf("%s\n  FP32   %-20s lead %+.4f\n  recipe %-20s lead %+.4f%s\n", t.text,
                qx_net_class_name(net, fp32->top), (double)fp32->margin,
                qx_net_class_name(net, now->top), (double)now->margin,

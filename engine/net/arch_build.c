@@ -212,11 +212,25 @@ static const char **labels_of(struct qx_build *b, int *n)
     return labels;
 }
 
+/* eos_token_id: one id or a list of them. */
+static void ends_of(struct qx_build *b)
+{
+    const struct qx_jval *ends = qx_jget(b->config, "eos_token_id");
+    const int n = qx_jlen(ends) > 0 ? (int)qx_jlen(ends) : 1;
+    for (int i = 0; i < n && b->net->n_ends < QX_NET_ENDS; i++) {
+        const double id = qx_jnum(qx_jlen(ends) > 0 ? qx_jat(ends, (size_t)i) : ends, -1.0);
+        if (id >= 0.0 && id < 2147483648.0) {
+            b->net->ends[b->net->n_ends++] = (int32_t)id;
+        }
+    }
+}
+
 void qx_build_end(struct qx_build *b, const char *task, const char *output)
 {
     int n = 0;
     const char **labels = strcmp(task, "classification") == 0 ? labels_of(b, &n) : NULL;
     b->net->task = task;
+    ends_of(b);
     if (b->st == QX_OK) {
         b->st = qx_graph_finish(b->net, output, labels, n, b->err);
     }

@@ -60,20 +60,20 @@ static enum qx_status compare_rows(const struct qx_forward *f, struct qx_worker 
     return st;
 }
 
-/* Logits of the places at hand, `count` from `first` of the tile on, to whom they belong. */
-static void give_places(const struct qx_forward *f, const struct qx_worker *w,
-                        const struct qx_tile *t, const int64_t *start, int64_t first, int64_t count)
+/* Logits of `count` places of the tile from `first` on, to whom they belong. */
+static void give_places(const struct qx_forward *f, const struct qx_tile *tile, float *logits,
+                        int64_t first, int64_t count)
 {
-    const int64_t n = f->net->n_classes;
-    float *logits = qx_pass_value(f, w, t, f->net->output->index) - first * n;
-    for (int64_t r = 0; r < t->rows; r++) {
+    const int64_t n = f->net->n_classes, *start = tile->extent.start;
+    for (int64_t r = 0; r < tile->rows; r++) {
         const int64_t from = start[r] > first ? start[r] : first;
         const int64_t to = start[r + 1] < first + count ? start[r + 1] : first + count;
         if (from < to && f->places) {
-            f->places(f->places_arg, t->first + r, from - start[r], to - from, logits + from * n);
+            f->places(f->places_arg, tile->first + r, from - start[r], to - from,
+                      logits + (from - first) * n);
         }
         if (from < to && f->logits && to == start[r + 1]) {
-            memcpy(f->logits + (t->first + r) * n, logits + (to - 1) * n,
+            memcpy(f->logits + (tile->first + r) * n, logits + (to - 1 - first) * n,
                    (size_t)n * sizeof *logits);
         }
     }
@@ -96,16 +96,18 @@ static enum qx_status run_tail(const struct qx_forward *f, struct qx_worker *w,
 {
     enum qx_status st = QX_OK;
     const int64_t *start = tile->extent.start, n = start[tile->rows];
+    const int out = f->net->output->index;
     const int64_t step = f->layout->tail_places;
     for (int64_t at = 0; st == QX_OK && at < n; at += step) {
         const int64_t count = step < n - at ? step : n - at, both[2] = {0, count};
         struct qx_tile t = *tile;
+        t.rows = 1; /* whose places these are is of no matter behind the last attention */
         t.extent = (struct qx_extent){1, both};
         t.place = at;
         if (f->places || has_end(tile, start, at, count)) {
             st = qx_pass_nodes(f, w, &t, first, f->net->n_nodes, err);
             if (st == QX_OK) {
-                give_places(f, w, &t, start, at, count);
+                give_places(f, tile, qx_pass_value(f, w, &t, out), at, count);
             }
         }
     }
@@ -132,7 +134,8 @@ static enum qx_status run_rows(const struct qx_forward *f, struct qx_worker *w, 
         qx_cut_store(f->to, t->first, t->rows, f->x, f->layout, w->space);
     }
     if (st == QX_OK && f->net->output->shape.is_ragged && !f->to) {
-        give_places(f, w, t, t->extent.start, 0, t->extent.start[t->rows]);
+        give_places(f, t, qx_pass_value(f, w, t, f->net->output->index), 0,
+                    t->extent.start[t->rows]);
     } else if (st == QX_OK && f->logits) {
         copy_logits(f, t, qx_pass_logits(f, w, t), f->logits + t->first * f->net->n_classes);
     }

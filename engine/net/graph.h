@@ -9,6 +9,7 @@
 #include "base/arena.h"
 
 #define QX_GRAPH_NODES_MAX 8192
+#define QX_NET_ENDS        8
 
 struct qx_net {
     const struct qx_model *model;
@@ -25,6 +26,8 @@ struct qx_net {
     int n_layers;
     const char **class_names; /* [n_classes] */
     int n_classes;
+    int32_t ends[QX_NET_ENDS]; /* [n_ends] ids that end a text */
+    int n_ends;
     bool has_places; /* some values are sequences, whose lengths the input tells */
     struct qx_plan plan;
 };

@@ -137,6 +137,16 @@ bool qx_net_is_words(const struct qx_net *net)
     return net->output->shape.is_ragged;
 }
 
+bool qx_net_ends_text(const struct qx_net *net, int32_t id)
+{
+    for (int i = 0; i < net->n_ends; i++) {
+        if (net->ends[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool qx_net_input_is_sequence(const struct qx_net *net)
 {
     return net->has_places;

@@ -11,7 +11,8 @@ enum qx_job_kind {
     QX_JOB_WRITE,
     QX_JOB_BENCH,
     QX_JOB_CALIB,
-    QX_JOB_SEARCH
+    QX_JOB_SEARCH,
+    QX_JOB_TRY
 };
 
 struct qx_job {

@@ -100,6 +100,7 @@ static enum qx_status tables_make(struct qx_session *s, const struct qx_session_
         status = qx_cache_init(&s->cache, n, o->mem_bytes ? o->mem_bytes : default_budget(),
                                o->cache_dir, err);
     }
+    qx_tries_init(s);
     if (status == QX_OK) {
         status = qx_measure_init(s, err);
     }
@@ -409,6 +410,8 @@ bool qx_session_retry(struct qx_session *s, int id)
     } else if (job->kind == QX_JOB_CALIB) {
         qx_ranges_retry(s);
         qx_ranges_start(s);
+    } else if (job->kind == QX_JOB_TRY) {
+        qx_tries_retry(s);
     } else {
         qx_session_want_exact(s, job->item);
     }

@@ -12,16 +12,36 @@
 
 enum { TRY_PRIORITY = 2 };
 
+/* A task that is out answers for settings that no longer hold. */
+static void stop_stale(struct qx_session *s, bool is_stale)
+{
+    struct qx_tries *t = &s->tries;
+    if (t->task && is_stale) {
+        t->is_stale = true;
+        qx_task_cancel(t->task);
+    }
+}
+
 /* ---- sentences ---- */
+
+static bool is_words(const struct qx_session *s)
+{
+    return qx_net_is_words(s->net) && qx_decode_check(s->net, NULL) == QX_OK;
+}
+
+void qx_tries_init(struct qx_session *s)
+{
+    s->tries.options = (struct qx_try_options){.n_tokens = QX_TRY_TOKENS, .sampling.top_p = 1.0f};
+}
 
 enum qx_status qx_session_try_check(struct qx_session *s, struct qx_error *err)
 {
     const bool is_net = s->net && qx_net_input_is_sequence(s->net) &&
-                        strcmp(qx_net_task(s->net), "classification") == 0;
+                        (strcmp(qx_net_task(s->net), "classification") == 0 || is_words(s));
     if (!is_net) {
         return qx_fail(err, QX_EUNSUPPORTED,
-                       "Sentences need a network that classifies texts; this model is none that "
-                       "can be run here.");
+                       "Sentences need a network that classifies texts or goes on with them; this "
+                       "model is none that can be run here.");
     }
     if (s->tries.tokenizer) {
         return QX_OK;
@@ -34,6 +54,9 @@ static void slot_clear(struct qx_try_slot *slot)
 {
     qx_mem_free(slot->text);
     qx_ids_release(&slot->ids);
+    for (int w = 0; w < QX_TRY_WHICH; w++) {
+        qx_said_release(&slot->said[w]);
+    }
     *slot = (struct qx_try_slot){0};
 }
 
@@ -63,6 +86,11 @@ enum qx_status qx_session_try(struct qx_session *s, const char *text, struct qx_
     const int64_t most = st == QX_OK ? qx_net_sample_size(s->net) : 0;
     if (st == QX_OK) {
         st = qx_tokenizer_encode(t->tokenizer, text, strlen(text), 0, 0, &slot.ids, err);
+    }
+    if (st == QX_OK && is_words(s) && slot.ids.n >= most) {
+        st = qx_fail(err, QX_EDATA,
+                     "The text has %lld tokens; the network takes %lld, what follows included.",
+                     (long long)slot.ids.n, (long long)most);
     }
     slot.is_cut = st == QX_OK && slot.ids.n > most;
     if (slot.is_cut) {
@@ -119,8 +147,37 @@ bool qx_session_try_at(const struct qx_session *s, int i, struct qx_try *out)
     for (int w = 0; w < QX_TRY_WHICH; w++) {
         out->answer[w] = slot->answer[w];
         out->answer[w].is_known = slot->answer[w].is_there && slot->key[w] == s->tries.key[w];
+        out->answer[w].text = slot->said[w].text;
+        out->answer[w].n_new = slot->said[w].ids.n;
+        out->answer[w].n_same = slot->said[w].n_same;
+        out->answer[w].same_bytes = slot->said[w].same_bytes;
+        out->answer[w].is_ended = slot->said[w].is_ended;
     }
     return true;
+}
+
+enum qx_status qx_session_try_options(struct qx_session *s, const struct qx_try_options *o,
+                                      struct qx_error *err)
+{
+    struct qx_tries *t = &s->tries;
+    struct qx_sampler *sampler = NULL;
+    if (o->n_tokens < 1 || o->n_tokens > 65536) {
+        return qx_fail(err, QX_ERANGE, "%lld tokens to go on by: 1 to 65536 are possible",
+                       (long long)o->n_tokens);
+    }
+    enum qx_status st = qx_sampler_new(&o->sampling, 1, &sampler, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    qx_sampler_free(sampler);
+    t->options = *o;
+    for (int i = 0; i < t->n; i++) {
+        for (int w = 0; w < QX_TRY_WHICH; w++) {
+            t->slot[i].answer[w].is_there = false;
+        }
+    }
+    stop_stale(s, true);
+    return QX_OK;
 }
 
 const char *qx_session_try_reason(const struct qx_session *s)
@@ -140,7 +197,25 @@ struct try_task {
     int serial[QX_TRY_SENTENCES];
     float *x;      /* [n, sample size] */
     float *logits; /* [n, classes] */
+    /* language models */
+    struct qx_try_options options;
+    struct qx_ids prompt[QX_TRY_SENTENCES]; /* id only: copies */
+    struct qx_said said[QX_TRY_SENTENCES];
 };
+
+static enum qx_status words_run(struct try_task *t, struct qx_error *err)
+{
+    struct qx_session *s = t->s;
+    struct qx_ctl *ctl = &t->task.ctl;
+    enum qx_status st = QX_OK;
+    atomic_store(&ctl->done, 0);
+    qx_ctl_total(ctl, t->n * t->options.n_tokens);
+    for (int64_t i = 0; st == QX_OK && i < t->n; i++) {
+        st = qx_said_make(s->net, s->tries.weights, s->tries.tokenizer, &t->prompt[i], &t->options,
+                          s->pool, ctl, &t->said[i], err);
+    }
+    return st;
+}
 
 static enum qx_status try_run(struct qx_task *task, struct qx_error *err)
 {
@@ -160,9 +235,12 @@ static enum qx_status try_run(struct qx_task *task, struct qx_error *err)
     if (st == QX_OK) {
         st = qx_weights_prepare(tries->weights, QX_ENGINE_AUTO, s->pool, ctl, err);
     }
-    return st == QX_OK
-               ? qx_net_forward(s->net, tries->weights, t->x, t->n, t->logits, s->pool, ctl, err)
-               : st;
+    if (st != QX_OK) {
+        return st;
+    }
+    return is_words(s)
+               ? words_run(t, err)
+               : qx_net_forward(s->net, tries->weights, t->x, t->n, t->logits, s->pool, ctl, err);
 }
 
 static void answer_take(struct qx_try_slot *slot, enum qx_which which, const float *z, int n)
@@ -187,15 +265,31 @@ static void answer_take(struct qx_try_slot *slot, enum qx_which which, const flo
     }
 }
 
-static void answers_take(struct qx_session *s, const struct try_task *t)
+static void said_take(struct qx_session *s, struct qx_try_slot *slot, enum qx_which which,
+                      struct qx_said *said)
+{
+    qx_said_release(&slot->said[which]);
+    slot->said[which] = *said;
+    *said = (struct qx_said){0};
+    slot->answer[which].is_there = true;
+    qx_said_compare(s->tries.tokenizer, slot);
+}
+
+static void answers_take(struct qx_session *s, struct try_task *t)
 {
     const int n_classes = qx_net_n_classes(s->net);
     for (int64_t k = 0; k < t->n; k++) {
         for (int i = 0; i < s->tries.n; i++) {
-            if (s->tries.slot[i].serial == t->serial[k]) {
-                answer_take(&s->tries.slot[i], t->which, t->logits + k * n_classes, n_classes);
-                s->tries.slot[i].key[t->which] = t->key;
+            struct qx_try_slot *slot = &s->tries.slot[i];
+            if (slot->serial != t->serial[k]) {
+                continue;
             }
+            if (t->said[k].text) {
+                said_take(s, slot, t->which, &t->said[k]);
+            } else {
+                answer_take(slot, t->which, t->logits + k * n_classes, n_classes);
+            }
+            slot->key[t->which] = t->key;
         }
     }
 }
@@ -207,12 +301,18 @@ static void try_done(struct qx_session *s, struct qx_task *task)
     if (task->status == QX_OK) {
         answers_take(s, t);
         s->tries.reason[0] = '\0';
-    } else if (task->status != QX_ECANCELLED) {
+    } else if (task->status == QX_ECANCELLED && s->tries.is_stale) {
+        qx_jobs_forget(&s->jobs, task); /* of settings that have changed since */
+    } else {
         s->tries.failed[t->which] = t->key;
         qx_str_copy(s->tries.reason, sizeof s->tries.reason, task->err.text);
-        qx_log(QX_LOG_ERROR, "%s", task->err.text);
+        if (task->status != QX_ECANCELLED) {
+            qx_log(QX_LOG_ERROR, "%s", task->err.text);
+        }
     }
-    s->news |= QX_NEWS_TRY;
+    s->tries.is_stale = false;
+    qx_jobs_finish(&s->jobs, task, task->status == QX_OK ? "" : NULL);
+    s->news |= QX_NEWS_TRY | QX_NEWS_JOBS;
 }
 
 static void try_drop(struct qx_task *task)
@@ -221,6 +321,10 @@ static void try_drop(struct qx_task *task)
     qx_mem_free(t->setting);
     qx_mem_free(t->x);
     qx_mem_free(t->logits);
+    for (int i = 0; i < QX_TRY_SENTENCES; i++) {
+        qx_ids_release(&t->prompt[i]);
+        qx_said_release(&t->said[i]);
+    }
     qx_mem_free(t);
 }
 
@@ -248,15 +352,24 @@ static struct try_task *task_make(struct qx_session *s, enum qx_which which)
     t->setting = qx_measure_settings(s, which == QX_WHICH_FP32 ? NULL
                                         : which == QX_WHICH_A  ? &s->a
                                                                : &s->now);
+    t->options = tries->options;
     t->x = qx_mem_array((size_t)tries->n, (size_t)size * sizeof *t->x);
     t->logits =
         qx_mem_array((size_t)tries->n, (size_t)qx_net_n_classes(s->net) * sizeof *t->logits);
     for (int i = 0; i < tries->n && t->x; i++) {
         const struct qx_try_slot *slot = &tries->slot[i];
-        if (!slot->answer[which].is_there || slot->key[which] != t->key) {
-            row_write(&slot->ids, size, t->x + t->n * size);
-            t->serial[t->n++] = slot->serial;
+        if (slot->answer[which].is_there && slot->key[which] == t->key) {
+            continue;
         }
+        row_write(&slot->ids, size, t->x + t->n * size);
+        t->prompt[t->n].id = qx_mem_array((size_t)slot->ids.n, sizeof *slot->ids.id);
+        if (!t->prompt[t->n].id) {
+            try_drop(&t->task);
+            return NULL;
+        }
+        memcpy(t->prompt[t->n].id, slot->ids.id, (size_t)slot->ids.n * sizeof *slot->ids.id);
+        t->prompt[t->n].n = t->prompt[t->n].cap = slot->ids.n;
+        t->serial[t->n++] = slot->serial;
     }
     if (!t->setting || !t->x || !t->logits || t->n == 0) {
         try_drop(&t->task);
@@ -287,21 +400,44 @@ static bool is_missing(const struct qx_session *s, enum qx_which which)
     return false;
 }
 
+/* Classes come at once, a text takes its time and is listed. */
+static void task_submit(struct qx_session *s, struct try_task *task)
+{
+    static const char *const titles[] = {"FP32", "snapshot A", "the recipe"};
+    struct qx_job *job = is_words(s) ? qx_jobs_add(&s->jobs, &task->task, QX_JOB_TRY) : NULL;
+    if (job) {
+        snprintf(job->info.title, sizeof job->info.title, "%s goes on with the text",
+                 titles[task->which]);
+        s->news |= QX_NEWS_JOBS;
+    }
+    s->tries.task = &task->task;
+    qx_lane_submit(is_words(s) ? &s->queue : &s->preview, &task->task);
+}
+
+void qx_tries_retry(struct qx_session *s)
+{
+    memset(s->tries.failed, 0, sizeof s->tries.failed);
+    s->tries.reason[0] = '\0';
+}
+
 void qx_tries_work(struct qx_session *s)
 {
     struct qx_tries *t = &s->tries;
-    if (t->n == 0 || t->task || qx_pending_open(s) || qx_ranges_pending(s) ||
-        !s->preview.is_started) {
+    if (t->n == 0 || !s->preview.is_started) {
         return;
     }
     keys_update(s);
+    stop_stale(s, t->task && ((struct try_task *)t->task)->key !=
+                                 t->key[((struct try_task *)t->task)->which]);
+    if (t->task || qx_pending_open(s) || qx_ranges_pending(s)) {
+        return;
+    }
     /* FP32 first: margins are of its class */
     static const enum qx_which order[] = {QX_WHICH_FP32, QX_WHICH_B, QX_WHICH_A};
     for (int i = 0; i < QX_TRY_WHICH && !t->task; i++) {
         struct try_task *task = is_missing(s, order[i]) ? task_make(s, order[i]) : NULL;
         if (task) {
-            t->task = &task->task;
-            qx_lane_submit(&s->preview, &task->task);
+            task_submit(s, task);
         }
     }
 }

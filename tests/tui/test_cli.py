@@ -324,6 +324,31 @@ class Sequences(unittest.TestCase):
         self.assertEqual(code, 4)
         self.assertIn("--max-drop", err)
 
+    def test_generate(self):
+        tiny = os.path.join(ROOT, "samples/llama-tiny")
+        a = answer("generate", tiny, "--prompt", "The whale", "--tokens", "8", "--bits", "2")
+        self.assertEqual((a["schema"], a["prompt"]), ("qexplore.generate/1", "The whale"))
+        self.assertEqual((a["temperature"], a["top_p"]), (0, 1))
+        fp32, recipe = a["fp32"], a["recipe"]
+        self.assertEqual((fp32["tokens"], fp32["same_tokens"], recipe["tokens"]), (8, 8, 8))
+        self.assertLess(recipe["same_tokens"], 8)
+        self.assertNotEqual(fp32["text"], recipe["text"])
+        longer = answer("generate", tiny, "--prompt", "The whale", "--tokens", "12")
+        self.assertTrue(longer["fp32"]["text"].startswith(fp32["text"]))
+        self.assertEqual(longer["recipe"], longer["fp32"])
+        drawn = [answer("generate", tiny, "--prompt", "The whale", "--temperature", "1.5", "--seed",
+                        seed)["fp32"]["text"] for seed in ("1", "1", "2")]
+        self.assertEqual(drawn[0], drawn[1])
+        self.assertNotEqual(drawn[0], drawn[2])
+        _, text, _ = run("generate", tiny, "--prompt", "The whale", "--bits", "2")
+        self.assertIn("part at ||", text)
+        _, text, _ = run("try", tiny, "The whale", "--bits", "2")
+        self.assertIn("part at ||", text)
+        code, _, err = run("generate", tiny)
+        self.assertEqual((code, "--prompt" in err), (2, True))
+        code, _, err = run("generate", tiny, "--prompt", "a " * 500)
+        self.assertEqual((code, "takes 128" in err), (3, True))
+
 
 class Bench(unittest.TestCase):
     def test_rows(self):

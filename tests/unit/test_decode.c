@@ -201,6 +201,65 @@ static void steps_equal_the_whole_sequence(void **state)
     qx_pool_free(pool);
 }
 
+/* ---- rows among others ---- */
+
+struct rows {
+    float *logits; /* [rows][places][classes] */
+    int64_t places, classes;
+};
+
+static void keep_rows(void *arg, int64_t row, int64_t first, int64_t n, float *logits)
+{
+    const struct rows *to = arg;
+    memcpy(to->logits + (row * to->places + first) * to->classes, logits,
+           (size_t)(n * to->classes) * sizeof *logits);
+}
+
+/* Rows of many lengths in one call give what each gives alone; the last place's logits too. */
+static void rows_do_not_depend_on_their_neighbours(void **state)
+{
+    (void)state;
+    enum { ROWS = 23 };
+    struct way ways[16];
+    const int n_ways = ways_make(ways);
+    struct folder f;
+    struct qx_error err = {0};
+    assert_true(open_model(&f, "tests/golden/net/decoder_qwen3"));
+    const int64_t most = qx_net_sample_size(f.net), classes = qx_net_n_classes(f.net);
+    float *x = malloc((size_t)(ROWS * most) * sizeof *x);
+    float *last = malloc((size_t)(ROWS * classes) * sizeof *last);
+    struct rows to = {malloc((size_t)(ROWS * most * classes) * sizeof(float)), most, classes};
+    for (int64_t i = 0; i < ROWS * most; i++) {
+        x[i] = i % most < 1 + i / most * 5 % most ? (float)(i * 7 % classes) : -1.0f;
+    }
+    for (int k = 0; k < n_ways; k++) {
+        way_apply(&f, &ways[k]);
+        assert_ok(
+            qx_net_run_places(f.net, f.weights, x, ROWS, keep_rows, &to, NULL, NULL, NULL, &err),
+            &err);
+        assert_ok(qx_net_run(f.net, f.weights, x, ROWS, last, NULL, NULL, NULL, &err), &err);
+        for (int64_t r = 0; r < ROWS; r++) {
+            const int64_t n = 1 + r * 5 % most;
+            int32_t ids[64];
+            for (int64_t i = 0; i < n; i++) {
+                ids[i] = (int32_t)x[r * most + i];
+            }
+            float *want = whole_pass(&f, ids, n);
+            for (int64_t i = 0; i < n; i++) {
+                compare(to.logits + (r * most + i) * classes, want + i * classes, classes,
+                        ways[k].near, ways[k].name);
+            }
+            compare(last + r * classes, want + (n - 1) * classes, classes, ways[k].near,
+                    ways[k].name);
+            free(want);
+        }
+    }
+    free(x);
+    free(last);
+    free(to.logits);
+    folder_close(&f);
+}
+
 /* More places than one piece of a prompt has, and more than the logits that are in memory at a time. */
 static void long_prompts_come_in_pieces(void **state)
 {
@@ -333,6 +392,7 @@ static void sampling_at_its_edges(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(steps_equal_the_whole_sequence),
+                                       cmocka_unit_test(rows_do_not_depend_on_their_neighbours),
                                        cmocka_unit_test(long_prompts_come_in_pieces),
                                        cmocka_unit_test(what_cannot_go_on_is_told),
                                        cmocka_unit_test(failing_allocations_leave_nothing),

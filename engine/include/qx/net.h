@@ -62,6 +62,7 @@ bool qx_net_input_is_sequence(const struct qx_net *net);
 /* Does every place of a row get logits, of the token behind it? A language model: data are documents
  * (qx/eval.h), classes the vocabulary. */
 bool qx_net_is_words(const struct qx_net *net);
+bool qx_net_ends_text(const struct qx_net *net, int32_t id); /* config.json's eos_token_id */
 int64_t qx_net_macs(const struct qx_net *net); /* per sample; of sequences, the longest one's */
 
 /* float32 weights a forward pass uses: stored values, or replacements for single layers. */
