@@ -27,6 +27,8 @@ void ui_print_help(bool full);
 
 /* eval of a language model: perplexity, and against FP32 (verb_eval_words.c). */
 int ui_eval_words(const struct ui_args *args, struct qx_session *s);
+/* eval of an encoder without a classifier: agreement of its embeddings with FP32's. */
+int ui_eval_embedding(const struct ui_args *args, struct qx_session *s);
 
 extern const struct ui_verb ui_verb_info, ui_verb_quantize, ui_verb_eval, ui_verb_sweep,
     ui_verb_pareto, ui_verb_bench, ui_verb_try, ui_verb_generate, ui_verb_render, ui_verb_play,

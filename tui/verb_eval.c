@@ -300,8 +300,9 @@ static int eval_run(const struct ui_args *args)
     struct qx_session *s = ui_open_batch(args, &code);
     if (s) {
         const struct qx_net *net = qx_session_net(s);
-        const bool is_words = net && qx_net_is_words(net);
-        code = is_words ? ui_eval_words(args, s) : eval_report(args, s);
+        code = net && qx_net_is_words(net)                         ? ui_eval_words(args, s)
+               : net && strcmp(qx_net_task(net), "embedding") == 0 ? ui_eval_embedding(args, s)
+                                                                   : eval_report(args, s);
         qx_session_close(&s);
     }
     return code;

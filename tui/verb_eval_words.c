@@ -28,11 +28,15 @@ static enum qx_status measure(const struct ui_args *args, struct qx_session *s, 
     if (qx_session_n_edits(s) == 0) {
         return qx_session_run_eval(s, &options, ui_batch_ctl(), &m->fp32, err);
     }
-    enum qx_status st = qx_session_run_pair(s, &options, ui_batch_ctl(), &m->fp32, &m->recipe, err);
-    if (st == QX_OK) {
-        st = qx_eval_compare(m->fp32, m->recipe, &m->pair, err);
+    struct qx_beside both;
+    const enum qx_status st = qx_session_run_beside(s, &options, ui_batch_ctl(), &both, err);
+    if (st != QX_OK) {
+        return st;
     }
-    return st == QX_OK ? qx_eval_divergence(m->fp32, m->recipe, &m->divergence, err) : st;
+    m->fp32 = both.fp32;
+    m->recipe = both.recipe;
+    m->divergence = both.divergence;
+    return qx_eval_compare(m->fp32, m->recipe, &m->pair, err);
 }
 
 static void num(struct qx_jw *w, const char *key, double value)

@@ -176,14 +176,14 @@ enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_op
     return status;
 }
 
-enum qx_status qx_session_run_pair(struct qx_session *s, const struct qx_eval_options *options,
-                                   struct qx_ctl *ctl, struct qx_eval_result **fp32,
-                                   struct qx_eval_result **out, struct qx_error *err)
+enum qx_status qx_session_run_beside(struct qx_session *s, const struct qx_eval_options *options,
+                                     struct qx_ctl *ctl, struct qx_beside *out,
+                                     struct qx_error *err)
 {
     struct qx_setting *v = NULL;
     enum qx_status status = settings_take(s, ctl, &v, err);
     if (status == QX_OK) {
-        status = qx_measure_pair(s, v, options, ctl, fp32, out, err);
+        status = qx_measure_beside(s, v, options, ctl, out, err);
     }
     qx_mem_free(v);
     return status;

@@ -120,26 +120,33 @@ static void eval_drop(struct qx_task *t)
     qx_mem_free(e);
 }
 
-/* The weights that are applied, or float32 and those side by side when fp32 is not NULL. */
+/* The weights that are applied alone, or beside float32 when that is asked for. */
 static enum qx_status measure_applied(struct qx_session *s, const struct qx_eval_options *options,
-                                      struct qx_ctl *ctl, struct qx_eval_result **fp32,
+                                      struct qx_ctl *ctl, struct qx_beside *beside,
                                       struct qx_eval_result **out, struct qx_error *err)
 {
     struct qx_weights *w = s->measure.weights, *plain = NULL;
-    if (!fp32) {
+    if (!beside) {
         return qx_eval_run(s->net, s->data, w, options, s->pool, ctl, out, err);
     }
     enum qx_status status = qx_weights_new(s->net, &plain, err);
-    if (status == QX_OK) {
-        status = qx_eval_run_pair(s->net, s->data, plain, w, options, s->pool, ctl, fp32, out, err);
+    if (status == QX_OK && qx_net_is_words(s->net)) {
+        status = qx_eval_run_pair(s->net, s->data, plain, w, options, s->pool, ctl, &beside->fp32,
+                                  &beside->recipe, err);
+    } else if (status == QX_OK) {
+        status = qx_agreement_run(s->net, s->data, plain, w, options, s->pool, ctl,
+                                  &beside->agreement, err);
     }
     qx_weights_free(plain);
+    if (status == QX_OK && beside->recipe) {
+        status = qx_eval_divergence(beside->fp32, beside->recipe, &beside->divergence, err);
+    }
     return status;
 }
 
 static enum qx_status measure_with(struct qx_session *s, const struct qx_setting *setting,
                                    const struct qx_eval_options *options, struct qx_ctl *ctl,
-                                   struct qx_eval_result **fp32, struct qx_eval_result **out,
+                                   struct qx_beside *beside, struct qx_eval_result **out,
                                    struct qx_error *err)
 {
     struct qx_measure *m = &s->measure;
@@ -163,7 +170,7 @@ static enum qx_status measure_with(struct qx_session *s, const struct qx_setting
         atomic_store(&ctl->done, 0);
     }
     if (status == QX_OK) {
-        status = measure_applied(s, options, ctl, fp32, out, err);
+        status = measure_applied(s, options, ctl, beside, out, err);
     }
     pthread_mutex_unlock(&m->weights_lock);
     qx_mem_free(set);
@@ -177,12 +184,23 @@ enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *set
     return measure_with(s, setting, options, ctl, NULL, out, err);
 }
 
-enum qx_status qx_measure_pair(struct qx_session *s, const struct qx_setting *setting,
-                               const struct qx_eval_options *options, struct qx_ctl *ctl,
-                               struct qx_eval_result **fp32, struct qx_eval_result **out,
-                               struct qx_error *err)
+enum qx_status qx_measure_beside(struct qx_session *s, const struct qx_setting *setting,
+                                 const struct qx_eval_options *options, struct qx_ctl *ctl,
+                                 struct qx_beside *out, struct qx_error *err)
 {
-    return measure_with(s, setting, options, ctl, fp32, out, err);
+    *out = (struct qx_beside){0};
+    const enum qx_status status = measure_with(s, setting, options, ctl, out, NULL, err);
+    if (status != QX_OK) {
+        qx_beside_release(out);
+    }
+    return status;
+}
+
+void qx_beside_release(struct qx_beside *b)
+{
+    qx_eval_result_free(b->fp32);
+    qx_eval_result_free(b->recipe);
+    *b = (struct qx_beside){0};
 }
 
 static enum qx_status eval_run(struct qx_task *t, struct qx_error *err)

@@ -56,11 +56,10 @@ struct qx_setting *qx_measure_settings(const struct qx_session *s, const struct 
 enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *setting,
                               const struct qx_eval_options *options, struct qx_ctl *ctl,
                               struct qx_eval_result **out, struct qx_error *err);
-/* The same beside float32 (qx_eval_run_pair). */
-enum qx_status qx_measure_pair(struct qx_session *s, const struct qx_setting *setting,
-                               const struct qx_eval_options *options, struct qx_ctl *ctl,
-                               struct qx_eval_result **fp32, struct qx_eval_result **out,
-                               struct qx_error *err);
+/* The same beside float32; *out is empty on failure. */
+enum qx_status qx_measure_beside(struct qx_session *s, const struct qx_setting *setting,
+                                 const struct qx_eval_options *options, struct qx_ctl *ctl,
+                                 struct qx_beside *out, struct qx_error *err);
 /* Stored result with this key; NULL when there is none. */
 const struct qx_eval_result *qx_measure_find(struct qx_measure *m, uint64_t key);
 

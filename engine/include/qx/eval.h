@@ -158,6 +158,28 @@ struct qx_divergence {
 enum qx_status qx_eval_divergence(const struct qx_eval_result *a, const struct qx_eval_result *b,
                                   struct qx_divergence *out, struct qx_error *err);
 
+/* ---- encoders without a classifier ---- */
+
+/* Embeddings of the same rows under two sets of weights. Similarity: the cosine of two rows' embeddings
+ * under one of them. */
+struct qx_agreement {
+    int64_t n;                       /* rows */
+    double cosine, cosine_least;     /* of a row's embedding in a with that in b: mean, smallest */
+    double spearman;                 /* rank correlation of the similarities of all pairs of rows */
+    double same_top;                 /* share of rows whose most similar other row is the same */
+    double same_top_lo, same_top_hi; /* Wilson interval at 95 % */
+    double time_s;
+    enum qx_engine engine;       /* of wb */
+    struct qx_net_report report; /* n_nonfinite, of wb */
+};
+/* wa (float32's, say; engine AUTO) against wb (engine as options say), over max_samples rows drawn by seed,
+ * 1,000 at most and by default: pairs grow with the square. Progress counts each row twice.
+ * QX_EUNSUPPORTED for other networks; QX_EDATA: fewer than 3 rows, an embedding that is zero or no number. */
+enum qx_status qx_agreement_run(const struct qx_net *net, const struct qx_dataset *data,
+                                struct qx_weights *wa, struct qx_weights *wb,
+                                const struct qx_eval_options *options, struct qx_pool *pool,
+                                struct qx_ctl *ctl, struct qx_agreement *out, struct qx_error *err);
+
 /* ---- suffix replay: what an edit does, measured on a few rows while the hand is still on it ---- */
 
 /* P, the rows it is measured on, with float32's answers; the values alive before the edited layer; the

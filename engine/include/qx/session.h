@@ -438,10 +438,17 @@ enum qx_status qx_session_run_hist(struct qx_session *s, int64_t item, struct qx
 enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_options *options,
                                    struct qx_ctl *ctl, struct qx_eval_result **out,
                                    struct qx_error *err);
-/* A language model in float32 and under the recipe, side by side (qx_eval_run_pair). */
-enum qx_status qx_session_run_pair(struct qx_session *s, const struct qx_eval_options *options,
-                                   struct qx_ctl *ctl, struct qx_eval_result **fp32,
-                                   struct qx_eval_result **out, struct qx_error *err);
+/* A language model or an encoder without classifier under the recipe, beside float32: of the former the
+ * pair of results and what they say, of the latter the agreement. QX_EUNSUPPORTED for other networks. */
+struct qx_beside {
+    struct qx_eval_result *fp32, *recipe; /* owned; NULL: an encoder */
+    struct qx_divergence divergence;
+    struct qx_agreement agreement; /* n = 0: a language model */
+};
+enum qx_status qx_session_run_beside(struct qx_session *s, const struct qx_eval_options *options,
+                                     struct qx_ctl *ctl, struct qx_beside *out,
+                                     struct qx_error *err);
+void qx_beside_release(struct qx_beside *b); /* zeroed struct allowed */
 /* Predict the recipe's accuracy on the evaluation rows (agreement with FP32, without labels), measuring
  * only what is not kept on disk: FP32 there (options NULL = all rows) and the layers that the recipe
  * changes on P, five entries each at most. Needs no session that predicts in the background. */

@@ -1,0 +1,219 @@
+/* Encoders without a classifier: their embeddings against float32's, worked out anew from the definitions. */
+#include "net_fixture.h"
+#include "qx/session.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { ROWS = 24, PAIRS = ROWS * (ROWS - 1) / 2, MAX_TENSORS = 64 };
+static char folder[] = "embedding-XXXXXX";
+
+/* bert-sentiment without its head: what others call an encoder. */
+static void headless_write(void)
+{
+    char path[1024];
+    struct tensor_spec specs[MAX_TENSORS];
+    struct qx_model *model = NULL;
+    int n = 0;
+    source_path(path, sizeof path, "samples/bert-sentiment");
+    assert_int_equal(qx_model_open(path, &model, NULL), QX_OK);
+    for (int64_t i = 0; i < qx_model_n_tensors(model); i++) {
+        const struct qx_tensor *t = qx_model_tensor(model, i);
+        if (strncmp(t->name, "classifier.", 11) == 0 || strstr(t->name, "pooler")) {
+            continue;
+        }
+        assert_true(n < MAX_TENSORS);
+        specs[n] = (struct tensor_spec){t->name, "F32", t->rank, {0}, t->data};
+        for (int k = 0; k < t->rank; k++) {
+            specs[n].shape[k] = t->shape[k];
+        }
+        n++;
+    }
+    model_write("model.safetensors", specs, n, NULL);
+    qx_model_close(&model);
+    char *json = quoted("{'architectures':['BertModel'],'model_type':'bert','hidden_size':128,"
+                        "'num_hidden_layers':2,'num_attention_heads':4,'intermediate_size':256,"
+                        "'vocab_size':636,'max_position_embeddings':32,'type_vocab_size':2,"
+                        "'hidden_act':'gelu','layer_norm_eps':1e-12}");
+    text_write("config.json", json);
+    free(json);
+}
+
+static int enter_folder(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder) || chdir(folder) != 0) {
+        return -1;
+    }
+    headless_write();
+    return 0;
+}
+
+static int leave_folder(void **state)
+{
+    (void)state;
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return chdir("..") == 0 && system(command) == 0 ? 0 : -1;
+}
+
+static double cosine(const float *a, const float *b, int d)
+{
+    double ab = 0.0, aa = 0.0, bb = 0.0;
+    for (int k = 0; k < d; k++) {
+        ab += (double)a[k] * (double)b[k];
+        aa += (double)a[k] * (double)a[k];
+        bb += (double)b[k] * (double)b[k];
+    }
+    return ab / sqrt(aa * bb);
+}
+
+/* Rank by counting. */
+static double rank_of(const double *x, int i)
+{
+    double below = 0.0;
+    for (int k = 0; k < PAIRS; k++) {
+        below += x[k] < x[i] ? 1.0 : x[k] == x[i] && k != i ? 0.5 : 0.0;
+    }
+    return below;
+}
+
+static void by_hand(const float *a, const float *b, int d, struct qx_agreement *out)
+{
+    static double sim[2][PAIRS];
+    double xy = 0.0, xx = 0.0, yy = 0.0;
+    int n_same = 0, at = 0;
+    *out = (struct qx_agreement){.cosine_least = 1.0};
+    for (int i = 0; i < ROWS; i++) {
+        const double c = cosine(a + i * d, b + i * d, d);
+        out->cosine += c / ROWS;
+        out->cosine_least = fmin(out->cosine_least, c);
+        int best[2] = {-1, -1};
+        double most[2] = {-2.0, -2.0};
+        for (int k = 0; k < ROWS; k++) {
+            const double s[2] = {cosine(a + i * d, a + k * d, d), cosine(b + i * d, b + k * d, d)};
+            for (int m = 0; m < 2 && k != i; m++) {
+                if (s[m] > most[m]) {
+                    most[m] = s[m];
+                    best[m] = k;
+                }
+            }
+            if (k < i) {
+                sim[0][at] = s[0];
+                sim[1][at++] = s[1];
+            }
+        }
+        n_same += best[0] == best[1];
+    }
+    for (int i = 0; i < PAIRS; i++) {
+        const double x = rank_of(sim[0], i) - (PAIRS - 1) / 2.0;
+        const double y = rank_of(sim[1], i) - (PAIRS - 1) / 2.0;
+        xy += x * y;
+        xx += x * x;
+        yy += y * y;
+    }
+    out->spearman = xy / sqrt(xx * yy);
+    out->same_top = (double)n_same / ROWS;
+}
+
+static void embeddings_agree_as_their_definitions_say(void **state)
+{
+    (void)state;
+    char path[1024];
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    struct qx_weights *plain = NULL;
+    struct qx_agreement g, want;
+    const struct qx_eval_options options = {.max_samples = ROWS, .seed = 3};
+    folder_open(&f, ".");
+    assert_string_equal(qx_net_task(f.net), "embedding");
+    const int d = qx_net_n_classes(f.net);
+    const int64_t sample = qx_net_sample_size(f.net);
+    assert_int_equal(qx_weights_new(f.net, &plain, NULL), QX_OK);
+    source_path(path, sizeof path, "samples/bert-sentiment/calib.safetensors");
+    assert_int_equal(qx_dataset_open(path, f.net, &data, NULL), QX_OK);
+    const int64_t n_all = qx_dataset_n(data);
+    assert_true(n_all >= ROWS);
+
+    assert_int_equal(
+        qx_agreement_run(f.net, data, plain, f.weights, &options, NULL, NULL, &g, NULL), QX_OK);
+    assert_true(fabs(g.cosine - 1.0) < 1e-6 && g.spearman == 1.0 && g.same_top == 1.0);
+
+    /* all rows, so that which are drawn is no question */
+    apply_scope(&f, "all", "tensor", 3, NULL);
+    float *x = malloc((size_t)(ROWS * sample) * sizeof *x);
+    float *v = malloc((size_t)(2 * ROWS * d) * sizeof *v);
+    assert_true(x && v);
+    int64_t ids[ROWS * 8];
+    for (int i = 0; i < ROWS * 8; i++) {
+        ids[i] = i % 8 == 0 ? 2 : 5 + i * i * 31 % 600;
+    }
+    const struct tensor_spec spec = {"input_ids", "I64", 2, {ROWS, 8}, ids};
+    model_write("rows.safetensors", &spec, 1, NULL);
+    qx_dataset_close(&data);
+    assert_int_equal(qx_dataset_open("rows.safetensors", f.net, &data, NULL), QX_OK);
+    assert_int_equal(qx_dataset_read(data, 0, ROWS, x, NULL), QX_OK);
+    assert_int_equal(qx_net_forward(f.net, plain, x, ROWS, v, NULL, NULL, NULL), QX_OK);
+    assert_int_equal(qx_net_forward(f.net, f.weights, x, ROWS, v + ROWS * d, NULL, NULL, NULL),
+                     QX_OK);
+    by_hand(v, v + ROWS * d, d, &want);
+    assert_int_equal(qx_agreement_run(f.net, data, plain, f.weights, NULL, NULL, NULL, &g, NULL),
+                     QX_OK);
+    assert_int_equal(g.n, ROWS);
+    assert_true(fabs(g.cosine - want.cosine) < 1e-6);
+    assert_true(fabs(g.cosine_least - want.cosine_least) < 1e-6);
+    assert_true(fabs(g.spearman - want.spearman) < 1e-4);
+    assert_true(g.same_top == want.same_top);
+    assert_true(g.cosine < 0.999 && g.spearman < 0.999 && g.spearman > 0.5);
+    free(x);
+    free(v);
+    qx_weights_free(plain);
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
+static void other_networks_and_few_rows_are_refused(void **state)
+{
+    (void)state;
+    char path[1024];
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    struct qx_agreement g;
+    struct qx_error err = {0};
+    const int64_t ids[] = {2, 9, 3, 2, 8, 3};
+    const struct tensor_spec spec = {"input_ids", "I64", 2, {2, 3}, ids};
+    folder_open(&f, ".");
+    model_write("two.safetensors", &spec, 1, NULL);
+    assert_int_equal(qx_dataset_open("two.safetensors", f.net, &data, NULL), QX_OK);
+    assert_int_equal(
+        qx_agreement_run(f.net, data, f.weights, f.weights, NULL, NULL, NULL, &g, &err), QX_EDATA);
+    assert_non_null(strstr(err.text, "2 rows are too few"));
+    qx_dataset_close(&data);
+    folder_close(&f);
+    source_path(path, sizeof path, "samples/bert-sentiment");
+    folder_open(&f, path);
+    source_path(path, sizeof path, "samples/bert-sentiment/calib.safetensors");
+    assert_int_equal(qx_dataset_open(path, f.net, &data, NULL), QX_OK);
+    assert_int_equal(
+        qx_agreement_run(f.net, data, f.weights, f.weights, NULL, NULL, NULL, &g, &err),
+        QX_EUNSUPPORTED);
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(embeddings_agree_as_their_definitions_say),
+        cmocka_unit_test(other_networks_and_few_rows_are_refused),
+    };
+    return cmocka_run_group_tests_name("embedding", tests, enter_folder, leave_folder);
+}

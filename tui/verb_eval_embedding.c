@@ -1,0 +1,121 @@
+/* qexplore eval of an encoder without a classifier: do its embeddings say the same as FP32's? */
+#include "verb.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static void num(struct qx_jw *w, const char *key, double value)
+{
+    qx_jw_key(w, key);
+    qx_jw_num(w, value);
+}
+
+static void text(struct qx_jw *w, const char *key, const char *value)
+{
+    qx_jw_key(w, key);
+    qx_jw_str(w, value);
+}
+
+static void whole(struct qx_jw *w, const char *key, int64_t value)
+{
+    qx_jw_key(w, key);
+    qx_jw_int(w, value);
+}
+
+static int print_json(const struct ui_args *args, struct qx_session *s,
+                      const struct qx_agreement *g)
+{
+    const struct qx_dataset *data = qx_session_data(s);
+    struct qx_jw *w = ui_json_begin(args, "eval");
+    qx_jw_key(w, "metrics");
+    qx_jw_object(w);
+    whole(w, "n", g->n);
+    num(w, "cosine", g->cosine);
+    num(w, "cosine_least", g->cosine_least);
+    num(w, "spearman", g->spearman);
+    num(w, "same_top", g->same_top);
+    num(w, "agreement", g->same_top);
+    qx_jw_key(w, "ci95");
+    qx_jw_array(w);
+    qx_jw_num(w, g->same_top_lo);
+    qx_jw_num(w, g->same_top_hi);
+    qx_jw_end(w);
+    if (g->report.n_nonfinite > 0) {
+        whole(w, "nonfinite", g->report.n_nonfinite);
+    }
+    qx_jw_end(w);
+    text(w, "engine", qx_engine_name(g->engine));
+    qx_jw_key(w, "data");
+    qx_jw_object(w);
+    text(w, "path", qx_dataset_path(data));
+    whole(w, "n", qx_dataset_n(data));
+    text(w, "hash", qx_dataset_hash(data));
+    text(w, "note", qx_dataset_note(data));
+    qx_jw_end(w);
+    text(w, "recipe_hash", qx_session_recipe_hash(s));
+    num(w, "time_s", g->time_s);
+    return ui_json_print(w);
+}
+
+static void print_text(const struct qx_session *s, const struct qx_agreement *g)
+{
+    const char *note = qx_dataset_note(qx_session_data(s));
+    printf("embeddings of %lld rows against FP32's: cosine mean %.6f, smallest %.6f; %s, %.2f s\n",
+           (long long)g->n, g->cosine, g->cosine_least, qx_engine_name(g->engine), g->time_s);
+    printf("similarities of all pairs: Spearman %.6f; most similar row the same for %.2f %%, 95 %% "
+           "interval %.2f to %.2f\n",
+           g->spearman, 100 * g->same_top, 100 * g->same_top_lo, 100 * g->same_top_hi);
+    if (note[0]) {
+        fprintf(stderr, "qexplore eval: %s: %s\n", qx_dataset_path(qx_session_data(s)), note);
+    }
+    if (g->report.n_nonfinite > 0) {
+        fprintf(stderr,
+                "qexplore eval: %lld NaN or infinite activations were taken as 0 when quantized\n",
+                (long long)g->report.n_nonfinite);
+    }
+}
+
+/* The gates speak of the rows whose most similar one is the same. */
+static int gate(const struct ui_args *args, const struct qx_agreement *g)
+{
+    if (!isnan(args->fail_under) && g->same_top < args->fail_under) {
+        fprintf(stderr, "qexplore eval: agreement %.4f is under --fail-under %g\n", g->same_top,
+                args->fail_under);
+        return UI_EXIT_GATE;
+    }
+    if (!isnan(args->max_drop) && 1 - g->same_top > args->max_drop) {
+        fprintf(stderr, "qexplore eval: %.4f of agreement lost, more than --max-drop %g\n",
+                1 - g->same_top, args->max_drop);
+        return UI_EXIT_GATE;
+    }
+    return UI_EXIT_OK;
+}
+
+int ui_eval_embedding(const struct ui_args *args, struct qx_session *s)
+{
+    struct qx_error err = {.offset = -1};
+    struct qx_beside beside;
+    struct qx_eval_options options = {.max_samples = args->max_samples, .seed = args->seed};
+    if (args->predict) {
+        fprintf(stderr, "qexplore eval: --predict is for classifiers; this encoder gives "
+                        "embeddings, which are measured\n");
+        return UI_EXIT_UNSUPPORTED;
+    }
+    if (!ui_apply_recipe(args, s, &err) ||
+        (args->engine && qx_engine_parse(args->engine, &options.engine, &err) != QX_OK)) {
+        return ui_report(args, &err);
+    }
+    ui_progress_begin(args, "eval");
+    const enum qx_status st = qx_session_run_beside(s, &options, ui_batch_ctl(), &beside, &err);
+    ui_progress_end();
+    if (st != QX_OK) {
+        return ui_report(args, &err);
+    }
+    int code = UI_EXIT_OK;
+    if (args->json) {
+        code = print_json(args, s, &beside.agreement);
+    } else {
+        print_text(s, &beside.agreement);
+    }
+    return code ? code : gate(args, &beside.agreement);
+}
