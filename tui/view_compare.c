@@ -2,6 +2,7 @@
 #include "view.h"
 
 #include "gauge_text.h"
+#include "said_text.h"
 #include "widget_plot.h"
 #include "widget_table.h"
 
@@ -401,6 +402,23 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
     }
 }
 
+/* ---- the newest text, continued by a language model ---- */
+
+static int draw_text(struct ui_app *app, struct ui_canvas *c, struct ui_rect r)
+{
+    struct qx_try t;
+    const struct qx_net *net = qx_session_net(app->session);
+    if (!net || !qx_net_is_words(net) || r.h < 4) {
+        return 0;
+    }
+    if (!qx_session_try_at(app->session, 0, &t)) {
+        ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM, "t types a text that FP32, A and B go on with");
+        return 2;
+    }
+    ui_put_cut(c, r.x, r.y, r.w, UI_STYLE_BOLD, t.text, app->glyphs);
+    return 2 + ui_said_draw(app, &t, c, (struct ui_rect){r.x, r.y + 1, r.w, r.h - 2});
+}
+
 /* ---- the screen ---- */
 
 static void draw_empty(struct ui_canvas *c, struct ui_rect r)
@@ -437,6 +455,7 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     }
     draw_figures(app, c, (struct ui_rect){r.x + 1, y, r.w - 2, 6});
     y += 7;
+    y += draw_text(app, c, (struct ui_rect){r.x + 1, y, r.w - 2, (r.y + r.h - y) / 2});
     s->table = (struct ui_rect){r.x + 1, y, r.w - 2, r.y + r.h - y};
     app->page = ui_table_page(s->table);
     find_window(app, s, app->page);

@@ -1,8 +1,10 @@
-/* The Try screen: typed sentences, and which of them breaks first as the recipe changes. */
+/* The Try screen: typed sentences, and which of them breaks first as the recipe changes; of a language
+ * model typed texts, and how far it goes on with them as before. */
 #include "view.h"
 
 #include "commands.h"
 #include "figure.h"
+#include "said_text.h"
 #include "widget_plot.h"
 #include "widget_table.h"
 #include "widget_text.h"
@@ -28,10 +30,19 @@ struct try_state {
     int n, at;                           /* at: row of the cursor */
 };
 
-/* Lead of FP32's class under the recipe: what changes class first has the least; unknown ones last. */
+static bool is_words(const struct ui_app *app)
+{
+    return qx_net_is_words(qx_session_net(app->session));
+}
+
+/* Lead of FP32's class under the recipe, or tokens that are FP32's: what changes first has the least;
+ * unknown ones last. */
 static float lead_of(const struct qx_try *t)
 {
     const struct qx_try_answer *b = &t->answer[QX_WHICH_B];
+    if (b->is_there && b->text) {
+        return (float)b->n_same;
+    }
     return b->is_there ? b->margin : INFINITY;
 }
 
@@ -58,8 +69,11 @@ static void rows_take(struct ui_app *app, struct try_state *s)
 
 static bool is_flipped(const struct qx_try *t, enum qx_which which)
 {
-    return t->answer[which].is_there && t->answer[QX_WHICH_FP32].is_there &&
-           t->answer[which].top != t->answer[QX_WHICH_FP32].top;
+    const struct qx_try_answer *a = &t->answer[which], *fp32 = &t->answer[QX_WHICH_FP32];
+    if (a->is_there && a->text && fp32->text) {
+        return a->n_same < a->n_new || a->n_new != fp32->n_new;
+    }
+    return a->is_there && fp32->is_there && a->top != fp32->top;
 }
 
 static float share_of(const struct qx_try_answer *a)
@@ -84,8 +98,15 @@ static void answer_cell(const struct ui_app *app, const struct qx_try *t, enum q
     if (!isnan(share_of(a))) {
         snprintf(share, sizeof(share), " %.2f", share_of(a));
     }
-    snprintf(out->text, sizeof(out->text), "%s%.200s%s", is_flipped(t, which) ? "! " : "",
-             qx_net_class_name(qx_session_net(app->session), a->top), share);
+    if (a->text && which == QX_WHICH_FP32) {
+        snprintf(out->text, sizeof(out->text), "%lld tokens", (long long)a->n_new);
+    } else if (a->text) {
+        snprintf(out->text, sizeof(out->text), "%s%lld the same", is_flipped(t, which) ? "! " : "",
+                 (long long)a->n_same);
+    } else {
+        snprintf(out->text, sizeof(out->text), "%s%.200s%s", is_flipped(t, which) ? "! " : "",
+                 qx_net_class_name(qx_session_net(app->session), a->top), share);
+    }
     out->style = is_flipped(t, which) ? UI_STYLE_BAD
                  : a->is_known        ? UI_STYLE_MEASURED
                                       : UI_STYLE_DIM;
@@ -116,7 +137,7 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
         answer_cell(rows->app, t, QX_WHICH_B, out);
         break;
     case COL_LEAD:
-        if (t->answer[QX_WHICH_B].is_there) {
+        if (t->answer[QX_WHICH_B].is_there && !t->answer[QX_WHICH_B].text) {
             snprintf(out->text, sizeof(out->text), "%+.2f", (double)lead_of(t));
             out->style = lead_of(t) < 0 ? UI_STYLE_BAD : UI_STYLE_VALUE;
         }
@@ -167,9 +188,13 @@ static void draw_empty(struct ui_app *app, struct ui_canvas *c, struct ui_rect r
         return;
     }
     ui_put(c, r.x + 2, r.y + 2, r.w - 4, UI_STYLE_BOLD, "No sentence yet: t types one.");
-    ui_text_draw(c, (struct ui_rect){r.x + 2, r.y + 4, r.w - 4, 4}, UI_STYLE_DIM,
-                 "Each is answered by FP32 and by the recipe as it is now, again after every edit. "
-                 "The one nearest to another class stands first.");
+    ui_text_draw(
+        c, (struct ui_rect){r.x + 2, r.y + 4, r.w - 4, 4}, UI_STYLE_DIM,
+        is_words(app)
+            ? "FP32 and the recipe as it is now go on with each, again after every edit. The "
+              "one whose words change first stands first."
+            : "Each is answered by FP32 and by the recipe as it is now, again after every "
+              "edit. The one nearest to another class stands first.");
 }
 
 static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui_rect r)
@@ -183,7 +208,8 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     }
     const int classes = qx_net_n_classes(qx_session_net(app->session));
     int detail = (classes < QX_TRY_CLASSES ? classes : QX_TRY_CLASSES) + 5;
-    detail = detail > r.h / 2 ? r.h / 2 : detail;
+    detail = is_words(app) ? 2 * r.h / 3 : detail;
+    detail = detail > r.h / 2 && !is_words(app) ? r.h / 2 : detail;
     detail = detail < MIN_DETAIL ? 0 : detail;
     s->table = (struct ui_rect){r.x + 1, r.y, r.w - 2, r.h - detail};
     app->page = ui_table_page(s->table);
@@ -200,8 +226,12 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
         ui_hline(c, r.x, y, r.w, app->glyphs);
         const int used =
             ui_text_draw(c, (struct ui_rect){r.x + 1, y + 1, r.w - 2, 2}, UI_STYLE_NORMAL, t->text);
-        draw_classes(app, t, c,
-                     (struct ui_rect){r.x + 1, y + 2 + used, r.w - 2, detail - 2 - used});
+        const struct ui_rect below = {r.x + 1, y + 2 + used, r.w - 2, detail - 2 - used};
+        if (is_words(app)) {
+            ui_said_draw(app, t, c, below);
+        } else {
+            draw_classes(app, t, c, below);
+        }
     }
 }
 
@@ -221,7 +251,8 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
         n_flipped += is_flipped(&s->row[i], QX_WHICH_B);
     }
     const struct qx_try *t = &s->row[s->at];
-    snprintf(buf, cap, "%d of %d sentences change class; this one: %lld tokens%s", n_flipped, s->n,
+    snprintf(buf, cap, "%d of %d %s; this one: %lld tokens%s", n_flipped, s->n,
+             is_words(app) ? "texts go on differently" : "sentences change class",
              (long long)t->n_tokens, t->is_cut ? ", cut to what the network takes" : "");
 }
 
@@ -305,6 +336,13 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
     }
     const struct qx_try *t = &s->row[s->at];
     const struct qx_try_answer *fp32 = &t->answer[QX_WHICH_FP32], *b = &t->answer[QX_WHICH_B];
+    if (is_words(app)) {
+        snprintf(out->title, sizeof(out->title), "tokens that are the same");
+        ui_explain_add(out, "Each step takes the likeliest token, with what came before kept.");
+        ui_explain_add(out, "Counted are tokens from the first on that are FP32's; one that");
+        ui_explain_add(out, "differs changes all that follow, so it tells where, not how much.");
+        return true;
+    }
     snprintf(out->title, sizeof(out->title), "lead of FP32's class");
     if (fp32->is_there && b->is_there) {
         const char *name = qx_net_class_name(qx_session_net(app->session), fp32->top);
