@@ -81,6 +81,8 @@ struct layer_frame {
     bool has_advice;
     struct qx_advice advice;
     struct qx_gauge gauge;
+    bool has_flips; /* thresholds at which the next row changes class, lower and higher */
+    struct qx_flip flip[2];
 };
 
 /* False when there is no item. O(1) but for what changed since the last frame. */

@@ -73,6 +73,7 @@ bool layer_frame_full(struct layer_frame *f, struct ui_app *app, struct ui_layer
         f->hist && f->stats->n > 0 && qx_session_metrics(app->session, f->index, &f->metrics);
     f->has_advice = f->is_scaled && qx_session_advice(app->session, f->index, &f->advice);
     qx_session_gauge(app->session, &f->gauge);
+    f->has_flips = qx_session_first_flips(app->session, f->index, app->handle == 1, f->flip);
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include "layout.h"
 #include "predict_text.h"
 #include "replay_text.h"
+#include "row_text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -330,6 +331,7 @@ enum block {
     BLOCK_THEORY,
     BLOCK_RESIDUAL,
     BLOCK_CHANNELS,
+    BLOCK_ROWS,
     BLOCK_HISTORY,
     BLOCK_STATS,
     BLOCK_COUNT
@@ -347,12 +349,15 @@ void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     int ladder = f->item->can_quantize ? UI_LADDER_ROWS + 1 + (f->is_scaled && !f->is_int) : 0;
     int stats = f->hist && f->stats->n > 0 ? STAT_ROWS : 0;
     int theory = has_levels ? (r.w >= 46 ? 2 : 3) : ladder > 0 && !f->is_scaled ? 2 : 0;
+    struct qx_leads leads;
+    int rows = wide && qx_session_leads(f->app->session, &leads) ? 4 : 0;
     struct ui_block blocks[BLOCK_COUNT] = {
         [BLOCK_FIGURES] = {least, figures, 0, 0, 0},
         [BLOCK_LADDER] = {ladder, ladder, 1, 0, 0},
         [BLOCK_THEORY] = {theory, theory, 2, 0, 0},
         [BLOCK_RESIDUAL] = {has_levels && wide ? 4 : 0, has_levels && wide ? 6 : 0, 5, 0, 0},
         [BLOCK_CHANNELS] = {wide ? 4 : 0, wide ? 5 : 0, 3, 0, 0},
+        [BLOCK_ROWS] = {rows, rows ? rows + 2 : 0, 3, 0, 0},
         [BLOCK_HISTORY] = {wide ? 2 : 0, wide ? 6 : 0, 4, 0, 0},
         [BLOCK_STATS] = {stats, stats, f->is_scaled ? 6 : 2, 0, 0},
     };
@@ -378,6 +383,9 @@ void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
             break;
         case BLOCK_CHANNELS:
             layer_draw_channels(f, c, at);
+            break;
+        case BLOCK_ROWS:
+            ui_rows_next_draw(f->app, c, at);
             break;
         case BLOCK_HISTORY:
             draw_history(f, c, at);

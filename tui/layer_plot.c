@@ -66,6 +66,40 @@ void layer_draw_title(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     }
 }
 
+/* Place on the axis of a threshold of that size. */
+static double place_of_flip(const struct layer_frame *f, const struct qx_flip *flip)
+{
+    const bool is_low = f->app->handle == 1 && f->state->hist.has_lo;
+    const double t = flip->place;
+    return is_low ? layer_place_lo(f, (struct qx_range){-t, f->setting->range.hi})
+           : f->setting->sym || f->in_units
+               ? layer_place_hi(f, (struct qx_range){-t, t})
+               : layer_place_hi(f, (struct qx_range){f->setting->range.lo, t});
+}
+
+/* "◆ next row goes at ≈0.083 (row 17)": the one that is nearer, in ratio. */
+static int draw_flip_words(struct layer_frame *f, struct ui_canvas *c, int x, int y, int room)
+{
+    const struct qx_flip *a = &f->flip[0], *b = &f->flip[1];
+    const double here = fabs(f->app->handle == 1 && f->state->hist.has_lo ? f->setting->range.lo
+                                                                          : f->setting->range.hi);
+    char value[UI_FIG], text[96];
+    if (!f->has_flips || (!a->is_there && !b->is_there) || !(here > 0)) {
+        return 0;
+    }
+    const bool is_up =
+        !a->is_there || (b->is_there && b->place / here < here / fmax(a->place, 1e-30));
+    const struct qx_flip *next = is_up ? b : a;
+    snprintf(text, sizeof(text), " row %lld goes at %s%s", (long long)next->row,
+             ui_mark(QX_BASIS_HISTOGRAM, f->app->glyphs), ui_fig_real(value, next->place, 3));
+    const int w = ui_text_width(text) + 1;
+    if (w + 2 > room) {
+        return 0;
+    }
+    ui_put(c, x + 2, y, 1, UI_STYLE_BAD, ui_sym(f->app->glyphs, UI_SYM_DIAMOND));
+    return 2 + 1 + ui_put(c, x + 3, y, w, UI_STYLE_PREDICTED, text);
+}
+
 /* "M mse 0.104 · P percentile 0.140": as many as fit. */
 static void draw_legend(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
 {
@@ -76,6 +110,7 @@ static void draw_legend(struct layer_frame *f, struct ui_canvas *c, struct ui_re
         f->app->handle == 1 && f->state->hist.has_lo ? f->setting->range.lo : f->setting->range.hi;
     x += ui_put(c, x, r.y, r.w, UI_STYLE_HANDLE, g == UI_GLYPHS_ASCII ? "^ " : "▲ ");
     x += ui_printf(c, x, r.y, r.x + r.w - x, UI_STYLE_VALUE, "you %s", ui_fig_real(value, here, 3));
+    x += draw_flip_words(f, c, x, r.y, r.x + r.w - x);
     for (int i = 0; f->has_advice && i < f->advice.n; i++) {
         const struct qx_advice_choice *choice = &f->advice.choice[i];
         char text[64];
@@ -148,6 +183,11 @@ void layer_draw_plots(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     int gap = valley > 0 && r.h >= 18 ? 1 : 0;
     s->hist_rect = (struct ui_rect){r.x, r.y, r.w, r.h - legend - valley - gap};
     layer_update_plots(f, r.w);
+    for (int i = 0; f->has_flips && i < 2; i++) {
+        if (f->flip[i].is_there) {
+            s->hist.tick[s->hist.n_ticks++] = place_of_flip(f, &f->flip[i]);
+        }
+    }
     if (gap) {
         s->hist.unit = "";
         ui_put_right(c, r.x, r.y + s->hist_rect.h, r.w, UI_STYLE_DIM, layer_unit(f));

@@ -145,6 +145,17 @@ static void draw_axis(struct ui_canvas *c, struct ui_rect r, const struct ui_his
     }
 }
 
+static void draw_ticks(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h,
+                       enum ui_glyphs glyphs)
+{
+    for (int i = 0; i < h->n_ticks; i++) {
+        const int x = ui_axis_cell(&h->axis, r.w, h->tick[i]);
+        if (x >= 0 && x < r.w) {
+            ui_put(c, r.x + x, r.y + plot_rows(r), 1, UI_STYLE_BAD, ui_sym(glyphs, UI_SYM_DIAMOND));
+        }
+    }
+}
+
 /* Writes text from cell x unless something stands there already; true when written. */
 static bool put_label(struct ui_canvas *c, struct ui_rect r, int y, int x, enum ui_style_id style,
                       const char *text)
@@ -223,6 +234,7 @@ void ui_hist_draw(struct ui_canvas *c, struct ui_rect r, const struct ui_hist *h
     bool lo_held = h->has_lo ? h->held == 1 : true;
     draw_handle(c, r, h, h->t_lo, h->has_lo && h->held == 1, glyphs);
     draw_handle(c, r, h, h->t_hi, !h->has_lo || h->held == 0, glyphs);
+    draw_ticks(c, r, h, glyphs);
     label_threshold(c, r, h, h->t_hi, !h->has_lo || h->held == 0);
     label_threshold(c, r, h, h->t_lo, lo_held);
     label_end(c, r, h, true, glyphs);

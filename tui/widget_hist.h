@@ -21,12 +21,14 @@ struct ui_hist {
     struct ui_axis axis;
     const double *counts; /* [n] mass of n = 2 * r.w equal columns over the axis */
     int n;
-    double min, max;      /* of the data: an arrow names what lies beyond the axis; NaN = unknown */
-    const char *unit;     /* behind the values of the axis: "" or " of max" */
-    double t_lo, t_hi;    /* thresholds; NaN = none */
-    bool has_lo;          /* the low end is a handle of its own */
-    int held;             /* 0 the high handle, 1 the low one */
-    bool log;             /* logarithmic counts */
+    double min, max;   /* of the data: an arrow names what lies beyond the axis; NaN = unknown */
+    const char *unit;  /* behind the values of the axis: "" or " of max" */
+    double t_lo, t_hi; /* thresholds; NaN = none */
+    bool has_lo;       /* the low end is a handle of its own */
+    int held;          /* 0 the high handle, 1 the low one */
+    bool log;          /* logarithmic counts */
+    double tick[2];    /* [n_ticks] marks on the axis */
+    int n_ticks;
     const double *levels; /* [n_levels] ascending; NULL = none */
     int n_levels;
 };

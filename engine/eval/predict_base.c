@@ -296,6 +296,11 @@ const int64_t *qx_predict_base_rows(const struct qx_predict_base *base)
     return base->rows;
 }
 
+int qx_predict_base_top(const struct qx_predict_base *base, int64_t i)
+{
+    return base->top[i];
+}
+
 bool qx_predict_base_has_labels(const struct qx_predict_base *base)
 {
     return base->labels != NULL;
@@ -304,4 +309,34 @@ bool qx_predict_base_has_labels(const struct qx_predict_base *base)
 double qx_predict_base_accuracy(const struct qx_predict_base *base)
 {
     return base->labels ? (double)base->n_right / (double)base->n : NAN;
+}
+
+/* The logit of class `mine` minus the largest other one. */
+static float lead_of(const float *z, int n, int mine)
+{
+    float other = -INFINITY;
+    for (int c = 0; c < n; c++) {
+        other = c != mine && z[c] > other ? z[c] : other;
+    }
+    return z[mine] - other;
+}
+
+void qx_predict_leads_of(const struct qx_predict_base *base, const float *z, float *lead)
+{
+    for (int64_t i = 0; i < base->n; i++) {
+        lead[i] = lead_of(z + i * base->n_classes, base->n_classes, base->top[i]);
+    }
+}
+
+void qx_predict_leads(const struct qx_predict_base *base, const float *z, struct qx_lead *out)
+{
+    const int n = base->n_classes;
+    for (int64_t i = 0; i < base->n; i++) {
+        out[i] = (struct qx_lead){.row = base->rows[i],
+                                  .label = -1,
+                                  .top0 = base->top[i],
+                                  .top = qx_top_of(z + i * n, n),
+                                  .before = lead_of(base->z0 + i * n, n, base->top[i]),
+                                  .now = lead_of(z + i * n, n, base->top[i])};
+    }
 }

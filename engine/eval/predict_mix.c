@@ -440,3 +440,27 @@ void qx_predict_mix_logits(const struct qx_predict_mix *x, float *z)
         row_logits(x, i, x->s + i * x->n_classes, g, share, z + i * x->n_classes);
     }
 }
+
+void qx_predict_mix_try(struct qx_predict_mix *x, int layer, const struct qx_predict_layer *change,
+                        float *z)
+{
+    const struct qx_piece *old = x->pieces + (size_t)layer * QX_PIECES;
+    struct qx_piece fresh[QX_PIECES];
+    double gain = gain_all(x);
+    qx_pieces_of(x->table, layer, change, fresh);
+    terms_clear(x);
+    for (int p = 0; p < QX_PIECES; p++) {
+        terms_add(x, &old[p], -1.0);
+        terms_add(x, &fresh[p], 1.0);
+        gain *= gain_of(&fresh[p]) / gain_of(&old[p]);
+    }
+    terms_finish(x);
+    const float g = (float)gain, share = (float)pow(gain, term_power);
+    for (int64_t i = 0; i < x->n; i++) {
+        float *d = x->plus + i * x->n_classes;
+        for (int c = 0; c < x->n_classes; c++) {
+            d[c] += x->s[i * x->n_classes + c];
+        }
+        row_logits(x, i, d, g, share, z + i * x->n_classes);
+    }
+}

@@ -46,6 +46,31 @@ int64_t qx_replay_rows(const struct qx_replay *r)
     return r->n;
 }
 
+/* Logit of class c minus the largest other one. */
+static float lead_of(const float *logits, int n_classes, int c)
+{
+    float other = -INFINITY;
+    for (int i = 0; i < n_classes; i++) {
+        other = i != c && logits[i] > other ? logits[i] : other;
+    }
+    return logits[c] - other;
+}
+
+void qx_replay_leads(const struct qx_replay *r, struct qx_lead *out)
+{
+    const int n_classes = qx_net_n_classes(r->net);
+    for (int64_t i = 0; i < r->n; i++) {
+        const float *fp32 = r->fp32 + i * n_classes, *now = r->logits + i * n_classes;
+        const int32_t top0 = r->before->predicted[i];
+        out[i] = (struct qx_lead){.row = r->before->rows[i],
+                                  .label = r->before->label[i],
+                                  .top0 = top0,
+                                  .top = r->after->predicted[i],
+                                  .before = lead_of(fp32, n_classes, top0),
+                                  .now = lead_of(now, n_classes, top0)};
+    }
+}
+
 static void score(const struct qx_replay *r, struct qx_eval_result *result, const float *logits)
 {
     result->correct = 0;
@@ -87,6 +112,8 @@ static enum qx_status begin(struct qx_replay *r, uint64_t seed, struct qx_pool *
         st = qx_net_run(r->net, r->weights, r->x, r->n, r->fp32, NULL, pool, ctl, err);
     }
     if (st == QX_OK) {
+        memcpy(r->logits, r->fp32, n * row);
+        score(r, r->after, r->logits);
         score(r, r->before, r->fp32);
         r->last.correct = r->last.fp32_correct = r->before->correct;
         r->last.engine = qx_weights_engine(r->weights);

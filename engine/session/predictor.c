@@ -151,6 +151,7 @@ void qx_predictor_follow(struct qx_session *s)
         qx_predict_anchors_ask(p->anchors, p->mix, &p->answer);
     }
     p->is_dirty = false;
+    p->serial++;
 }
 
 /* Squared relative error of an item's weights, kept until its setting changes; NaN while unknown. */

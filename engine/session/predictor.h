@@ -42,6 +42,7 @@ struct qx_predictor {
     bool is_complete;                /* the full table is there */
     double complete_s;               /* since when */
     bool is_without_act;             /* inputs cannot be calibrated */
+    uint64_t table_serial;           /* of the table that is asked */
     int n_failures;                  /* of single entries, in a row */
     int selected;                    /* layer that goes first; -1 = none */
     uint64_t exact_key;              /* of the recipe whose sites are all measured alone */
@@ -61,6 +62,7 @@ struct qx_predictor {
     int n_unknown;
     bool is_dirty; /* the answer is older than recipe or table */
     struct qx_prediction answer;
+    uint64_t serial; /* of the answer */
     bool has_answer;
     double *error; /* [items] squared relative error of the weights under the setting error_key */
     uint64_t *error_key;

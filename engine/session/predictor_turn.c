@@ -50,6 +50,7 @@ static void build_done(struct qx_session *s, struct qx_task *t)
         qx_predict_anchors_unref(p->anchors);
         p->table = qx_predict_table_ref(p->growing);
         p->anchors = b->anchors;
+        p->table_serial++;
         b->anchors = NULL;
     }
     if (b->is_lite && p->rows < qx_build_rows_goal(s)) { /* few rows have served: now the others */

@@ -1,5 +1,6 @@
 #include "session/replayer.h"
 
+#include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "session/session_impl.h"
@@ -20,6 +21,7 @@ struct qx_replay_task {
     struct qx_pool *pool; /* NULL while something in the queue lane has it for seconds at a time */
     struct qx_replay *replay; /* the session's, or made by this run */
     struct qx_replay_result result;
+    struct qx_lead *leads; /* [rows] made once */
 };
 
 static enum qx_status replay_run(struct qx_task *t, struct qx_error *err)
@@ -31,8 +33,18 @@ static enum qx_status replay_run(struct qx_task *t, struct qx_error *err)
         status = qx_replay_new(s->net, s->data, QX_REPLAY_ROWS, s->seed, r->max_bytes, r->pool,
                                &t->ctl, &r->replay, err);
     }
-    return status == QX_OK ? qx_replay_run(r->replay, r->setting, r->pool, &t->ctl, &r->result, err)
-                           : status;
+    if (status == QX_OK && !r->leads) {
+        const size_t n = (size_t)qx_replay_rows(r->replay);
+        r->leads = qx_mem_array(n, sizeof *r->leads);
+        status = r->leads ? QX_OK : qx_fail_nomem(err, n * sizeof *r->leads);
+    }
+    if (status == QX_OK) {
+        status = qx_replay_run(r->replay, r->setting, r->pool, &t->ctl, &r->result, err);
+    }
+    if (status == QX_OK) {
+        qx_replay_leads(r->replay, r->leads);
+    }
+    return status;
 }
 
 static void replay_done(struct qx_session *s, struct qx_task *t)
@@ -48,6 +60,9 @@ static void replay_done(struct qx_session *s, struct qx_task *t)
         p->key = r->key;
         p->revision = r->revision;
         p->result = r->result;
+        struct qx_lead *spare = p->leads;
+        p->leads = r->leads;
+        r->leads = spare;
         if (r->result.is_suffix) {
             p->time_s[r->result.from] = r->result.time_s;
         }
@@ -70,8 +85,10 @@ void qx_replayer_release(struct qx_session *s)
     if (p->task) {
         qx_replay_free(p->task->replay);
         qx_mem_free(p->task->setting);
+        qx_mem_free(p->task->leads);
     }
     qx_mem_free(p->task);
+    qx_mem_free(p->leads);
     qx_mem_free(p->seen);
     qx_mem_free(p->time_s);
 }

@@ -18,6 +18,7 @@ struct qx_replayer {
     bool has_result;
     uint64_t key, revision; /* of the recipe of the result */
     struct qx_replay_result result;
+    struct qx_lead *leads; /* [rows] of that result; NULL = none */
 };
 
 void qx_replayer_release(struct qx_session *s); /* after the lanes have stopped */

@@ -185,6 +185,7 @@ enum qx_status qx_session_open(const char *path, const struct qx_session_options
     }
     s->is_batch = options->batch;
     s->exact.wanted = -1;
+    s->leads.profile.item = -1;
     s->save.lock_fd = s->log.fd = -1;
     qx_bell_init(&s->bell, options->wake, options->wake_arg);
     pthread_mutex_init(&s->measure.weights_lock, NULL);
@@ -226,6 +227,7 @@ void qx_session_close(struct qx_session **session)
     qx_ranges_release(s);
     qx_pictures_release(s);
     qx_replayer_release(s);
+    qx_leads_release(s);
     qx_cache_release(&s->cache);
     qx_undo_release(&s->undo);
     qx_recipe_release(&s->now);
@@ -462,6 +464,7 @@ unsigned qx_session_poll(struct qx_session *s)
         qx_measure_work(s, now_s);
         qx_replayer_work(s);
         qx_predictor_work(s);
+        qx_leads_work(s, 0.001);
         qx_search_work(s);
         qx_tries_work(s);
         qx_autosave_work(s, now_s);
@@ -499,8 +502,8 @@ int qx_session_timeout_ms(const struct qx_session *s)
     if (qx_jobs_any_live(&s->jobs) && ms > PROGRESS_MS) {
         ms = PROGRESS_MS;
     }
-    const bool chooses =
-        qx_pending_open(s) || qx_search_fills(s) || (qx_ranges_pending(s) && !s->ranges.task);
+    const bool chooses = qx_pending_open(s) || qx_search_fills(s) || qx_leads_waits(s) ||
+                         (qx_ranges_pending(s) && !s->ranges.task);
     return chooses && ms > PENDING_MS ? PENDING_MS : ms;
 }
 
@@ -511,8 +514,8 @@ bool qx_session_idle(const struct qx_session *s)
     }
     return s->preview.n_out == 0 && s->queue.n_out == 0 && !qx_pending_open(s) &&
            !qx_ranges_pending(s) && s->exact.wanted < 0 && qx_search_idle(s) &&
-           qx_measure_due(s, qx_clock_s()) < 0 && !qx_predictor_exact_waits(s) &&
-           (!save_waits(s) || s->save.has_failed);
+           !qx_leads_waits(s) && qx_measure_due(s, qx_clock_s()) < 0 &&
+           !qx_predictor_exact_waits(s) && (!save_waits(s) || s->save.has_failed);
 }
 
 void qx_session_settle(struct qx_session *s, int max_ms)

@@ -12,6 +12,7 @@
 #include "session/items.h"
 #include "session/jobs.h"
 #include "session/lane.h"
+#include "session/leads.h"
 #include "session/measure.h"
 #include "session/pictures.h"
 #include "session/predictor.h"
@@ -92,6 +93,7 @@ struct qx_session {
     struct qx_bench bench;
     struct qx_predictor predictor;
     struct qx_replayer replayer;
+    struct qx_leads_state leads;
     struct qx_survey survey;
     struct qx_search search;
     uint64_t seed;

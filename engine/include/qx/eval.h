@@ -195,6 +195,16 @@ enum qx_status qx_replay_new(const struct qx_net *net, const struct qx_dataset *
                              struct qx_error *err);
 void qx_replay_free(struct qx_replay *r); /* NULL allowed */
 int64_t qx_replay_rows(const struct qx_replay *r);
+/* P row by row: number in the data set, and what float32 and the last run that ended well say: class, and
+ * the logit of float32's class minus the largest other one (below zero: the class has changed). Arrays
+ * [qx_replay_rows]; O(rows classes). */
+struct qx_lead {
+    int64_t row;
+    int32_t label; /* -1 = none */
+    int32_t top0, top;
+    float before, now;
+};
+void qx_replay_leads(const struct qx_replay *r, struct qx_lead *out);
 
 struct qx_replay_result {
     int64_t n, correct, fp32_correct; /* rows of P */

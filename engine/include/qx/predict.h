@@ -77,6 +77,7 @@ void qx_predict_base_unref(struct qx_predict_base *base); /* NULL allowed */
 int64_t qx_predict_base_n(const struct qx_predict_base *base);
 int qx_predict_base_n_classes(const struct qx_predict_base *base);
 const int64_t *qx_predict_base_rows(const struct qx_predict_base *base); /* ascending */
+int qx_predict_base_top(const struct qx_predict_base *base, int64_t i);  /* float32's class */
 bool qx_predict_base_has_labels(const struct qx_predict_base *base);
 double qx_predict_base_accuracy(const struct qx_predict_base *base); /* NaN without labels */
 
@@ -279,6 +280,13 @@ double qx_predict_mix_site_kl(struct qx_predict_mix *mix, int layer, enum qx_sit
 double qx_predict_mix_share(struct qx_predict_mix *mix, int layer);
 /* The composed logits, all signs +, centred over classes; z [n, n_classes]. */
 void qx_predict_mix_logits(const struct qx_predict_mix *mix, float *z);
+/* The same were one layer so; the mix stays as it is. O(n n_classes). */
+void qx_predict_mix_try(struct qx_predict_mix *mix, int layer,
+                        const struct qx_predict_layer *change, float *z);
+/* What logits z [n, n_classes] of P say row by row; labels are left at -1. out [n] */
+void qx_predict_leads(const struct qx_predict_base *base, const float *z, struct qx_lead *out);
+/* Only their `now`. lead [n] */
+void qx_predict_leads_of(const struct qx_predict_base *base, const float *z, float *lead);
 
 /* ---- measured configurations, and the band (3.5) ---- */
 

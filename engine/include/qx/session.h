@@ -267,6 +267,29 @@ struct qx_session_replay {
 };
 /* The last one; false while there is none. QX_NEWS_GAUGE tells of a new one. */
 bool qx_session_replayed(const struct qx_session *s, struct qx_session_replay *out);
+/* The rows that float32 has right (without labels: all), those nearest to another class first: as measured
+ * on all rows, else as replayed on P, else as composed on P (an approximation). False while none is there.
+ * v [n] by `now`, borrowed until the next poll or edit; the first n_flipped have lost float32's class.
+ * O(rows classes) when something changed. */
+enum qx_leads_source { QX_LEADS_MEASURED, QX_LEADS_REPLAYED, QX_LEADS_PREDICTED };
+struct qx_leads {
+    int64_t n, n_flipped;
+    enum qx_leads_source source;
+    const struct qx_lead *v;
+};
+bool qx_session_leads(struct qx_session *s, struct qx_leads *out);
+/* The text of a row of the data; false where rows are no texts. */
+bool qx_session_row_text(struct qx_session *s, int64_t row, char *text, size_t cap);
+/* The thresholds of an item's weights, all else as it is, at which the first row of P that has float32's
+ * class loses it: out[0] for a lower one, out[1] for a higher one, as composed (an approximation). place:
+ * size of the threshold that moves, is_low: the low end of an asymmetric range per tensor. False while
+ * that is found in the background (QX_NEWS_GAUGE), and where nothing is predicted. */
+struct qx_flip {
+    bool is_there; /* within a twentieth of the largest value and that */
+    double place;
+    int64_t row;
+};
+bool qx_session_first_flips(struct qx_session *s, int64_t item, bool is_low, struct qx_flip out[2]);
 /* What of the predicted KL is a layer's doing: KL of all minus KL without it (nats), and its share of
  * all. False while nothing is predicted. O(rows classes) */
 bool qx_session_layer_share(struct qx_session *s, int64_t item, double *share, double *kl);
