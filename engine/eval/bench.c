@@ -154,6 +154,7 @@ static enum qx_status batches_run(struct bench *b, const char *energy_root,
 enum product {
     PRODUCT_FLOAT,
     PRODUCT_LEVELS, /* packed weights decoded in front of sgemm: uneven levels of 8 bits, ... */
+    PRODUCT_BLOCKS,
     PRODUCT_F16,
     PRODUCT_BF16,
     PRODUCT_CODES8,
@@ -173,6 +174,7 @@ static const struct {
 } products[PRODUCT_KINDS] = {
     [PRODUCT_FLOAT] = {.bytes = 4.0},
     [PRODUCT_LEVELS] = {.bytes = 1.0},
+    [PRODUCT_BLOCKS] = {.bytes = 0.5625},
     [PRODUCT_F16] = {QXK_OP_f16_to_f32, true, 2.0},
     [PRODUCT_BF16] = {QXK_OP_bf16_to_f32, true, 2.0},
     [PRODUCT_CODES8] = {QXK_OP_s8_to_f32, true, 1.0},
@@ -190,6 +192,9 @@ static enum product packed_product(const struct qx_layer *l, const struct qx_set
     const bool is_kernel_group = set->group == 32 || set->group == 64 || set->group == 128;
     const bool is_conv = strcmp(l->op, "Conv") == 0;
     const int bits = set->format->book ? set->format->book->bits : set->bits;
+    if (set->format->block) {
+        return PRODUCT_BLOCKS;
+    }
     if (!qx_format_is_scaled(set->format)) {
         return strcmp(set->format->name, "bf16") == 0 ? PRODUCT_BF16 : PRODUCT_F16;
     }
@@ -217,8 +222,11 @@ static enum product product_of(const struct qx_layer *l, const struct qx_setting
 static void product_name(enum product p, char *buf, size_t cap)
 {
     const enum qxk_op op = products[p].op;
-    if (p == PRODUCT_FLOAT || p == PRODUCT_LEVELS) {
-        snprintf(buf, cap, p == PRODUCT_FLOAT ? "sgemm openblas" : "levels + sgemm");
+    if (p == PRODUCT_FLOAT || p == PRODUCT_LEVELS || p == PRODUCT_BLOCKS) {
+        snprintf(buf, cap, "%s",
+                 p == PRODUCT_FLOAT    ? "sgemm openblas"
+                 : p == PRODUCT_LEVELS ? "levels + sgemm"
+                                       : "blocks + sgemm");
     } else {
         snprintf(buf, cap, "%s %s%s", qxk_op_name(op), qx_isa_name(qxk_get()->isa[op]),
                  products[p].is_decoded ? " + sgemm" : "");

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "format/block.h"
 
 #include <string.h>
 
@@ -33,6 +34,60 @@ static enum qx_status half_new(struct qx_packed *p, const struct qx_format *form
     }
     (is_bf16 ? qxk_get()->f32_to_bf16 : qxk_get()->f32_to_f16)(values, n, p->data);
     return QX_OK;
+}
+
+/* ---- blocks ---- */
+
+static enum qx_status blocks_new(struct qx_packed *p, const struct qx_tensor *t,
+                                 const struct qx_setting *s, struct qx_channels c,
+                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    const size_t n = (size_t)qx_setting_units(s, c);
+    p->kind = QX_PACKED_BLOCK;
+    p->block = s->format->block;
+    p->is_columns = c.outer > 1;
+    p->bytes = n * (size_t)p->block->bytes + sizeof *p->scale;
+    p->row_bytes = n / (size_t)c.count * (size_t)p->block->bytes; /* of a channel */
+    p->data = qx_mem_array(n, (size_t)p->block->bytes);
+    p->scale = qx_mem_alloc(sizeof *p->scale);
+    if (!p->data || !p->scale) {
+        return qx_fail_nomem(err, p->bytes);
+    }
+    return qx_encode_tensor(t, c, s, pool, ctl, p->data, p->scale, err);
+}
+
+/* Columns: rows first .. first + n - 1, from the blocks of every channel that hold them. */
+static void columns_of_blocks(const struct qx_packed *p, int64_t first, int64_t n, float *out)
+{
+    const int64_t size = p->block->n;
+    for (int64_t j = 0; j < p->row; j++) {
+        const uint8_t *data = p->data + (size_t)j * p->row_bytes;
+        for (int64_t b = first / size; b * size < first + n; b++) {
+            float x[QX_BLOCK_MOST];
+            qx_block_decode(p->block, data + b * p->block->bytes, 1, x);
+            for (int64_t i = 0; i < size; i++) {
+                const int64_t r = b * size + i - first;
+                if (r >= 0 && r < n) {
+                    out[r * p->row + j] = x[i] * *p->scale;
+                }
+            }
+        }
+    }
+}
+
+static void blocks_decode(const struct qx_packed *p, int64_t r, float *out)
+{
+    const uint8_t *data = p->data + (size_t)r * p->row_bytes;
+    const int64_t n = p->block->n, whole = p->row / n;
+    qx_block_decode(p->block, data, (size_t)whole, out);
+    if (whole * n < p->row) {
+        float last[QX_BLOCK_MOST];
+        qx_block_decode(p->block, data + whole * p->block->bytes, 1, last);
+        memcpy(out + whole * n, last, (size_t)(p->row - whole * n) * sizeof *out);
+    }
+    for (int64_t i = 0; *p->scale != 1.0f && i < p->row; i++) {
+        out[i] *= *p->scale;
+    }
 }
 
 /* ---- codes ---- */
@@ -141,6 +196,9 @@ enum qx_status qx_packed_new(const struct qx_weights *w, const struct qx_value *
     enum qx_status st = qx_fail(err, QX_EUNSUPPORTED, "'%.100s' has no packed form", v->name);
     if (t->numel > 0 && s->format->kind == QX_FORMAT_FLOAT && s->format->max_bits == 16) {
         st = half_new(p, s->format, w->values[v->index].data, err);
+    } else if (t->numel > 0 && s->format->block &&
+               (c.outer == 1 ? c.count == p->rows : c.outer == p->rows && c.inner == 1)) {
+        st = blocks_new(p, t, s, c, pool, ctl, err);
     } else if (t->numel > 0 && qx_format_is_scaled(s->format) && code_layout(p, s, c)) {
         st = codes_new(p, t, s, c, pool, ctl, err);
     }
@@ -216,7 +274,11 @@ void qx_packed_rows(const struct qx_packed *p, int64_t first, int64_t n, float *
         p->widen(p->data + (size_t)first * p->row_bytes, (size_t)(n * p->row), out);
         return;
     }
+    if (p->kind == QX_PACKED_BLOCK && p->is_columns) {
+        columns_of_blocks(p, first, n, out);
+        return;
+    }
     for (int64_t r = first; r < first + n; r++, out += p->row) {
-        row_decode(p, r, out);
+        (p->kind == QX_PACKED_BLOCK ? blocks_decode : row_decode)(p, r, out);
     }
 }

@@ -1,5 +1,5 @@
 /* A weight in the form in which it waits between two uses by float32 arithmetic: 16-bit floats, bytes or
- * 4-bit codes with their scales. Decoding gives the bits of fake quantization. */
+ * 4-bit codes with their scales, or blocks. Decoding gives the bits of fake quantization. */
 #ifndef QX_NET_PACKED_H
 #define QX_NET_PACKED_H
 
@@ -7,18 +7,19 @@
 
 #include "kernels/kernels.h"
 
-enum qx_packed_kind { QX_PACKED_HALF, QX_PACKED_BYTE, QX_PACKED_NIBBLE };
+enum qx_packed_kind { QX_PACKED_HALF, QX_PACKED_BYTE, QX_PACKED_NIBBLE, QX_PACKED_BLOCK };
 
 /* Rows are those of the tensor's first axis, of `row` elements. Elements that share a scale are runs of
  * `unit` in a row; or, where the last axis has the outputs, the columns of `unit` rows. */
 struct qx_packed {
     enum qx_packed_kind kind;
     int64_t rows, row;
-    qxk_to_f32_fn *widen;       /* HALF */
-    const struct qx_book *book; /* levels that codes stand for; NULL: the integers */
-    bool is_columns, is_one;    /* one scale for all */
-    int64_t unit, n_units;      /* of a row, or (columns) of rows */
-    size_t row_bytes, bytes;    /* of the data; of everything */
+    qxk_to_f32_fn *widen;         /* HALF */
+    const struct qx_block *block; /* BLOCK: `scale` is the tensor's */
+    const struct qx_book *book;   /* levels that codes stand for; NULL: the integers */
+    bool is_columns, is_one;      /* one scale for all */
+    int64_t unit, n_units;        /* of a row, or (columns) of rows */
+    size_t row_bytes, bytes;      /* of the data; of everything */
     uint8_t *data;
     float *scale;  /* [rows * n_units] or [n_units * row]; [1] */
     int32_t *zero; /* the same */

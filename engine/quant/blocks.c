@@ -70,25 +70,46 @@ static int64_t fill(const float *x, int64_t n, int64_t whole, float scale, float
     return bad;
 }
 
-int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, int64_t n, float *y)
+/* The next at most QX_BLOCK_MOST values as blocks; returns how many blocks. */
+static size_t encode_some(const struct qx_format *f, float scale, const float *x, int64_t n,
+                          uint8_t *stored, int64_t *bad)
 {
     const struct qx_block *b = f->block;
+    size_t n_blocks = (size_t)((n + b->n - 1) / b->n);
+    float in[QX_BLOCK_MOST];
+
+    *bad += fill(x, n, (int64_t)n_blocks * b->n, scale, in);
+    b->encode(in, n_blocks, stored);
+    return n_blocks;
+}
+
+int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, int64_t n, float *y)
+{
     int64_t bad = 0;
 
     for (int64_t at = 0; at < n; at += QX_BLOCK_MOST) {
         int64_t len = n - at < QX_BLOCK_MOST ? n - at : QX_BLOCK_MOST;
-        size_t n_blocks = (size_t)((len + b->n - 1) / b->n);
-        float in[QX_BLOCK_MOST], out[QX_BLOCK_MOST];
+        float out[QX_BLOCK_MOST];
         uint8_t stored[BYTES_MOST];
+        size_t n_blocks = encode_some(f, scale, x + at, len, stored, &bad);
 
-        bad += fill(x + at, len, (int64_t)n_blocks * b->n, scale, in);
-        b->encode(in, n_blocks, stored);
-        qx_block_decode(b, stored, n_blocks, out);
+        qx_block_decode(f->block, stored, n_blocks, out);
         for (int64_t i = 0; i < len; i++) {
             y[at + i] = out[i] * scale;
         }
     }
     return bad;
+}
+
+void qx_block_store(const struct qx_format *f, float scale, const float *x, int64_t n, uint8_t *out)
+{
+    int64_t bad = 0;
+
+    for (int64_t at = 0; at < n; at += QX_BLOCK_MOST) {
+        int64_t len = n - at < QX_BLOCK_MOST ? n - at : QX_BLOCK_MOST;
+
+        out += encode_some(f, scale, x + at, len, out, &bad) * (size_t)f->block->bytes;
+    }
 }
 
 enum qx_status qx_block_find(const struct qx_tensor *t, struct qx_channels channels,

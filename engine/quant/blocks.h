@@ -17,6 +17,9 @@ enum qx_status qx_block_scale_find(const struct qx_walk *w, const struct qx_form
  * not finite becomes 0 and is counted. */
 int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, int64_t n,
                         float *y);
+/* The blocks of such a run, as they are stored. */
+void qx_block_store(const struct qx_format *f, float scale, const float *x, int64_t n,
+                    uint8_t *out);
 
 /* The block that an element belongs to. */
 struct qx_block_at {

@@ -1,5 +1,6 @@
 /* The stored numbers of a quantized tensor, for execution. */
 #include "base/mem.h"
+#include "quant/blocks.h"
 #include "quant/scheme.h"
 #include "quant/walk.h"
 
@@ -42,5 +43,39 @@ enum qx_status qx_quantize_tensor(const struct qx_tensor *t, struct qx_channels 
         zero[i] = units[i].q.book ? 0 : units[i].q.zero - shift;
     }
     qx_mem_free(units);
+    return st;
+}
+
+struct stored {
+    const struct qx_walk *walk;
+    const struct qx_format *format;
+    float scale;
+    uint8_t *data;
+};
+
+static void store_run(void *arg, const struct qx_run *run)
+{
+    const struct stored *s = arg;
+    const struct qx_block *b = s->format->block;
+    const bool is_turned = s->walk->is_transposed;
+    const int64_t row = s->walk->channels.outer * s->walk->channels.inner;
+    const int64_t channel = is_turned ? run->channel : run->first / row;
+    const int64_t pos = is_turned ? run->pos : run->first % row;
+    const int64_t block = channel * ((row + b->n - 1) / b->n) + pos / b->n;
+    qx_block_store(s->format, s->scale, run->x, run->n, s->data + (size_t)block * (size_t)b->bytes);
+}
+
+enum qx_status qx_encode_tensor(const struct qx_tensor *t, struct qx_channels channels,
+                                const struct qx_setting *s, struct qx_pool *pool,
+                                struct qx_ctl *ctl, uint8_t *data, float *scale,
+                                struct qx_error *err)
+{
+    struct qx_walk walk = qx_walk_of(t, channels, s);
+    struct stored stored = {&walk, s->format, 1.0f, data};
+    enum qx_status st = qx_block_scale_find(&walk, s->format, pool, ctl, &stored.scale, err);
+    st = st == QX_OK ? qx_walk_run(&walk, pool, ctl, store_run, &stored, err) : st;
+    if (st == QX_OK) {
+        *scale = stored.scale;
+    }
     return st;
 }

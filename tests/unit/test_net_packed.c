@@ -37,7 +37,9 @@ static const struct kind kinds[] = {
     {"int", "group:16", 6, true},      {"nf4", "group:64", 4, true},
     {"nf4", "channel", 4, true},       {"fp4", "group:5", 4, true},
     {"fp4", "tensor", 4, true},        {"fp8-e4m3", "channel", 8, true},
-    {"fp8-e5m2", "group:32", 8, true},
+    {"fp8-e5m2", "group:32", 8, true}, {"q4_0", NULL, 0, true},
+    {"q4_k", NULL, 0, true},           {"nvfp4", NULL, 0, true},
+    {"q8_0", NULL, 0, true},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 

@@ -230,4 +230,12 @@ enum qx_status qx_quantize_tensor(const struct qx_tensor *t, struct qx_channels 
                                   struct qx_ctl *ctl, int8_t *codes, float *scale, int32_t *zero,
                                   struct qx_error *err);
 
+/* The stored blocks of a BLOCK setting: channels in order (qx_channels_rows), of each all of its blocks, the last
+ * one whole; *scale is what decoded values are multiplied by (1 without a scale of the tensor). data:
+ * qx_setting_units blocks. As qx_fakequant otherwise. */
+enum qx_status qx_encode_tensor(const struct qx_tensor *t, struct qx_channels channels,
+                                const struct qx_setting *s, struct qx_pool *pool,
+                                struct qx_ctl *ctl, uint8_t *data, float *scale,
+                                struct qx_error *err);
+
 #endif
