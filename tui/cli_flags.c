@@ -174,7 +174,8 @@ static const struct flag flags[] = {
      "write the resolved recipe as JSON"},
     /* screen */
     {"screen", 0, KIND_TEXT, AT(screen), UI_FLAGS_RENDER, "NAME", 0, 0,
-     "model, layer, matrix, act, sens, pareto, compare, try, bench, jobs, lessons, help, log"},
+     "model, layer, matrix, act, sens, pareto, compare, try, train, bench, jobs, lessons, help, "
+     "log"},
     {"size", 0, KIND_TEXT, AT(size), UI_FLAGS_RENDER, "WxH", 0, 0, "cells (default 140x45)"},
     {"play", 0, KIND_TEXT, AT(play), UI_FLAGS_RENDER | UI_FLAGS_EXPLORE, "LOG", 0, 0,
      "replay a recorded command log first"},

@@ -11,13 +11,17 @@
 
 bool cmd_quit(struct ui_app *app, const char *arg)
 {
+    struct qx_training t = {.job = 0};
     (void)arg;
-    app->asks_quit = app->session && qx_session_writing(app->session);
+    if (app->session) {
+        qx_session_training(app->session, &t);
+    }
+    const bool is_writing = app->session && qx_session_writing(app->session);
+    app->asks_quit = is_writing || t.job != 0;
     app->quit = !app->asks_quit;
     if (app->asks_quit) {
-        ui_toast(app, UI_TOAST_WARN,
-                 "a model folder is being written: y quits and cancels it, "
-                 "any other key stays");
+        ui_toast(app, UI_TOAST_WARN, "%s: y quits and cancels it, any other key stays",
+                 is_writing ? "a model folder is being written" : "a training runs");
     }
     return true;
 }

@@ -12,7 +12,8 @@ enum qx_job_kind {
     QX_JOB_BENCH,
     QX_JOB_CALIB,
     QX_JOB_SEARCH,
-    QX_JOB_TRY
+    QX_JOB_TRY,
+    QX_JOB_TRAIN
 };
 
 struct qx_job {

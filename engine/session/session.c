@@ -224,6 +224,7 @@ void qx_session_close(struct qx_session **session)
     qx_search_release(s);
     qx_survey_release(&s->survey);
     qx_tries_release(s);
+    qx_trainer_release(s);
     qx_ranges_release(s);
     qx_pictures_release(s);
     qx_replayer_release(s);
@@ -409,6 +410,8 @@ bool qx_session_retry(struct qx_session *s, int id)
         qx_search_retry(s);
     } else if (job->kind == QX_JOB_BENCH) {
         qx_session_bench(s, (int)job->item);
+    } else if (job->kind == QX_JOB_TRAIN) {
+        return qx_session_train(s, NULL, &s->trainer.options, NULL) == QX_OK;
     } else if (job->kind == QX_JOB_CALIB) {
         qx_ranges_retry(s);
         qx_ranges_start(s);
@@ -467,6 +470,7 @@ unsigned qx_session_poll(struct qx_session *s)
         qx_leads_work(s, 0.001);
         qx_search_work(s);
         qx_tries_work(s);
+        qx_trainer_work(s);
         qx_autosave_work(s, now_s);
         file_check(s, now_s);
     }

@@ -21,6 +21,7 @@
 #include "session/replayer.h"
 #include "session/search.h"
 #include "session/survey.h"
+#include "session/trainer.h"
 #include "session/tries.h"
 #include "session/undo.h"
 
@@ -96,6 +97,7 @@ struct qx_session {
     struct qx_leads_state leads;
     struct qx_survey survey;
     struct qx_search search;
+    struct qx_trainer trainer;
     uint64_t seed;
     unsigned news;
     double file_check_s;

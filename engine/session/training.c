@@ -59,20 +59,65 @@ enum qx_status qx_session_train_check(struct qx_session *s, const char *data, co
     return st == QX_OK && out_dir ? qx_write_check(&w, out_dir, err) : st;
 }
 
+enum qx_status qx_training_data(const struct qx_session *s, const char *named,
+                                struct qx_dataset **out, struct qx_error *err)
+{
+    char *path = NULL;
+    enum qx_status st = data_find(s, named, &path, err);
+    if (st == QX_OK) {
+        st = qx_dataset_open_with(path, s->net, &s->data_options, out, err);
+    }
+    qx_mem_free(path);
+    return st;
+}
+
+enum qx_status qx_training_settings(struct qx_session *s, struct qx_setting *set,
+                                    struct qx_ctl *ctl, struct qx_error *err)
+{
+    enum qx_status st = QX_OK;
+    for (int i = 0; st == QX_OK && i < qx_net_n_layers(s->net); i++) {
+        const struct qx_layer *l = qx_net_layer(s->net, i);
+        struct qx_hist_spec spec = qx_setting_spec(&set[i], l->channels);
+        struct qx_hist *hist = NULL;
+        if (!qx_setting_open(&set[i])) {
+            continue;
+        }
+        st =
+            qx_hist_build(qx_model_tensor(s->model, l->tensor), &spec, 0, s->pool, ctl, &hist, err);
+        if (st == QX_OK) {
+            qx_setting_choose(&set[i], hist);
+        }
+        qx_hist_unref(hist);
+    }
+    return st == QX_OK ? qx_ranges_resolve(s, set, ctl, err) : st;
+}
+
+enum qx_status qx_training_recipe(const struct qx_session *s, const struct qx_trained *t,
+                                  struct qx_recipe *out, struct qx_error *err)
+{
+    enum qx_status st = qx_recipe_init(out, s->items.n, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    qx_recipe_copy(out, &s->now);
+    for (int i = 0; i < qx_net_n_layers(s->net); i++) {
+        const int64_t item = qx_net_layer(s->net, i)->tensor;
+        out->set[item] = t->set[i];
+        out->origin[item] = QX_ORIGIN_METHOD;
+    }
+    return QX_OK;
+}
+
 enum qx_status qx_session_run_train(struct qx_session *s, const char *data,
                                     const struct qx_train_options *options,
                                     const struct qx_train_watch *watch, struct qx_ctl *ctl,
                                     struct qx_trained **out, struct qx_error *err)
 {
-    char *path = NULL;
     struct qx_dataset *rows = NULL;
     struct qx_setting *set = NULL;
     enum qx_status st = qx_session_train_check(s, data, NULL, err);
     if (st == QX_OK) {
-        st = data_find(s, data, &path, err);
-    }
-    if (st == QX_OK) {
-        st = qx_dataset_open_with(path, s->net, &s->data_options, &rows, err);
+        st = qx_training_data(s, data, &rows, err);
     }
     if (st == QX_OK) {
         st = qx_session_run_resolve(s, ctl, err);
@@ -89,7 +134,6 @@ enum qx_status qx_session_run_train(struct qx_session *s, const char *data,
     }
     qx_mem_free(set);
     qx_dataset_close(&rows);
-    qx_mem_free(path);
     return st;
 }
 
@@ -98,15 +142,9 @@ enum qx_status qx_session_write_trained(struct qx_session *s, const struct qx_tr
                                         struct qx_error *err)
 {
     struct qx_recipe r;
-    enum qx_status st = qx_recipe_init(&r, s->items.n, err);
+    enum qx_status st = qx_training_recipe(s, t, &r, err);
     if (st != QX_OK) {
         return st;
-    }
-    qx_recipe_copy(&r, &s->now);
-    for (int i = 0; i < qx_net_n_layers(s->net); i++) {
-        const int64_t item = qx_net_layer(s->net, i)->tensor;
-        r.set[item] = t->set[i];
-        r.origin[item] = QX_ORIGIN_METHOD;
     }
     const struct qx_write w = {s->model, &s->items, &r, s->pool, t};
     st = qx_write_folder(&w, out_dir, ctl, err);

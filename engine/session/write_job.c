@@ -118,6 +118,12 @@ static enum qx_status recipe_take(const struct qx_session *s, struct qx_recipe *
 
 enum qx_status qx_session_write(struct qx_session *s, const char *out_dir, struct qx_error *err)
 {
+    return qx_write_submit(s, out_dir, NULL, err);
+}
+
+enum qx_status qx_write_submit(struct qx_session *s, const char *out_dir,
+                               const struct qx_trained *trained, struct qx_error *err)
+{
     if (!s->queue.is_started) {
         return qx_fail(err, QX_EUNSUPPORTED, "this session runs no background jobs");
     }
@@ -132,12 +138,14 @@ enum qx_status qx_session_write(struct qx_session *s, const char *out_dir, struc
     }
     t->task = (struct qx_task){.run = write_run, .done = write_done, .drop = write_drop};
     t->dir = qx_mem_strdup(out_dir);
-    status = t->dir ? recipe_take(s, &t->recipe, err) : qx_fail_nomem(err, strlen(out_dir));
+    status = !t->dir   ? qx_fail_nomem(err, strlen(out_dir))
+             : trained ? qx_training_recipe(s, trained, &t->recipe, err)
+                       : recipe_take(s, &t->recipe, err);
     if (status != QX_OK) {
         write_drop(&t->task);
         return status;
     }
-    t->write = (struct qx_write){s->model, &s->items, &t->recipe, s->pool, NULL};
+    t->write = (struct qx_write){s->model, &s->items, &t->recipe, s->pool, trained};
     struct qx_job *job = qx_jobs_add(&s->jobs, &t->task, QX_JOB_WRITE);
     if (job) {
         snprintf(job->info.title, sizeof job->info.title, "writing %.110s", out_dir);

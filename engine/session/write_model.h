@@ -24,4 +24,9 @@ enum qx_status qx_write_check(const struct qx_write *w, const char *dir, struct 
 enum qx_status qx_write_folder(const struct qx_write *w, const char *dir, struct qx_ctl *ctl,
                                struct qx_error *err);
 
+/* Queue a writing of the recipe as it stands, or (NULL: not) of what was trained, which must outlive it.
+ * write_job.c; host thread. */
+enum qx_status qx_write_submit(struct qx_session *s, const char *out_dir,
+                               const struct qx_trained *trained, struct qx_error *err);
+
 #endif

@@ -428,8 +428,9 @@ enum qx_news {
     QX_NEWS_WRITTEN = 64, /* a model folder's writing ended: qx_session_written */
     QX_NEWS_BENCH = 128,
     QX_NEWS_CALIB = 256,
-    QX_NEWS_TRY = 1 << 13, /* qx/try.h */
-    QX_NEWS_MAP = 1 << 12  /* map or plan: qx/search.h */
+    QX_NEWS_TRAIN = 1 << 14, /* qx/qat.h */
+    QX_NEWS_TRY = 1 << 13,   /* qx/try.h */
+    QX_NEWS_MAP = 1 << 12    /* map or plan: qx/search.h */
 };
 unsigned qx_session_poll(struct qx_session *s);
 /* Milliseconds until qx_session_poll wants to be called; -1 = only after a wake. */
