@@ -1,6 +1,7 @@
 /* The Compare screen: what changed between snapshot A and the current recipe B. */
 #include "view.h"
 
+#include "compare_figures.h"
 #include "gauge_text.h"
 #include "said_text.h"
 #include "widget_plot.h"
@@ -128,160 +129,6 @@ static void draw_side(struct ui_app *app, struct ui_canvas *c, struct ui_rect r,
         comb[i] = top <= 0 ? 0 : app->log_counts ? log1p(comb[i]) / log1p(top) : comb[i] / top;
     }
     ui_plot_bars(c, (struct ui_rect){r.x, r.y + 1, r.w, r.h - 1}, comb, n, cells, app->glyphs);
-}
-
-/* ---- the table of measured figures ---- */
-
-struct figures {
-    const struct qx_eval_result *fp32, *a, *b;
-    struct qx_totals totals_a, totals_b;
-};
-
-static void put_absolute(struct ui_canvas *c, int x, int y, int w, const struct qx_eval_result *r,
-                         enum ui_glyphs g)
-{
-    char text[UI_FIG];
-    if (r && r->nll) {
-        ui_fig_real(text, r->perplexity, 5);
-    } else if (r) {
-        snprintf(text, sizeof(text), "%.2f %%", 100 * r->accuracy);
-    } else {
-        snprintf(text, sizeof(text), "%s", g == UI_GLYPHS_ASCII ? ".." : "…");
-    }
-    ui_put_right(c, x, y, w, r ? UI_STYLE_MEASURED : UI_STYLE_PREDICTED, text);
-}
-
-static bool pair_of(const struct qx_eval_result *a, const struct qx_eval_result *b,
-                    struct qx_eval_pair *out)
-{
-    return a && b && qx_eval_compare(a, b, out, NULL) == QX_OK;
-}
-
-static void put_flips(struct ui_canvas *c, int x, int y, int w, const struct qx_eval_result *fp32,
-                      const struct qx_eval_result *r, enum ui_glyphs g)
-{
-    struct qx_eval_pair pair;
-    char text[UI_FIG];
-    bool known = pair_of(fp32, r, &pair);
-    if (known) {
-        snprintf(text, sizeof(text), "%lld", (long long)pair.flips);
-    } else {
-        snprintf(text, sizeof(text), "%s", g == UI_GLYPHS_ASCII ? ".." : "…");
-    }
-    ui_put_right(c, x, y, w, known ? UI_STYLE_MEASURED : UI_STYLE_PREDICTED, text);
-}
-
-static void put_change(struct ui_canvas *c, int x, int y, int w, double change, bool up_is_good,
-                       const char *text)
-{
-    enum ui_style_id style = change == 0                  ? UI_STYLE_DIM
-                             : (change > 0) == up_is_good ? UI_STYLE_GOOD
-                                                          : UI_STYLE_BAD;
-    ui_put_right(c, x, y, w, style, text);
-}
-
-static void put_engine(struct ui_canvas *c, int x, int y, int w, const struct qx_eval_result *r,
-                       const struct qx_totals *t)
-{
-    ui_put_right(c, x, y, w, UI_STYLE_DIM,
-                 !r                                 ? ""
-                 : t->n_quantized == 0              ? "float32"
-                 : r->engine == QX_ENGINE_INTEGER   ? "integer"
-                 : r->engine == QX_ENGINE_PACKED    ? "packed"
-                 : r->engine == QX_ENGINE_SIMULATED ? "simulated"
-                                                    : "?");
-}
-
-static void draw_measured(struct ui_app *app, struct ui_canvas *c, struct ui_rect r, int w,
-                          const struct figures *f)
-{
-    enum ui_glyphs g = app->glyphs;
-    char text[UI_FIG];
-    struct qx_eval_pair pair;
-    int x = r.x + 22, y = r.y;
-    const bool is_words = qx_net_is_words(qx_session_net(app->session));
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, is_words ? "perplexity" : "accuracy");
-    put_absolute(c, x, y, w, f->fp32, g);
-    put_absolute(c, x + w, y, w, f->a, g);
-    put_absolute(c, x + 2 * w, y, w, f->b, g);
-    if (pair_of(f->a, f->b, &pair)) {
-        const double change = is_words ? pair.increase : pair.delta;
-        put_change(c, x + 3 * w, y, w, change, !is_words, ui_fig_pair(text, &pair));
-    }
-    y++;
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, is_words ? "next tokens unlike" : "rows unlike FP32");
-    put_flips(c, x + w, y, w, f->fp32, f->a, g);
-    put_flips(c, x + 2 * w, y, w, f->fp32, f->b, g);
-    y++;
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL,
-           is_words ? "A and B differ on" : "rows A and B differ on");
-    if (pair_of(f->a, f->b, &pair)) {
-        snprintf(text, sizeof(text), "%lld", (long long)pair.flips);
-        ui_put_right(c, x + 2 * w, y, w, UI_STYLE_MEASURED, text);
-        snprintf(text, sizeof(text), "-%lld +%lld", (long long)pair.lost, (long long)pair.gained);
-        ui_put_right(c, x + 3 * w, y, w, UI_STYLE_DIM, text);
-    }
-    y++;
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "engine");
-    ui_put_right(c, x, y, w, UI_STYLE_DIM, f->fp32 ? "float32" : "");
-    put_engine(c, x + w, y, w, f->a, &f->totals_a);
-    put_engine(c, x + 2 * w, y, w, f->b, &f->totals_b);
-}
-
-static void draw_figures(struct ui_app *app, struct ui_canvas *c, struct ui_rect r)
-{
-    struct figures f = {qx_session_result(app->session, QX_WHICH_FP32),
-                        qx_session_result(app->session, QX_WHICH_A),
-                        qx_session_result(app->session, QX_WHICH_B),
-                        {0},
-                        {0}};
-    qx_session_totals_a(app->session, &f.totals_a);
-    qx_session_totals(app->session, &f.totals_b);
-    int w = r.w >= 100 ? 16 : (r.w - 22) / 4;
-    int x = r.x + 22, y = r.y;
-    static const char *const title[] = {"FP32", "A", "B", "B - A"};
-    static const enum ui_style_id style[] = {UI_STYLE_HEADER, UI_STYLE_SIDE_A, UI_STYLE_SIDE_B,
-                                             UI_STYLE_HEADER};
-    for (int i = 0; i < 4; i++) {
-        ui_put_right(c, x + i * w, y, w, style[i], title[i]);
-    }
-    y++;
-    if (qx_session_net(app->session) && qx_session_data(app->session)) {
-        draw_measured(app, c, (struct ui_rect){r.x, y, r.w, 4}, w, &f);
-        y += 3;
-    } else {
-        ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "accuracy");
-        ui_put(c, r.x + 22, y, r.w - 22, UI_STYLE_DIM,
-               qx_session_net(app->session) ? qx_session_data_reason(app->session)
-                                            : qx_session_net_reason(app->session));
-    }
-    y++;
-    char text[UI_FIG];
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "size");
-    ui_put_right(c, x, y, w, UI_STYLE_NORMAL,
-                 ui_fmt_bytes(text, sizeof(text), (double)f.totals_b.bytes_fp32));
-    ui_put_right(c, x + w, y, w, UI_STYLE_NORMAL,
-                 ui_fmt_bytes(text, sizeof(text), (double)f.totals_a.bytes));
-    ui_put_right(c, x + 2 * w, y, w, UI_STYLE_NORMAL,
-                 ui_fmt_bytes(text, sizeof(text), (double)f.totals_b.bytes));
-    double change = (double)f.totals_b.bytes - (double)f.totals_a.bytes;
-    char signed_text[UI_FIG + 2];
-    snprintf(signed_text, sizeof(signed_text), "%s%s",
-             change < 0   ? "-"
-             : change > 0 ? "+"
-                          : "",
-             ui_fmt_bytes(text, sizeof(text), fabs(change)));
-    put_change(c, x + 3 * w, y, w, change, false, signed_text);
-    y++;
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "bits/weight");
-    ui_put_right(c, x, y, w, UI_STYLE_NORMAL, "32.00");
-    snprintf(text, sizeof(text), "%.2f", f.totals_a.bits_per_weight);
-    ui_put_right(c, x + w, y, w, UI_STYLE_NORMAL, text);
-    snprintf(text, sizeof(text), "%.2f", f.totals_b.bits_per_weight);
-    ui_put_right(c, x + 2 * w, y, w, UI_STYLE_NORMAL, text);
-    change = f.totals_b.bits_per_weight - f.totals_a.bits_per_weight;
-    snprintf(text, sizeof(text), "%+.2f", change);
-    put_change(c, x + 3 * w, y, w, change, false, change == 0 ? "0" : text);
 }
 
 /* ---- layers that differ ---- */
@@ -453,8 +300,7 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
                   qx_session_setting(app->session, app->cursor), false);
         y += plot + 1;
     }
-    draw_figures(app, c, (struct ui_rect){r.x + 1, y, r.w - 2, 6});
-    y += 7;
+    y += ui_compare_figures(app, c, (struct ui_rect){r.x + 1, y, r.w - 2, r.y + r.h - y}) + 1;
     y += draw_text(app, c, (struct ui_rect){r.x + 1, y, r.w - 2, (r.y + r.h - y) / 2});
     s->table = (struct ui_rect){r.x + 1, y, r.w - 2, r.y + r.h - y};
     app->page = ui_table_page(s->table);
@@ -542,6 +388,12 @@ static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, str
     return ui_do(app, UI_CMD_SELECT, qx_session_item(app->session, item)->tensor->name);
 }
 
+static bool pair_of(const struct qx_eval_result *a, const struct qx_eval_result *b,
+                    struct qx_eval_pair *out)
+{
+    return a && b && qx_eval_compare(a, b, out, NULL) == QX_OK;
+}
+
 static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *out)
 {
     (void)state;
@@ -552,6 +404,9 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
         return false;
     }
     snprintf(out->title, sizeof(out->title), "A against B, on the same rows");
+    if (ui_compare_explain_embedding(app, out)) {
+        return true;
+    }
     if (!pair_of(a, b, &pair)) {
         ui_explain_add(out, "Both are measured on every row of the evaluation data; not done yet.");
         return true;
@@ -563,6 +418,7 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
                        pair.nll_delta, pair.nll_error);
         ui_explain_add(out, "perplexity by %+.3f %% ±%.3f.", 100 * pair.increase,
                        100 * pair.increase_error);
+        ui_compare_explain_words(app, a, b, out);
         return true;
     }
     ui_explain_add(out, "A: %lld of %lld right, 95 %% interval %.1f to %.1f %%",

@@ -9,6 +9,7 @@
 #include "eval/words.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Input values read at once: rows are run in chunks of about this size. */
 #define CHUNK_FLOATS (INT64_C(1) << 22)
@@ -233,6 +234,12 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
     struct qx_eval_result *r = NULL;
     if (data->is_documents) {
         return qx_words_run(net, data, w, options, pool, ctl, out, err);
+    }
+    if (strcmp(qx_net_task(net), "embedding") == 0) {
+        return qx_fail(
+            err, QX_EDATA,
+            "An encoder without a classifier has no accuracy: Compare and `eval` set its "
+            "embeddings beside FP32's.");
     }
     if (qx_dataset_label(data, 0) < 0) {
         return qx_fail(err, QX_EDATA, "%s has no 'labels', so there is no accuracy to measure",

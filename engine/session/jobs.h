@@ -6,6 +6,7 @@
 
 enum qx_job_kind {
     QX_JOB_EVAL,
+    QX_JOB_BESIDE,
     QX_JOB_HIST,
     QX_JOB_EXACT,
     QX_JOB_WRITE,

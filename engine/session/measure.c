@@ -425,9 +425,7 @@ bool qx_session_auto_measure(const struct qx_session *s)
     return s->measure.is_auto;
 }
 
-/* A snapshot taken before its calibrators had chosen lets them choose now. False when histograms for
- * that are still to come. */
-static bool a_is_resolved(struct qx_session *s)
+bool qx_measure_a_resolved(struct qx_session *s)
 {
     bool all = true, changed = false;
     for (int64_t i = 0; i < s->items.n; i++) {
@@ -452,7 +450,7 @@ static bool a_is_resolved(struct qx_session *s)
 const struct qx_eval_result *qx_session_result(struct qx_session *s, enum qx_which which)
 {
     struct qx_measure *m = &s->measure;
-    if (!qx_measure_can(s) || (which == QX_WHICH_A && (!s->has_a || !a_is_resolved(s)))) {
+    if (!qx_measure_can(s) || (which == QX_WHICH_A && (!s->has_a || !qx_measure_a_resolved(s)))) {
         return NULL;
     }
     uint64_t key = which == QX_WHICH_FP32 ? m->key_fp32 : which == QX_WHICH_A ? m->key_a : m->key_b;

@@ -56,6 +56,9 @@ struct qx_setting *qx_measure_settings(const struct qx_session *s, const struct 
 enum qx_status qx_measure_run(struct qx_session *s, const struct qx_setting *setting,
                               const struct qx_eval_options *options, struct qx_ctl *ctl,
                               struct qx_eval_result **out, struct qx_error *err);
+/* A snapshot taken before its calibrators had chosen lets them choose now. False when histograms for that
+ * are still to come. */
+bool qx_measure_a_resolved(struct qx_session *s);
 /* The same beside float32; *out is empty on failure. */
 enum qx_status qx_measure_beside(struct qx_session *s, const struct qx_setting *setting,
                                  const struct qx_eval_options *options, struct qx_ctl *ctl,

@@ -401,6 +401,9 @@ bool qx_session_retry(struct qx_session *s, int id)
     }
     if (job->kind == QX_JOB_EVAL) {
         qx_measure_retry(s, job->which);
+    } else if (job->kind == QX_JOB_BESIDE) {
+        s->beside.failed_key = 0;
+        qx_session_beside(s, job->which);
     } else if (job->kind == QX_JOB_HIST) {
         struct qx_hist_spec spec = qx_setting_spec(&job->setting, s->items.v[job->item].channels);
         qx_cache_retry(s, job->item, &spec);

@@ -6,6 +6,7 @@
 #include "qx/session.h"
 #include "session/advice.h"
 #include "session/bench.h"
+#include "session/beside.h"
 #include "session/cache.h"
 #include "session/edit_log.h"
 #include "session/exact.h"
@@ -85,6 +86,7 @@ struct qx_session {
     struct qx_exact exact;
     struct qx_advisor advisor;
     struct qx_pictures pictures;
+    struct qx_beside_state beside;
     struct qx_measure measure;
     struct qx_tries tries;
     int n_writing;              /* model folders being written or waiting for it */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "qx/json.h"
 #include "session/session_impl.h"
 
 #include <math.h>
@@ -48,6 +49,21 @@ enum qx_status qx_session_try_check(struct qx_session *s, struct qx_error *err)
     }
     const char *path = s->data_options.tokenizer;
     return qx_tokenizer_open(path ? path : qx_model_folder(s->model), &s->tries.tokenizer, err);
+}
+
+char *qx_session_token(struct qx_session *s, int32_t id, char *buf, size_t cap)
+{
+    char *text = NULL;
+    buf[0] = '\0';
+    if (qx_session_try_check(s, NULL) == QX_OK &&
+        qx_tokenizer_decode(s->tries.tokenizer, &id, 1, &text, NULL) == QX_OK) {
+        for (char *c = text; *c; c++) {
+            *c = (unsigned char)*c < ' ' ? ' ' : *c;
+        }
+        qx_str_copy(buf, cap, text);
+        qx_free_text(text);
+    }
+    return buf;
 }
 
 static void slot_clear(struct qx_try_slot *slot)

@@ -209,10 +209,63 @@ static void other_networks_and_few_rows_are_refused(void **state)
     folder_close(&f);
 }
 
+static const struct qx_beside *beside_wait(struct qx_session *s, enum qx_which which)
+{
+    const struct qx_beside *b = NULL;
+    for (int i = 0; i < 600 && !b; i++) {
+        b = qx_session_beside(s, which);
+        qx_session_settle(s, 100);
+    }
+    return b;
+}
+
+/* A session sets A and B beside float32 in the background, with the figures of the batch. */
+static void a_session_measures_beside_float32(void **state)
+{
+    (void)state;
+    int64_t ids[ROWS * 8], item;
+    struct qx_session *s = NULL;
+    struct qx_beside direct;
+    struct qx_error err = {0};
+    struct qx_session_options options = {.threads = 1};
+    const struct qx_patch patch = {.fields = QX_PATCH_BITS, .value = {.bits = 3}};
+    for (int i = 0; i < ROWS * 8; i++) {
+        ids[i] = i % 8 == 0 ? 2 : 5 + i * i * 31 % 600;
+    }
+    const struct tensor_spec spec = {"input_ids", "I64", 2, {ROWS, 8}, ids};
+    model_write("eval.safetensors", &spec, 1, NULL);
+    assert_int_equal(qx_session_open(".", &options, &s, &err), QX_OK);
+    qx_session_snapshot(s);
+    const struct qx_beside *a = beside_wait(s, QX_WHICH_A);
+    assert_non_null(a);
+    assert_true(a->agreement.cosine == 1.0 && a->agreement.same_top == 1.0);
+    item = qx_session_find(s, "encoder.layer.0.output.dense.weight", &err);
+    if (item < 0) {
+        item = qx_session_find(s, "bert.encoder.layer.0.output.dense.weight", &err);
+    }
+    assert_true(item >= 0);
+    assert_int_equal(qx_session_edit(s, &item, 1, &patch, false, &err), QX_OK);
+    const struct qx_beside *b = beside_wait(s, QX_WHICH_B);
+    assert_non_null(b);
+    const struct qx_agreement have = b->agreement;
+    qx_session_close(&s);
+
+    options.batch = true;
+    assert_int_equal(qx_session_open(".", &options, &s, &err), QX_OK);
+    assert_int_equal(qx_session_edit(s, &item, 1, &patch, false, &err), QX_OK);
+    assert_int_equal(qx_session_run_beside(s, NULL, NULL, &direct, &err), QX_OK);
+    assert_null(qx_session_beside(s, QX_WHICH_B));
+    assert_true(have.n == ROWS && have.cosine == direct.agreement.cosine);
+    assert_true(have.spearman == direct.agreement.spearman && have.cosine < 1.0);
+    qx_beside_release(&direct);
+    qx_session_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embeddings_agree_as_their_definitions_say),
+        cmocka_unit_test(a_session_measures_beside_float32),
         cmocka_unit_test(other_networks_and_few_rows_are_refused),
     };
     return cmocka_run_group_tests_name("embedding", tests, enter_folder, leave_folder);

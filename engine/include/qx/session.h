@@ -303,6 +303,16 @@ bool qx_session_auto_measure(const struct qx_session *s);
  * queues a missing one. */
 enum qx_which { QX_WHICH_FP32, QX_WHICH_A, QX_WHICH_B };
 const struct qx_eval_result *qx_session_result(struct qx_session *s, enum qx_which which);
+/* A language model's distributions, or an encoder's embeddings, under A or B beside float32's. */
+struct qx_beside {
+    struct qx_eval_result *fp32, *recipe; /* owned; NULL: an encoder */
+    struct qx_divergence divergence;
+    struct qx_agreement agreement; /* n = 0: a language model */
+};
+/* Over all data (embeddings: see qx_agreement_run), without fp32 and recipe; NULL while not measured, which
+ * asking starts once the recipe rests, and for other networks. QX_NEWS_GAUGE when it is there. It costs about
+ * two measurements. */
+const struct qx_beside *qx_session_beside(struct qx_session *s, enum qx_which which);
 void qx_session_totals_a(const struct qx_session *s, struct qx_totals *out);
 
 /* ---- jobs ---- */
@@ -462,13 +472,8 @@ enum qx_status qx_session_run_hist(struct qx_session *s, int64_t item, struct qx
 enum qx_status qx_session_run_eval(struct qx_session *s, const struct qx_eval_options *options,
                                    struct qx_ctl *ctl, struct qx_eval_result **out,
                                    struct qx_error *err);
-/* A language model or an encoder without classifier under the recipe, beside float32: of the former the
- * pair of results and what they say, of the latter the agreement. QX_EUNSUPPORTED for other networks. */
-struct qx_beside {
-    struct qx_eval_result *fp32, *recipe; /* owned; NULL: an encoder */
-    struct qx_divergence divergence;
-    struct qx_agreement agreement; /* n = 0: a language model */
-};
+/* [qx_beside] of a language model the pair of results and what they say, of an encoder without classifier
+ * the agreement. QX_EUNSUPPORTED for other networks. */
 enum qx_status qx_session_run_beside(struct qx_session *s, const struct qx_eval_options *options,
                                      struct qx_ctl *ctl, struct qx_beside *out,
                                      struct qx_error *err);

@@ -41,6 +41,9 @@ enum qx_status qx_session_try_options(struct qx_session *s, const struct qx_try_
 /* Can sentences be tried? QX_EUNSUPPORTED says why not: no network of classes over tokens nor a language
  * model, or no tokenizer beside it. */
 enum qx_status qx_session_try_check(struct qx_session *s, struct qx_error *err);
+/* The text of one token of the model's tokenizer, control characters as spaces, cut at `cap`; "" without a
+ * tokenizer. The first call may read its file. Returns buf. */
+char *qx_session_token(struct qx_session *s, int32_t id, char *buf, size_t cap);
 /* Add a sentence (the oldest goes when there are QX_TRY_SENTENCES; one that is there becomes the newest).
  * Answers come in the background, again after every edit: QX_NEWS_TRY; those of language models as jobs.
  * QX_EDATA (no text, no UTF-8, a text that fills a language model's context), what qx_session_try_check returns, QX_ENOMEM. */
