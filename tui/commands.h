@@ -72,6 +72,7 @@ bool cmd_log_counts(struct ui_app *app, const char *arg);
 bool cmd_zoom(struct ui_app *app, const char *arg);
 bool cmd_residual(struct ui_app *app, const char *arg);
 bool cmd_measure(struct ui_app *app, const char *arg);
+bool cmd_measure_next(struct ui_app *app, const char *arg);
 bool cmd_auto_measure(struct ui_app *app, const char *arg);
 bool cmd_bench(struct ui_app *app, const char *arg);  /* view_bench.c */
 bool cmd_matrix(struct ui_app *app, const char *arg); /* view_matrix.c */

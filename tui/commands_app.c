@@ -1,5 +1,7 @@
 /* Commands on the program itself: screens' switches, files, help, jobs. */
 #include "commands.h"
+
+#include "predict_text.h"
 #include "out.h"
 #include "popup.h"
 #include "prompt.h"
@@ -238,6 +240,18 @@ bool cmd_measure(struct ui_app *app, const char *arg)
 {
     (void)arg;
     qx_session_measure(app->session);
+    return true;
+}
+
+bool cmd_measure_next(struct ui_app *app, const char *arg)
+{
+    (void)arg;
+    char text[160];
+    ui_fmt_next(text, sizeof(text), app->session, app->glyphs);
+    if (qx_session_measure_next(app->session) == QX_NEXT_NONE) {
+        return ui_refuse(app, "nothing that could be measured now would narrow the band");
+    }
+    ui_toast(app, UI_TOAST_INFO, "%s", text);
     return true;
 }
 

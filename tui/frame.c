@@ -3,6 +3,7 @@
 #include "commands.h"
 #include "lesson.h"
 #include "popup.h"
+#include "predict_text.h"
 #include "prompt.h"
 #include "view.h"
 
@@ -155,6 +156,24 @@ static void draw_line(struct ui_app *app, struct ui_canvas *c, enum ui_style_id 
     }
 }
 
+/* The recipe is predicted, and nothing but the user's key measures it. */
+static bool waits_for_measurement(const struct ui_app *app)
+{
+    struct qx_next next = {.kind = QX_NEXT_NONE};
+    if (app->session) {
+        qx_session_next(app->session, &next);
+    }
+    return next.kind == QX_NEXT_RECIPE;
+}
+
+static void put_advice(struct ui_app *app, char *text, size_t cap)
+{
+    char what[160];
+    if (app->session && ui_fmt_next(what, sizeof(what), app->session, app->glyphs)[0]) {
+        snprintf(text, cap, "I %s", what);
+    }
+}
+
 static void draw_status(struct ui_app *app, struct ui_canvas *c)
 {
     static const enum ui_style_id kind[] = {UI_STYLE_TOAST, UI_STYLE_TOAST, UI_STYLE_WARN,
@@ -176,8 +195,13 @@ static void draw_status(struct ui_app *app, struct ui_canvas *c)
                                                   : "\u2190\u2192",
                  strcmp(view->id, "layer") != 0 ? "" : " move the threshold");
         draw_line(app, c, UI_STYLE_BOLD, text);
-    } else if (view->status) {
-        view->status(app, app->state[app->view], text, sizeof(text));
+    } else {
+        if (view->status) {
+            view->status(app, app->state[app->view], text, sizeof(text));
+        }
+        if (text[0] == '\0' || waits_for_measurement(app)) {
+            put_advice(app, text, sizeof(text));
+        }
         draw_line(app, c, UI_STYLE_NORMAL, text);
     }
 }

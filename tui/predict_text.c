@@ -1,5 +1,7 @@
 #include "predict_text.h"
 
+#include "figure.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,6 +67,30 @@ char *ui_fmt_predicted(char *buf, size_t cap, const struct qx_gauge *g, enum ui_
     return buf;
 }
 
+char *ui_fmt_next(char *buf, size_t cap, struct qx_session *s, enum ui_glyphs glyphs)
+{
+    struct qx_next n;
+    const char *pm = plus_minus(glyphs), *ca = about(glyphs);
+    char time[UI_FIG];
+    qx_session_next(s, &n);
+    buf[0] = '\0';
+    if (n.kind == QX_NEXT_NONE) {
+        return buf;
+    }
+    ui_fig_time(time, n.time_s);
+    if (n.kind == QX_NEXT_RECIPE) {
+        snprintf(buf, cap, "measures this recipe on all rows (%s%s): no band of %s%.1f pt then", ca,
+                 time, pm, 100 * n.now);
+    } else if (isnan(n.then)) {
+        snprintf(buf, cap, "measures %d random recipes (%s%s): %s%.1f pt are assumed till then",
+                 n.n, ca, time, pm, 100 * n.now);
+    } else {
+        snprintf(buf, cap, "measures %d random recipes (%s%s): %s%.1f pt would become %s%s%.1f",
+                 n.n, ca, time, pm, 100 * n.now, ca, pm, 100 * n.then);
+    }
+    return buf;
+}
+
 static void explain_band(struct ui_explain *e, const struct qx_prediction *p, enum ui_glyphs glyphs)
 {
     const char *pm = plus_minus(glyphs);
@@ -102,7 +128,7 @@ void ui_explain_predicted(struct ui_explain *e, struct qx_session *s, const stru
                           int64_t item, enum ui_glyphs glyphs)
 {
     const struct qx_prediction *p = &g->predicted;
-    char text[96];
+    char text[160];
     double share, kl;
     if (g->guess == QX_GUESS_RANK) {
         ui_explain_add(e, "risk %s: by the mean squared relative error of the weights.",
@@ -127,6 +153,9 @@ void ui_explain_predicted(struct ui_explain *e, struct qx_session *s, const stru
     if (item >= 0 && p->sum.kl > 0.0 && qx_session_layer_share(s, item, &share, &kl)) {
         ui_explain_add(e, "this layer's share of the damage %s %.0f %% (KL %.2g of %.2g)",
                        about(glyphs), 100 * share, kl, p->sum.kl);
+    }
+    if (ui_fmt_next(text, sizeof(text), s, glyphs)[0]) {
+        ui_explain_add(e, "I %s", text);
     }
     if (g->n_graded > 0) {
         ui_explain_add(e, "last %d prediction%s: %.2f points off on average, %d inside the band",

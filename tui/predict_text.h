@@ -14,6 +14,8 @@ char *ui_fmt_predicted(char *buf, size_t cap, const struct qx_gauge *g, enum ui_
                        bool brief);
 /* "low", "medium", "high". */
 const char *ui_risk_name(enum qx_risk risk);
+/* Which measurement narrows the band most, in one line without its key; "" = none. */
+char *ui_fmt_next(char *buf, size_t cap, struct qx_session *s, enum ui_glyphs glyphs);
 /* Where the figure comes from, with the numbers in the formulas; what predictions were worth so far.
  * item: the layer whose share is told, -1 = none. */
 void ui_explain_predicted(struct ui_explain *e, struct qx_session *s, const struct qx_gauge *g,

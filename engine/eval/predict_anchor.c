@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { K_USABLE = 9, K_PRINTED = 19 };
+enum { K_SPREAD = 3, K_USABLE = 9, K_PRINTED = 19 };
 
 static const double q_uncalibrated = 2.5;
 static const double sigma_least = 0.08; /* e0 */
@@ -37,7 +37,7 @@ struct qx_predict_anchors {
     struct qx_predict_scale scale;
     int n_sites, n;
     struct anchor *v; /* [n] */
-    double q;
+    double q, spread;
 };
 
 /* ---- points ---- */
@@ -216,6 +216,11 @@ static enum qx_status calibrate(struct qx_predict_anchors *a, struct qx_error *e
         u[j] = fabs(a->v[j].drop_true - anchored_drop(a, a->v[j].drop, anchor, rho)) /
                qx_predict_sigma(a->v[j].drop, rho);
     }
+    double sum = 0.0;
+    for (int j = 0; j < a->n; j++) {
+        sum += u[j] * u[j];
+    }
+    a->spread = a->n < K_SPREAD ? NAN : z_one_sided * sqrt(sum / a->n);
     a->q = qx_predict_quantile(u, a->n);
     qx_mem_free(u);
     return QX_OK;
@@ -284,6 +289,11 @@ void qx_predict_anchors_unref(struct qx_predict_anchors *a)
         qx_mem_free(a->v);
         qx_mem_free(a);
     }
+}
+
+double qx_predict_anchors_spread(const struct qx_predict_anchors *a)
+{
+    return a->spread;
 }
 
 int qx_predict_anchors_n(const struct qx_predict_anchors *a)

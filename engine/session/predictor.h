@@ -50,9 +50,10 @@ struct qx_predictor {
     int n_fresh;
 
     struct qx_predict_point *points[QX_POINTS_KEPT]; /* oldest first */
-    int n_points, n_drawn, n_draws;                  /* n_draws: tried */
-    bool has_new_points;                             /* the anchors do not know yet */
-    struct qx_grade grades[QX_GRADES_KEPT];          /* oldest first */
+    int n_drawing; /* random configurations that the user asked for and that are still to come */
+    int n_points, n_drawn, n_draws;         /* n_draws: tried */
+    bool has_new_points;                    /* the anchors do not know yet */
+    struct qx_grade grades[QX_GRADES_KEPT]; /* oldest first */
     int n_grades;
 
     /* the answer to the recipe, in the host's thread */

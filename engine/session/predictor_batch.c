@@ -31,8 +31,10 @@ static enum qx_status answer(struct qx_build_task *b, const struct qx_setting *s
     struct qx_predict_mix *mix = NULL;
     enum qx_status st = qx_predict_probe_change(b->probe, set, s->pool, ctl, b->change, err);
     if (st == QX_OK) {
+        /* points speak of all rows */
+        const bool is_all = b->scale.n == qx_dataset_n(s->data);
         st = qx_predict_anchors_new(b->table, &o, &b->scale, s->predictor.points,
-                                    s->predictor.n_points, ctl, &b->anchors, err);
+                                    is_all ? s->predictor.n_points : 0, ctl, &b->anchors, err);
     }
     if (st == QX_OK) {
         st = qx_predict_mix_new(b->table, &o, &mix, err);

@@ -26,6 +26,7 @@ static void build_done(struct qx_session *s, struct qx_task *t)
         b->calibration = NULL;
     }
     p->n_draws += b->is_draw;
+    p->n_drawing -= b->is_draw && p->n_drawing > 0;
     if (b->is_exact_refused) {
         p->exact_key = b->exact_key;
     }
@@ -96,8 +97,9 @@ static bool draw_is_due(const struct qx_session *s)
 {
     const struct qx_predictor *p = &s->predictor;
     return p->is_complete && p->n_drawn < QX_POINTS_DRAWN && p->n_draws < 2 * QX_POINTS_DRAWN &&
-           !isnan(s->measure.eval_time_s) && s->measure.eval_time_s < draw_limit_s &&
-           qx_dataset_label(s->data, 0) >= 0 && qx_clock_s() > rest_since(s) + idle_s;
+           !isnan(s->measure.eval_time_s) && qx_dataset_label(s->data, 0) >= 0 &&
+           (p->n_drawing > 0 ||
+            (s->measure.eval_time_s < draw_limit_s && qx_clock_s() > rest_since(s) + idle_s));
 }
 
 double qx_predictor_due(const struct qx_session *s, double now_s)
@@ -110,7 +112,7 @@ double qx_predictor_due(const struct qx_session *s, double now_s)
         p->n_draws >= 2 * QX_POINTS_DRAWN) {
         return -1;
     }
-    const double left = rest_since(s) + idle_s - now_s;
+    const double left = p->n_drawing > 0 ? 0 : rest_since(s) + idle_s - now_s;
     return left > 0 ? left : draw_is_due(s) ? 0 : -1;
 }
 

@@ -206,10 +206,24 @@ struct walk {
     struct qx_predict_table *table;
 };
 
+/* What is said of a step: with its sites measured alone, while the hand is still on it (only the steps
+ * before it are exact), and from the sizes of the errors alone. */
+enum { STEP_RESTED, STEP_MOVING, STEP_TABLE, STEP_KINDS };
+
+static void step_ask(struct study_predictor *p, const struct walk *w,
+                     const struct qx_predict_table *table, const struct study_config *c,
+                     const struct study_outcome *truth, struct tally *t)
+{
+    struct qx_predict_anchors *a = study_anchors(p, table, w->points, w->n_points);
+    const struct qx_prediction q = study_ask(p, table, a, c);
+    tally_add(t, study_of(p), &q, truth);
+    qx_predict_anchors_unref(a);
+}
+
 /* One walk: every step is predicted before it is measured; every third is measured and becomes an
  * anchor. A step that loses more than 15 points is taken back, as a hand would. */
 static void walk_go(struct study_predictor *p, struct walk *w, bool has_act, struct qx_rng *rng,
-                    struct tally *t)
+                    struct tally t[STEP_KINDS])
 {
     struct study *s = study_of(p);
     const size_t n = (size_t)s->n_layers;
@@ -229,14 +243,13 @@ static void walk_go(struct study_predictor *p, struct walk *w, bool has_act, str
             hand_move(s, &h, rng);
         }
         hand_apply(s, &h, has_act, &c);
+        const struct study_outcome truth = study_measure(s, &c);
+        step_ask(p, w, w->table, &c, &truth, &t[STEP_MOVING]);
+        step_ask(p, w, NULL, &c, &truth, &t[STEP_TABLE]);
         struct qx_predict_table *table = study_exact_table(p, w->table, &c);
         qx_predict_table_unref(w->table);
         w->table = table;
-        struct qx_predict_anchors *a = study_anchors(p, table, w->points, w->n_points);
-        const struct qx_prediction q = study_ask(p, table, a, &c);
-        const struct study_outcome truth = study_measure(s, &c);
-        tally_add(t, s, &q, &truth);
-        qx_predict_anchors_unref(a);
+        step_ask(p, w, table, &c, &truth, &t[STEP_RESTED]);
         if (step % MEASURE_EVERY == 0) {
             w->points[w->n_points++] = study_point(p, &c, false);
         }
@@ -254,20 +267,27 @@ static void walk_go(struct study_predictor *p, struct walk *w, bool has_act, str
 
 void study_walks(struct study_predictor *p, const struct study_config *configs)
 {
-    struct tally t = tally_new(WALKS * STEPS);
+    static const char *const names[STEP_KINDS] = {"steps of a hand", "while it moves",
+                                                  "without exact entries"};
+    struct tally t[STEP_KINDS];
     struct qx_rng rng;
     qx_rng_init(&rng, 51);
+    for (int k = 0; k < STEP_KINDS; k++) {
+        t[k] = tally_new(WALKS * STEPS);
+    }
     for (int i = 0; i < WALKS; i++) {
         struct walk w = {.table = study_exact_table(p, NULL, &configs[0])};
         for (; w.n_points < DRAWN; w.n_points++) {
             w.points[w.n_points] = study_point(p, &configs[w.n_points], true);
         }
-        walk_go(p, &w, i % 2, &rng, &t);
+        walk_go(p, &w, i % 2, &rng, t);
         for (int k = 0; k < w.n_points; k++) {
             qx_predict_point_unref(w.points[k]);
         }
         qx_predict_table_unref(w.table);
     }
-    tally_print("steps of a hand", &t);
-    tally_release(&t);
+    for (int k = 0; k < STEP_KINDS; k++) {
+        tally_print(names[k], &t[k]);
+        tally_release(&t[k]);
+    }
 }

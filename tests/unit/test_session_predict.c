@@ -128,6 +128,71 @@ static void what_was_built_is_there_at_once_the_next_time(void **state)
     qx_session_close(&s);
 }
 
+static void a_batch_leans_on_what_a_session_measured(void **state)
+{
+    (void)state;
+    char cache[256];
+    snprintf(cache, sizeof cache, "%s", fixture_fresh("predict-cache"));
+    struct qx_session *s = open_predicting(cache);
+    fixture_settle(s);
+    fixture_bits(s, "fc1.weight", 2);
+    fixture_settle(s);
+    qx_session_measure(s);
+    struct qx_gauge g = gauge_of(s);
+    assert_int_equal(g.state, QX_GAUGE_MEASURED);
+    qx_session_close(&s);
+
+    const struct qx_session_options o = {.cache_dir = cache, .threads = 1, .batch = true};
+    const struct qx_eval_options few = {.max_samples = g.n / 2};
+    struct qx_prediction p;
+    assert_int_equal(qx_session_open(fixture_folder(), &o, &s, NULL), QX_OK);
+    fixture_bits(s, "fc1.weight", 2);
+    assert_int_equal(qx_session_run_predict(s, NULL, NULL, &p, NULL), QX_OK);
+    assert_int_equal(p.n_points, 1);
+    assert_float_equal(p.rho, 1.0, 1e-9);
+    assert_float_equal(p.value, (double)g.correct / (double)g.n, 1e-6);
+    /* they speak of all rows, and of no part of them */
+    assert_int_equal(qx_session_run_predict(s, &few, NULL, &p, NULL), QX_OK);
+    assert_int_equal(p.n_points, 0);
+    qx_session_close(&s);
+}
+
+static void the_next_measurement_is_the_one_that_narrows_the_band(void **state)
+{
+    (void)state;
+    struct qx_session *s = open_predicting(NULL);
+    struct qx_next next;
+    fixture_settle(s);
+    s->measure.eval_time_s = 6; /* as if the network were slow: nothing runs by itself */
+    qx_session_next(s, &next);  /* float32 is measured: only the band could gain */
+    assert_int_equal(next.kind, QX_NEXT_BAND);
+    assert_int_equal(next.n, 9);
+    assert_float_equal(next.time_s, 54.0, 1e-9);
+    assert_true(isnan(next.then));
+    fixture_bits(s, "fc1.weight", 2);
+    struct qx_gauge g = gauge_of(s);
+    qx_session_next(s, &next);
+    assert_int_equal(next.kind, QX_NEXT_RECIPE);
+    assert_float_equal(next.now, 0.5 * (g.predicted.hi - g.predicted.lo), 1e-12);
+    assert_true(next.then == 0.0);
+    assert_int_equal(qx_session_measure_next(s), QX_NEXT_RECIPE);
+    g = gauge_of(s);
+    assert_int_equal(g.state, QX_GAUGE_MEASURED);
+    s->measure.eval_time_s = 6;
+    assert_int_equal(qx_session_measure_next(s), QX_NEXT_BAND);
+    for (int i = 0; i < 400 && s->predictor.n_drawing > 0; i++) {
+        qx_session_settle(s, 50);
+        s->measure.eval_time_s = 6;
+    }
+    g = gauge_of(s);
+    assert_int_equal(g.predicted.n_points, 9);
+    assert_int_equal(g.predicted.coverage, QX_PREDICT_ROUGH);
+    qx_session_next(s, &next);
+    assert_int_equal(next.n, 10);
+    assert_true(next.then > 0.0);
+    qx_session_close(&s);
+}
+
 /* Files of another key stay unread, damaged ones are measured again. */
 static void damaged_files_are_measured_again(void **state)
 {
@@ -306,6 +371,8 @@ int test_session_predict(void)
         cmocka_unit_test(the_band_is_calibrated_when_nothing_else_is_to_do),
         cmocka_unit_test(without_a_network_there_is_only_a_rank),
         cmocka_unit_test(rows_grow_once_the_first_are_done),
+        cmocka_unit_test(a_batch_leans_on_what_a_session_measured),
+        cmocka_unit_test(the_next_measurement_is_the_one_that_narrows_the_band),
         cmocka_unit_test(a_setting_at_rest_is_measured_alone),
         cmocka_unit_test(cells_of_the_map_join_the_table),
         cmocka_unit_test(closing_at_any_moment_is_clean),

@@ -324,6 +324,9 @@ enum qx_status qx_predict_anchors_new(const struct qx_predict_table *table,
                                       struct qx_error *err);
 struct qx_predict_anchors *qx_predict_anchors_ref(const struct qx_predict_anchors *a);
 void qx_predict_anchors_unref(struct qx_predict_anchors *a); /* NULL allowed */
+/* What the quantile of the residuals would be about, were they normal: 1.64 times their root mean square;
+ * NaN for fewer than 3 points. */
+double qx_predict_anchors_spread(const struct qx_predict_anchors *a);
 /* Points that take part, K. */
 int qx_predict_anchors_n(const struct qx_predict_anchors *a);
 

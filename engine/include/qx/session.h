@@ -267,6 +267,19 @@ struct qx_session_replay {
 };
 /* The last one; false while there is none. QX_NEWS_GAUGE tells of a new one. */
 bool qx_session_replayed(const struct qx_session *s, struct qx_session_replay *out);
+/* Which measurement would narrow the band of what is predicted most: RECIPE, this recipe on all rows, where
+ * that does not happen by itself; BAND, n random recipes, which turn the assumed width of all bands into
+ * a measured one (they come by themselves where a measurement takes under 5 s). now, then: half the band
+ * as it is and as it would be about, shares; then NaN: not known. time_s: what it takes. */
+enum qx_next_kind { QX_NEXT_NONE, QX_NEXT_RECIPE, QX_NEXT_BAND };
+struct qx_next {
+    enum qx_next_kind kind;
+    int n;
+    double time_s, now, then;
+};
+void qx_session_next(struct qx_session *s, struct qx_next *out);
+/* Runs it in the background; says which it was. */
+enum qx_next_kind qx_session_measure_next(struct qx_session *s);
 /* The rows that float32 has right (without labels: all), those nearest to another class first: as measured
  * on all rows, else as replayed on P, else as composed on P (an approximation). False while none is there.
  * v [n] by `now`, borrowed until the next poll or edit; the first n_flipped have lost float32's class.
