@@ -114,8 +114,13 @@ enum qx_status qx_decode_open(const struct qx_net *net, const struct qx_weights 
         return qx_fail_nomem(err, sizeof *d);
     }
     d->context = context;
-    d->forward = (struct qx_forward){
-        .net = net, .weights = w, .mode = QX_FORWARD_RUN, .layout = &d->layout, .n = 1};
+    d->forward = (struct qx_forward){.net = net,
+                                     .weights = w,
+                                     .mode = QX_FORWARD_RUN,
+                                     .layout = &d->layout,
+                                     .n = 1,
+                                     .is_alone = true,
+                                     .pool = pool};
     const size_t floats = kv_floats(net, context);
     d->kv = qx_mem_zalloc((size_t)net->n_nodes * sizeof *d->kv);
     d->memory = qx_mem_aligned((floats + 16) * sizeof *d->memory);
@@ -131,7 +136,6 @@ enum qx_status qx_decode_open(const struct qx_net *net, const struct qx_weights 
         qx_decode_close(&d);
         return st;
     }
-    (void)pool;
     kv_place(d);
     d->forward.x = d->ids;
     *out = d;

@@ -101,7 +101,8 @@ enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, str
     e->nodes = qx_mem_zalloc(((size_t)e->net->n_nodes + 1) * sizeof *e->nodes);
     e->values = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->values);
     e->packed = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->packed);
-    enum qx_status st = e->nodes && e->values && e->packed
+    e->tied = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->tied);
+    enum qx_status st = e->nodes && e->values && e->packed && e->tied
                             ? QX_OK
                             : qx_fail_nomem(err, (size_t)e->net->n_values * sizeof *e->values);
     if (st == QX_OK) {
@@ -112,6 +113,9 @@ enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, str
     }
     for (int i = 0; st == QX_OK && i < e->net->n_nodes; i++) {
         st = e->nodes[i].linear ? qx_qlinear_finish(e->nodes[i].linear, err) : QX_OK;
+    }
+    if (st == QX_OK && !w->has_act) { /* else nothing gives up the float32 table */
+        st = qx_exec_tables(e, w, pool, ctl, err);
     }
     if (st == QX_OK) {
         st = qx_exec_forms(e, err);
@@ -155,6 +159,7 @@ void qx_exec_free(struct qx_exec *e)
         qx_packed_free(e->packed[v]);
     }
     qx_mem_free(e->packed);
+    qx_mem_free(e->tied);
     qx_mem_free(e->nodes);
     qx_mem_free(e->values);
     qx_mem_free(e);
@@ -166,7 +171,7 @@ bool qx_exec_reads(const struct qx_exec *e, const struct qx_value *v)
         const struct qx_node *node = e->net->nodes[i];
         for (int k = 0; k < node->n_in; k++) {
             const bool is_packed =
-                k == node->op->weight && (e->nodes[i].linear || e->packed[v->index]);
+                k == node->op->weight && (e->nodes[i].linear || qx_exec_has_table(e, v->index));
             if (node->in[k] == v && !is_packed) {
                 return true;
             }

@@ -49,8 +49,10 @@ struct qx_exec {
     struct qx_exec_node *nodes;   /* [n_nodes] */
     struct qx_exec_value *values; /* [n_values] */
     struct qx_packed *
-        *packed;         /* [n_values] weights that FLOAT nodes decode as they run; NULL: float32 */
-    int64_t wide_floats; /* of the largest of the packed */
+        *packed; /* [n_values] weights that FLOAT nodes decode as they run; NULL: float32 */
+    const struct qx_qlinear *
+        *tied;           /* [n_values] the product from whose codes a table's rows come */
+    int64_t wide_floats; /* of the largest of the packed that are decoded as a whole */
 };
 
 /* The program in use, or NULL for the simulation. */
@@ -71,6 +73,17 @@ void qx_exec_room(const struct qx_exec *e, const struct qx_layout *l, size_t *sc
 bool qx_exec_reads(const struct qx_exec *e, const struct qx_value *v);
 /* Bytes of its packed forms; 0 = none. */
 size_t qx_exec_bytes(const struct qx_exec *e, const struct qx_value *v);
+
+/* ---- qtable.c: tables whose rows are looked up ---- */
+
+/* Pack them, where no product has their codes already. After everything is finished. */
+enum qx_status qx_exec_tables(struct qx_exec *e, const struct qx_weights *w, struct qx_pool *pool,
+                              struct qx_ctl *ctl, struct qx_error *err);
+static inline bool qx_exec_has_table(const struct qx_exec *e, int value)
+{
+    return e->tied[value] || e->packed[value];
+}
+void qx_exec_table_row(const struct qx_exec *e, int value, int64_t i, float *out);
 
 /* ---- fuse.c: what becomes part of a product, and the forms of values ---- */
 

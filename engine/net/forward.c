@@ -337,6 +337,9 @@ enum qx_status qx_forward_run(struct qx_forward *f, struct qx_net_report *report
     if (f->n <= 0) {
         return QX_OK;
     }
+    if (f->weights->is_slim && !qx_weights_exec(f->weights)) {
+        return qx_fail(err, QX_EUNSUPPORTED, "the weights are set, but not made: prepare them");
+    }
     const int64_t n_tiles = (f->n + f->net->plan.tile_rows - 1) / f->net->plan.tile_rows;
     const int threads = pool ? qx_pool_threads(pool) : 1;
     struct qx_layout layout = {0};
@@ -346,8 +349,10 @@ enum qx_status qx_forward_run(struct qx_forward *f, struct qx_net_report *report
     if (st == QX_OK) {
         st = qx_workers_new(f, threads, err);
     }
+    f->is_alone = n_tiles == 1;
+    f->pool = f->is_alone ? pool : NULL;
     if (st == QX_OK) {
-        qx_pool_for(pool, n_tiles, run_tile, f);
+        qx_pool_for(f->is_alone ? NULL : pool, n_tiles, run_tile, f);
         st = result_of(f, threads, err);
     }
     for (int i = 0; st == QX_OK && report && i < threads; i++) {

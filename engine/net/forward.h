@@ -44,6 +44,8 @@ struct qx_forward {
     int64_t all_inputs;            /* of all of them */
     int64_t n;
     struct qx_ctl *ctl;
+    bool is_alone;        /* one tile at a time: its products are cut into blocks */
+    struct qx_pool *pool; /* that runs them; NULL: this thread */
     struct qx_worker *workers;
     /* The failure of the lowest tile: tiles are handed out in order, so it is always found. */
     atomic_int_least64_t failed_tile;

@@ -71,6 +71,12 @@ struct qx_run {
     /* One sequence that goes on: places that came before, and what they left here. */
     int64_t past;
     const struct qx_kv *kv; /* NULL: nothing came before */
+    /* The tile is the only one: products are cut into blocks, which the pool (NULL: this thread) runs. */
+    bool is_alone;
+    struct qx_pool *pool;
+    /* reads_rows: writes row i of the weight; NULL: in[] has it. */
+    void (*row)(const void *table, int64_t i, float *out);
+    const void *table;
 };
 
 /* Keys and values that an attention has seen, in the order of their places. */
@@ -113,6 +119,7 @@ struct qx_op {
     bool any_type;     /* takes ids or reals; the output holds the same */
     bool is_view;      /* the output is input 0 under another shape: nothing is run */
     bool is_inplace;   /* the output may lie over input 0 when the shapes are equal */
+    bool reads_rows;   /* of the weight, by run->row where it is packed */
     int weight;        /* input that is a quantizable weight when it is an initializer; -1 none */
     enum qx_role role; /* of that weight */
     int (*weight_axis)(const struct qx_node *node); /* its output-channel axis */

@@ -65,6 +65,13 @@ static enum qx_status embedding_shape(const struct qx_infer *g, struct qx_error 
     return QX_OK;
 }
 
+/* A row of the table. */
+static int64_t embedding_scratch(const struct qx_node *node, const struct qx_room *room)
+{
+    (void)room;
+    return node->in[1]->shape.dim[1];
+}
+
 static enum qx_status fail_id(const struct qx_run *r, int64_t row, int64_t place, double id,
                               struct qx_error *err)
 {
@@ -92,7 +99,10 @@ static enum qx_status embedding(const struct qx_run *r, struct qx_error *err)
             }
             const int64_t at =
                 by == BY_ID ? (int64_t)id : offset + (by == BY_PLACE ? r->past + t : 0);
-            const float *from = r->in[1] + at * width;
+            if (r->row) {
+                r->row(r->table, at, r->scratch);
+            }
+            const float *from = r->row ? r->scratch : r->in[1] + at * width;
             for (int64_t i = 0; i < width; i++) {
                 out[i] = sum ? sum[i] + from[i] : from[i];
             }
@@ -113,6 +123,8 @@ const struct qx_op qx_op_embedding = {.name = "Embedding",
                                       .reads_places = true,
                                       .weight = 1,
                                       .role = QX_ROLE_EMBEDDING,
+                                      .reads_rows = true,
+                                      .scratch = embedding_scratch,
                                       .weight_axis = table_axis,
                                       .shape = embedding_shape,
                                       .forward = embedding};

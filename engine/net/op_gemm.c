@@ -1,6 +1,7 @@
 #include "op.h"
 
 #include "base/error.h"
+#include "base/pool.h"
 #include "kernels/kernels.h"
 
 enum { ALPHA, BETA, TRANS_A, TRANS_B, N_ATTRS };
@@ -86,6 +87,27 @@ static void fill(const struct qx_run *r, float beta)
     } while (qx_walk_next(&w));
 }
 
+/* Outputs of one block of a product that is shared out. */
+#define BLOCK_OUTPUTS 512
+
+struct product {
+    const struct qx_run *r;
+    int ta, tb;
+    int64_t m, n, k, step;
+    float beta;
+};
+
+static void product_run(void *arg, int64_t i, int worker)
+{
+    const struct product *p = arg;
+    const struct qx_run *r = p->r;
+    const int64_t first = i * p->step, left = p->n - first, ldb = r->in_shape[1].dim[1];
+    (void)worker;
+    qxk_sgemm(p->ta, p->tb, p->m, left < p->step ? left : p->step, p->k,
+              (float)r->node->attr[ALPHA].f, r->in[0], r->in_shape[0].dim[1],
+              r->in[1] + (p->tb ? first * ldb : first), ldb, p->beta, r->out + first, p->n);
+}
+
 static enum qx_status gemm(const struct qx_run *r, struct qx_error *err)
 {
     (void)err;
@@ -97,8 +119,15 @@ static enum qx_status gemm(const struct qx_run *r, struct qx_error *err)
     if (has_c) {
         fill(r, (float)attr[BETA].f);
     }
-    qxk_sgemm(ta, tb, m, n, k, (float)attr[ALPHA].f, r->in[0], r->in_shape[0].dim[1], r->in[1],
-              r->in_shape[1].dim[1], has_c ? 1.0f : 0.0f, r->out, n);
+    struct product p = {.r = r,
+                        .ta = ta,
+                        .tb = tb,
+                        .m = m,
+                        .n = n,
+                        .k = k,
+                        .step = r->is_alone ? BLOCK_OUTPUTS : n,
+                        .beta = has_c ? 1.0f : 0.0f};
+    qx_pool_for(r->pool, (n + p.step - 1) / p.step, product_run, &p);
     return QX_OK;
 }
 

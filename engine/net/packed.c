@@ -1,6 +1,7 @@
 #include "net/packed.h"
 
 #include "base/error.h"
+#include "base/mapfile.h"
 #include "base/mem.h"
 #include "format/block.h"
 
@@ -19,8 +20,30 @@ static size_t run_bytes(const struct qx_packed *p)
 
 /* ---- 16 bits ---- */
 
+/* Values of a tensor that are read at a time. */
+#define READ_VALUES (INT64_C(1) << 16)
+
+static enum qx_status half_fill(struct qx_packed *p, const struct qx_tensor *t,
+                                qxk_from_f32_fn *narrow, struct qx_error *err)
+{
+    enum qx_status st = QX_OK;
+    float *values = qx_mem_array((size_t)smaller(READ_VALUES, t->numel), sizeof *values);
+    if (!values) {
+        return qx_fail_nomem(err, (size_t)READ_VALUES * sizeof *values);
+    }
+    for (int64_t at = 0; st == QX_OK && at < t->numel; at += READ_VALUES) {
+        const int64_t n = smaller(READ_VALUES, t->numel - at);
+        st = qx_tensor_read(t, at, n, values, err);
+        if (st == QX_OK) {
+            narrow(values, (size_t)n, p->data + (size_t)at * sizeof(uint16_t));
+        }
+    }
+    qx_mem_free(values);
+    return st;
+}
+
 static enum qx_status half_new(struct qx_packed *p, const struct qx_format *format,
-                               const float *values, struct qx_error *err)
+                               const struct qx_tensor *t, struct qx_error *err)
 {
     const bool is_bf16 = strcmp(format->name, "bf16") == 0;
     const size_t n = (size_t)(p->rows * p->row);
@@ -32,8 +55,7 @@ static enum qx_status half_new(struct qx_packed *p, const struct qx_format *form
     if (!p->data) {
         return qx_fail_nomem(err, p->bytes);
     }
-    (is_bf16 ? qxk_get()->f32_to_bf16 : qxk_get()->f32_to_f16)(values, n, p->data);
-    return QX_OK;
+    return half_fill(p, t, is_bf16 ? qxk_get()->f32_to_bf16 : qxk_get()->f32_to_f16, err);
 }
 
 /* ---- blocks ---- */
@@ -195,7 +217,7 @@ enum qx_status qx_packed_new(const struct qx_weights *w, const struct qx_value *
     p->row = p->rows > 0 ? t->numel / p->rows : 0;
     enum qx_status st = qx_fail(err, QX_EUNSUPPORTED, "'%.100s' has no packed form", v->name);
     if (t->numel > 0 && s->format->kind == QX_FORMAT_FLOAT && s->format->max_bits == 16) {
-        st = half_new(p, s->format, w->values[v->index].data, err);
+        st = half_new(p, s->format, t, err);
     } else if (t->numel > 0 && s->format->block &&
                (c.outer == 1 ? c.count == p->rows : c.outer == p->rows && c.inner == 1)) {
         st = blocks_new(p, t, s, c, pool, ctl, err);
@@ -206,6 +228,7 @@ enum qx_status qx_packed_new(const struct qx_weights *w, const struct qx_value *
         qx_packed_free(p);
         return st;
     }
+    qx_map_dontneed(t->data, (size_t)t->bytes); /* its pages come back when they are read again */
     *out = p;
     return QX_OK;
 }

@@ -81,13 +81,26 @@ static void fake_input(const struct qx_forward *f, struct qx_worker *w, const st
     w->in[0] = w->fake;
 }
 
+/* One table of the program. */
+struct table {
+    const struct qx_exec *exec;
+    int value;
+};
+
+static void table_row(const void *table, int64_t i, float *out)
+{
+    const struct table *t = table;
+    qx_exec_table_row(t->exec, t->value, i, out);
+}
+
 /* A weight that waits in packed form. */
 static void decode_weight(const struct qx_forward *f, struct qx_worker *w,
                           const struct qx_node *node)
 {
     const int i = node->op->weight;
-    const struct qx_packed *p =
-        i >= 0 && node->in[i] ? f->weights->exec->packed[node->in[i]->index] : NULL;
+    const struct qx_packed *p = i >= 0 && node->in[i] && !node->op->reads_rows
+                                    ? f->weights->exec->packed[node->in[i]->index]
+                                    : NULL;
     if (p) {
         qx_packed_rows(p, 0, p->rows, w->wide);
         w->in[i] = w->wide;
@@ -117,6 +130,9 @@ static enum qx_status run_float(const struct qx_forward *f, struct qx_worker *w,
     if (t->is_program) {
         decode_weight(f, w, node);
     }
+    const int weight = op->reads_rows ? node->in[op->weight]->index : -1;
+    const struct table table = {f->weights->exec, weight};
+    const bool is_table = t->is_program && weight >= 0 && qx_exec_has_table(table.exec, weight);
     const struct qx_run run = {.node = node,
                                .in = w->in,
                                .in_shape = w->shape,
@@ -127,6 +143,10 @@ static enum qx_status run_float(const struct qx_forward *f, struct qx_worker *w,
                                .rows = t->rows,
                                .start = t->extent.start,
                                .past = t->past,
+                               .row = is_table ? table_row : NULL,
+                               .table = &table,
+                               .is_alone = f->is_alone,
+                               .pool = f->pool,
                                .kv = t->kv && t->kv[at].k ? &t->kv[at] : NULL};
     enum qx_status st = op->forward(&run, err);
     if (st != QX_OK) {
@@ -148,7 +168,8 @@ static void run_linear(const struct qx_forward *f, struct qx_worker *w, int i, s
                         .rows = t->rows,
                         .start = t->extent.start,
                         .scratch = w->product,
-                        .kept = &w->kept};
+                        .kept = &w->kept,
+                        .pool = f->pool};
     const bool is_recorded = t->record && r.q->act.bits > 0;
     r.record = is_recorded ? t->record : NULL;
     qx_qlinear_run(&r);

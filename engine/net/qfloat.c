@@ -35,7 +35,8 @@ static void blocks_run(const struct qx_qlinear *q, const float *x, int64_t m, fl
     }
 }
 
-static void kernel_run(const struct qx_qlinear *q, const float *x, int64_t m, float *y)
+static void kernel_run(const struct qx_qlinear *q, struct qx_pool *pool, const float *x, int64_t m,
+                       float *y)
 {
     const struct qxk_gemmf gemm = {.w8 = q->w8,
                                    .w4 = q->w4,
@@ -53,7 +54,9 @@ static void kernel_run(const struct qx_qlinear *q, const float *x, int64_t m, fl
                                           .act = q->fused,
                                           .act_lo = q->act_lo,
                                           .act_hi = q->act_hi}};
-    if (q->w4) {
+    if (pool) {
+        qxk_gemmf(pool, &gemm);
+    } else if (q->w4) {
         qxk_get()->gemm_f32s4(&gemm, 0, m, 0, q->w4->n_panels);
     } else {
         qxk_get()->gemm_f32s8(&gemm, 0, m, 0, q->w8->n_panels);
@@ -73,7 +76,7 @@ void qx_qfloat_run(struct qx_qrun *r)
         const size_t floats = (size_t)(block_rows(q->packed) * q->packed->row);
         blocks_run(q, r->in, m, qx_cut_take(&cut, floats * sizeof(float)), y);
     } else {
-        kernel_run(q, r->in, m, y);
+        kernel_run(q, r->pool, r->in, m, y);
     }
     if (is_codes) {
         qx_qfinish(q, y, m * q->oc, true, r->out);

@@ -2,6 +2,7 @@
 #include "net/qlinear.h"
 
 #include "base/error.h"
+#include "base/mapfile.h"
 #include "base/mem.h"
 
 #include <math.h>
@@ -310,6 +311,9 @@ static enum qx_status pack_weight(struct qx_qlinear *q, const struct qx_weights 
     qx_mem_free(codes);
     qx_mem_free(scale);
     qx_mem_free(zero);
+    if (st == QX_OK) {
+        qx_map_dontneed(t->data, (size_t)t->bytes); /* only the codes are read from here on */
+    }
     return st;
 }
 

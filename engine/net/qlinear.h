@@ -49,6 +49,10 @@ size_t qx_qlinear_bytes(const struct qx_qlinear *q); /* of weights, with their s
 /* Multiply the output by scale[oc] and add shift[oc], before anything is fused behind. */
 void qx_qlinear_affine(struct qx_qlinear *q, const double *scale, const double *shift);
 
+/* Once finished: can it give back rows of its weight, and row o of it, [k]? The bits of fake quantization. */
+bool qx_qlinear_has_rows(const struct qx_qlinear *q);
+void qx_qlinear_row(const struct qx_qlinear *q, int64_t o, float *out);
+
 /* Nothing more will be fused: scales are final. */
 enum qx_status qx_qlinear_finish(struct qx_qlinear *q, struct qx_error *err);
 
@@ -87,7 +91,8 @@ struct qx_qrun {
     const int64_t *start; /* [rows + 1] places of their sequences; NULL without */
     uint8_t *scratch;     /* qx_qlinear_scratch bytes, 64-byte aligned */
     struct qx_qkept *kept;
-    uint8_t *record; /* codes of the input as the shape says, for comparisons; NULL = none */
+    struct qx_pool *pool; /* one product is shared out on it; NULL: this thread alone */
+    uint8_t *record;      /* codes of the input as the shape says, for comparisons; NULL = none */
     int64_t n_nonfinite;
 };
 void qx_qlinear_run(struct qx_qrun *r);
@@ -125,6 +130,7 @@ struct qx_qproduct {
     bool is_codes;
     void *y; /* [m][oc] of float or u8 */
     uint8_t *scratch;
+    struct qx_pool *pool; /* as in qx_qrun */
 };
 void qx_qproduct_run(const struct qx_qproduct *p);
 size_t qx_qproduct_scratch(const struct qx_qlinear *q, int64_t m);

@@ -103,7 +103,11 @@ static void product_whole(const struct qx_qproduct *p)
         gemm.ep.w_zero_step = 1;
         gemm.ep.a_sum = sum;
     }
-    qxk_get()->gemm_u8s8(&gemm, 0, p->m, 0, gemm.w->n_panels);
+    if (p->pool) {
+        (void)qxk_gemm8(p->pool, &gemm, false, NULL); /* fails for plain sums only */
+    } else {
+        qxk_get()->gemm_u8s8(&gemm, 0, p->m, 0, gemm.w->n_panels);
+    }
 }
 
 void qx_qact_row(const struct qx_qlinear *q, int64_t n, float *v)
@@ -212,7 +216,11 @@ static void product_w4(const struct qx_qproduct *p)
         .ldy = q->oc,
         .ep = qx_qepilogue(q, p->g, p->rows.scale, NULL, p->rows.step, p->is_codes)};
     gemm.ep.bias = q->w4_bias + first;
-    qxk_get()->gemm_s8s4(&gemm, 0, p->m, 0, gemm.w->n_panels);
+    if (p->pool) {
+        qxk_gemm4(p->pool, &gemm);
+    } else {
+        qxk_get()->gemm_s8s4(&gemm, 0, p->m, 0, gemm.w->n_panels);
+    }
 }
 
 void qx_qproduct_run(const struct qx_qproduct *p)
@@ -368,7 +376,8 @@ static void matrix_run(struct qx_qrun *r)
                             .rows = {&q->in.scale, &q->in.zero, 0},
                             .is_codes = r->out_value->form == QX_FORM_CODES,
                             .y = r->out,
-                            .scratch = r->scratch};
+                            .scratch = r->scratch,
+                            .pool = r->pool};
     if (q->act.dynamic) {
         matrix_dynamic(r, &t, m);
         p.a = t.codes;

@@ -146,14 +146,16 @@ static void slim(struct qx_weights *w)
     }
 }
 
-/* Make them again. After a failure those that are missing still are. */
-static enum qx_status restore(struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
-                              struct qx_error *err)
+/* Make them again; with a program, only those that it reads. After a failure those that are missing
+ * still are. */
+static enum qx_status restore(struct qx_weights *w, const struct qx_exec *exec,
+                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
 {
     for (int i = 0; w->is_slim && i < w->net->n_values; i++) {
         struct qx_weight *weight = &w->values[i];
         const int64_t tensor = w->net->values[i]->tensor;
-        if (tensor < 0 || weight->data || qx_setting_is_fp32(&weight->setting)) {
+        if (tensor < 0 || weight->data || qx_setting_is_fp32(&weight->setting) ||
+            (exec && !qx_exec_reads(exec, w->net->values[i]))) {
             continue;
         }
         const struct qx_tensor *t = qx_model_tensor(w->net->model, tensor);
@@ -168,8 +170,18 @@ static enum qx_status restore(struct qx_weights *w, struct qx_pool *pool, struct
         }
         weight->data = weight->changed = p;
     }
-    w->is_slim = false;
+    w->is_slim &= exec != NULL;
     return QX_OK;
+}
+
+static enum qx_status act_check(const struct qx_layer *layer, const struct qx_setting *s,
+                                struct qx_error *err)
+{
+    return qx_setting_is_int(s) && qx_act_open(&s->act)
+               ? qx_fail(err, QX_EDATA,
+                         "the inputs of layer '%.100s' have no range yet: calibrate them first",
+                         layer->name)
+               : QX_OK;
 }
 
 enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_setting *s,
@@ -183,14 +195,13 @@ enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_set
     if (qx_setting_equal(&weight->setting, s)) {
         return QX_OK;
     }
-    enum qx_status st = restore(w, pool, ctl, err);
+    enum qx_status st = restore(w, NULL, pool, ctl, err);
     if (st != QX_OK) {
         return st;
     }
-    if (qx_setting_is_int(s) && qx_act_open(&s->act)) {
-        return qx_fail(err, QX_EDATA,
-                       "the inputs of layer '%.100s' have no range yet: calibrate them first",
-                       layer->name);
+    st = act_check(layer, s, err);
+    if (st != QX_OK) {
+        return st;
     }
     if (qx_setting_is_fp32(s)) {
         weight->data = weight->stored;
@@ -204,6 +215,27 @@ enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_set
     return QX_OK;
 }
 
+enum qx_status qx_weights_set(struct qx_weights *w, int i, const struct qx_setting *s,
+                              struct qx_error *err)
+{
+    const struct qx_layer *layer = qx_net_layer(w->net, i);
+    enum qx_status st =
+        layer ? act_check(layer, s, err) : qx_fail(err, QX_ERANGE, "there is no layer %d", i);
+    if (st != QX_OK) {
+        return st;
+    }
+    struct qx_weight *weight = &w->values[w->net->value_of_tensor[layer->tensor]];
+    if (qx_setting_equal(&weight->setting, s)) {
+        return QX_OK;
+    }
+    qx_mem_free(weight->changed);
+    weight->changed = NULL;
+    weight->data = qx_setting_is_fp32(s) ? weight->stored : NULL;
+    w->is_slim |= !weight->data;
+    setting_put(w, weight, s);
+    return QX_OK;
+}
+
 enum qx_status qx_weights_put(struct qx_weights *w, int i, const float *values,
                               const struct qx_act *act, struct qx_error *err)
 {
@@ -213,7 +245,7 @@ enum qx_status qx_weights_put(struct qx_weights *w, int i, const float *values,
     }
     struct qx_weight *weight = &w->values[w->net->value_of_tensor[layer->tensor]];
     const size_t n = (size_t)qx_model_tensor(w->net->model, layer->tensor)->numel;
-    enum qx_status st = restore(w, NULL, NULL, err);
+    enum qx_status st = restore(w, NULL, NULL, NULL, err);
     if (st != QX_OK) {
         return st;
     }
@@ -295,8 +327,8 @@ enum qx_status qx_weights_prepare(struct qx_weights *w, enum qx_engine engine, s
         engine = QX_ENGINE_SIMULATED;
         st = QX_OK;
     }
-    if (st == QX_OK && engine != QX_ENGINE_PACKED) {
-        st = restore(w, pool, ctl, &why);
+    if (st == QX_OK) {
+        st = restore(w, engine == QX_ENGINE_PACKED ? exec : NULL, pool, ctl, &why);
     }
     if (st != QX_OK) {
         if (exec != w->exec) {

@@ -1,6 +1,7 @@
 /* Decoding: what a step gives is what the whole sequence gives, on every engine; sampling. */
 #include "base/mem.h"
 #include "base/pool.h"
+#include "net/exec.h"
 #include "net_fixture.h"
 #include "qx/decode.h"
 
@@ -338,6 +339,108 @@ static void failing_allocations_leave_nothing(void **state)
     folder_close(&f);
 }
 
+/* ---- tables that stay packed ---- */
+
+static const char *const table_kinds[][2] = {
+    {"channel", "8"},  {"channel", "4"},  {"tensor", "8"},  {"group:32", "4"},
+    {"group:64", "4"}, {"group:32", "8"}, {"channel", "3"}, {"group:16", "2"}};
+
+/* Rows of all tables against those of fake quantization, which `apply` makes. */
+static int check_rows(struct folder *f, const char *what)
+{
+    struct qx_error err = {0};
+    struct qx_exec *e = NULL;
+    int n = 0;
+    assert_ok(qx_exec_new(f->weights, NULL, NULL, &e, &err), &err);
+    for (int v = 0; v < f->net->n_values; v++) {
+        if (!qx_exec_has_table(e, v)) {
+            continue;
+        }
+        const struct qx_shape *s = &f->net->values[v]->shape;
+        float *row = malloc((size_t)s->dim[1] * sizeof *row);
+        for (int64_t i = 0; i < s->dim[0]; i++) {
+            qx_exec_table_row(e, v, i, row);
+            compare(row, f->weights->values[v].data + i * s->dim[1], s->dim[1], 0.0f, what);
+        }
+        n += e->tied[v] ? 10 : 1;
+        free(row);
+    }
+    qx_exec_free(e);
+    return n;
+}
+
+static void rows_of_packed_tables_are_fake_quantized_ones(void **state)
+{
+    (void)state;
+    static const char *const folders[] = {
+        "tests/golden/net/decoder_gpt2", /* tied, learned places */
+        "tests/golden/net/decoder_llama", "samples/llama-tiny"};
+    int n_tied = 0, n_own = 0;
+    for (size_t m = 0; m < sizeof folders / sizeof *folders; m++) {
+        struct folder f;
+        assert_true(open_model(&f, folders[m]));
+        for (size_t k = 0; k < sizeof table_kinds / sizeof *table_kinds; k++) {
+            for (int sym = 0; sym < 2; sym++) {
+                struct qx_error err = {0};
+                for (int i = 0; i < qx_net_n_layers(f.net); i++) {
+                    struct qx_setting s =
+                        rtn_setting(&f, i, table_kinds[k][0], atoi(table_kinds[k][1]));
+                    s.sym = sym || s.gran == QX_GRAN_TENSOR;
+                    s.scale = s.gran == QX_GRAN_GROUP && s.group == 64 ? QX_SCALE_F16 : s.scale;
+                    assert_ok(qx_weights_apply(f.weights, i, &s, NULL, NULL, &err), &err);
+                }
+                const int n = check_rows(&f, table_kinds[k][0]);
+                assert_true(n > 0);
+                n_tied += n / 10;
+                n_own += n % 10;
+            }
+        }
+        folder_close(&f);
+    }
+    assert_true(n_tied > 0 && n_own > 0);
+}
+
+/* Set, not applied: nothing exists as float32, and the logits are those of packed weights all the same. */
+static void weights_that_are_set_are_made_packed(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct qx_error err = {0};
+    int32_t ids[8];
+    assert_true(open_model(&f, "tests/golden/net/decoder_gpt2"));
+    ids_make(&f, ids, 8);
+    const struct way way = {"packed 4", "all", "group:32", 4, {0}, QX_ENGINE_PACKED, 0.0f};
+    way_apply(&f, &way);
+    float *want = whole_pass(&f, ids, 8);
+    qx_weights_free(f.weights);
+    f.weights = NULL;
+    assert_ok(qx_weights_new(f.net, &f.weights, &err), &err);
+    for (int i = 0; i < qx_net_n_layers(f.net); i++) {
+        const struct qx_setting s = rtn_setting(&f, i, "group:32", 4);
+        assert_ok(qx_weights_set(f.weights, i, &s, &err), &err);
+    }
+    float logits[64], x[16];
+    for (int i = 0; i < 16; i++) {
+        x[i] = i < 8 ? (float)ids[i] : -1.0f;
+    }
+    assert_int_equal(qx_net_run(f.net, f.weights, x, 1, logits, NULL, NULL, NULL, &err),
+                     QX_EUNSUPPORTED);
+    assert_non_null(strstr(err.text, "prepare"));
+    assert_ok(qx_weights_prepare(f.weights, QX_ENGINE_PACKED, NULL, NULL, &err), &err);
+    for (int v = 0; v < f.net->n_values; v++) {
+        assert_null(f.weights->values[v].changed);
+    }
+    float *have = whole_pass(&f, ids, 8);
+    compare(have, want, 8 * qx_net_n_classes(f.net), 0.0f, "set");
+    free(have);
+    assert_ok(qx_weights_prepare(f.weights, QX_ENGINE_SIMULATED, NULL, NULL, &err), &err);
+    have = whole_pass(&f, ids, 8);
+    compare(have, want, 8 * qx_net_n_classes(f.net), 1e-4f, "simulated again");
+    free(have);
+    free(want);
+    folder_close(&f);
+}
+
 /* ---- sampling ---- */
 
 static int32_t draw_one(float temperature, float top_p, uint64_t seed, const float *logits, int n)
@@ -391,12 +494,15 @@ static void sampling_at_its_edges(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(steps_equal_the_whole_sequence),
-                                       cmocka_unit_test(rows_do_not_depend_on_their_neighbours),
-                                       cmocka_unit_test(long_prompts_come_in_pieces),
-                                       cmocka_unit_test(what_cannot_go_on_is_told),
-                                       cmocka_unit_test(failing_allocations_leave_nothing),
-                                       cmocka_unit_test(sampling_follows_the_shares),
-                                       cmocka_unit_test(sampling_at_its_edges)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(steps_equal_the_whole_sequence),
+        cmocka_unit_test(rows_do_not_depend_on_their_neighbours),
+        cmocka_unit_test(long_prompts_come_in_pieces),
+        cmocka_unit_test(what_cannot_go_on_is_told),
+        cmocka_unit_test(failing_allocations_leave_nothing),
+        cmocka_unit_test(rows_of_packed_tables_are_fake_quantized_ones),
+        cmocka_unit_test(weights_that_are_set_are_made_packed),
+        cmocka_unit_test(sampling_follows_the_shares),
+        cmocka_unit_test(sampling_at_its_edges)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

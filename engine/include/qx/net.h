@@ -78,6 +78,11 @@ struct qx_pool;
 enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_setting *s,
                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
 
+/* The same without making the values: the next qx_weights_prepare does it, in the form that the engine reads
+ * (packed weights never exist as float32), and no pass runs before. */
+enum qx_status qx_weights_set(struct qx_weights *w, int i, const struct qx_setting *s,
+                              struct qx_error *err);
+
 /* Put layer i at values that no setting gives (clipped but not rounded, say): copied, in storage order;
  * NULL = the stored ones. Its input is quantized as `act` says (NULL: float32), here with up to 16 bits.
  * qx_weights_apply ends it. Such layers are simulated, never run on integers. QX_ERANGE, QX_ENOMEM. */
@@ -98,7 +103,8 @@ const char *qx_engine_name(enum qx_engine engine); /* "auto", "simulated", "inte
 enum qx_status qx_engine_parse(const char *name, enum qx_engine *out, struct qx_error *err);
 /* Choose the engine of the passes to come; INTEGER and PACKED pack the weights (once, until a layer
  * changes: then the engine is SIMULATED again). PACKED gives up the float32 copies of packed layers, which
- * come back with the next apply, put or other engine; embedding tables stay float32. QX_EUNSUPPORTED: a
+ * come back with the next apply, put or other engine; rows of embedding tables are decoded as they are looked
+ * up, from the codes of a tied head where there is one. QX_EUNSUPPORTED: a
  * layer that no integer kernel runs, named (not for AUTO, which then simulates); inputs are quantized
  * (PACKED) or none is (INTEGER); nothing is quantized (PACKED). After a failure the weights are as they
  * were. */
