@@ -38,11 +38,6 @@ bool ui_has_recipe(const struct ui_args *a)
 /* What the flags can name but this version cannot do is refused, never ignored. */
 static bool refuse_later(const struct ui_args *a, struct qx_error *err)
 {
-    if (a->algo) {
-        return fail(err, QX_EUNSUPPORTED,
-                    "--algo %s: this version rounds to nearest; choose a calibrator with --method",
-                    a->algo);
-    }
     if (a->preset) {
         return fail(err, QX_EUNSUPPORTED,
                     "--preset %s: this version has no presets; spell it out with --bits, --gran, "
@@ -159,6 +154,10 @@ static bool setting_parse(const struct ui_args *a, struct qx_setting *set, struc
     if (set->format->kind == QX_FORMAT_TABLE && !a->bits) {
         set->bits = set->format->max_bits;
     }
+    struct qx_algo algo;
+    if (a->algo && qx_algo_parse(a->algo, &algo, set->algo, err) != QX_OK) {
+        return false;
+    }
     if (!act_parse(a, &set->act, err)) {
         return false;
     }
@@ -239,7 +238,8 @@ bool ui_apply_recipe(const struct ui_args *a, struct qx_session *s, struct qx_er
         }
         return false;
     }
-    bool describes = a->bits || a->format || a->gran || a->method || a->sym || a->asym || a->scale;
+    bool describes =
+        a->bits || a->format || a->gran || a->method || a->sym || a->asym || a->scale || a->algo;
     if (!describes && act_flag(a)) {
         return fail(err, QX_ERANGE, "%s needs --bits N: activations are quantized with the weights",
                     act_flag(a));
@@ -249,6 +249,7 @@ bool ui_apply_recipe(const struct ui_args *a, struct qx_session *s, struct qx_er
                     a->gran     ? "--gran"
                     : a->method ? "--method"
                     : a->scale  ? "--scale"
+                    : a->algo   ? "--algo"
                                 : "--sym/--asym");
     }
     size_t n_items = (size_t)qx_session_n_items(s);

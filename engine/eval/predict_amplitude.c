@@ -91,6 +91,7 @@ static uint64_t weight_key(const struct qx_setting *s)
         const int64_t v[5] = {s->bits, s->sym, s->gran, s->gran == QX_GRAN_GROUP ? s->group : 0,
                               s->scale};
         h = hash_double(s->range.hi, hash_double(s->range.lo, qx_hash64(v, sizeof v, h)));
+        h = s->algo[0] ? qx_setting_hash(s, h) : h;
     }
     return h;
 }
@@ -119,6 +120,11 @@ enum qx_status qx_predict_layer_of(const struct qx_setting *s, const struct qx_h
                                    struct qx_error *err)
 {
     struct qx_predict_layer l = {0};
+    if (qx_format_is_scaled(s->format) && s->algo[0]) {
+        /* what a method leaves is not spread evenly over the inputs: its size says little */
+        return qx_fail(err, QX_EUNSUPPORTED, "what %s does to a layer is measured, not predicted",
+                       s->algo);
+    }
     if (!qx_setting_is_fp32(s)) {
         struct qx_metrics m;
         if (!hist || (qx_format_is_scaled(s->format) && !s->has_range)) {

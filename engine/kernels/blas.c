@@ -9,6 +9,8 @@ void sgemm_(const char *ta, const char *tb, const int *m, const int *n, const in
 void sgemv_(const char *t, const int *m, const int *n, const float *alpha, const float *a,
             const int *lda, const float *x, const int *incx, const float *beta, float *y,
             const int *incy);
+void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info);
+void spotri_(const char *uplo, const int *n, float *a, const int *lda, int *info);
 /* OpenBLAS only; absent elsewhere. */
 void openblas_set_num_threads(int n) __attribute__((weak));
 
@@ -71,4 +73,23 @@ void qxk_sgemm(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, float 
     const int fldb = (int)ldb, flda = (int)lda, fldc = (int)ldc;
     sgemm_(trans_b ? "T" : "N", trans_a ? "T" : "N", &fm, &fn, &fk, &alpha, b, &fldb, a, &flda,
            &beta, c, &fldc);
+}
+
+/* Row-major upper is Fortran's lower. */
+bool qxk_cholesky(int64_t n, float *a)
+{
+    const int order = (int)n;
+    int info = 0;
+    pthread_once(&once, use_one_thread);
+    spotrf_("L", &order, a, &order, &info);
+    return info == 0;
+}
+
+bool qxk_cholesky_inverse(int64_t n, float *a)
+{
+    const int order = (int)n;
+    int info = 0;
+    pthread_once(&once, use_one_thread);
+    spotri_("L", &order, a, &order, &info);
+    return info == 0;
 }

@@ -1,8 +1,12 @@
 /* The stored numbers of a quantized tensor, for execution. */
+#include "base/error.h"
 #include "base/mem.h"
 #include "quant/blocks.h"
+#include "qx/overlay.h"
 #include "quant/scheme.h"
 #include "quant/walk.h"
+
+#include <string.h>
 
 struct codes {
     const struct qx_walk *walk;
@@ -20,6 +24,21 @@ static void code_run(void *arg, const struct qx_run *run)
     }
 }
 
+static enum qx_status overlay_copy(const struct qx_overlay *o, int8_t *codes, float *scale,
+                                   int32_t *zero, struct qx_error *err)
+{
+    const size_t n = (size_t)(o->channels.outer * o->channels.count * o->channels.inner);
+    if (!qx_overlay_is_plain(o)) {
+        return qx_fail(err, QX_EUNSUPPORTED,
+                       "%s keeps factors or columns beside the codes, which no integer kernel runs",
+                       o->setting.algo);
+    }
+    memcpy(codes, o->codes, n);
+    memcpy(scale, o->scale, (size_t)o->n_units * sizeof *scale);
+    memcpy(zero, o->zero, (size_t)o->n_units * sizeof *zero);
+    return QX_OK;
+}
+
 enum qx_status qx_quantize_tensor(const struct qx_tensor *t, struct qx_channels channels,
                                   const struct qx_setting *s, struct qx_pool *pool,
                                   struct qx_ctl *ctl, int8_t *codes, float *scale, int32_t *zero,
@@ -30,6 +49,9 @@ enum qx_status qx_quantize_tensor(const struct qx_tensor *t, struct qx_channels 
     const int shift =
         s->sym ? 0 : 1 << (s->bits - 1); /* of a table: 0, and the byte holds any code */
     enum qx_status st = qx_setting_ready(s, err);
+    if (st == QX_OK && s->overlay) {
+        return overlay_copy(s->overlay, codes, scale, zero, err);
+    }
     if (st == QX_OK) {
         st = qx_units_resolve(&walk, s, pool, ctl, &units, err);
     }

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "kernels/kernels.h"
 #include "quant/blocks.h"
+#include "qx/overlay.h"
 #include "quant/scheme.h"
 #include "quant/walk.h"
 
@@ -73,6 +74,34 @@ static void float_run(void *arg, const struct qx_run *run)
     }
 }
 
+/* The values of a method instead, channel by channel. */
+struct put {
+    const struct qx_overlay *overlay;
+    struct qx_ctl *ctl;
+    float *out;
+    int16_t *codes;
+};
+
+static void channel_put(void *arg, int64_t channel, int worker)
+{
+    const struct put *p = arg;
+    const struct qx_channels *c = &p->overlay->channels;
+    const struct qx_book *book = p->overlay->setting.format->book;
+    const int up = p->overlay->setting.sym ? 0 : 1 << (p->overlay->setting.bits - 1);
+
+    (void)worker;
+    for (int64_t pos = 0; pos < c->outer * c->inner; pos++) {
+        int64_t i = (pos / c->inner * c->count + channel) * c->inner + pos % c->inner;
+
+        p->out[i] = qx_overlay_value(p->overlay, channel, pos);
+        if (p->codes) {
+            p->codes[i] =
+                (int16_t)(book ? (uint8_t)p->overlay->codes[i] : p->overlay->codes[i] + up);
+        }
+    }
+    qx_ctl_add(p->ctl, 2 * c->outer * c->inner);
+}
+
 enum qx_status qx_fakequant(const struct qx_tensor *t, struct qx_channels channels,
                             const struct qx_setting *s, struct qx_pool *pool, struct qx_ctl *ctl,
                             float *out, int16_t *codes, int64_t *n_nonfinite, struct qx_error *err)
@@ -83,6 +112,15 @@ enum qx_status qx_fakequant(const struct qx_tensor *t, struct qx_channels channe
     struct qx_unit *units = NULL;
     enum qx_status st = qx_setting_ready(s, err);
 
+    if (st == QX_OK && s->overlay) {
+        struct put put = {s->overlay, ctl, out, codes};
+
+        qx_pool_for(pool, channels.count, channel_put, &put);
+        if (n_nonfinite) {
+            *n_nonfinite = s->overlay->metrics.n_nonfinite;
+        }
+        return QX_OK;
+    }
     atomic_init(&f.n_nonfinite, 0);
     if (st == QX_OK && qx_format_is_scaled(s->format)) {
         st = qx_units_resolve(&walk, s, pool, ctl, &units, err);

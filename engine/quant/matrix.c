@@ -10,6 +10,7 @@
 #include "base/pool.h"
 #include "quant/blocks.h"
 #include "quant/scheme.h"
+#include "qx/overlay.h"
 #include "quant/walk.h"
 
 enum { READ = 4096 }; /* values read at a time */
@@ -358,6 +359,9 @@ static float shown(const struct qx_matrix_map *map, struct unit_now *u, float x,
     if (!qx_format_is_scaled(map->setting.format)) {
         return x - map->setting.format->round(x);
     }
+    if (map->setting.overlay && map->what != QX_MATRIX_CLIPPED) {
+        return qx_overlay_shown(map->setting.overlay, map->what == QX_MATRIX_ERROR, x, element);
+    }
     if (element < u->from || element >= u->to) {
         unit_find(map, u, element);
     }
@@ -376,7 +380,6 @@ static void block_add(const struct qx_matrix_map *map, struct unit_now *u, const
                       int64_t n, int64_t element, struct sum *s)
 {
     float y[READ];
-
     if (map->what == QX_MATRIX_VALUE) {
         sum_add(s, x, n, element);
         return;

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "quant/blocks.h"
+#include "qx/overlay.h"
 #include "quant/formulas.h"
 #include "quant/scheme.h"
 #include "quant/walk.h"
@@ -171,6 +172,10 @@ enum qx_status qx_metric_exact(const struct qx_tensor *t, struct qx_channels cha
 
     if (st != QX_OK) {
         return st;
+    }
+    if (qx_setting_overlay(s)) {
+        *out = s->overlay->metrics;
+        return QX_OK;
     }
     exact.tiles = qx_mem_array((size_t)n_tiles + 1, sizeof(*exact.tiles));
     if (!exact.tiles) {

@@ -15,6 +15,7 @@
 #include "quant/blocks.h"
 #include "quant/formulas.h"
 #include "quant/grid.h"
+#include "qx/overlay.h"
 #include "quant/scheme.h"
 
 /* What a pass gathers; constant at every call, so that unneeded sums are never computed. */
@@ -254,6 +255,10 @@ enum qx_status qx_metric_hist(const struct qx_hist *hist, const struct qx_settin
     if (st != QX_OK) {
         return st;
     }
+    if (qx_setting_overlay(s)) {
+        *out = s->overlay->metrics;
+        return QX_OK;
+    }
     if (s->format->block) {
         qx_metric_block_sums(hist, s->format, &sums);
         qx_error_sums_finish(&sums, 0, out);
@@ -277,6 +282,9 @@ double qx_metric_hist_mse(const struct qx_hist *hist, const struct qx_setting *s
     double n = (double)qx_hist_stats(hist)->n;
     bool is_split = false;
 
+    if (qx_setting_overlay(s)) {
+        return s->overlay->metrics.mse;
+    }
     if (s->format->block) {
         qx_metric_block_sums(hist, s->format, &sums);
     } else if (!qx_format_is_scaled(s->format)) {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "quant/blocks.h"
+#include "qx/overlay.h"
 #include "qx/quant.h"
 
 struct qx_setting qx_setting_fp32(void)
@@ -50,6 +51,12 @@ bool qx_setting_equal(const struct qx_setting *a, const struct qx_setting *b)
            (!qx_format_is_scaled(a->format) || qx_act_equal(&a->act, &b->act));
 }
 
+/* Two overlays of one key are the same; 0 = none. */
+static uint64_t key_of(const struct qx_setting *s)
+{
+    return s->overlay ? s->overlay->key : s->overlay_key;
+}
+
 bool qx_setting_equal_weight(const struct qx_setting *a, const struct qx_setting *b)
 {
     if (a->format != b->format) {
@@ -68,7 +75,15 @@ bool qx_setting_equal_weight(const struct qx_setting *a, const struct qx_setting
     if (a->calib->takes_param && a->param != b->param) {
         return false;
     }
+    if (strcmp(a->algo, b->algo) != 0 || key_of(a) != key_of(b)) {
+        return false;
+    }
     return !a->has_range || (a->range.lo == b->range.lo && a->range.hi == b->range.hi);
+}
+
+bool qx_setting_awaits(const struct qx_setting *s)
+{
+    return s->algo[0] && qx_format_is_scaled(s->format) && !qx_setting_overlay(s);
 }
 
 bool qx_setting_is_fp32(const struct qx_setting *s)
@@ -104,12 +119,13 @@ char *qx_setting_text(const struct qx_setting *s, char *buf, size_t cap)
         snprintf(gran, sizeof(gran), "group:%lld", (long long)s->group);
     }
     calib_text(s, calib, sizeof(calib));
+    const char *plus = s->algo[0] ? " + " : "";
     if (!qx_setting_is_int(s)) {
-        snprintf(buf, cap, "%s %s %s", s->format->title, gran, calib);
+        snprintf(buf, cap, "%s %s %s%s%s", s->format->title, gran, calib, plus, s->algo);
         return buf;
     }
-    int len = snprintf(buf, cap, "%s%d %s %s %s", s->format->title, s->bits,
-                       s->sym ? "sym" : "asym", gran, calib);
+    int len = snprintf(buf, cap, "%s%d %s %s %s%s%s", s->format->title, s->bits,
+                       s->sym ? "sym" : "asym", gran, calib, plus, s->algo);
     if (s->act.bits > 0 && len > 0 && (size_t)len < cap) {
         char act[96];
         snprintf(buf + len, cap - (size_t)len, ", inputs %s",

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "qx/overlay.h"
 #include "quant/scheme.h"
 
 enum {
@@ -364,6 +365,12 @@ enum qx_status qx_setting_ready(const struct qx_setting *s, struct qx_error *err
     if (st == QX_OK && qx_format_is_scaled(s->format) && !s->has_range) {
         st = qx_fail(err, QX_EDATA,
                      "the setting has no clipping range yet; let its calibrator choose one first");
+    }
+    if (st == QX_OK && qx_format_is_scaled(s->format) && s->overlay && !qx_setting_overlay(s)) {
+        st = qx_fail(err, QX_EBUG, "the weights of %s were made for another setting", s->algo);
+    }
+    if (st == QX_OK && qx_setting_awaits(s)) {
+        st = qx_fail(err, QX_EDATA, "%s has not run yet on these weights", s->algo);
     }
     return st;
 }

@@ -104,6 +104,13 @@ static enum qx_status recipe_file_read(struct qx_session *s, const char *path,
     if (status == QX_OK) {
         status = qx_recipe_read(json, path, &s->items, out, err);
     }
+    if (status == QX_OK) {
+        status = qx_methods_check_recipe(s, out, err);
+        if (status != QX_OK) {
+            qx_error_context(err, "%s", path);
+            qx_recipe_release(out);
+        }
+    }
     qx_json_free(json);
     return status;
 }

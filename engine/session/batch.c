@@ -67,7 +67,10 @@ enum qx_status qx_session_run_resolve(struct qx_session *s, struct qx_ctl *ctl,
         struct qx_ctl part = {.parent = ctl};
         status = item_resolve(s, i, &part, err);
     }
-    return status == QX_OK ? qx_ranges_resolve_recipe(s, ctl, err) : status;
+    if (status == QX_OK) {
+        status = qx_ranges_resolve_recipe(s, ctl, err);
+    }
+    return status == QX_OK ? qx_methods_resolve_recipe(s, ctl, err) : status;
 }
 
 enum qx_status qx_session_run_metrics(struct qx_session *s, int64_t item, struct qx_ctl *ctl,

@@ -72,7 +72,7 @@ static enum qx_status weights_prepare(struct qx_session *s, struct qx_setting *s
                                       struct qx_ctl *ctl, struct qx_error *err)
 {
     struct qx_measure *m = &s->measure;
-    enum qx_status st = qx_ranges_resolve(s, set, ctl, err);
+    enum qx_status st = qx_settings_resolve(s, set, ctl, err);
     if (st == QX_OK && !m->weights) {
         st = qx_weights_new(s->net, &m->weights, err);
     }

@@ -176,6 +176,7 @@ void qx_recipe_touched(struct qx_session *s, bool is_move)
     s->save.is_dirty = true;
     s->save.due_s = s->last_edit_s + 0.5;
     qx_ranges_touched(s);
+    qx_methods_touched(s);
     qx_measure_touched(s);
 }
 
@@ -217,7 +218,8 @@ static enum qx_status patched(struct qx_session *s, int64_t item, const struct q
         (now->gran == QX_GRAN_TENSOR) != (patch->value.gran == QX_GRAN_TENSOR)) {
         bounds_of(s, item, &bounds);
     }
-    return qx_patch_apply(patch, now, &bounds, name, out, err);
+    enum qx_status status = qx_patch_apply(patch, now, &bounds, name, out, err);
+    return status == QX_OK ? qx_methods_check(s, item, out, err) : status;
 }
 
 /* Does the edit pass this item over? */

@@ -127,7 +127,7 @@ void qx_exact_work(struct qx_session *s)
         return; /* soon */
     }
     x->wanted = -1;
-    if (qx_setting_open(setting) || qx_exact_find(x, item, setting)) {
+    if (qx_setting_open(setting) || qx_setting_awaits(setting) || qx_exact_find(x, item, setting)) {
         return;
     }
     if (x->task) {

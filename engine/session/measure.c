@@ -89,7 +89,7 @@ static void adopt(struct qx_session *s)
     struct qx_measure *m = &s->measure;
     const struct qx_eval_result *b = qx_measure_find(m, m->key_b);
     const struct qx_eval_result *fp32 = qx_measure_find(m, m->key_fp32);
-    if (!b || qx_pending_open(s) || qx_ranges_pending(s)) {
+    if (!b || qx_pending_open(s) || qx_ranges_pending(s) || qx_methods_pending(s)) {
         return;
     }
     m->last_key = m->key_b;
@@ -157,7 +157,7 @@ static enum qx_status measure_with(struct qx_session *s, const struct qx_setting
     }
     memcpy(set, setting, (size_t)n * sizeof *set);
     pthread_mutex_lock(&m->weights_lock);
-    enum qx_status status = qx_ranges_resolve(s, set, ctl, err);
+    enum qx_status status = qx_settings_resolve(s, set, ctl, err);
     if (status == QX_OK && !m->weights) {
         status = qx_weights_new(s->net, &m->weights, err);
     }
@@ -349,7 +349,8 @@ static bool b_is_missing(const struct qx_session *s)
 
 double qx_measure_due(const struct qx_session *s, double now_s)
 {
-    if (!b_is_missing(s) || s->measure.task_fp32 || qx_pending_open(s) || qx_ranges_pending(s)) {
+    if (!b_is_missing(s) || s->measure.task_fp32 || qx_pending_open(s) || qx_ranges_pending(s) ||
+        qx_methods_pending(s)) {
         return -1; /* nothing, or what it waits for will wake the host */
     }
     double left = s->last_edit_s + rest_s - now_s;

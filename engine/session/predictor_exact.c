@@ -27,7 +27,7 @@ bool qx_predictor_exact_waits(const struct qx_session *s)
 {
     const struct qx_measure *m = &s->measure;
     return is_answered(s) && s->predictor.exact_key != m->key_b && m->key_b != m->key_fp32 &&
-           !qx_pending_open(s) && !qx_ranges_pending(s);
+           !qx_pending_open(s) && !qx_ranges_pending(s) && !qx_methods_pending(s);
 }
 
 double qx_predictor_exact_left(const struct qx_session *s, double now_s)

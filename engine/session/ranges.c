@@ -162,6 +162,32 @@ static enum qx_status calibrate(struct qx_session *s, const char *source, struct
     return st;
 }
 
+enum qx_status qx_ranges_data(struct qx_session *s, struct qx_dataset **own,
+                              const struct qx_dataset **out, int64_t *n_rows, struct qx_error *err)
+{
+    struct qx_ranges *r = &s->ranges;
+    struct qx_session_calib info = {0};
+    pthread_mutex_lock(&r->lock);
+    const bool is_named = r->source != NULL;
+    char *source = is_named ? qx_mem_strdup(r->source) : NULL;
+    pthread_mutex_unlock(&r->lock);
+    *own = NULL;
+    enum qx_status st = is_named && !source ? qx_fail_nomem(err, 1) : QX_OK;
+    if (st == QX_OK && noise_rows(source) > 0) {
+        st = qx_fail(err, QX_EDATA,
+                     "methods need real rows to look at the inputs of layers, not noise: name a "
+                     "file with --calib FILE");
+    }
+    if (st == QX_OK) {
+        st = data_find(s, source, own, out, &info, err);
+    }
+    if (st == QX_OK) {
+        *n_rows = qx_dataset_n(*out) < info.n ? qx_dataset_n(*out) : info.n;
+    }
+    qx_mem_free(source);
+    return st;
+}
+
 static struct qx_calibration *calibration_now(struct qx_ranges *r)
 {
     pthread_mutex_lock(&r->lock);

@@ -34,6 +34,10 @@ void qx_ranges_release(struct qx_session *s); /* after the lanes have stopped */
 /* The calibration, made here when there is none. Any thread; unref it. */
 enum qx_status qx_ranges_get(struct qx_session *s, struct qx_ctl *ctl, struct qx_calibration **out,
                              struct qx_error *err);
+/* The rows that calibration runs on, and how many of them. *own: opened here, close it; NULL = borrowed.
+ * QX_EDATA when there are none (noise is none). Any thread. */
+enum qx_status qx_ranges_data(struct qx_session *s, struct qx_dataset **own,
+                              const struct qx_dataset **out, int64_t *n_rows, struct qx_error *err);
 /* Hash of weights, graph, program and rung: what float32 answers depend on beside the rows. */
 uint64_t qx_ranges_net_hash(const struct qx_session *s);
 bool qx_ranges_is_open(const struct qx_setting *set);

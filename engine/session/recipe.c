@@ -43,49 +43,13 @@ static uint64_t hash_str(uint64_t h, const char *s)
     return qx_hash64(s, strlen(s) + 1, h);
 }
 
-static uint64_t hash_act(uint64_t h, const struct qx_act *a)
-{
-    if (a->bits == 0) {
-        return h;
-    }
-    int64_t whole[4] = {a->bits, a->sym, a->gran, a->dynamic};
-    h = qx_hash64(whole, sizeof whole, h);
-    if (a->dynamic) {
-        return h;
-    }
-    if (a->has_range) {
-        double range[2] = {a->range.lo + 0.0, a->range.hi + 0.0};
-        return qx_hash64(range, sizeof range, h);
-    }
-    h = hash_str(h, a->calib->name);
-    return qx_hash64(&a->param, sizeof a->param, h);
-}
-
-static uint64_t hash_setting(uint64_t h, const struct qx_setting *s)
-{
-    h = hash_str(h, s->format->name);
-    if (!qx_format_is_scaled(s->format)) {
-        return h;
-    }
-    h = hash_act(h, &s->act);
-    int64_t whole[5] = {s->bits, s->sym, s->gran, s->gran == QX_GRAN_GROUP ? s->group : 0,
-                        s->scale};
-    h = qx_hash64(whole, sizeof whole, h);
-    if (s->has_range) {
-        double range[2] = {s->range.lo + 0.0, s->range.hi + 0.0}; /* -0 and +0 are one */
-        return qx_hash64(range, sizeof range, h);
-    }
-    h = hash_str(h, s->calib->name);
-    return qx_hash64(&s->param, sizeof s->param, h);
-}
-
 uint64_t qx_recipe_hash(const struct qx_recipe *r, const struct qx_items *items, const bool *of)
 {
     uint64_t h = 0x51e8;
     for (int64_t i = 0; i < r->n; i++) {
         if ((!of || of[i]) && !qx_setting_is_fp32(&r->set[i])) {
             h = hash_str(h, items->v[i].tensor->name);
-            h = hash_setting(h, &r->set[i]);
+            h = qx_setting_hash(&r->set[i], h);
         }
     }
     return h;
@@ -120,6 +84,10 @@ bool qx_setting_resolves_to(const struct qx_setting *a, const struct qx_setting 
     }
     if (qx_act_open(&a->act)) {
         open.act.has_range = false;
+    }
+    if (a->algo[0] && !a->overlay) {
+        open.overlay = NULL;
+        open.overlay_key = a->overlay_key;
     }
     return qx_setting_equal(a, &open);
 }
@@ -206,6 +174,9 @@ static void apply_fields(const struct qx_patch *p, struct qx_setting *s)
     }
     if (p->fields & QX_PATCH_ACT) {
         s->act = v->act;
+    }
+    if (p->fields & QX_PATCH_ALGO) {
+        memcpy(s->algo, v->algo, sizeof s->algo);
     }
     qx_act_patch_apply(p, &s->act);
 }
@@ -356,7 +327,13 @@ enum qx_status qx_patch_apply(const struct qx_patch *patch, const struct qx_sett
         return qx_fail_at(err, status, NULL, name, -1, "'%s': %s", name, why.text);
     }
     status = choose_range(patch, &base, bounds, name, &s, err);
-    if (status == QX_OK) {
+    if (status == QX_OK) { /* what methods chose holds for one setting only */
+        struct qx_setting was = *now, is = s;
+        was.overlay = is.overlay = NULL;
+        was.overlay_key = is.overlay_key = 0;
+        const bool is_anew = !qx_setting_equal_weight(&was, &is);
+        s.overlay = is_anew ? NULL : s.overlay;
+        s.overlay_key = is_anew ? 0 : s.overlay_key;
         *out = s;
     }
     return status;

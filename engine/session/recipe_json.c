@@ -1,11 +1,15 @@
 #include "session/recipe_json.h"
 
+#include "qx/method.h"
+
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/str.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const origin_names[] = {"manual", "method", "import", "search"};
@@ -57,6 +61,28 @@ static void scaled_write(struct qx_jw *w, const struct qx_setting *s)
     }
 }
 
+/* Names of methods, and of what they chose. */
+static void algo_write(struct qx_jw *w, const struct qx_setting *s)
+{
+    char name[QX_ALGO_MOST];
+    const bool is_scaled = qx_format_is_scaled(s->format);
+    qx_jw_key(w, "algo");
+    qx_jw_array(w);
+    for (const char *p = is_scaled ? s->algo : ""; *p;) {
+        const size_t n = strcspn(p, ",");
+        snprintf(name, sizeof name, "%.*s", (int)n, p);
+        qx_jw_str(w, name);
+        p += n + (p[n] == ',');
+    }
+    qx_jw_end(w);
+    const uint64_t key = s->overlay ? s->overlay->key : s->overlay_key;
+    if (is_scaled && s->algo[0] && key != 0) {
+        snprintf(name, sizeof name, "%016" PRIx64, key);
+        qx_jw_key(w, "overlay");
+        qx_jw_str(w, name);
+    }
+}
+
 void qx_setting_write(struct qx_jw *w, const struct qx_setting *s, enum qx_origin origin)
 {
     qx_jw_object(w);
@@ -65,9 +91,7 @@ void qx_setting_write(struct qx_jw *w, const struct qx_setting *s, enum qx_origi
     if (qx_format_is_scaled(s->format)) {
         scaled_write(w, s);
     }
-    qx_jw_key(w, "algo");
-    qx_jw_array(w);
-    qx_jw_end(w);
+    algo_write(w, s);
     qx_jw_key(w, "act");
     qx_act_write(w, qx_setting_is_int(s) ? &s->act : &(struct qx_act){0});
     qx_jw_key(w, "origin");
@@ -308,15 +332,39 @@ static enum qx_status origin_read(const struct place *at, const struct qx_jval *
     return bad(at, QX_EFORMAT, "origin must be manual, method, import or search");
 }
 
-/* Keys of the schema that later versions will know. */
-static enum qx_status later_check(const struct place *at, const struct qx_jval *v)
+static enum qx_status overlay_read(const struct place *at, const struct qx_jval *v,
+                                   struct qx_setting *s)
 {
-    const struct qx_jval *algo = qx_jget(v, "algo");
-    if (algo && !qx_jis_null(algo) && !(qx_jis_array(algo) && qx_jlen(algo) == 0)) {
-        return bad(at, QX_EUNSUPPORTED,
-                   "algo must be an empty list in this version, which rounds to nearest");
+    const char *text = qx_jstr(v, v && !qx_jis_null(v) ? "?" : "0");
+    char *end;
+    s->overlay_key = strtoull(text, &end, 16);
+    return end != text && !*end
+               ? QX_OK
+               : bad(at, QX_EFORMAT, "overlay must be a string of at most 16 hex digits");
+}
+
+static enum qx_status algo_read(const struct place *at, const struct qx_jval *v,
+                                struct qx_setting *s)
+{
+    const struct qx_jval *list = qx_jget(v, "algo");
+    char text[4 * QX_ALGO_MOST] = "";
+    struct qx_algo algo;
+    struct qx_error why;
+    if (list && !qx_jis_null(list) && !qx_jis_array(list)) {
+        return bad(at, QX_EFORMAT, "algo must be a list of methods such as [\"gptq\"]");
     }
-    return QX_OK;
+    for (const struct qx_jval *name = list ? qx_jfirst(list) : NULL; name; name = qx_jnext(name)) {
+        const size_t len = strlen(text);
+        if (!qx_jis_string(name) || len + strlen(qx_jstr(name, "")) + 2 > sizeof text) {
+            return bad(at, QX_EFORMAT, "algo must be a short list of names such as [\"gptq\"]");
+        }
+        snprintf(text + len, sizeof text - len, "%s%s", len ? "," : "", qx_jstr(name, ""));
+    }
+    enum qx_status status = qx_algo_parse(text, &algo, s->algo, &why);
+    if (status != QX_OK) {
+        return bad(at, status, "%s", why.text);
+    }
+    return s->algo[0] ? overlay_read(at, qx_jget(v, "overlay"), s) : QX_OK;
 }
 
 static enum qx_status act_read(const struct place *at, const struct qx_jval *v,
@@ -330,8 +378,8 @@ static enum qx_status act_read(const struct place *at, const struct qx_jval *v,
 enum qx_status qx_setting_read(const struct qx_jval *v, const char *file, const char *tensor,
                                struct qx_setting *out, enum qx_origin *origin, struct qx_error *err)
 {
-    static const char *const known[] = {"format", "bits", "gran",  "sym",  "scale", "method",
-                                        "lo",     "hi",   "ratio", "algo", "act",   "origin"};
+    static const char *const known[] = {"format", "bits",  "gran", "sym", "scale",  "method", "lo",
+                                        "hi",     "ratio", "algo", "act", "origin", "overlay"};
     struct place at = {file, tensor, err};
     char where[256];
     snprintf(where, sizeof where, "'%s'", tensor);
@@ -342,9 +390,6 @@ enum qx_status qx_setting_read(const struct qx_jval *v, const char *file, const 
     const struct qx_jval *sym = qx_jget(v, "sym");
     bool has_range = qx_jget(v, "lo") || qx_jget(v, "hi") || qx_jget(v, "ratio");
     enum qx_status status = keys_check(&at, v, where, known, sizeof known / sizeof *known);
-    if (status == QX_OK) {
-        status = later_check(&at, v);
-    }
     if (status == QX_OK) {
         status = format_read(&at, v, &s);
     }
@@ -373,6 +418,9 @@ enum qx_status qx_setting_read(const struct qx_jval *v, const char *file, const 
     }
     if (status == QX_OK) {
         status = range_read(&at, v, &s);
+    }
+    if (status == QX_OK) {
+        status = algo_read(&at, v, &s);
     }
     if (status == QX_OK) {
         struct qx_error why;

@@ -145,7 +145,7 @@ static bool is_open(const struct qx_session *s)
 {
     for (int i = 0; i < qx_net_n_layers(s->net); i++) {
         const struct qx_setting *set = setting_of(s, i);
-        if (qx_setting_open(set) || qx_ranges_is_open(set)) {
+        if (qx_setting_open(set) || qx_ranges_is_open(set) || qx_setting_awaits(set)) {
             return true;
         }
     }

@@ -23,7 +23,7 @@ static enum qx_status weights_make(struct timing *t, int column, struct qx_ctl *
         const bool is_free = qx_sens_cell_at(t->map, i, column)->basis != QX_SENS_NONE;
         t->set[i] = qx_mixed_setting(t->map, t->now, i, is_free ? column : -1);
     }
-    enum qx_status st = qx_ranges_resolve(s, t->set, ctl, err);
+    enum qx_status st = qx_settings_resolve(s, t->set, ctl, err);
     if (st == QX_OK && !m->weights) {
         st = qx_weights_new(s->net, &m->weights, err);
     }

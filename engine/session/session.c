@@ -190,6 +190,7 @@ enum qx_status qx_session_open(const char *path, const struct qx_session_options
     qx_bell_init(&s->bell, options->wake, options->wake_arg);
     pthread_mutex_init(&s->measure.weights_lock, NULL);
     qx_ranges_init(s);
+    qx_methods_init(s);
     enum qx_status status = parts_open(s, path, options, &why);
     if (status != QX_OK) {
         if (err) {
@@ -202,6 +203,7 @@ enum qx_status qx_session_open(const char *path, const struct qx_session_options
     s->file_check_s = qx_clock_s() + file_check_every_s;
     s->last_edit_s = 0;
     qx_ranges_touched(s);
+    qx_methods_touched(s);
     qx_measure_touched(s);
     qx_measure_work(s, qx_clock_s());
     qx_cache_prune_later(s);
@@ -226,6 +228,7 @@ void qx_session_close(struct qx_session **session)
     qx_tries_release(s);
     qx_trainer_release(s);
     qx_ranges_release(s);
+    qx_methods_release(s);
     qx_pictures_release(s);
     qx_replayer_release(s);
     qx_leads_release(s);
@@ -327,7 +330,8 @@ bool qx_session_metrics(struct qx_session *s, int64_t item, struct qx_metrics *o
     if (!hist || qx_metric_hist(hist, setting, out, NULL) != QX_OK) {
         return false;
     }
-    if (state == QX_HIST_SAMPLED) {
+    if (state == QX_HIST_SAMPLED ||
+        qx_setting_awaits(setting)) { /* rounded to nearest, until then */
         out->basis = QX_BASIS_SAMPLED;
     }
     return true;
@@ -415,6 +419,8 @@ bool qx_session_retry(struct qx_session *s, int id)
         qx_session_bench(s, (int)job->item);
     } else if (job->kind == QX_JOB_TRAIN) {
         return qx_session_train(s, NULL, &s->trainer.options, NULL) == QX_OK;
+    } else if (job->kind == QX_JOB_METHOD) {
+        qx_methods_retry(s);
     } else if (job->kind == QX_JOB_CALIB) {
         qx_ranges_retry(s);
         qx_ranges_start(s);
@@ -467,6 +473,7 @@ unsigned qx_session_poll(struct qx_session *s)
         qx_pending_work(s, 0.002);
         qx_ranges_work(s, 0.002);
         qx_exact_work(s);
+        qx_methods_work(s, now_s);
         qx_measure_work(s, now_s);
         qx_replayer_work(s);
         qx_predictor_work(s);
@@ -500,6 +507,8 @@ int qx_session_timeout_ms(const struct qx_session *s)
     double now_s = qx_clock_s(), left = s->file_check_s - now_s;
     double due = qx_measure_due(s, now_s);
     left = due >= 0 && due < left ? due : left;
+    due = qx_methods_due(s, now_s);
+    left = due >= 0 && due < left ? due : left;
     due = qx_predictor_due(s, now_s);
     left = due >= 0 && due < left ? due : left;
     if (save_waits(s) && s->save.due_s - now_s < left) {
@@ -520,8 +529,8 @@ bool qx_session_idle(const struct qx_session *s)
         return true;
     }
     return s->preview.n_out == 0 && s->queue.n_out == 0 && !qx_pending_open(s) &&
-           !qx_ranges_pending(s) && s->exact.wanted < 0 && qx_search_idle(s) &&
-           !qx_leads_waits(s) && qx_measure_due(s, qx_clock_s()) < 0 &&
+           !qx_ranges_pending(s) && !qx_methods_pending(s) && s->exact.wanted < 0 &&
+           qx_search_idle(s) && !qx_leads_waits(s) && qx_measure_due(s, qx_clock_s()) < 0 &&
            !qx_predictor_exact_waits(s) && (!save_waits(s) || s->save.has_failed);
 }
 

@@ -15,6 +15,7 @@
 #include "session/lane.h"
 #include "session/leads.h"
 #include "session/measure.h"
+#include "session/methods.h"
 #include "session/pictures.h"
 #include "session/predictor.h"
 #include "session/ranges.h"
@@ -93,6 +94,7 @@ struct qx_session {
     struct qx_job_info written; /* the one that ended last */
     bool has_written;           /* and the host has not heard */
     struct qx_ranges ranges;
+    struct qx_methods methods;
     struct qx_bench bench;
     struct qx_predictor predictor;
     struct qx_replayer replayer;

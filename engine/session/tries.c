@@ -239,7 +239,7 @@ static enum qx_status try_run(struct qx_task *task, struct qx_error *err)
     struct qx_session *s = t->s;
     struct qx_tries *tries = &s->tries;
     struct qx_ctl *ctl = &task->ctl;
-    enum qx_status st = qx_ranges_resolve(s, t->setting, ctl, err);
+    enum qx_status st = qx_settings_resolve(s, t->setting, ctl, err);
     if (st == QX_OK && !tries->weights) {
         st = qx_weights_new(s->net, &tries->weights, err);
     }
@@ -445,7 +445,7 @@ void qx_tries_work(struct qx_session *s)
     keys_update(s);
     stop_stale(s, t->task && ((struct try_task *)t->task)->key !=
                                  t->key[((struct try_task *)t->task)->which]);
-    if (t->task || qx_pending_open(s) || qx_ranges_pending(s)) {
+    if (t->task || qx_pending_open(s) || qx_ranges_pending(s) || qx_methods_pending(s)) {
         return;
     }
     /* FP32 first: margins are of its class */

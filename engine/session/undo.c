@@ -99,7 +99,8 @@ void qx_undo_resolve(struct qx_undo *u, int64_t item, const struct qx_setting *n
         for (int64_t i = 0; i < step->n; i++) {
             struct qx_change *c = &step->change[i];
             if (c->item == item) {
-                if ((qx_setting_open(&c->after) || qx_act_open(&c->after.act)) &&
+                if ((qx_setting_open(&c->after) || qx_act_open(&c->after.act) ||
+                     qx_setting_awaits(&c->after)) &&
                     qx_setting_resolves_to(&c->after, now)) {
                     c->after = *now;
                     step->is_amended = true;

@@ -471,7 +471,7 @@ class Errors(unittest.TestCase):
     def test_unsupported(self):
         self.expect(4, "eval", FIVE, text="cannot measure")
         self.expect(4, "eval", FASHION, "--bits", "16", "--act-bits", "8", text="--act-bits")
-        self.expect(4, "eval", FASHION, "--bits", "8", "--algo", "gptq", text="--algo")
+        self.expect(4, "quantize", FIVE, "--bits", "8", "--algo", "gptq", text="cannot take gptq")
 
     def test_input(self):
         missing = os.path.join(TMP, "missing.safetensors")

@@ -164,6 +164,20 @@ enum qx_status qx_net_tap(const struct qx_net *net, const struct qx_weights *w, 
                           struct qx_ctl *ctl, struct qx_error *err);
 int64_t qx_net_tile_rows(const struct qx_net *net);
 
+/* ---- linear layers as matrix products, for methods that look at their inputs ---- */
+
+/* `groups` products (of a convolution; else one) of [n, k] weights with columns of k inputs: value j of
+ * output channel c = g n + o is that of qx_layer.channels, position j. At most `places` columns a row. */
+struct qx_net_product {
+    int64_t groups, n, k, places;
+    int input; /* layers with the same number read the same values in the same way */
+};
+/* False when the layer takes no float32 input (embeddings), or its input is no batch of samples. */
+bool qx_net_layer_product(const struct qx_net *net, int layer, struct qx_net_product *out);
+/* Columns of one row of what a tap saw, of one group: out[most places][k]; returns how many. */
+int64_t qx_net_layer_columns(const struct qx_net *net, const struct qx_net_seen *seen, int64_t row,
+                             int64_t group, float *out);
+
 /* ---- a pass cut in two: what lies before a layer is run once, what lies behind it again and again ---- */
 
 /* The values alive just before the first node that reads the weight of a layer, for n rows: all that the

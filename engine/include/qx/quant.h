@@ -76,6 +76,8 @@ struct qx_act {
     struct qx_range range;
 };
 
+enum { QX_ALGO_MOST = 64 };
+struct qx_overlay;
 /* Plain values, copied freely; compare with qx_setting_equal. Fields after `format` matter for formats
  * with scales only (qx_format_is_scaled). Table formats: their own bits, symmetric, float32 inputs. */
 struct qx_setting {
@@ -90,6 +92,12 @@ struct qx_setting {
     bool has_range;        /* range below is set: by hand, or resolved by the calibrator */
     struct qx_range range; /* as struct qx_range says */
     struct qx_act act;     /* of the layer's input */
+    /* Methods (qx/method.h) by name and parameter, "awq,gptq"; "" = round to nearest. What they chose
+     * (qx/overlay.h; borrowed): NULL = they have not run yet. */
+    char algo[QX_ALGO_MOST];
+    const struct qx_overlay *overlay;
+    uint64_t
+        overlay_key; /* of the one that a recipe names and that was not looked for yet; 0 = none */
 };
 struct qx_setting qx_setting_fp32(void);
 /* int, symmetric, channel, mse, no range yet; scale f32 (f16 for groups). */
@@ -102,6 +110,11 @@ bool qx_setting_equal(const struct qx_setting *a, const struct qx_setting *b);
 /* The same but for the activations: does the weight become the same? */
 bool qx_setting_equal_weight(const struct qx_setting *a, const struct qx_setting *b);
 bool qx_setting_is_fp32(const struct qx_setting *s);
+/* Hash of what the arithmetic sees: format, bits, symmetry, granularity, scale type, range (the
+ * calibrator only while it has not chosen one), activations, overlay (methods until they have run). */
+uint64_t qx_setting_hash(const struct qx_setting *s, uint64_t seed);
+/* Names methods that have still to run. */
+bool qx_setting_awaits(const struct qx_setting *s);
 /* "INT4 sym channel mse", at most cap bytes. */
 char *qx_setting_text(const struct qx_setting *s, char *buf, size_t cap);
 /* Histogram that this setting needs. FLOAT and BLOCK formats and granularity tensor always ask for {tensor,

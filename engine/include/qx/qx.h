@@ -17,8 +17,12 @@
 #include "qx/mapfault.h"
 #include "qx/matrix.h"
 #include "qx/metric.h"
+
+#include "qx/method.h"
 #include "qx/model.h"
+#include "qx/moments.h"
 #include "qx/net.h"
+#include "qx/overlay.h"
 #include "qx/predict.h"
 #include "qx/qat.h"
 #include "qx/quant.h"

@@ -103,8 +103,9 @@ enum qx_patch_field {
     QX_PATCH_RANGE =
         64, /* range by hand: calib becomes manual. Together with CALIB: the range as that
                             calibrator chose it, or nothing when value.has_range is false */
-    QX_PATCH_ACT = 128, /* act; needs an integer weight */
-    QX_PATCH_ALL = 255,
+    QX_PATCH_ACT = 128,   /* act; needs an integer weight */
+    QX_PATCH_ALGO = 8192, /* methods; what they choose is computed in the background */
+    QX_PATCH_ALL = 255 + 8192,
     /* Parts of act. A static range that a calibrator chose is chosen anew, one by hand is kept. */
     QX_PATCH_ACT_BITS = 256, /* 0: float32. Others turn activations on: static, percentile; a FLOAT
                                 weight becomes int with 8 bits then */

@@ -1,0 +1,63 @@
+/* Weights that a method chose: codes and scales instead of those that rounding to nearest gives. */
+#ifndef QX_OVERLAY_H
+#define QX_OVERLAY_H
+
+#include "qx/metric.h"
+#include "qx/quant.h"
+
+/* One layer's, for one setting: x^ = (codes - zero) * scale of the unit (level[codes] * scale of a
+ * table), divided by in_scale of the input channel where there is one; kept columns as they are.
+ * Immutable once finished; a setting that points to it borrows it, so its owner outlives them. */
+struct qx_overlay {
+    uint64_t key;              /* hash of all it was made from: its name */
+    struct qx_setting setting; /* it was made for; its overlay is NULL */
+    struct qx_channels channels;
+    int64_t n_units;
+    int8_t *codes; /* storage order, as qx_quantize_tensor has them */
+    float *scale;  /* [n_units] */
+    int32_t *zero; /* [n_units] */
+    float *
+        in_scale; /* [outer * inner] what each input of a channel is divided by, and its weights were
+                        multiplied by; NULL = none */
+    float *bias;  /* [count] to be added to each output; NULL = none */
+    int64_t n_kept; /* inputs whose weights stay 16-bit floats (and are not quantized as inputs) */
+    int32_t *kept;  /* [n_kept] ascending, of outer * inner */
+    float *kept_values; /* [count][n_kept] */
+    /* ||(W - W^) X||^2 / ||W X||^2 on the calibration rows, rounded to nearest and by the method; NaN
+     * where no inputs were seen */
+    double before, after;
+    char note[96];             /* what the method found, "alpha 0.55"; "" = nothing to say */
+    struct qx_metrics metrics; /* of the weights, element by element */
+};
+/* Zeroed arrays for codes, scale, zero; before and after NaN. QX_ENOMEM. */
+enum qx_status qx_overlay_new(struct qx_channels channels, const struct qx_setting *s,
+                              struct qx_overlay **out, struct qx_error *err);
+void qx_overlay_free(struct qx_overlay *o); /* NULL allowed */
+/* Fill metrics, once the rest is there. t: the weights it stands for. O(values), in the caller's thread. */
+enum qx_status qx_overlay_finish(struct qx_overlay *o, const struct qx_tensor *t,
+                                 struct qx_error *err);
+/* x^ of value `pos` of a channel, and of an element of the tensor. O(log n_kept) */
+float qx_overlay_value(const struct qx_overlay *o, int64_t channel, int64_t pos);
+float qx_overlay_element(const struct qx_overlay *o, int64_t element);
+/* The stored code minus the zero point (of a table: minus the code of level 0). */
+int qx_overlay_step(const struct qx_overlay *o, int64_t element);
+/* What a picture shows of an element x: its error x - x^, or the step of its code. */
+float qx_overlay_shown(const struct qx_overlay *o, bool is_error, float x, int64_t element);
+/* What it stores beyond the codes, scales and zero points of its setting, in bytes: two for a factor or a
+ * kept value, four for a bias. */
+uint64_t qx_overlay_extra_bytes(const struct qx_overlay *o);
+/* Can codes alone say what it is: no factors of inputs, no kept columns? */
+bool qx_overlay_is_plain(const struct qx_overlay *o);
+
+/* The overlay of a setting; NULL when it has none, or one that was made for other bits, ranges or
+ * methods than the setting now asks for. */
+const struct qx_overlay *qx_setting_overlay(const struct qx_setting *s);
+
+/* Cache file: header with version, key and checksum, then the arrays. Load returns QX_EFORMAT for
+ * anything else than an overlay of this key for a tensor of this layout under this setting. */
+enum qx_status qx_overlay_save(const struct qx_overlay *o, const char *path, struct qx_error *err);
+enum qx_status qx_overlay_load(const char *path, uint64_t key, struct qx_channels channels,
+                               const struct qx_setting *s, struct qx_overlay **out,
+                               struct qx_error *err);
+
+#endif

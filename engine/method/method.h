@@ -1,0 +1,50 @@
+/* Private to floor 7: the rows, and what a method works on. */
+#ifndef QX_METHOD_METHOD_H
+#define QX_METHOD_METHOD_H
+
+#include "qx/method.h"
+
+extern const struct qx_method qx_method_gptq;
+
+/* One layer on its way to an overlay: weights as a matrix, one row an output. A method reads what the
+ * ones before it left, and leaves codes that fit the units. */
+struct qx_method_work {
+    const struct qx_setting *set;
+    struct qx_channels channels;
+    int64_t groups, n, k;        /* [groups * n] rows of k; moments are of groups */
+    const struct qx_moments *m;  /* NULL where no method asked */
+    float *w;                    /* [rows][k] finite */
+    int8_t *codes;               /* [rows][k], as qx_quantize_tensor has them */
+    int64_t row_units, unit_len; /* units of a row, values of a unit; granularity tensor: 0, k */
+    struct qx_qparams *units;    /* in the domain of the codes */
+    float *in_scale, *bias;      /* [k], [rows]; NULL = none */
+    uint8_t *is_kept;            /* [k] columns that stay 16-bit floats; NULL = none */
+    char note[96];
+    struct qx_pool *pool;
+    struct qx_ctl *ctl;
+};
+static inline struct qx_qparams *qx_work_unit(const struct qx_method_work *w, int64_t row,
+                                              int64_t j)
+{
+    return &w->units[w->row_units ? row * w->row_units + j / w->unit_len : 0];
+}
+/* Code of a value, and the value of a code, in a unit of the work. */
+static inline int8_t qx_work_code(const struct qx_qparams *u, float x)
+{
+    return (int8_t)qx_quantize(u, x);
+}
+static inline float qx_work_value(const struct qx_qparams *u, int8_t code)
+{
+    return qx_dequantize(u, u->book ? (uint8_t)code : code);
+}
+/* The weight that codes, factors and kept columns stand for. */
+float qx_work_weight(const struct qx_method_work *w, int64_t row, int64_t j);
+/* Round w * in_scale to nearest, for all or one row. */
+void qx_work_round(struct qx_method_work *w);
+void qx_work_round_row(struct qx_method_work *w, int64_t row);
+/* ||(W - W^) X||^2 over ||W X||^2, by the moments; NaN without them, 0 / 0 = 0. */
+enum qx_status qx_work_error(const struct qx_method_work *w, double *out, struct qx_error *err);
+void qx_work_note(struct qx_method_work *w, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif

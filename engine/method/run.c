@@ -1,0 +1,187 @@
+/* The methods of one layer, and of a network from its first layer to its last. */
+#include "method/work.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#include <math.h>
+#include <string.h>
+
+static void product_of(const struct qx_net *net, int layer, struct qx_method_work *w)
+{
+    struct qx_net_product p;
+    w->channels = qx_net_layer(net, layer)->channels;
+    w->groups = 1;
+    w->n = w->channels.count;
+    if (qx_net_layer_product(net, layer, &p)) {
+        w->groups = p.groups;
+        w->n = p.n;
+    }
+}
+
+enum qx_status qx_methods_apply(const struct qx_net *net, int layer, const struct qx_setting *s,
+                                const struct qx_moments *moments, struct qx_pool *pool,
+                                struct qx_ctl *ctl, struct qx_overlay **out, struct qx_error *err)
+{
+    const struct qx_tensor *t =
+        qx_model_tensor(qx_net_model(net), qx_net_layer(net, layer)->tensor);
+    struct qx_method_work w = {.set = s, .m = moments, .pool = pool, .ctl = ctl};
+    struct qx_overlay *o = NULL;
+    double before = (double)NAN, after = (double)NAN;
+    struct qx_algo algo;
+    product_of(net, layer, &w);
+    enum qx_status st = qx_algo_check(net, layer, t->name, s, err);
+    if (st == QX_OK) {
+        st = qx_algo_parse(s->algo, &algo, NULL, err);
+    }
+    if (st == QX_OK) {
+        st = qx_work_open(&w, t, err);
+    }
+    if (st == QX_OK) {
+        st = qx_work_error(&w, &before, err);
+    }
+    for (int i = 0; st == QX_OK && i < algo.n; i++) {
+        st = qx_cancel_test(ctl) ? qx_fail(err, QX_ECANCELLED, "the method was cancelled")
+                                 : algo.v[i].method->run(&w, algo.v[i].param, err);
+    }
+    if (st == QX_OK) {
+        st = qx_work_error(&w, &after, err);
+    }
+    if (st == QX_OK) {
+        st = qx_work_take(&w, t, &o, err);
+    }
+    qx_work_release(&w);
+    if (st != QX_OK) {
+        return st;
+    }
+    o->before = before;
+    o->after = after;
+    *out = o;
+    return QX_OK;
+}
+
+/* ---- a network ---- */
+
+struct sequence {
+    const struct qx_methods_run *run;
+    struct qx_setting *set;
+    struct qx_pool *pool;
+    struct qx_ctl *ctl;
+    struct qx_weights *weights; /* as the layers before are; NULL until inputs are needed */
+    struct qx_moments *moments; /* of the last layer looked at */
+    int n_layers;
+};
+
+/* What the weights of a layer are: its inputs are shown as they are before they are quantized. */
+static struct qx_setting weights_only(const struct qx_setting *s)
+{
+    struct qx_setting plain = *s;
+    plain.act = (struct qx_act){0};
+    return plain;
+}
+
+/* Layers before this one quantized, the others as stored. */
+static enum qx_status weights_set(struct sequence *q, int layer, struct qx_error *err)
+{
+    const struct qx_setting fp32 = qx_setting_fp32();
+    enum qx_status st = q->weights ? QX_OK : qx_weights_new(q->run->net, &q->weights, err);
+    for (int i = 0; st == QX_OK && i < q->n_layers; i++) {
+        const struct qx_setting s = i < layer ? weights_only(&q->set[i]) : fp32;
+        struct qx_ctl quiet = {.parent = q->ctl, .is_quiet = true};
+        st = qx_weights_apply(q->weights, i, &s, q->pool, &quiet, err);
+    }
+    return st;
+}
+
+/* Layers that read the same values see the same moments, whatever the ones between them are. */
+static enum qx_status moments_get(struct sequence *q, int layer, struct qx_error *err)
+{
+    struct qx_net_product p;
+    if (!q->run->data) {
+        return qx_fail(err, QX_EDATA,
+                       "%s looks at the inputs of layers, and there are no rows for that: name a "
+                       "file with --calib FILE",
+                       q->set[layer].algo);
+    }
+    if (q->moments && qx_net_layer_product(q->run->net, layer, &p) &&
+        p.input == q->moments->product.input && p.k == q->moments->product.k) {
+        return QX_OK;
+    }
+    qx_moments_free(q->moments);
+    q->moments = NULL;
+    enum qx_status st = weights_set(q, layer, err);
+    struct qx_ctl quiet = {.parent = q->ctl, .is_quiet = true};
+    return st == QX_OK ? qx_moments_run(q->run->net, q->weights, q->run->data, q->run->n_rows,
+                                        layer, q->pool, &quiet, &q->moments, err)
+                       : st;
+}
+
+static enum qx_status layer_make(struct sequence *q, int layer, uint64_t key,
+                                 const struct qx_algo *algo, struct qx_error *err)
+{
+    struct qx_overlay *o = NULL;
+    struct qx_ctl quiet = {.parent = q->ctl, .is_quiet = true};
+    const bool needs_inputs = qx_algo_needs_inputs(algo);
+    enum qx_status st = needs_inputs ? moments_get(q, layer, err) : QX_OK;
+    if (st == QX_OK) {
+        st = qx_methods_apply(q->run->net, layer, &q->set[layer], needs_inputs ? q->moments : NULL,
+                              q->pool, &quiet, &o, err);
+    }
+    if (st != QX_OK) {
+        return st;
+    }
+    o->key = key;
+    q->set[layer].overlay = q->run->keep(q->run->arg, layer, o);
+    return q->set[layer].overlay ? QX_OK : qx_fail_nomem(err, sizeof *o);
+}
+
+static enum qx_status layer_run(struct sequence *q, int layer, uint64_t before,
+                                struct qx_error *err)
+{
+    struct qx_setting plain = weights_only(&q->set[layer]);
+    struct qx_algo algo;
+    plain.overlay = NULL;
+    plain.overlay_key = 0;
+    enum qx_status st = qx_algo_parse(plain.algo, &algo, NULL, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    const uint64_t from = qx_algo_needs_inputs(&algo) ? before : q->run->key;
+    const int64_t tensor = qx_net_layer(q->run->net, layer)->tensor;
+    const uint64_t key = qx_setting_hash(&plain, qx_hash64(&tensor, sizeof tensor, from));
+    q->set[layer].overlay = q->run->find(q->run->arg, layer, key, &plain);
+    st = q->set[layer].overlay ? QX_OK : layer_make(q, layer, key, &algo, err);
+    if (st != QX_OK && st != QX_ECANCELLED && st != QX_ENOMEM) {
+        qx_error_context(err, "layer '%.100s'", qx_net_layer(q->run->net, layer)->name);
+    }
+    qx_ctl_add(q->ctl, 1000);
+    return st;
+}
+
+enum qx_status qx_methods_run(const struct qx_methods_run *run, struct qx_setting *set,
+                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    struct sequence q = {
+        .run = run, .set = set, .pool = pool, .ctl = ctl, .n_layers = qx_net_n_layers(run->net)};
+    uint64_t before = qx_hash64(&run->n_rows, sizeof run->n_rows, run->key);
+    int64_t n = 0;
+    enum qx_status st = QX_OK;
+    for (int i = 0; i < q.n_layers; i++) {
+        n += qx_setting_awaits(&set[i]);
+    }
+    qx_ctl_total(ctl, 1000 * n);
+    for (int i = 0; st == QX_OK && i < q.n_layers; i++) {
+        if (qx_setting_awaits(&set[i])) {
+            st = qx_cancel_test(ctl) ? qx_fail(err, QX_ECANCELLED, "the methods were cancelled")
+                                     : layer_run(&q, i, before, err);
+        }
+        if (st == QX_OK && !qx_setting_is_fp32(&set[i])) {
+            const struct qx_setting plain = weights_only(&set[i]);
+            before = qx_setting_hash(&plain, qx_hash64(&i, sizeof i, before));
+        }
+    }
+    qx_weights_free(q.weights);
+    qx_moments_free(q.moments);
+    return st;
+}

@@ -1,0 +1,281 @@
+/* A layer laid out for methods, and back into an overlay. */
+#include "method/method.h"
+
+#include "method/work.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { BAND = 64 };
+
+static int64_t element_of(const struct qx_method_work *w, int64_t row, int64_t j)
+{
+    const int64_t inner = w->channels.inner;
+    return (j / inner * w->channels.count + row) * inner + j % inner;
+}
+
+void qx_work_note(struct qx_method_work *w, const char *fmt, ...)
+{
+    const size_t len = strlen(w->note);
+    va_list list;
+    va_start(list, fmt);
+    if (len > 0 && len + 2 < sizeof w->note) {
+        memcpy(w->note + len, ", ", 3);
+    }
+    vsnprintf(w->note + strlen(w->note), sizeof w->note - strlen(w->note), fmt, list);
+    va_end(list);
+}
+
+float qx_work_weight(const struct qx_method_work *w, int64_t row, int64_t j)
+{
+    if (w->is_kept && w->is_kept[j]) {
+        return qx_format_find("fp16")->round(w->w[row * w->k + j]);
+    }
+    const float v = qx_work_value(qx_work_unit(w, row, j), w->codes[row * w->k + j]);
+    return w->in_scale ? v / w->in_scale[j] : v;
+}
+
+void qx_work_round_row(struct qx_method_work *w, int64_t row)
+{
+    const float *x = w->w + row * w->k;
+    for (int64_t j = 0; j < w->k; j++) {
+        const float v = w->is_kept && w->is_kept[j] ? 0.0f
+                        : w->in_scale               ? x[j] * w->in_scale[j]
+                                                    : x[j];
+        w->codes[row * w->k + j] = qx_work_code(qx_work_unit(w, row, j), v);
+    }
+}
+
+static void round_row(void *arg, int64_t row, int worker)
+{
+    (void)worker;
+    qx_work_round_row(arg, row);
+}
+
+void qx_work_round(struct qx_method_work *w)
+{
+    qx_pool_for(w->pool, w->groups * w->n, round_row, w);
+}
+
+/* ---- the error of the outputs ---- */
+
+struct error_run {
+    const struct qx_method_work *w;
+    int64_t bands;     /* of a group */
+    double *err, *ref; /* [groups * bands] */
+    atomic_bool has_failed;
+};
+
+/* sum of x H x' over the rows of a band */
+static double form(const float *x, int64_t rows, int64_t k, const float *h, float *product)
+{
+    double sum = 0.0;
+    qxk_sgemm(0, 0, rows, k, k, 1.0f, x, k, h, k, 0.0f, product, k);
+    for (int64_t i = 0; i < rows * k; i++) {
+        sum += (double)x[i] * (double)product[i];
+    }
+    return sum;
+}
+
+static void band_error(void *arg, int64_t at, int worker)
+{
+    struct error_run *r = arg;
+    const struct qx_method_work *w = r->w;
+    const int64_t group = at / r->bands, o = at % r->bands * BAND;
+    const int64_t rows = BAND < w->n - o ? BAND : w->n - o, first = group * w->n + o;
+    float *x = qx_mem_array((size_t)(2 * rows), (size_t)w->k * sizeof *x);
+    (void)worker;
+    if (!x) {
+        atomic_store(&r->has_failed, true);
+        return;
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        for (int64_t j = 0; j < w->k; j++) {
+            x[i * w->k + j] = w->w[(first + i) * w->k + j] - qx_work_weight(w, first + i, j);
+        }
+    }
+    const float *h = w->m->second + group * w->k * w->k;
+    r->err[at] = form(x, rows, w->k, h, x + rows * w->k);
+    r->ref[at] = form(w->w + first * w->k, rows, w->k, h, x + rows * w->k);
+    qx_mem_free(x);
+}
+
+enum qx_status qx_work_error(const struct qx_method_work *w, double *out, struct qx_error *err)
+{
+    struct error_run r = {.w = w, .bands = (w->n + BAND - 1) / BAND};
+    const int64_t n = w->groups * r.bands;
+    if (!w->m) {
+        *out = (double)NAN;
+        return QX_OK;
+    }
+    atomic_init(&r.has_failed, false);
+    r.err = qx_mem_zalloc(((size_t)n + 1) * 2 * sizeof *r.err);
+    if (!r.err) {
+        return qx_fail_nomem(err, ((size_t)n + 1) * 2 * sizeof *r.err);
+    }
+    r.ref = r.err + n + 1;
+    qx_pool_for(w->pool, n, band_error, &r);
+    double e = 0.0, ref = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        e += r.err[i];
+        ref += r.ref[i];
+    }
+    qx_mem_free(r.err);
+    if (atomic_load(&r.has_failed)) {
+        return qx_fail_nomem(err, (size_t)(2 * BAND * w->k) * sizeof(float));
+    }
+    e = e > 0.0 ? e : 0.0; /* rounding of sums that are all but zero */
+    *out = ref > 0.0 ? e / ref : 0.0;
+    return QX_OK;
+}
+
+/* ---- in and out ---- */
+
+static struct qx_qparams unit_of(const struct qx_setting *s, float scale, int zero)
+{
+    const int most = (1 << (s->bits - 1)) - 1;
+    if (s->format->book) {
+        return (struct qx_qparams){scale, s->format->book->zero, 0, s->format->book->n - 1,
+                                   s->format->book};
+    }
+    return (struct qx_qparams){scale, zero, s->sym ? -most : -most - 1, most, NULL};
+}
+
+static enum qx_status units_fill(struct qx_method_work *w, const struct qx_tensor *t,
+                                 struct qx_error *err)
+{
+    struct qx_setting plain = *w->set;
+    const int64_t n_units = qx_setting_units(&plain, w->channels);
+    plain.algo[0] = '\0';
+    plain.overlay = NULL;
+    int8_t *codes = qx_mem_alloc((size_t)t->numel + 1);
+    float *scale = qx_mem_array((size_t)n_units + 1, sizeof *scale);
+    int32_t *zero = qx_mem_array((size_t)n_units + 1, sizeof *zero);
+    w->units = qx_mem_array((size_t)n_units + 1, sizeof *w->units);
+    enum qx_status st =
+        codes && scale && zero && w->units
+            ? qx_quantize_tensor(t, w->channels, &plain, w->pool, w->ctl, codes, scale, zero, err)
+            : qx_fail_nomem(err, (size_t)t->numel);
+    for (int64_t i = 0; st == QX_OK && i < n_units; i++) {
+        w->units[i] = unit_of(w->set, scale[i], zero[i]);
+    }
+    for (int64_t r = 0; st == QX_OK && r < w->channels.count; r++) {
+        for (int64_t j = 0; j < w->k; j++) {
+            w->codes[r * w->k + j] = codes[element_of(w, r, j)];
+        }
+    }
+    qx_mem_free(codes);
+    qx_mem_free(scale);
+    qx_mem_free(zero);
+    return st;
+}
+
+static enum qx_status weights_fill(struct qx_method_work *w, const struct qx_tensor *t,
+                                   struct qx_error *err)
+{
+    float *x = qx_mem_array((size_t)t->numel + 1, sizeof *x);
+    enum qx_status st = x ? qx_tensor_read(t, 0, t->numel, x, err)
+                          : qx_fail_nomem(err, (size_t)t->numel * sizeof *x);
+    for (int64_t r = 0; st == QX_OK && r < w->channels.count; r++) {
+        for (int64_t j = 0; j < w->k; j++) {
+            const float v = x[element_of(w, r, j)];
+            w->w[r * w->k + j] = isfinite(v) ? v : 0.0f;
+        }
+    }
+    qx_mem_free(x);
+    return st;
+}
+
+enum qx_status qx_work_open(struct qx_method_work *w, const struct qx_tensor *t,
+                            struct qx_error *err)
+{
+    const struct qx_setting *s = w->set;
+    const size_t n = (size_t)t->numel;
+    w->k = w->channels.outer * w->channels.inner;
+    w->unit_len = s->gran == QX_GRAN_GROUP ? s->group : w->k;
+    w->row_units = s->gran == QX_GRAN_TENSOR    ? 0
+                   : s->gran == QX_GRAN_CHANNEL ? 1
+                                                : (w->k + s->group - 1) / s->group;
+    w->w = qx_mem_array(n + 1, sizeof *w->w);
+    w->codes = qx_mem_alloc(n + 1);
+    if (!w->w || !w->codes) {
+        return qx_fail_nomem(err, n * sizeof *w->w);
+    }
+    enum qx_status st = weights_fill(w, t, err);
+    return st == QX_OK ? units_fill(w, t, err) : st;
+}
+
+void qx_work_release(struct qx_method_work *w)
+{
+    qx_mem_free(w->w);
+    qx_mem_free(w->codes);
+    qx_mem_free(w->units);
+    qx_mem_free(w->in_scale);
+    qx_mem_free(w->bias);
+    qx_mem_free(w->is_kept);
+}
+
+static enum qx_status kept_take(const struct qx_method_work *w, struct qx_overlay *o,
+                                struct qx_error *err)
+{
+    for (int64_t j = 0; j < w->k; j++) {
+        o->n_kept += w->is_kept[j];
+    }
+    const size_t n = (size_t)(o->n_kept * w->channels.count);
+    o->kept = qx_mem_array((size_t)o->n_kept + 1, sizeof *o->kept);
+    o->kept_values = qx_mem_array(n + 1, sizeof *o->kept_values);
+    if (!o->kept || !o->kept_values) {
+        return qx_fail_nomem(err, n * sizeof *o->kept_values);
+    }
+    for (int64_t j = 0, at = 0; j < w->k; j++) {
+        for (int64_t r = 0; w->is_kept[j] && r < w->channels.count; r++) {
+            o->kept_values[r * o->n_kept + at] = qx_work_weight(w, r, j);
+        }
+        if (w->is_kept[j]) {
+            o->kept[at++] = (int32_t)j;
+        }
+    }
+    return QX_OK;
+}
+
+enum qx_status qx_work_take(struct qx_method_work *w, const struct qx_tensor *t,
+                            struct qx_overlay **out, struct qx_error *err)
+{
+    struct qx_overlay *o = NULL;
+    enum qx_status st = qx_overlay_new(w->channels, w->set, &o, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    for (int64_t i = 0; i < o->n_units; i++) {
+        o->scale[i] = w->units[i].scale;
+        o->zero[i] = w->units[i].book ? 0 : w->units[i].zero;
+    }
+    for (int64_t r = 0; r < w->channels.count; r++) {
+        for (int64_t j = 0; j < w->k; j++) {
+            o->codes[element_of(w, r, j)] = w->codes[r * w->k + j];
+        }
+    }
+    if (w->is_kept) {
+        st = kept_take(w, o, err);
+    }
+    o->in_scale = w->in_scale;
+    o->bias = w->bias;
+    w->in_scale = w->bias = NULL;
+    memcpy(o->note, w->note, sizeof o->note);
+    if (st == QX_OK) {
+        st = qx_overlay_finish(o, t, err);
+    }
+    if (st != QX_OK) {
+        qx_overlay_free(o);
+        return st;
+    }
+    *out = o;
+    return QX_OK;
+}
