@@ -213,7 +213,7 @@ static enum qx_status texts_open(struct qx_dataset *d, const struct qx_net *net,
     }
     d->sample_size = qx_net_sample_size(net);
     enum qx_status st = qx_tokenizer_open(
-        options->tokenizer ? options->tokenizer : qx_model_folder(qx_net_model(net)), &t, err);
+        options->tokenizer ? options->tokenizer : qx_model_tokenizer(qx_net_model(net)), &t, err);
     if (st == QX_OK) {
         st = strcmp(qx_net_task(net), "language-modelling") == 0
                  ? documents_open(d, options, t, err)

@@ -1,5 +1,7 @@
 #include "arch_build.h"
 
+#include "gguf.h"
+
 #include "base/error.h"
 #include "base/mem.h"
 
@@ -68,12 +70,24 @@ double qx_build_num_or(struct qx_build *b, const char *key, double fallback)
 
 /* ---- tensors ---- */
 
+/* The model's own tensor for a name of transformers', NULL when it has none. */
+static const char *tensor_of(const struct qx_build *b, const char *full)
+{
+    char there[512];
+    const bool is_gguf = qx_gguf_is(b->net->model);
+    if (is_gguf && !qx_gguf_name(full, there, sizeof there)) {
+        return NULL;
+    }
+    const int64_t at = qx_model_find(b->net->model, is_gguf ? there : full);
+    return at >= 0 ? qx_model_tensor(b->net->model, at)->name : NULL;
+}
+
 bool qx_build_prefix(struct qx_build *b, const char *const *prefixes, const char *name)
 {
     for (; *prefixes; prefixes++) {
         char text[512];
         snprintf(text, sizeof text, "%s%s", *prefixes, name);
-        if (qx_model_find(b->net->model, text) >= 0) {
+        if (tensor_of(b, text)) {
             b->prefix = *prefixes;
             return true;
         }
@@ -84,7 +98,7 @@ bool qx_build_prefix(struct qx_build *b, const char *const *prefixes, const char
 const char *qx_build_find(struct qx_build *b, const char *name)
 {
     const char *full = qx_build_text(b, "%s%s", b->prefix, name);
-    return full && qx_model_find(b->net->model, full) >= 0 ? full : NULL;
+    return full ? tensor_of(b, full) : NULL;
 }
 
 const char *qx_build_need(struct qx_build *b, const char *name)

@@ -14,7 +14,9 @@
 struct sizes {
     int64_t hidden, layers, heads, kv_heads, head, inner, vocabulary, places;
     double epsilon;
-    const char *rotary; /* attributes, but for the heads */
+    const char *rotary;  /* attributes, but for the heads */
+    bool is_interleaved; /* rows of query and key stand in pairs, as GGUF has them */
+    const char *factors; /* by which frequencies are divided: GGUF's form of "llama3"; or NULL */
 };
 
 static bool probe(const struct qx_model *model, const struct qx_jval *root)
@@ -72,7 +74,10 @@ static struct sizes read_sizes(struct qx_build *b)
                       .inner = qx_build_int(b, "intermediate_size", 1, 1 << 24),
                       .vocabulary = qx_build_int(b, "vocab_size", 1, 1 << 24),
                       .epsilon = qx_build_num_or(b, "rms_norm_eps", 1e-6),
-                      .rotary = rotary_of(b)};
+                      .rotary = rotary_of(b),
+                      .is_interleaved = qx_jbool(qx_jget(b->config, "rope_interleaved"), false)};
+    static const char factors[] = "rope_freqs.weight";
+    s.factors = qx_model_find(b->net->model, factors) >= 0 ? factors : NULL;
     s.kv_heads = qx_build_int_or(b, "num_key_value_heads", s.heads, 1, 65536);
     const int64_t most = qx_build_int_or(b, "max_position_embeddings", 2048, 1, 1 << 28);
     s.places = most < CONTEXT_MAX ? most : CONTEXT_MAX;
@@ -123,8 +128,9 @@ static const char *turned(struct qx_build *b, const struct sizes *s, int i, cons
     }
     alias = qx_build_text(b, "L%d.%s.turn", i, alias);
     return qx_build_node(b, "RotaryEmbedding", alias,
-                         qx_build_text(b, "{\"num_heads\":%lld,%s}", (long long)heads, s->rotary),
-                         (const char *[3]){x});
+                         qx_build_text(b, "{\"num_heads\":%lld,\"interleaved\":%d,%s}",
+                                       (long long)heads, s->is_interleaved, s->rotary),
+                         (const char *[3]){x, s->factors});
 }
 
 static const char *attention(struct qx_build *b, const struct sizes *s, int i, const char *x)

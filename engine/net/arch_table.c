@@ -1,4 +1,5 @@
 /* Opening a network: one row per way a model folder can describe one, best first. */
+#include "gguf.h"
 #include "graph.h"
 
 #include "base/error.h"
@@ -47,12 +48,30 @@ static enum qx_status build(struct qx_net *net, const struct qx_arch *row,
     return st == QX_OK ? row->build(net, root, err) : st;
 }
 
+/* The metadata of a GGUF file, whatever lies beside it. */
+static enum qx_status choose_gguf(const struct qx_model *model, const struct qx_arch **row,
+                                  char **path, struct qx_json **json, struct qx_error *err)
+{
+    *path = qx_mem_strdup(qx_model_file(model, 0));
+    enum qx_status st = *path ? qx_gguf_config(model, json, err) : qx_fail_nomem(err, 64);
+    for (size_t i = 0; st == QX_OK && !*row && i < sizeof rows / sizeof *rows; i++) {
+        if (strcmp(rows[i]->file, "config.json") == 0 &&
+            (!rows[i]->probe || rows[i]->probe(model, qx_json_root(*json)))) {
+            *row = rows[i];
+        }
+    }
+    return st;
+}
+
 /* The first row whose file is there and speaks of it; its file is read. NULL: none. */
 static enum qx_status choose(const struct qx_model *model, const struct qx_arch **row, char **path,
                              struct qx_json **json, struct qx_error *err)
 {
     enum qx_status st = QX_OK;
     *row = NULL;
+    if (qx_gguf_is(model)) {
+        return choose_gguf(model, row, path, json, err);
+    }
     for (size_t i = 0; st == QX_OK && !*row && i < sizeof rows / sizeof *rows; i++) {
         const bool is_same = i > 0 && strcmp(rows[i]->file, rows[i - 1]->file) == 0;
         if (!is_same) {

@@ -1,13 +1,13 @@
-/* RotaryEmbedding as in ONNX opset 23, half-split form, on sequences [T N, heads d]: the place in its
- * sequence turns every pair (i, i + d/2) of a head by place * frequency. Frequencies are
- * base^(-2i/d), stretched as Llama 3.1 does it (`factor`, `low`, `high`, `original`) or evenly (low = 0). */
+/* RotaryEmbedding as in ONNX opset 23 on sequences [T N, heads d]: the place in its sequence turns every pair
+ * (i, i + d/2) of a head, or `interleaved` (2i, 2i + 1), by place * frequency. Frequencies are
+ * base^(-2i/d), divided by the second input [d/2] if there is one, stretched as Llama 3.1 does it (`factor`, `low`, `high`, `original`) or evenly (low = 0). */
 #include "op.h"
 
 #include "base/error.h"
 
 #include <math.h>
 
-enum { HEADS, BASE, FACTOR, LOW, HIGH, ORIGINAL, N_ATTRS };
+enum { HEADS, BASE, FACTOR, LOW, HIGH, ORIGINAL, INTERLEAVED, N_ATTRS };
 
 static const struct qx_attr_spec attrs[N_ATTRS] = {
     [HEADS] =
@@ -16,7 +16,8 @@ static const struct qx_attr_spec attrs[N_ATTRS] = {
     [FACTOR] = {.name = "factor", .type = QX_ATTR_FLOAT, .fallback = 1.0},
     [LOW] = {.name = "low", .type = QX_ATTR_FLOAT},
     [HIGH] = {.name = "high", .type = QX_ATTR_FLOAT},
-    [ORIGINAL] = {.name = "original", .type = QX_ATTR_FLOAT}};
+    [ORIGINAL] = {.name = "original", .type = QX_ATTR_FLOAT},
+    [INTERLEAVED] = {.name = "interleaved", .type = QX_ATTR_INT, .min = 0, .max = 1}};
 
 static enum qx_status rotary_shape(const struct qx_infer *g, struct qx_error *err)
 {
@@ -32,6 +33,11 @@ static enum qx_status rotary_shape(const struct qx_infer *g, struct qx_error *er
     }
     if (!(node->attr[BASE].f > 0.0) || !(node->attr[FACTOR].f > 0.0)) {
         return qx_fail(err, QX_EFORMAT, "base and factor must be above 0");
+    }
+    if (node->n_in > 1 && qx_shape_numel(&node->in[1]->shape, 1) != width / heads / 2) {
+        return qx_fail(err, QX_EFORMAT, "%lld factors do not suit heads of %lld values",
+                       (long long)qx_shape_numel(&node->in[1]->shape, 1),
+                       (long long)(width / heads));
     }
     return qx_op_same_shape(g, err);
 }
@@ -71,7 +77,10 @@ static enum qx_status rotary(const struct qx_run *r, struct qx_error *err)
     float *turn = r->scratch, *sines = turn + half, *cosines = sines + half;
     for (int64_t i = 0; i < half; i++) {
         turn[i] = frequency(attr, i, half);
+        turn[i] = r->node->n_in > 1 ? turn[i] / r->in[1][i] : turn[i];
     }
+    const bool is_paired = attr[INTERLEAVED].i != 0;
+    const int64_t step = is_paired ? 2 : 1, away = is_paired ? 1 : half;
     for (int64_t row = 0; row < r->rows; row++) {
         for (int64_t t = r->start[row]; t < r->start[row + 1]; t++) {
             const float place = (float)(r->past + t - r->start[row]);
@@ -81,9 +90,10 @@ static enum qx_status rotary(const struct qx_run *r, struct qx_error *err)
             }
             for (int64_t at = t * width; at < (t + 1) * width; at += d) {
                 for (int64_t i = 0; i < half; i++) {
-                    const float a = r->in[0][at + i], b = r->in[0][at + half + i];
-                    r->out[at + i] = a * cosines[i] - b * sines[i];
-                    r->out[at + half + i] = b * cosines[i] + a * sines[i];
+                    const int64_t p = at + step * i;
+                    const float a = r->in[0][p], b = r->in[0][p + away];
+                    r->out[p] = a * cosines[i] - b * sines[i];
+                    r->out[p + away] = b * cosines[i] + a * sines[i];
                 }
             }
         }
@@ -93,7 +103,7 @@ static enum qx_status rotary(const struct qx_run *r, struct qx_error *err)
 
 const struct qx_op qx_op_rotary = {.name = "RotaryEmbedding",
                                    .min_in = 1,
-                                   .max_in = 1,
+                                   .max_in = 2,
                                    .attrs = attrs,
                                    .n_attrs = N_ATTRS,
                                    .takes_places = true,

@@ -1,4 +1,5 @@
 /* A folder's tokenizer: which file, what it says, and the road of a text through it. */
+#include "net/gguf.h"
 #include "net/text.h"
 
 #include "base/error.h"
@@ -347,12 +348,43 @@ static enum qx_status file_llama2c(struct qx_tokenizer *t, const char *folder, s
     return st;
 }
 
+static enum qx_status file_gguf(struct qx_tokenizer *t, const char *folder, struct qx_error *err)
+{
+    (void)folder;
+    struct qx_model *m = NULL;
+    struct qx_json *json = NULL;
+    char *data = NULL;
+    size_t len = 0;
+    enum qx_status st = qx_model_open(t->path, &m, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    const char *model = qx_model_metadata(m, "tokenizer.ggml.model");
+    if (model && strcmp(model, "gpt2") == 0) {
+        st = qx_gguf_bpe(m, &json, err);
+        st = st == QX_OK ? json_read(t, qx_json_root(json), err) : st;
+    } else if (model && strcmp(model, "llama") == 0) {
+        st = qx_gguf_pieces(m, &data, &len, err);
+        st = st == QX_OK ? qx_text_llama2c_read(t, data, len, err) : st;
+    } else {
+        st = qx_fail(err, QX_EUNSUPPORTED,
+                     "%s: a tokenizer of type '%.40s' is not read (gpt2 and llama are); give the "
+                     "model's tokenizer.json with --tokenizer",
+                     t->path, model ? model : "none");
+    }
+    qx_json_free(json);
+    qx_mem_free(data);
+    qx_model_close(&m);
+    return st;
+}
+
 static const struct {
     const char *file, *ending;
     enum qx_status (*read)(struct qx_tokenizer *t, const char *folder, struct qx_error *err);
 } files[] = {{"tokenizer.json", ".json", file_json},
              {"vocab.txt", ".txt", lines_read},
-             {"tokenizer.bin", ".bin", file_llama2c}};
+             {"tokenizer.bin", ".bin", file_llama2c},
+             {"metadata.gguf", ".gguf", file_gguf}};
 
 static enum qx_status none_found(const char *folder, struct qx_error *err)
 {

@@ -48,7 +48,7 @@ enum qx_status qx_session_try_check(struct qx_session *s, struct qx_error *err)
         return QX_OK;
     }
     const char *path = s->data_options.tokenizer;
-    return qx_tokenizer_open(path ? path : qx_model_folder(s->model), &s->tries.tokenizer, err);
+    return qx_tokenizer_open(path ? path : qx_model_tokenizer(s->model), &s->tries.tokenizer, err);
 }
 
 char *qx_session_token(struct qx_session *s, int32_t id, char *buf, size_t cap)

@@ -119,6 +119,11 @@ const char *qx_model_folder(const struct qx_model *model)
     return model->folder;
 }
 
+const char *qx_model_tokenizer(const struct qx_model *model)
+{
+    return model->format == qx_io_gguf.name ? model->files[0].path : model->folder;
+}
+
 const char *qx_model_name(const struct qx_model *model)
 {
     return model->name;

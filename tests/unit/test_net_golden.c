@@ -127,6 +127,36 @@ static void every_case_gives_the_reference_logits(void **state)
     assert_true(for_each_case(check_float32) >= 40);
 }
 
+/* The same networks as GGUF files (tests/golden/gguf): other names, other rows of query and key, numbers from
+ * the metadata. */
+static void gguf_files_give_the_reference_logits(void **state)
+{
+    static const char *const names[] = {"decoder_llama", "decoder_mistral", "decoder_qwen2",
+                                        "decoder_qwen3"};
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct folder plain, gguf;
+        struct rows r;
+        char rest[128], path[512];
+        snprintf(rest, sizeof rest, "tests/golden/net/%s", names[i]);
+        source_path(path, sizeof path, rest);
+        folder_open(&plain, path);
+        snprintf(rest, sizeof rest, "tests/golden/gguf/%s.gguf", names[i]);
+        source_path(path, sizeof path, rest);
+        folder_open(&gguf, path);
+        snprintf(gguf.path, sizeof gguf.path, "%s", plain.path); /* where the reference lies */
+        rows_open(&plain, &r);
+        assert_logits(&gguf, &r, "reference.safetensors", "logits");
+        assert_int_equal(qx_net_n_layers(gguf.net), qx_net_n_layers(plain.net));
+        for (int k = 0; k < qx_net_n_layers(plain.net); k++) {
+            assert_string_equal(qx_net_layer(gguf.net, k)->name, qx_net_layer(plain.net, k)->name);
+        }
+        rows_close(&r);
+        folder_close(&plain);
+        folder_close(&gguf);
+    }
+}
+
 /* reference_quant.safetensors: tensors named SCOPE.GRANULARITY.BITS. */
 static void check_rounded(const char *path)
 {
@@ -297,6 +327,7 @@ int test_net_golden(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_case_gives_the_reference_logits),
+        cmocka_unit_test(gguf_files_give_the_reference_logits),
         cmocka_unit_test(every_case_gives_the_reference_logits_with_rounded_weights),
         cmocka_unit_test(layers_are_the_quantizable_tensors),
         cmocka_unit_test(no_node_overwrites_what_is_read_later),

@@ -29,6 +29,8 @@ int64_t qx_model_find(const struct qx_model *model, const char *name);
 
 const char *qx_model_path(const struct qx_model *model);   /* as given */
 const char *qx_model_folder(const struct qx_model *model); /* folder that holds config, data */
+/* Where its tokenizer is looked for: the folder; of a GGUF file, the file itself. */
+const char *qx_model_tokenizer(const struct qx_model *model);
 const char *qx_model_name(const struct qx_model *model);   /* for titles: folder or file name */
 const char *qx_model_format(const struct qx_model *model); /* "safetensors", "GGUF" */
 const char *qx_model_id(const struct qx_model *model);     /* 16 hex digits: hash of header(s) */

@@ -2,7 +2,8 @@
  *
  * Read are: tokenizer.json (Hugging Face: WordPiece; BPE over bytes as GPT-2, RoBERTa, Llama-3 and Qwen
  * have it; BPE over characters with bytes to fall back on as Llama-2 has it; Unigram as XLM-R has it, with
- * SentencePiece's own map of characters), vocab.txt (BERT), and tokenizer.bin (llama2.c). */
+ * SentencePiece's own map of characters), vocab.txt (BERT), tokenizer.bin (llama2.c), and
+ * the metadata of a GGUF file ("gpt2": BPE over bytes, cut as GPT-2, Llama 3 or Qwen 2; "llama": pieces with scores). */
 #ifndef QX_TOKENIZER_H
 #define QX_TOKENIZER_H
 
@@ -15,7 +16,7 @@
 struct qx_tokenizer; /* immutable; any thread */
 
 /* A folder's tokenizer: tokenizer.json, else vocab.txt (with tokenizer_config.json), else
- * tokenizer.bin; or one such file by its path. QX_EUNSUPPORTED when there is none, or of a kind that is not read (text: which, and
+ * tokenizer.bin; or one such file, or a GGUF file, by its path. QX_EUNSUPPORTED when there is none, or of a kind that is not read (text: which, and
  * what to do); QX_EFORMAT, QX_EIO, QX_ENOMEM. */
 enum qx_status qx_tokenizer_open(const char *path, struct qx_tokenizer **out, struct qx_error *err);
 void qx_tokenizer_close(struct qx_tokenizer **t); /* NULL allowed */

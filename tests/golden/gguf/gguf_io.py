@@ -131,7 +131,7 @@ def tokenizer_pairs(folder, config):
                   ("tokenizer.ggml.tokens", ARRAY, (STRING, tokens)),
                   ("tokenizer.ggml.token_type", ARRAY, (I32, types)),
                   ("tokenizer.ggml.merges", ARRAY, (STRING, merges)),
-                  ("tokenizer.ggml.add_bos_token", BOOL, t.get("post_processor", {}).get("type") == "TemplateProcessing")]
+                  ("tokenizer.ggml.add_bos_token", BOOL, (t.get("post_processor") or {}).get("type") == "TemplateProcessing")]
     elif os.path.exists(os.path.join(folder, "tokenizer.bin")):
         raw, at = open(os.path.join(folder, "tokenizer.bin"), "rb").read(), 4
         tokens, scores, types = [], [], []
@@ -150,6 +150,14 @@ def tokenizer_pairs(folder, config):
         if key + "_token_id" in config:
             pairs.append((f"tokenizer.ggml.{key}_token_id", U32, config[key + "_token_id"]))
     return pairs
+
+
+def rope_factors(config, s):
+    d = config.get("head_dim", config["hidden_size"] // config["num_attention_heads"])
+    freq = config["rope_theta"] ** -(np.arange(0, d, 2) / d)
+    turns = s["original_max_position_embeddings"] * freq / (2 * np.pi)
+    share = np.clip((turns - s["low_freq_factor"]) / (s["high_freq_factor"] - s["low_freq_factor"]), 0, 1)
+    return (1 / ((1 - share) / s["factor"] + share)).astype(np.float32)
 
 
 def convert(folder, path, kind, name="model"):
@@ -175,6 +183,9 @@ def convert(folder, path, kind, name="model"):
         pairs += [(arch + ".rope.scaling.type", STRING, "linear"), (arch + ".rope.scaling.factor", F32, scaling["factor"])]
     pairs += tokenizer_pairs(folder, config)
     tensors = []
+    if scaling.get("rope_type") == "llama3": # each frequency is divided by a factor of its own
+        x = rope_factors(config, scaling)
+        tensors.append(("rope_freqs.weight", x.shape, "F32", x.tobytes()))
     for hf, x in read_safetensors(os.path.join(folder, "model.safetensors")).items():
         to = gguf_name(hf)
         if arch == "llama" and ".attn_q." in to:

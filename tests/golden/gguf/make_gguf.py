@@ -143,7 +143,7 @@ def main():
     head = json.dumps(header, separators=(",", ":")).encode()
     with open(os.path.join(HERE, "types.safetensors"), "wb") as out:
         out.write(struct.pack("<Q", len(head)) + head + body)
-    for net, kind in (("decoder_mistral", "f32"), ("decoder_qwen2", "f32"), ("decoder_qwen3", "f16")):
+    for net, kind in (("decoder_llama", "f32"), ("decoder_mistral", "f32"), ("decoder_qwen2", "f32"), ("decoder_qwen3", "f32")):
         g.convert(os.path.join(HERE, "../net", net), os.path.join(HERE, f"{net}.gguf"), kind, net)
 
 

@@ -1,0 +1,26 @@
+/* What a GGUF file's metadata says, in the words of config.json and tokenizer.json. */
+#ifndef QX_NET_GGUF_H
+#define QX_NET_GGUF_H
+
+#include "qx/json.h"
+#include "qx/model.h"
+#include "qx/status.h"
+
+/* Is the model a GGUF file? */
+bool qx_gguf_is(const struct qx_model *model);
+/* A config.json of the llama family (llama, qwen2, qwen3), with "rope_interleaved" where the rows of query and
+ * key stand in pairs (llama). QX_EUNSUPPORTED names another architecture. Free with qx_json_free. */
+enum qx_status qx_gguf_config(const struct qx_model *model, struct qx_json **out,
+                              struct qx_error *err);
+/* The name that the tensor "model.layers.0.mlp.up_proj.weight" has in GGUF: "blk.0.ffn_up.weight". False when it
+ * has none. */
+bool qx_gguf_name(const char *name, char *out, size_t cap);
+
+/* A tokenizer.json of byte-level BPE; *out stays NULL for other kinds ("llama": qx_gguf_pieces). */
+enum qx_status qx_gguf_bpe(const struct qx_model *model, struct qx_json **out,
+                           struct qx_error *err);
+/* The bytes of a llama2.c tokenizer (net/text_llama2c.c) of pieces with scores. Free with qx_mem_free. */
+enum qx_status qx_gguf_pieces(const struct qx_model *model, char **out, size_t *len,
+                              struct qx_error *err);
+
+#endif

@@ -1,0 +1,179 @@
+/* config.json and tensor names of a GGUF file (ggml-org/ggml, docs/gguf.md; gguf-py's tensor names). */
+#include "net/gguf.h"
+
+#include "base/error.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool qx_gguf_is(const struct qx_model *model)
+{
+    return strcmp(qx_model_format(model), "GGUF") == 0;
+}
+
+/* ---- names ---- */
+
+static const struct {
+    const char *here, *there;
+} wholes[] = {{"embed_tokens.weight", "token_embd.weight"},
+              {"norm.weight", "output_norm.weight"},
+              {"lm_head.weight", "output.weight"}},
+  parts[] = {{"input_layernorm", "attn_norm"},    {"post_attention_layernorm", "ffn_norm"},
+             {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},
+             {"self_attn.v_proj", "attn_v"},      {"self_attn.o_proj", "attn_output"},
+             {"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm", "attn_k_norm"},
+             {"mlp.gate_proj", "ffn_gate"},       {"mlp.up_proj", "ffn_up"},
+             {"mlp.down_proj", "ffn_down"}};
+
+bool qx_gguf_name(const char *name, char *out, size_t cap)
+{
+    static const char prefix[] = "model.", layers[] = "layers.";
+    if (strncmp(name, prefix, sizeof prefix - 1) == 0) {
+        name += sizeof prefix - 1;
+    }
+    for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
+        if (strcmp(name, wholes[i].here) == 0) {
+            snprintf(out, cap, "%s", wholes[i].there);
+            return true;
+        }
+    }
+    char *rest;
+    if (strncmp(name, layers, sizeof layers - 1) != 0) {
+        return false;
+    }
+    const long layer = strtol(name + sizeof layers - 1, &rest, 10);
+    const char *kind = strrchr(rest, '.');
+    for (size_t i = 0; *rest == '.' && i < sizeof parts / sizeof *parts; i++) {
+        const size_t n = strlen(parts[i].here);
+        if ((size_t)(kind - rest - 1) == n && strncmp(rest + 1, parts[i].here, n) == 0) {
+            snprintf(out, cap, "blk.%ld.%s%s", layer, parts[i].there, kind);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- numbers ---- */
+
+struct source {
+    const struct qx_model *model;
+    const char *arch;
+    struct qx_jw *w;
+};
+
+static const char *meta(const struct source *s, const char *key)
+{
+    char full[128];
+    snprintf(full, sizeof full, "%s.%s", s->arch, key);
+    return qx_model_metadata(s->model, full);
+}
+
+static void number_put(const struct source *s, const char *key, const char *from)
+{
+    const char *text = meta(s, from);
+    if (text) {
+        qx_jw_key(s->w, key);
+        qx_jw_num(s->w, strtod(text, NULL));
+    }
+}
+
+static void id_put(const struct source *s, const char *key, const char *from)
+{
+    const char *text = qx_model_metadata(s->model, from);
+    if (text) {
+        qx_jw_key(s->w, key);
+        qx_jw_int(s->w, strtoll(text, NULL, 10));
+    }
+}
+
+static void scaling_put(const struct source *s)
+{
+    const char *type = meta(s, "rope.scaling.type");
+    if (type && strcmp(type, "none") != 0) {
+        qx_jw_key(s->w, "rope_scaling");
+        qx_jw_object(s->w);
+        qx_jw_key(s->w, "type");
+        qx_jw_str(s->w, type);
+        number_put(s, "factor", "rope.scaling.factor");
+        qx_jw_end(s->w);
+    }
+}
+
+static void config_put(const struct source *s, int64_t vocabulary)
+{
+    static const char *const numbers[][2] = {
+        {"hidden_size", "embedding_length"},
+        {"num_hidden_layers", "block_count"},
+        {"num_attention_heads", "attention.head_count"},
+        {"num_key_value_heads", "attention.head_count_kv"},
+        {"intermediate_size", "feed_forward_length"},
+        {"max_position_embeddings", "context_length"},
+        {"rms_norm_eps", "attention.layer_norm_rms_epsilon"},
+        {"rope_theta", "rope.freq_base"},
+        {"head_dim", "attention.key_length"},
+    };
+    qx_jw_key(s->w, "model_type");
+    qx_jw_str(s->w, s->arch);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        number_put(s, numbers[i][0], numbers[i][1]);
+    }
+    qx_jw_key(s->w, "vocab_size");
+    qx_jw_int(s->w, vocabulary);
+    scaling_put(s);
+    id_put(s, "bos_token_id", "tokenizer.ggml.bos_token_id");
+    id_put(s, "eos_token_id", "tokenizer.ggml.eos_token_id");
+    qx_jw_key(s->w, "tie_word_embeddings");
+    qx_jw_bool(s->w, qx_model_find(s->model, "output.weight") < 0);
+    qx_jw_key(s->w, "rope_interleaved");
+    qx_jw_bool(s->w, strcmp(s->arch, "llama") == 0);
+}
+
+static bool is_known(const char *arch)
+{
+    static const char *const known[] = {"llama", "qwen2", "qwen3"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(arch, known[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum qx_status qx_gguf_config(const struct qx_model *model, struct qx_json **out,
+                              struct qx_error *err)
+{
+    const char *arch = qx_model_metadata(model, "general.architecture");
+    const int64_t at = qx_model_find(model, "token_embd.weight");
+    const struct qx_tensor *table = at >= 0 ? qx_model_tensor(model, at) : NULL;
+    if (!arch || !is_known(arch)) {
+        return qx_fail(
+            err, QX_EUNSUPPORTED,
+            "it holds a network of type '%.60s', which is not run (llama, qwen2 and qwen3 "
+            "are), so there is no accuracy, but the weights can be explored and quantized",
+            arch ? arch : "unknown");
+    }
+    struct source s = {model, arch, NULL};
+    const char *experts = meta(&s, "expert_count");
+    if (experts && strtoll(experts, NULL, 10) > 0) {
+        return qx_fail(
+            err, QX_EUNSUPPORTED,
+            "its layers choose among %.20s experts, which is not run; the weights can be "
+            "explored and quantized",
+            experts);
+    }
+    if (!table || table->rank != 2) {
+        return qx_fail(err, QX_EFORMAT,
+                       "it holds no table 'token_embd.weight', so the network cannot be run");
+    }
+    s.w = qx_jw_new(false);
+    qx_jw_object(s.w);
+    config_put(&s, table->shape[0]);
+    qx_jw_end(s.w);
+    size_t len = 0;
+    char *text = qx_jw_take(s.w, &len);
+    enum qx_status st =
+        text ? qx_json_parse(text, len, "metadata", out, err) : qx_fail_nomem(err, 1024);
+    qx_free_text(text);
+    return st;
+}
