@@ -84,7 +84,8 @@ struct ui_args {
     uint64_t max_bytes;      /* 0 = unset */
     double max_bpw, min_acc; /* NaN = unset */
     /* train */
-    const char *train_data, *quantizer, *optimizer;
+    const char *train_data, *quantizer, *optimizer, *checkpoint;
+    bool resume;
     int epochs, batch, patience;                                         /* -1 = unset */
     double rate, warm, weight_decay, clip, distill, temperature, freeze; /* NaN = unset */
     /* generate */

@@ -153,6 +153,10 @@ static const struct flag flags[] = {
      "share of the steps, at the end, in which statistics and ranges stand still"},
     {"patience", 0, KIND_INT, AT(patience), UI_FLAGS_TRAIN, "N", 0, 100000,
      "stop after so many epochs without a better one (default 0: never)"},
+    {"checkpoint", 0, KIND_TEXT, AT(checkpoint), UI_FLAGS_TRAIN, "FILE", 0, 0,
+     "written after every epoch (default FOLDER.checkpoint beside -o FOLDER, gone at the end)"},
+    {"resume", 0, KIND_BOOL, AT(resume), UI_FLAGS_TRAIN, NULL, 0, 0,
+     "go on from the checkpoint, bit by bit"},
     {"max-rows", 0, KIND_INT64, AT(max_samples), UI_FLAGS_TRAIN, "N", 64, 1e15,
      "train on that many rows, drawn by --seed"},
     /* generate */

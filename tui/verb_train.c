@@ -11,6 +11,7 @@ struct training {
     struct qx_trained *trained;
     struct qx_eval_result *qat; /* the folder written, measured; NULL without -o */
     char recipe[4096];          /* path; "" without -o */
+    char checkpoint[4096];      /* "": none */
 };
 
 static void set_real(double *field, double value)
@@ -88,6 +89,15 @@ static enum qx_status train(struct qx_session *s, struct training *t, struct qx_
     const struct qx_train_watch watch = {.arg = t, .epoch = on_epoch};
     struct qx_ctl *ctl = ui_batch_ctl();
     enum qx_status st = options_take(t->args, &o, err);
+    const size_t n = t->args->output ? strlen(t->args->output) : 0;
+    if (t->args->checkpoint) {
+        snprintf(t->checkpoint, sizeof t->checkpoint, "%s", t->args->checkpoint);
+    } else if (n > 0) {
+        snprintf(t->checkpoint, sizeof t->checkpoint, "%.*s.checkpoint",
+                 (int)(t->args->output[n - 1] == '/' ? n - 1 : n), t->args->output);
+    }
+    o.checkpoint = t->checkpoint[0] ? t->checkpoint : NULL;
+    o.resume = t->args->resume;
     if (st == QX_OK) {
         st = qx_session_train_check(s, t->args->train_data, t->args->output, err);
     }
@@ -101,6 +111,11 @@ static enum qx_status train(struct qx_session *s, struct training *t, struct qx_
         atomic_store(&ctl->cancel, false); /* what was best is kept */
         st = qx_session_write_trained(s, t->trained, t->args->output, ctl, err);
         st = st == QX_OK ? after(t, err) : st;
+    }
+    /* of use only while there is something to go on with */
+    if (st == QX_OK && !t->args->checkpoint && t->checkpoint[0] &&
+        t->trained->end != QX_TRAIN_STOPPED) {
+        (void)remove(t->checkpoint);
     }
     return st;
 }
@@ -153,6 +168,7 @@ static int train_json(const struct training *t)
     whole(w, "rows", r->n_rows);
     whole(w, "rows_held_out", r->n_held_out);
     num(w, "time_s", r->time_s);
+    num(w, "steps_s", r->steps_s);
     text(w, "recipe", t->qat ? t->recipe : NULL);
     text(w, "checkpoint", t->qat ? t->args->output : NULL);
     return ui_json_print(w);

@@ -64,6 +64,9 @@ static enum qx_status options_check(const struct qx_train_options *o, struct qx_
     for (size_t i = 0; st == QX_OK && i < sizeof rule / sizeof *rule; i++) {
         st = out_of(rule[i].value, rule[i].lo, rule[i].hi, rule[i].what, err);
     }
+    if (st == QX_OK && o->resume && !o->checkpoint) {
+        st = qx_fail(err, QX_ERANGE, "there is no checkpoint to go on from: name one");
+    }
     return st;
 }
 
@@ -169,6 +172,7 @@ static enum qx_status slots_new(struct qx_train *t, struct qx_error *err)
     if (!t->moments) {
         return qx_fail_nomem(err, (size_t)(total * n_moments) * sizeof *t->moments);
     }
+    t->n_moments = total * n_moments;
     float *at = t->moments;
     for (int i = 0; i < t->n_slots; i++) {
         for (int k = 0; k < n_moments; k++) {
@@ -421,6 +425,7 @@ static enum qx_status step(struct qx_train *t, int64_t first, double *loss, stru
 static enum qx_status epoch_run(struct qx_train *t, int epoch, double *mean, struct qx_error *err)
 {
     const int64_t n = t->n_train / t->o.batch;
+    const double start = qx_clock_s();
     enum qx_status st = QX_OK;
     double sum = 0.0, loss = 0.0;
     for (int64_t i = 0; i < t->n_train; i++) {
@@ -432,16 +437,24 @@ static enum qx_status epoch_run(struct qx_train *t, int epoch, double *mean, str
         sum += loss;
     }
     *mean = sum / (double)n;
+    t->steps_s += qx_clock_s() - start;
     return st;
 }
 
 static enum qx_status loop(struct qx_train *t, struct qx_trained *out, struct qx_error *err)
 {
     struct qx_train_epoch e = {0};
-    enum qx_status st = epoch_end(t, 0, NAN, &e, err);
-    out->ptq = e.accuracy;
-    look(t);
-    for (int epoch = 1; st == QX_OK && epoch <= t->o.epochs; epoch++) {
+    enum qx_status st;
+    if (t->o.resume) {
+        st = qx_train_load(t, &out->epochs, &out->ptq, err);
+    } else {
+        st = epoch_end(t, 0, NAN, &e, err);
+        out->ptq = e.accuracy;
+    }
+    if (st == QX_OK) {
+        look(t);
+    }
+    for (int epoch = out->epochs + 1; st == QX_OK && epoch <= t->o.epochs; epoch++) {
         double loss = 0.0;
         st = epoch_run(t, epoch, &loss, err);
         if (st == QX_ECANCELLED) {
@@ -456,62 +469,15 @@ static enum qx_status loop(struct qx_train *t, struct qx_trained *out, struct qx
             st = epoch_end(t, epoch, loss, &e, err);
             out->epochs = epoch;
         }
+        if (st == QX_OK && t->o.checkpoint) {
+            qx_train_save(t, epoch, out->ptq);
+        }
         if (st == QX_OK && t->o.patience > 0 && epoch - t->best_epoch >= t->o.patience) {
             out->end = QX_TRAIN_EARLY;
             return QX_OK;
         }
     }
     return st;
-}
-
-/* ---- the result ---- */
-
-static enum qx_status result_take(struct qx_train *t, const struct qx_setting *set,
-                                  struct qx_trained *out, struct qx_error *err)
-{
-    const int n_layers = qx_net_n_layers(t->net);
-    const size_t n_tensors = (size_t)qx_model_n_tensors(qx_net_model(t->net));
-    qx_train_restore(t, &t->best);
-    qx_qat_quantize(&t->qat, t->pool);
-    out->set = qx_mem_array((size_t)n_layers + 1, sizeof *out->set);
-    out->values = qx_mem_zalloc((n_tensors + 1) * sizeof *out->values);
-    if (!out->set || !out->values) {
-        return qx_fail_nomem(err, n_tensors * sizeof *out->values);
-    }
-    out->n_tensors = (int64_t)n_tensors;
-    memcpy(out->set, set, (size_t)n_layers * sizeof *set);
-    for (int i = 0; i < t->qat.n; i++) {
-        out->set[t->qat.v[i].layer] = qx_qat_setting(&t->qat.v[i]);
-    }
-    for (int i = 0; i < qx_tape_n_params(t->tape); i++) {
-        const struct qx_param *p = qx_tape_param(t->tape, i);
-        float *v = qx_mem_array((size_t)p->n, sizeof *v);
-        if (!v) {
-            return qx_fail_nomem(err, (size_t)p->n * sizeof *v);
-        }
-        memcpy(v, p->used, (size_t)p->n * sizeof *v);
-        out->values[p->tensor] = v;
-    }
-    out->best = t->best_epoch;
-    out->best_accuracy = t->best_accuracy;
-    out->time_s = qx_clock_s() - t->start_s;
-    out->n_rows = t->n_train;
-    out->n_held_out = t->n_held_out;
-    out->n_steps = t->step;
-    return QX_OK;
-}
-
-void qx_trained_free(struct qx_trained *t)
-{
-    if (!t) {
-        return;
-    }
-    for (int64_t i = 0; t->values && i < t->n_tensors; i++) {
-        qx_mem_free(t->values[i]);
-    }
-    qx_mem_free(t->values);
-    qx_mem_free(t->set);
-    qx_mem_free(t);
 }
 
 static void release(struct qx_train *t)
@@ -544,6 +510,9 @@ static enum qx_status build(struct qx_train *t, const struct qx_setting *set, st
     if (st == QX_OK) {
         st = slots_new(t, err);
     }
+    if (st == QX_OK) {
+        t->key = qx_train_key(t);
+    }
     return st == QX_OK ? qx_train_kept_new(t, &t->best, err) : st;
 }
 
@@ -574,7 +543,7 @@ enum qx_status qx_train_run(const struct qx_net *net, const struct qx_dataset *d
         st = loop(&t, r, err);
     }
     if (st == QX_OK) {
-        st = result_take(&t, set, r, err);
+        st = qx_train_result(&t, set, r, err);
     }
     release(&t);
     if (st != QX_OK) {

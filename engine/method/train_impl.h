@@ -25,7 +25,9 @@ struct qx_train {
     struct qx_qat qat;
     struct qx_slot *slots;
     int n_slots;
-    float *moments;
+    float *moments; /* [n_moments] */
+    int64_t n_moments;
+    uint64_t key; /* qx_train_key before the first step */
 
     int64_t n_train, n_held_out, n_steps, step; /* rows, steps done */
     int64_t *order;                         /* [n_train + n_held_out] rows; held out ones last */
@@ -37,7 +39,7 @@ struct qx_train {
     struct qx_train_kept best;
     int64_t n_values;
     int best_epoch;
-    double best_loss, best_accuracy, start_s;
+    double best_loss, best_accuracy, start_s, steps_s;
 };
 
 enum qx_status qx_train_kept_new(const struct qx_train *t, struct qx_train_kept *k,
@@ -45,5 +47,16 @@ enum qx_status qx_train_kept_new(const struct qx_train *t, struct qx_train_kept 
 void qx_train_kept_free(struct qx_train_kept *k);
 void qx_train_keep(const struct qx_train *t, struct qx_train_kept *k);    /* *k = now */
 void qx_train_restore(struct qx_train *t, const struct qx_train_kept *k); /* now = *k */
+
+/* train_result.c: the best state, settled; set: as they were given. */
+enum qx_status qx_train_result(struct qx_train *t, const struct qx_setting *set,
+                               struct qx_trained *out, struct qx_error *err);
+
+/* ---- train_file.c ---- */
+uint64_t qx_train_key(const struct qx_train *t);
+/* Write the checkpoint; a failure is logged. */
+void qx_train_save(struct qx_train *t, int epoch, double ptq);
+/* Go on after *epoch. QX_EIO, QX_EFORMAT, QX_EDATA (of another training); nothing changed then. */
+enum qx_status qx_train_load(struct qx_train *t, int *epoch, double *ptq, struct qx_error *err);
 
 #endif

@@ -1,8 +1,6 @@
-/* Training: the papers' gradients in closed form, losses by finite differences, ten steps as torch takes
- * them (tests/golden/train/make_train.py), and whole trainings. */
+/* Training: ten steps as torch takes them (tests/golden/train/make_train.py), and whole trainings. */
 #include "base/fs.h"
 #include "base/pool.h"
-#include "base/rng.h"
 #include "method/loss.h"
 #include "method/qat.h"
 #include "net_fixture.h"
@@ -17,152 +15,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-/* ---- quantizers against their formulas ---- */
-
-enum { N_VALUES = 5003 };
-
-struct values {
-    float x[N_VALUES], d_y[N_VALUES], d_x[N_VALUES];
-};
-
-static void values_make(struct values *v, float spread)
-{
-    struct qx_rng r;
-    qx_rng_init(&r, 3);
-    for (int i = 0; i < N_VALUES; i++) {
-        v->x[i] = spread * (float)qx_rng_normal(&r);
-        v->d_y[i] = (float)qx_rng_normal(&r);
-        v->d_x[i] = 0.5f; /* gradients are added */
-    }
-}
-
-static const struct qxk_affine grids[] = {
-    {0.1f, 0.0f, -7.0f, 7.0f}, {0.13f, 0.0f, 0.0f, 15.0f}, {0.05f, 5.0f, 0.0f, 15.0f}};
-
-static void lsq_has_the_papers_gradients(void **state)
-{
-    (void)state;
-    for (size_t g = 0; g < sizeof grids / sizeof *grids; g++) {
-        const struct qxk_affine *q = &grids[g];
-        const double lo = (double)(q->qmin - q->zero), hi = (double)(q->qmax - q->zero);
-        struct values v;
-        double want = 0.0, size = 0.0;
-        values_make(&v, 0.7f);
-        const double have = qx_quantizer_lsq.fn->weights(v.x, v.d_y, N_VALUES, q, v.d_x);
-        for (int i = 0; i < N_VALUES; i++) {
-            const double u = (double)(v.x[i] * (1.0f / q->scale));
-            const double slope = u <= lo ? lo : u >= hi ? hi : rint(u) - u;
-            want += slope * (double)v.d_y[i];
-            size += fabs(slope * (double)v.d_y[i]);
-            const float d = u > lo && u < hi ? v.d_y[i] : 0.0f;
-            assert_float_equal(v.d_x[i], 0.5f + d, 1e-6);
-        }
-        assert_true(fabs(have - want) <= 1e-6 * size);
-    }
-}
-
-static void pact_has_the_papers_gradients(void **state)
-{
-    (void)state;
-    for (size_t g = 1; g < sizeof grids / sizeof *grids; g++) {
-        const struct qxk_affine *q = &grids[g];
-        const float lo = (q->qmin - q->zero) * q->scale, hi = (q->qmax - q->zero) * q->scale;
-        struct values v;
-        double by_top = 0.0, by_bottom = 0.0, size = 0.0;
-        values_make(&v, 1.5f);
-        const double have = qx_quantizer_pact.fn->inputs(v.x, v.d_y, N_VALUES, q, v.d_x);
-        for (int i = 0; i < N_VALUES; i++) {
-            by_top += v.x[i] >= hi ? (double)v.d_y[i] : 0.0;
-            by_bottom += v.x[i] < lo ? (double)v.d_y[i] : 0.0;
-            size += fabs((double)v.d_y[i]);
-            const float d = v.x[i] >= lo && v.x[i] < hi ? v.d_y[i] : 0.0f;
-            assert_float_equal(v.d_x[i], 0.5f + d, 1e-6);
-        }
-        /* the range's ends are a = (qmax - z) s and b = (qmin - z) s */
-        const double want =
-            by_top * (double)(q->qmax - q->zero) + by_bottom * (double)(q->qmin - q->zero);
-        assert_true(fabs(have - want) <= 1e-6 * size * (double)q->qmax);
-    }
-}
-
-static void rounding_lets_gradients_through_within_the_range(void **state)
-{
-    (void)state;
-    for (size_t g = 0; g < sizeof grids / sizeof *grids; g++) {
-        const struct qxk_affine *q = &grids[g];
-        struct values v;
-        values_make(&v, 0.9f);
-        const double d_scale = qx_quantizer_ste.fn->inputs(v.x, v.d_y, N_VALUES, q, v.d_x);
-        assert_true(d_scale == 0.0);
-        for (int i = 0; i < N_VALUES; i++) {
-            const double code = (double)v.x[i] / (double)q->scale + (double)q->zero;
-            if (fabs(code - (double)q->qmin + 0.5) < 1e-4 ||
-                fabs(code - (double)q->qmax - 0.5) < 1e-4) {
-                continue; /* on the edge, either */
-            }
-            const bool is_in = rint(code) >= (double)q->qmin && rint(code) <= (double)q->qmax;
-            assert_float_equal(v.d_x[i], 0.5f + (is_in ? v.d_y[i] : 0.0f), 1e-6);
-        }
-    }
-}
-
-static void rows_are_found_by_name(void **state)
-{
-    (void)state;
-    struct qx_error err = {0};
-    for (int i = 0; i < qx_quantizer_count(); i++) {
-        const struct qx_quantizer *q = NULL;
-        assert_int_equal(qx_quantizer_find(qx_quantizer_at(i)->name, &q, &err), QX_OK);
-        assert_ptr_equal(q, qx_quantizer_at(i));
-        assert_true(strlen(q->help) > 20);
-    }
-    for (int i = 0; i < qx_optimizer_count(); i++) {
-        const struct qx_optimizer *o = NULL;
-        assert_int_equal(qx_optimizer_find(qx_optimizer_at(i)->name, &o, &err), QX_OK);
-        assert_ptr_equal(o, qx_optimizer_at(i));
-        assert_true(o->rate > 0.0);
-    }
-    const struct qx_quantizer *q = NULL;
-    assert_int_equal(qx_quantizer_find("lsqq", &q, &err), QX_ENAME);
-    assert_non_null(strstr(err.text, "lsq"));
-}
-
-/* ---- losses ---- */
-
-static void losses_have_the_slope_of_their_gradient(void **state)
-{
-    enum { ROWS = 6, CLASSES = 5 };
-    float logits[ROWS * CLASSES], teacher[ROWS * CLASSES], d[ROWS * CLASSES];
-    int32_t labels[ROWS];
-    struct qx_rng r;
-    (void)state;
-    qx_rng_init(&r, 5);
-    for (int i = 0; i < ROWS * CLASSES; i++) {
-        logits[i] = 3.0f * (float)qx_rng_normal(&r);
-        teacher[i] = 3.0f * (float)qx_rng_normal(&r);
-        labels[i / CLASSES] = i % CLASSES;
-    }
-    for (double share = 0.0; share <= 1.0; share += 0.5) {
-        struct qx_loss l = {ROWS, CLASSES, logits, teacher, labels, share, 2.5};
-        qx_loss(&l, d);
-        for (int i = 0; i < ROWS * CLASSES; i++) {
-            const float keep = logits[i], step = 1.0f / 64;
-            logits[i] = keep + step;
-            const double up = qx_loss(&l, NULL);
-            logits[i] = keep - step;
-            const double down = qx_loss(&l, NULL);
-            logits[i] = keep;
-            assert_true(fabs((up - down) / (2.0 * (double)step) - (double)d[i]) < 2e-5);
-        }
-    }
-    /* known values: equal logits give ln 5; a teacher of one's own gives 0 */
-    memset(logits, 0, sizeof logits);
-    struct qx_loss plain = {ROWS, CLASSES, logits, NULL, labels, 0.0, 1.0};
-    assert_float_equal(qx_loss(&plain, d), 1.6094379124341003, 1e-6);
-    struct qx_loss own = {ROWS, CLASSES, teacher, teacher, NULL, 1.0, 3.0};
-    assert_float_equal(qx_loss(&own, d), 0.0, 1e-6);
-}
 
 /* ---- ten steps as torch takes them ---- */
 
@@ -487,6 +339,55 @@ static void threads_change_nothing(void **state)
     qx_pool_free(pool);
 }
 
+/* Broken off in its second epoch, a training that goes on ends with the bits of one that never stopped. */
+static void a_resumed_training_gives_the_same_bits(void **state)
+{
+    struct whole w;
+    struct qx_trained *t = NULL;
+    struct qx_error err = {0};
+    (void)state;
+    whole_open(&w);
+    w.o.epochs = 3;
+    struct qx_trained *whole = whole_run(&w, NULL);
+    w.o.checkpoint = "train_resume.checkpoint";
+    w.n_steps = w.n_epochs = 0;
+    w.is_cancelling = true;
+    qx_trained_free(whole_run(&w, NULL));
+    w.is_cancelling = false;
+    atomic_store(&w.ctl.cancel, false);
+    w.o.resume = true;
+    assert_int_equal(qx_train_run(w.f.net, w.data, w.data, w.set, &w.o, NULL, NULL, NULL, &t, &err),
+                     QX_OK);
+    assert_int_equal(t->epochs, 3);
+    assert_int_equal(t->best, whole->best);
+    assert_true(t->ptq == whole->ptq && t->best_accuracy == whole->best_accuracy);
+    for (int64_t i = 0; i < t->n_tensors; i++) {
+        const size_t bytes = (size_t)qx_model_tensor(w.f.model, i)->numel * sizeof(float);
+        if (t->values[i]) {
+            assert_memory_equal(t->values[i], whole->values[i], bytes);
+        }
+    }
+    qx_trained_free(t);
+    qx_trained_free(whole);
+    /* of another training, and damaged */
+    w.o.seed = 1;
+    assert_int_equal(qx_train_run(w.f.net, w.data, w.data, w.set, &w.o, NULL, NULL, NULL, &t, &err),
+                     QX_EDATA);
+    w.o.seed = 0;
+    FILE *f = fopen("train_resume.checkpoint", "r+b");
+    assert_non_null(f);
+    fseek(f, 500, SEEK_SET);
+    fputc(77, f);
+    fputc(78, f);
+    fclose(f);
+    assert_int_equal(qx_train_run(w.f.net, w.data, w.data, w.set, &w.o, NULL, NULL, NULL, &t, &err),
+                     QX_EFORMAT);
+    remove("train_resume.checkpoint");
+    assert_int_equal(qx_train_run(w.f.net, w.data, w.data, w.set, &w.o, NULL, NULL, NULL, &t, &err),
+                     QX_EIO);
+    whole_close(&w);
+}
+
 static void a_cancelled_training_keeps_what_was_best(void **state)
 {
     struct whole w;
@@ -561,15 +462,11 @@ static void what_cannot_be_trained_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lsq_has_the_papers_gradients),
-        cmocka_unit_test(pact_has_the_papers_gradients),
-        cmocka_unit_test(rounding_lets_gradients_through_within_the_range),
-        cmocka_unit_test(rows_are_found_by_name),
-        cmocka_unit_test(losses_have_the_slope_of_their_gradient),
         cmocka_unit_test(ten_steps_have_torchs_losses),
         cmocka_unit_test(a_training_learns),
         cmocka_unit_test(units_of_all_kinds_settle_on_their_levels),
         cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(a_resumed_training_gives_the_same_bits),
         cmocka_unit_test(a_cancelled_training_keeps_what_was_best),
         cmocka_unit_test(a_loss_that_is_no_number_stops_with_what_was_best),
         cmocka_unit_test(what_cannot_be_trained_is_refused),

@@ -62,6 +62,10 @@ struct qx_train_options {
                             ranges stay as they are */
     int patience;  /* stop after so many epochs without a better one; 0 = never */
     uint64_t seed;
+    const char *
+        checkpoint; /* file written after every epoch, from which a training goes on bit by bit; NULL:
+                               none. Borrowed for the run */
+    bool resume;    /* go on from it: QX_EDATA when it is of another training */
 };
 /* What works for the samples: LSQ, AdamW, 4 epochs, half of the loss by distillation. */
 struct qx_train_options qx_train_defaults(void);
@@ -107,8 +111,8 @@ struct qx_train_watch {
 /* What came of it; free with qx_trained_free. Immutable. */
 struct qx_trained {
     enum qx_train_end end;
-    int epochs, best; /* finished, and the one that is kept (0: none was better than PTQ) */
-    double time_s;
+    int epochs, best;       /* finished, and the one that is kept (0: none was better than PTQ) */
+    double time_s, steps_s; /* of all, and of the steps alone (of this run) */
     int64_t n_rows, n_held_out, n_steps;
     double ptq, best_accuracy; /* simulated, on the evaluation data */
     struct qx_setting *set;    /* [layers], ranges by hand */
