@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "eval/nonfinite.h"
 #include "eval/rows.h"
 #include "eval/score.h"
 #include "eval/words.h"
@@ -165,6 +166,20 @@ void qx_score_rows(const struct qx_dataset *data, struct qx_eval_result *r, int6
     }
 }
 
+/* Rows with a logit that is NaN. */
+static int64_t count_nan(const float *logits, int64_t n, int n_classes)
+{
+    int64_t rows = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int c = 0;
+        while (c < n_classes && !isnan(logits[i * n_classes + c])) {
+            c++;
+        }
+        rows += c < n_classes;
+    }
+    return rows;
+}
+
 /* Run all chosen rows, chunk by chunk. */
 static enum qx_status run_all(const struct qx_net *net, const struct qx_dataset *data,
                               struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
@@ -172,6 +187,7 @@ static enum qx_status run_all(const struct qx_net *net, const struct qx_dataset 
 {
     const int64_t sample = qx_net_sample_size(net);
     const int n_classes = qx_net_n_classes(net);
+    int64_t n_nan = 0;
     int64_t chunk = CHUNK_FLOATS / sample / 64 * 64;
     chunk = chunk < 64 ? 64 : chunk > CHUNK_ROWS ? CHUNK_ROWS : chunk;
     chunk = chunk > r->n ? r->n : chunk;
@@ -187,7 +203,11 @@ static enum qx_status run_all(const struct qx_net *net, const struct qx_dataset 
         }
         if (st == QX_OK) {
             qx_score_rows(data, r, first, n, logits, n_classes);
+            n_nan += count_nan(logits, n, n_classes);
         }
+    }
+    if (st == QX_OK) { /* NaN in the data is the row's own: it loses */
+        st = qx_fail_nonfinite(net, n_nan, r->n, "rows", err);
     }
     qx_mem_free(x);
     qx_mem_free(logits);

@@ -28,6 +28,7 @@ struct qx_dataset {
     struct qx_model *model;
     const struct qx_tensor *x, *mask; /* mask: of sequences, NULL = every place is there */
     bool is_sequence;                 /* rows of x are ids, shorter than sample_size or as long */
+    int64_t vocabulary; /* entries of the table that ids are looked up in; 0: not known */
 
     /* documents of tokens: x and mask (NULL: all count) are flat; of texts ids instead of x, and rows are
      * windows (window 0: whole documents) */

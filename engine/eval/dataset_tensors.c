@@ -107,6 +107,18 @@ static enum qx_status find_x(struct qx_dataset *d, const struct qx_net *net, con
 }
 
 /* input_ids [N, T] and, if it is there, attention_mask [N, T]; T at most what the network takes. */
+/* Entries of the table of words, which is looked up first. */
+static int64_t vocabulary_of(const struct qx_net *net)
+{
+    for (int i = 0; i < qx_net_n_layers(net); i++) {
+        const struct qx_layer *l = qx_net_layer(net, i);
+        if (strcmp(l->op, "Embedding") == 0) {
+            return qx_model_tensor(qx_net_model(net), l->tensor)->shape[0];
+        }
+    }
+    return 0;
+}
+
 static enum qx_status find_ids(struct qx_dataset *d, const struct qx_net *net, const char *path,
                                struct qx_error *err)
 {
@@ -141,6 +153,7 @@ static enum qx_status find_ids(struct qx_dataset *d, const struct qx_net *net, c
     d->n = d->x->shape[0];
     d->sample_size = qx_net_sample_size(net);
     d->is_sequence = true;
+    d->vocabulary = vocabulary_of(net);
     return st;
 }
 
@@ -244,6 +257,15 @@ static enum qx_status read_sequences(const struct qx_dataset *d, int64_t first, 
             x[i] = -1.0f;
         }
         st = st == QX_OK ? mask_row(d, row, x, err) : st;
+        for (int64_t i = 0; st == QX_OK && d->vocabulary > 0 && i < len; i++) {
+            if (x[i] >= (float)d->vocabulary) {
+                st = qx_fail_at(err, QX_EDATA, d->path, "input_ids", -1,
+                                "%s: row %lld, place %lld holds the id %.9g; the vocabulary has "
+                                "%lld entries",
+                                d->path, (long long)row, (long long)i, (double)x[i],
+                                (long long)d->vocabulary);
+            }
+        }
         if (st == QX_OK && x[0] == -1.0f) {
             st = qx_fail_at(err, QX_EDATA, d->path, "attention_mask", -1,
                             "%s: the mask leaves out the first place of row %lld, which the "

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "eval/score.h"
+#include "eval/nonfinite.h"
 #include "eval/rows.h"
 
 #include <math.h>
@@ -38,10 +39,13 @@ static enum qx_status embed(const struct qx_net *net, const struct qx_dataset *d
             squares += (double)v[k] * (double)v[k];
         }
         const float norm = (float)sqrt(squares);
-        if (!(norm > 0.0f && isfinite(norm))) {
+        if (!isfinite(norm)) {
+            st = qx_fail_nonfinite(net, 1, drawn->n, "rows", err);
+        }
+        if (st == QX_OK && !(norm > 0.0f && isfinite(norm))) {
             st = qx_fail(err, QX_EDATA,
-                         "%s: the embedding of row %lld is zero or no number, so there is nothing "
-                         "to compare: look for NaN in the weights",
+                         "%s: the embedding of row %lld is zero or no number, so it is similar to "
+                         "nothing",
                          qx_dataset_path(data), (long long)drawn->rows[i]);
         }
         for (int k = 0; k < d; k++) {

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "eval/dataset.h"
+#include "eval/nonfinite.h"
 #include "eval/score.h"
 
 #include <math.h>
@@ -273,6 +274,15 @@ static enum qx_status words_new(struct words *m, const struct qx_net *net,
     return st;
 }
 
+static int64_t count_nan(const struct qx_eval_result *r)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < r->n; i++) {
+        n += isnan(r->nll[i]);
+    }
+    return n;
+}
+
 static enum qx_status words_run(struct words *m, const struct qx_net *net,
                                 const struct qx_dataset *d, const struct qx_eval_options *options,
                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
@@ -298,7 +308,8 @@ static enum qx_status words_run(struct words *m, const struct qx_net *net,
         at = c.at[n];
     }
     for (int k = 0; k < m->n && st == QX_OK; k++) {
-        st = qx_eval_result_finish(m->r[k], err);
+        st = qx_fail_nonfinite(net, count_nan(m->r[k]), m->r[k]->n, "tokens", err);
+        st = st == QX_OK ? qx_eval_result_finish(m->r[k], err) : st;
     }
     chunk_release(&c);
     for (int k = 0; k < m->n && st != QX_OK; k++) {

@@ -261,11 +261,76 @@ static void a_session_measures_beside_float32(void **state)
     qx_session_close(&s);
 }
 
+/* Ids beyond the vocabulary are told with their place, unless the mask leaves them out; NaN in a weight
+ * with its tensor. */
+static void nothing_is_computed_from_nonsense(void **state)
+{
+    (void)state;
+    char path[1024], file[64] = "nan/model.safetensors";
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    struct qx_agreement g;
+    struct qx_error err = {0};
+    int64_t ids[4 * 3] = {2, 9, 3, 2, 8, 3, 2, 636, 3, 2, 7, 3}, mask[4 * 3];
+    float x[32];
+    for (int i = 0; i < 12; i++) {
+        mask[i] = 1;
+    }
+    const struct tensor_spec specs[] = {{"input_ids", "I64", 2, {4, 3}, ids},
+                                        {"attention_mask", "I64", 2, {4, 3}, mask}};
+    folder_open(&f, ".");
+    assert_int_equal(qx_net_sample_size(f.net), 32);
+    model_write("wide.safetensors", specs, 2, NULL);
+    assert_int_equal(qx_dataset_open("wide.safetensors", f.net, &data, NULL), QX_OK);
+    assert_int_equal(qx_dataset_read(data, 1, 1, x, NULL), QX_OK);
+    assert_int_equal(qx_dataset_read(data, 2, 1, x, &err), QX_EDATA);
+    assert_non_null(strstr(err.text, "row 2, place 1 holds the id 636; the vocabulary has 636"));
+    qx_dataset_close(&data);
+    mask[7] = 0;
+    model_write("wide.safetensors", specs, 2, NULL);
+    assert_int_equal(qx_dataset_open("wide.safetensors", f.net, &data, NULL), QX_OK);
+    assert_int_equal(qx_dataset_read(data, 2, 1, x, &err), QX_OK);
+    qx_dataset_close(&data);
+    ids[7] = 6;
+    model_write("wide.safetensors", specs, 2, NULL);
+    folder_close(&f);
+
+    /* the stored bytes of one weight become NaN */
+    assert_int_equal(system("mkdir -p nan && cp config.json model.safetensors nan"), 0);
+    const float bad = NAN;
+    struct qx_model *model = NULL;
+    assert_int_equal(qx_model_open("nan", &model, NULL), QX_OK);
+    const int64_t n = qx_model_n_tensors(model);
+    const struct qx_tensor *t = NULL;
+    for (int64_t i = 0; i < n && !t; i++) {
+        const struct qx_tensor *one = qx_model_tensor(model, i);
+        t = strstr(one->name, "layer.1.output.dense.weight") ? one : NULL;
+    }
+    assert_non_null(t);
+    snprintf(path, sizeof path, "%s", t->name);
+    const long at = (long)t->offset;
+    qx_model_close(&model);
+    FILE *out = fopen(file, "r+b");
+    assert_non_null(out);
+    assert_int_equal(fseek(out, at + 4 * 5, SEEK_SET), 0);
+    assert_int_equal(fwrite(&bad, sizeof bad, 1, out), 1);
+    assert_int_equal(fclose(out), 0);
+    folder_open(&f, "nan");
+    assert_int_equal(qx_dataset_open("wide.safetensors", f.net, &data, NULL), QX_OK);
+    assert_int_equal(
+        qx_agreement_run(f.net, data, f.weights, f.weights, NULL, NULL, NULL, &g, &err), QX_EDATA);
+    assert_non_null(strstr(err.text, path));
+    assert_non_null(strstr(err.text, "its value 5"));
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embeddings_agree_as_their_definitions_say),
         cmocka_unit_test(a_session_measures_beside_float32),
+        cmocka_unit_test(nothing_is_computed_from_nonsense),
         cmocka_unit_test(other_networks_and_few_rows_are_refused),
     };
     return cmocka_run_group_tests_name("embedding", tests, enter_folder, leave_folder);
