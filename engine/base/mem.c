@@ -2,6 +2,9 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <string.h>
 
 static atomic_int_least64_t n_calls;
@@ -32,6 +35,13 @@ void *qx_mem_realloc(void *p, size_t bytes)
 void qx_mem_free(void *p)
 {
     free(p);
+}
+
+void qx_mem_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 char *qx_mem_strdup(const char *s)

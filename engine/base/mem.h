@@ -12,6 +12,8 @@ void *qx_mem_zalloc(size_t bytes);
 void *qx_mem_realloc(void *p, size_t bytes);
 void qx_mem_free(void *p);
 char *qx_mem_strdup(const char *s);
+/* Give what has been freed back to the system, after work that took much more than it leaves. */
+void qx_mem_trim(void);
 /* n * size checked; NULL on overflow. */
 void *qx_mem_array(size_t n, size_t size);
 /* 64-byte aligned, for kernel buffers; free with qx_mem_free. */

@@ -164,6 +164,19 @@ static void scales_turn(struct qx_packed *p, const float *scale, const int32_t *
     }
 }
 
+/* Zero points that are all 0 need no memory. */
+static void zeros_drop(struct qx_packed *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p->zero[i] != 0) {
+            return;
+        }
+    }
+    qx_mem_free(p->zero);
+    p->zero = NULL;
+    p->bytes -= n * sizeof *p->zero;
+}
+
 static enum qx_status codes_new(struct qx_packed *p, const struct qx_tensor *t,
                                 const struct qx_setting *s, struct qx_channels c,
                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
@@ -194,6 +207,7 @@ static enum qx_status codes_new(struct qx_packed *p, const struct qx_tensor *t,
         } else {
             memcpy(p->scale, scale, n_units * sizeof *scale);
             memcpy(p->zero, zero, n_units * sizeof *zero);
+            zeros_drop(p, n_units);
         }
     }
     qx_mem_free(codes);
@@ -286,8 +300,8 @@ static void row_decode(const struct qx_packed *p, int64_t r, float *out)
     }
     for (int64_t u = 0; u < p->n_units; u++, codes += run_bytes(p)) {
         const int64_t first = u * p->unit, unit = p->is_one ? 0 : r * p->n_units + u;
-        run_decode(p, codes, smaller(p->unit, p->row - first), p->scale[unit], p->zero[unit],
-                   out + first);
+        run_decode(p, codes, smaller(p->unit, p->row - first), p->scale[unit],
+                   p->zero ? p->zero[unit] : 0, out + first);
     }
 }
 

@@ -22,7 +22,7 @@ struct qx_packed {
     size_t row_bytes, bytes;      /* of the data; of everything */
     uint8_t *data;
     float *scale;  /* [rows * n_units] or [n_units * row]; [1] */
-    int32_t *zero; /* the same */
+    int32_t *zero; /* the same; NULL: all are 0 (never of columns) */
 };
 
 /* Of initializer v under its setting. QX_EUNSUPPORTED: its axes have no such form, or float32. */

@@ -206,6 +206,12 @@ enum qx_status qx_qlinear_finish(struct qx_qlinear *q, struct qx_error *err)
     qx_mem_free(parts.zeros);
     qx_mem_free(q->w4_codes);
     q->w4_codes = NULL;
+    if (st == QX_OK) { /* they are in the kernel's own form now */
+        qx_mem_free(q->w_scale);
+        qx_mem_free(q->w_zero);
+        q->w_scale = NULL;
+        q->w_zero = NULL;
+    }
     return st;
 }
 

@@ -343,6 +343,7 @@ enum qx_status qx_weights_prepare(struct qx_weights *w, enum qx_engine engine, s
     w->engine = engine;
     if (engine == QX_ENGINE_PACKED) {
         slim(w);
+        qx_mem_trim();
     }
     return QX_OK;
 }
