@@ -74,7 +74,7 @@ static void element_status(const struct matrix_frame *f, char *buf, size_t cap)
     const bool is_one = f->part.down == 1 && f->part.across == 1;
     struct qx_matrix_value v;
     char place[120], x[UI_FIG], approx[UI_FIG], error[UI_FIG], scale[UI_FIG], unit[80],
-        zero[32] = "";
+        zero[UI_FIG] = "";
     place_text(f, element, place, sizeof(place));
     if (!is_one && !matrix_cell_here(f)) {
         snprintf(buf, cap, "%s: the picture is being computed", place);
@@ -86,6 +86,12 @@ static void element_status(const struct matrix_frame *f, char *buf, size_t cap)
     }
     if (!isfinite(v.x)) {
         snprintf(buf, cap, "%s: not a finite number; it becomes 0", place);
+    } else if (v.is_block) {
+        snprintf(buf, cap, "%s %s, level %d, x^ %s, error %s, scale %s, min %s", place,
+                 ui_fig_real(x, (double)v.x, 4), v.code, ui_fig_real(approx, (double)v.approx, 4),
+                 ui_fig_real(error, (double)v.x - (double)v.approx, 3),
+                 ui_fig_real(scale, (double)v.params.scale, 3),
+                 ui_fig_real(zero, 0.0 - (double)v.min, 3));
     } else if (!qx_format_is_scaled(f->setting->format)) {
         snprintf(buf, cap, "%s %s; %s keeps %s", place, ui_fig_real(x, (double)v.x, 4),
                  f->setting->format->title,
@@ -193,6 +199,46 @@ void matrix_status(const struct matrix_frame *f, char *buf, size_t cap)
 
 /* ---- explanations ---- */
 
+/* The levels of the neighbours that share scale and minimum with the element, 16 to a line. */
+static void explain_levels(struct matrix_frame *f, int64_t element, struct ui_explain *out)
+{
+    enum { LINE = 16 };
+    const struct qx_block *b = f->setting->format->block;
+    const int64_t row = f->m.channels.inner, part = b->n / b->n_sub, pos = element % row;
+    const int64_t first = pos / part * part, n = row - first < part ? row - first : part;
+    if (f->m.channels.outer > 1) { /* neighbours lie in other rows */
+        return;
+    }
+    for (int64_t at = 0; at < n; at += LINE) {
+        char text[LINE * 8] = "";
+        size_t len = 0;
+        for (int64_t i = at; i < n && i < at + LINE; i++) {
+            struct qx_matrix_value v;
+            if (!matrix_look(f, element - pos + first + i, &v)) {
+                return;
+            }
+            len += (size_t)snprintf(text + len, sizeof(text) - len,
+                                    first + i == pos ? " [%d]" : " %d", v.code);
+        }
+        ui_explain_add(out, "%s%s", at == 0 ? "levels:" : "       ", text);
+    }
+}
+
+static void explain_block(struct matrix_frame *f, int64_t element, const struct qx_matrix_value *v,
+                          struct ui_explain *out)
+{
+    char a[UI_FIG], b[UI_FIG];
+    const struct qx_block *block = f->setting->format->block;
+    ui_explain_add(out, "%s: blocks of %d, a scale for %d of them", f->setting->format->title,
+                   block->n, block->n / block->n_sub);
+    ui_explain_add(out, "x^ = scale level %s minimum = %s * %d %s %s", v->min > 0 ? "-" : "+",
+                   ui_fig_real(a, (double)v->params.scale, 6), v->code, v->min > 0 ? "-" : "+",
+                   ui_fig_real(b, fabs((double)v->min), 6));
+    ui_explain_add(out, "   = %s", ui_fig_real(a, (double)v->approx, 7));
+    ui_explain_add(out, "error x - x^ = %s", ui_fig_real(a, (double)v->x - (double)v->approx, 4));
+    explain_levels(f, element, out);
+}
+
 static bool explain_element(struct matrix_frame *f, struct ui_explain *out)
 {
     struct qx_matrix_value v;
@@ -208,7 +254,9 @@ static bool explain_element(struct matrix_frame *f, struct ui_explain *out)
     ui_explain_add(out, "%s of the tensor: row %lld (output channel), column %lld (input)", place,
                    (long long)row, (long long)col);
     ui_explain_add(out, "x = %s", ui_fig_real(a, (double)v.x, 7));
-    if (v.has_code) {
+    if (v.is_block) {
+        explain_block(f, element, &v, out);
+    } else if (v.has_code) {
         ui_explain_add(out, "scale of its %s: %s", unit_text(f, v.unit, unit, sizeof(unit)),
                        ui_fig_real(a, (double)v.params.scale, 6));
         if (v.params.book) {
