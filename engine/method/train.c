@@ -17,7 +17,7 @@
 
 struct qx_train_options qx_train_defaults(void)
 {
-    return (struct qx_train_options){.epochs = 4,
+    return (struct qx_train_options){.epochs = 3,
                                      .batch = 64,
                                      .warmup = 0.1,
                                      .weight_decay = 1e-4,

@@ -67,7 +67,7 @@ struct qx_train_options {
                                none. Borrowed for the run */
     bool resume;    /* go on from it: QX_EDATA when it is of another training */
 };
-/* What works for the samples: LSQ, AdamW, 4 epochs, half of the loss by distillation. */
+/* What works for the samples: LSQ, AdamW, 3 epochs, half of the loss by distillation. */
 struct qx_train_options qx_train_defaults(void);
 
 /* Why a training ended. */

@@ -1,0 +1,175 @@
+/* Training in the background: watched, paused, stopped, kept as a folder that opens again. */
+#include "qx/qat.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#define FOLDER QX_SOURCE_ROOT "/tests/golden/train/conv"
+#define ROWS   FOLDER "/eval.safetensors"
+
+static struct qx_session *open_session(const char *path)
+{
+    struct qx_session_options o = {.threads = 2};
+    struct qx_session *s = NULL;
+    struct qx_error err;
+    if (qx_session_open(path, &o, &s, &err) != QX_OK) {
+        fail_msg("%s", err.text);
+    }
+    qx_session_set_auto_measure(s, false);
+    return s;
+}
+
+static void give_bits(struct qx_session *s)
+{
+    struct qx_patch p = {.fields = QX_PATCH_BITS | QX_PATCH_GRAN | QX_PATCH_ACT_BITS,
+                         .value = {.bits = 3, .gran = QX_GRAN_TENSOR, .act = {.bits = 4}}};
+    struct qx_error err;
+    for (int64_t i = 0; i < qx_session_n_items(s); i++) {
+        if (qx_session_item(s, i)->role == QX_ROLE_LINEAR) {
+            assert_int_equal(qx_session_edit(s, &i, 1, &p, false, &err), QX_OK);
+        }
+    }
+}
+
+static struct qx_train_options options_of(int epochs)
+{
+    struct qx_train_options o = qx_train_defaults();
+    o.batch = 16;
+    o.epochs = epochs;
+    return o;
+}
+
+/* Polls until the training has taken `step` steps or has ended. */
+static void wait_for(struct qx_session *s, int64_t step, struct qx_training *t)
+{
+    const struct timespec nap = {.tv_nsec = 2000000};
+    for (int i = 0; i < 30000; i++) {
+        qx_session_poll(s);
+        qx_session_training(s, t);
+        if (t->job == 0 || (step > 0 && t->step >= step)) {
+            return;
+        }
+        nanosleep(&nap, NULL);
+    }
+    fail_msg("the training did not end");
+}
+
+static void a_training_is_watched_and_kept(void **state)
+{
+    struct qx_session *s = open_session(FOLDER);
+    const struct qx_train_options o = options_of(3);
+    struct qx_training t;
+    struct qx_train_epoch e;
+    struct qx_training_point p;
+    struct qx_training_frame f;
+    struct qx_job_info end;
+    struct qx_error err;
+    (void)state;
+    assert_int_equal(qx_session_train(s, ROWS, &o, &err), QX_ERANGE); /* nothing is quantized */
+    assert_int_equal(qx_session_train_keep(s, "session_trained", &err), QX_EDATA);
+    give_bits(s);
+    assert_int_equal(qx_session_train(s, NULL, &o, &err), QX_EDATA); /* no train.safetensors */
+    assert_int_equal(qx_session_train(s, ROWS, &o, &err), QX_OK);
+    assert_int_equal(qx_session_train(s, ROWS, &o, &err), QX_EUNSUPPORTED); /* one at a time */
+    wait_for(s, 0, &t);
+    assert_int_equal(t.state, QX_TRAINING_DONE);
+    assert_int_equal(t.end, QX_TRAIN_DONE);
+    assert_int_equal(t.step, t.n_steps);
+    assert_int_equal(t.n_epochs, 4);
+    assert_int_equal(t.n_points, t.n_steps);
+    assert_int_equal(t.n_frames, t.n_steps + 1);
+    for (int i = 0; i < t.n_epochs; i++) {
+        assert_true(qx_session_training_epoch(s, i, &e));
+        assert_int_equal(e.epoch, i);
+        assert_int_equal(e.n, 96);
+    }
+    assert_true(qx_session_training_point(s, t.n_points - 1, &p));
+    assert_true(p.step == t.n_steps && isfinite(p.loss));
+    const int64_t item = qx_session_find(s, "head.weight", &err);
+    for (int i = 0; i < t.n_frames; i++) {
+        double sum = 0.0;
+        assert_true(qx_session_training_frame(s, item, i, &f));
+        for (int k = 0; k < QX_TRAINING_COLUMNS; k++) {
+            sum += (double)f.count[k];
+        }
+        assert_true(sum == (double)qx_session_item(s, item)->tensor->numel);
+        assert_true(f.on_level >= 0.0 && f.on_level <= 1.0);
+    }
+    assert_false(qx_session_training_frame(s, item, t.n_frames, &f));
+    assert_false(qx_session_training_frame(s, qx_session_find(s, "bn.weight", &err), 0, &f));
+    assert_int_equal(qx_session_train_keep(s, "session_trained", &err), QX_OK);
+    qx_session_settle(s, 60000);
+    assert_true(qx_session_written(s, &end));
+    assert_int_equal(end.state, QX_JOB_DONE);
+    qx_session_close(&s);
+
+    s = open_session("session_trained");
+    assert_int_equal(qx_session_load_recipe(s, "session_trained/recipe.json", &err), QX_OK);
+    const struct qx_setting *set = qx_session_setting(s, qx_session_find(s, "head.weight", &err));
+    assert_true(set->bits == 3 && set->act.bits == 4 && set->has_range && set->act.has_range);
+    qx_session_close(&s);
+}
+
+static void a_training_is_paused_and_stopped(void **state)
+{
+    struct qx_session *s = open_session(FOLDER);
+    const struct qx_train_options o = options_of(5000);
+    const struct timespec nap = {.tv_nsec = 200000000};
+    struct qx_training t, later;
+    struct qx_error err;
+    (void)state;
+    give_bits(s);
+    assert_int_equal(qx_session_train(s, ROWS, &o, &err), QX_OK);
+    wait_for(s, 5, &t);
+    qx_session_train_pause(s, true);
+    nanosleep(&nap, NULL); /* the step under way ends */
+    qx_session_poll(s);
+    qx_session_training(s, &t);
+    assert_true(t.is_paused && t.state == QX_TRAINING_RUNNING);
+    nanosleep(&nap, NULL);
+    qx_session_poll(s);
+    qx_session_training(s, &later);
+    assert_int_equal(later.step, t.step);
+    qx_session_train_pause(s, false);
+    wait_for(s, t.step + 3, &later);
+    assert_true(later.step >= t.step + 3);
+    qx_session_train_stop(s);
+    wait_for(s, 0, &t);
+    assert_int_equal(t.state, QX_TRAINING_DONE);
+    assert_int_equal(t.end, QX_TRAIN_STOPPED);
+    qx_session_close(&s);
+}
+
+/* Closing ends it, paused or not. */
+static void closing_ends_a_training(void **state)
+{
+    struct qx_session *s = open_session(FOLDER);
+    const struct qx_train_options o = options_of(5000);
+    struct qx_training t;
+    struct qx_error err;
+    (void)state;
+    give_bits(s);
+    assert_int_equal(qx_session_train(s, ROWS, &o, &err), QX_OK);
+    wait_for(s, 2, &t);
+    qx_session_train_pause(s, true);
+    qx_session_close(&s);
+    assert_null(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_training_is_watched_and_kept),
+        cmocka_unit_test(a_training_is_paused_and_stopped),
+        cmocka_unit_test(closing_ends_a_training),
+    };
+    return cmocka_run_group_tests_name("session train", tests, NULL, NULL);
+}
