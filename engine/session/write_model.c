@@ -254,10 +254,11 @@ static const float *changed(const struct qx_write *w, int64_t item)
     return w->trained ? w->trained->values[item] : NULL;
 }
 
-/* Does the tensor stay as it is in the file? */
+/* Does the tensor stay as it is in the file? safetensors has no block types: they are decoded. */
 static bool is_kept(const struct qx_write *w, int64_t item)
 {
-    return qx_setting_is_fp32(&w->recipe->set[item]) && !changed(w, item);
+    return qx_setting_is_fp32(&w->recipe->set[item]) && !changed(w, item) &&
+           !qx_dtype_get(w->items->v[item].tensor->dtype)->block;
 }
 
 static enum qx_status source_fill(struct source *src, struct qx_error *err)
