@@ -209,6 +209,27 @@ static bool get_lost(struct ui_app *app, struct ui_lesson_value *out)
            number(out, 100.0 * (double)(g.fp32_correct - g.correct) / (double)g.n);
 }
 
+/* The last training, when it is over: percent of the evaluation rows right before it (0) and at its best. */
+static bool trained(struct ui_app *app, bool is_best, struct ui_lesson_value *out)
+{
+    struct qx_training t;
+    struct qx_train_epoch e;
+    qx_session_training(app->session, &t);
+    return t.state == QX_TRAINING_DONE &&
+           qx_session_training_epoch(app->session, is_best ? t.best : 0, &e) && e.n > 0 &&
+           number(out, 100.0 * (double)e.correct / (double)e.n);
+}
+
+static bool get_untrained(struct ui_app *app, struct ui_lesson_value *out)
+{
+    return trained(app, false, out);
+}
+
+static bool get_trained(struct ui_app *app, struct ui_lesson_value *out)
+{
+    return trained(app, true, out);
+}
+
 static bool get_screen(struct ui_app *app, struct ui_lesson_value *out)
 {
     return word(out, ui_view_at(app->view)->id);
@@ -250,7 +271,9 @@ static const struct figure figures[] = {
     {"marked", get_marked},
     {"accuracy", get_accuracy}, /* percent, measured */
     {"accuracy_fp32", get_accuracy_fp32},
-    {"lost", get_lost}, /* points below FP32, measured */
+    {"lost", get_lost},           /* points below FP32, measured */
+    {"untrained", get_untrained}, /* percent, before the last training */
+    {"trained", get_trained},     /* percent, its best epoch */
     {"screen", get_screen},
     {"snapshot", get_snapshot},
 };
