@@ -71,7 +71,8 @@ static const struct flag flags[] = {
      "asymmetric activations (default when static)"},
     {"dynamic", 0, KIND_BOOL, AT(dynamic), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, NULL, 0, 0,
      "activations take the range of each token as it comes (8 bits unless --act-bits)"},
-    {"algo", 0, KIND_TEXT, AT(algo), UI_FLAGS_RECIPE, "A,B", 0, 0, "post-training methods"},
+    {"algo", 0, KIND_TEXT, AT(algo), UI_FLAGS_RECIPE, "A,B", 0, 0,
+     "post-training methods: gptq, awq, adaround, auto, ..."},
     {"preset", 0, KIND_TEXT, AT(preset), UI_FLAGS_RECIPE, "NAME", 0, 0, "all of these by name"},
     {"engine", 0, KIND_CHOICE, AT(engine), UI_FLAGS_EVAL, "simulated|integer|packed", 0, 0,
      "arithmetic: of quantized activations, by default integer where every layer can; packed: "

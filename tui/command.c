@@ -47,6 +47,7 @@ static bool (*const runs[UI_CMD_COUNT])(struct ui_app *, const char *) = {
     [UI_CMD_REDO] = cmd_redo,
     [UI_CMD_BITS] = cmd_bits,
     [UI_CMD_FORMAT] = cmd_format,
+    [UI_CMD_ALGO] = cmd_algo,
     [UI_CMD_GRAN] = cmd_gran,
     [UI_CMD_GRAN_NEXT] = cmd_gran_next,
     [UI_CMD_GRAN_PREV] = cmd_gran_prev,
@@ -151,6 +152,7 @@ static bool is_edit(enum ui_cmd cmd)
     case UI_CMD_GRAN_PREV:
     case UI_CMD_SYM:
     case UI_CMD_CALIB:
+    case UI_CMD_ALGO:
     case UI_CMD_SCALE:
     case UI_CMD_RANGE:
     case UI_CMD_THRESHOLD:

@@ -171,6 +171,9 @@ static void reproduce_layer(struct ui_app *app, char *out, size_t cap)
         add_flag(out, cap, s->sym ? "--sym" : "--asym", NULL);
     }
     add_method(out, cap, s);
+    if (s->algo[0]) {
+        add_flag(out, cap, "--algo", s->algo);
+    }
     add_act(out, cap, &s->act);
     struct qx_session_calib calib;
     if (s->act.bits && !s->act.dynamic && qx_session_calib(app->session, &calib) &&

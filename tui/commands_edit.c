@@ -164,6 +164,20 @@ bool cmd_calib(struct ui_app *app, const char *arg)
     return edit_targets(app, &patch, patch.value.calib->title);
 }
 
+bool cmd_algo(struct ui_app *app, const char *arg)
+{
+    struct qx_patch patch = {.fields = QX_PATCH_ALGO};
+    struct qx_algo algo;
+    struct qx_error err;
+    if (qx_algo_parse(arg, &algo, patch.value.algo, &err) != QX_OK) {
+        return ui_refuse(app, "%s", err.text);
+    }
+    return edit_targets(app, &patch,
+                        algo.n == 1  ? algo.v[0].method->title
+                        : algo.n > 1 ? patch.value.algo
+                                     : "round to nearest");
+}
+
 bool cmd_scale(struct ui_app *app, const char *arg)
 {
     bool half = strcmp(arg, "f16") == 0;

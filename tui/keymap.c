@@ -148,6 +148,10 @@ static void bind_tables(struct ui_keymap *map)
         }
     }
     bind(map, (int[]){'c', qx_calib_ema.key}, 2, UI_CMD_ACT_METHOD, qx_calib_ema.name);
+    bind(map, (int[]){'a', 'r'}, 2, UI_CMD_ALGO, "rtn");
+    for (int i = 0; i < qx_method_count(); i++) {
+        bind(map, (int[]){'a', qx_method_at(i)->key}, 2, UI_CMD_ALGO, qx_method_at(i)->name);
+    }
     for (int i = 0; i < qx_format_count(); i++) {
         const struct qx_format *row = qx_format_at(i);
         if (row->key) {

@@ -307,6 +307,34 @@ static void draw_ladder(struct layer_frame *f, struct ui_canvas *c, struct ui_re
     ui_ladder_draw(c, r, &ladder, f->app->glyphs);
 }
 
+/* ---- methods ---- */
+
+/* The error of the layer's output on the calibration rows: rounded to nearest, by the method, the gain. */
+static void draw_algo(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
+{
+    const bool ascii = f->app->glyphs == UI_GLYPHS_ASCII;
+    const struct qx_overlay *o = qx_setting_overlay(f->setting);
+    char line[96];
+    ui_printf(c, r.x, r.y, r.w, UI_STYLE_HEADER, "%s", f->setting->algo);
+    if (!o) {
+        ui_put(c, r.x, r.y + 1, r.w, UI_STYLE_PREDICTED,
+               ascii ? "runs or waits.." : "runs or waits…");
+        return;
+    }
+    if (!isnan(o->before)) {
+        snprintf(line, sizeof(line), "%.3g %s %.3g %%", 100 * o->before, ascii ? "->" : "→",
+                 100 * o->after);
+        ui_put(c, r.x, r.y + 1, 12, UI_STYLE_NORMAL, "output err.");
+        ui_put_right(c, r.x + 11, r.y + 1, 14, UI_STYLE_MEASURED, line);
+        const double gain = o->before > 0 ? 100 * (o->after / o->before - 1) : 0;
+        snprintf(line, sizeof(line), "%s%.0f %%", gain > 0 ? "+" : ascii ? "-" : "−", fabs(gain));
+        ui_put(c, r.x + 27, r.y + 1, r.w - 27, gain > 0 ? UI_STYLE_BAD : UI_STYLE_GOOD, line);
+    }
+    if (r.h > 2 && o->note[0]) {
+        ui_put(c, r.x, r.y + 2, r.w, UI_STYLE_DIM, o->note);
+    }
+}
+
 /* ---- history ---- */
 
 static void draw_history(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
@@ -327,6 +355,7 @@ static void draw_history(struct layer_frame *f, struct ui_canvas *c, struct ui_r
 
 enum block {
     BLOCK_FIGURES,
+    BLOCK_ALGO,
     BLOCK_LADDER,
     BLOCK_THEORY,
     BLOCK_RESIDUAL,
@@ -347,12 +376,14 @@ void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
         figures = least = 2;
     }
     int ladder = f->item->can_quantize ? UI_LADDER_ROWS + 1 + (f->is_scaled && !f->is_int) : 0;
+    int algo = f->is_scaled && f->setting->algo[0] ? 2 + (wide || r.h > 16) : 0;
     int stats = f->hist && f->stats->n > 0 ? STAT_ROWS : 0;
     int theory = has_levels ? (r.w >= 46 ? 2 : 3) : ladder > 0 && !f->is_scaled ? 2 : 0;
     struct qx_leads leads;
     int rows = wide && qx_session_leads(f->app->session, &leads) ? 4 : 0;
     struct ui_block blocks[BLOCK_COUNT] = {
         [BLOCK_FIGURES] = {least, figures, 0, 0, 0},
+        [BLOCK_ALGO] = {algo, algo, 0, 0, 0},
         [BLOCK_LADDER] = {ladder, ladder, 1, 0, 0},
         [BLOCK_THEORY] = {theory, theory, 2, 0, 0},
         [BLOCK_RESIDUAL] = {has_levels && wide ? 4 : 0, has_levels && wide ? 6 : 0, 5, 0, 0},
@@ -371,6 +402,9 @@ void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
         switch ((enum block)i) {
         case BLOCK_FIGURES:
             draw_figures(f, c, at, wide);
+            break;
+        case BLOCK_ALGO:
+            draw_algo(f, c, at);
             break;
         case BLOCK_LADDER:
             draw_ladder(f, c, at);

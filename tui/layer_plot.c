@@ -30,17 +30,18 @@ static void setting_words(const struct layer_frame *f, char *buf, size_t cap)
     const char *gran = gran_words(s, room, sizeof(room));
     char format[24];
     if (f->is_int) {
-        snprintf(buf, cap, "%s %s %s%s %s", ui_fmt_format(format, sizeof(format), s),
-                 s->sym ? "sym" : "asym", gran, dot, calib);
+        snprintf(buf, cap, "%s %s %s%s %s%s%s", ui_fmt_format(format, sizeof(format), s),
+                 s->sym ? "sym" : "asym", gran, dot, calib, s->algo[0] ? " + " : "", s->algo);
     } else {
-        snprintf(buf, cap, "%s %s%s %s", s->format->title, gran, dot, calib);
+        snprintf(buf, cap, "%s %s%s %s%s%s", s->format->title, gran, dot, calib,
+                 s->algo[0] ? " + " : "", s->algo);
     }
 }
 
 void layer_draw_title(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r)
 {
     enum ui_glyphs g = f->app->glyphs;
-    char shape[64], count[40], left[200], setting[64], threshold[80];
+    char shape[64], count[40], left[200], setting[192], threshold[80];
     const struct qx_tensor *t = f->item->tensor;
     ui_fmt_shape(shape, sizeof(shape), t, g);
     ui_fmt_count(count, sizeof(count), t->numel);

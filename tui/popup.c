@@ -105,7 +105,12 @@ static const char *meaning(const struct ui_binding *b)
 {
     const struct qx_calibrator *calib;
     const struct qx_format *format;
+    const struct qx_method *method;
     int view;
+    if (b->cmd == UI_CMD_ALGO) {
+        method = qx_method_find(b->arg);
+        return method ? method->help : "Rounds every weight to the nearest code.";
+    }
     if (b->cmd == UI_CMD_GO && (view = ui_view_find(b->arg)) >= 0) {
         return ui_view_at(view)->help;
     }

@@ -130,6 +130,12 @@ static void offer_arguments(struct ui_app *app, struct collect *c, enum ui_cmd c
             offer(c, qx_format_at(i)->name, qx_format_at(i)->help, 0, false, false);
         }
         break;
+    case UI_CMD_ALGO:
+        offer(c, "rtn", "Rounds every weight to the nearest code.", 0, false, false);
+        for (int i = 0; i < qx_method_count(); i++) {
+            offer(c, qx_method_at(i)->name, qx_method_at(i)->help, 0, false, false);
+        }
+        break;
     case UI_CMD_BITS:
         offer_words(c, "2|3|4|5|6|7|8");
         break;

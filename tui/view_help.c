@@ -86,7 +86,7 @@ static const char *disabled_there(struct ui_app *app, const struct help_state *s
 
 static bool has_choices(enum ui_cmd cmd)
 {
-    return cmd == UI_CMD_GO || cmd == UI_CMD_CALIB || cmd == UI_CMD_FORMAT;
+    return cmd == UI_CMD_GO || cmd == UI_CMD_CALIB || cmd == UI_CMD_FORMAT || cmd == UI_CMD_ALGO;
 }
 
 static void binding_text(const struct ui_binding *b, char *buf, size_t cap)
@@ -134,6 +134,9 @@ static const char *choice_help(const struct ui_binding *b)
     case UI_CMD_FORMAT:
         format = qx_format_find(b->arg);
         return format ? format->help : "";
+    case UI_CMD_ALGO:
+        return qx_method_find(b->arg) ? qx_method_find(b->arg)->help
+                                      : "Rounds every weight to the nearest code.";
     default:
         return "";
     }

@@ -62,6 +62,7 @@ static void means_add(void *arg, int64_t group, int worker)
     struct gather *g = arg;
     const struct qx_net_product *p = &g->m->product;
     float *mean = g->m->mean + group * p->k, *mean_abs = g->m->mean_abs + group * p->k;
+    float *lo = g->m->lo + group * p->k, *hi = g->m->hi + group * p->k;
     (void)worker;
     for (int64_t r = 0; r < g->rows; r++) {
         const float *x = columns_at(g, group, r);
@@ -69,6 +70,8 @@ static void means_add(void *arg, int64_t group, int worker)
             for (int64_t j = 0; j < p->k; j++) {
                 mean[j] += x[j];
                 mean_abs[j] += fabsf(x[j]);
+                lo[j] = x[j] < lo[j] ? x[j] : lo[j];
+                hi[j] = x[j] > hi[j] ? x[j] : hi[j];
             }
         }
     }
@@ -135,7 +138,9 @@ static enum qx_status moments_new(const struct qx_net_product *p, struct qx_mome
     m->second = fits ? qx_mem_zalloc(bytes) : NULL;
     m->mean = qx_mem_zalloc((size_t)(p->groups * p->k) * sizeof *m->mean);
     m->mean_abs = qx_mem_zalloc((size_t)(p->groups * p->k) * sizeof *m->mean_abs);
-    if (!m->second || !m->mean || !m->mean_abs) {
+    m->lo = qx_mem_zalloc((size_t)(p->groups * p->k) * sizeof *m->lo);
+    m->hi = qx_mem_zalloc((size_t)(p->groups * p->k) * sizeof *m->hi);
+    if (!m->second || !m->mean || !m->mean_abs || !m->lo || !m->hi) {
         qx_moments_free(m);
         return qx_fail_nomem(err, fits ? bytes : 0);
     }
@@ -149,6 +154,8 @@ void qx_moments_free(struct qx_moments *m)
         qx_mem_free(m->second);
         qx_mem_free(m->mean);
         qx_mem_free(m->mean_abs);
+        qx_mem_free(m->lo);
+        qx_mem_free(m->hi);
         qx_mem_free(m);
     }
 }

@@ -4,12 +4,15 @@
 
 #include "qx/method.h"
 
-extern const struct qx_method qx_method_gptq;
+extern const struct qx_method qx_method_gptq, qx_method_awq, qx_method_adaround,
+    qx_method_smoothquant, qx_method_llmint8, qx_method_salient, qx_method_biascorr,
+    qx_method_gamma, qx_method_auto;
 
 /* One layer on its way to an overlay: weights as a matrix, one row an output. A method reads what the
  * ones before it left, and leaves codes that fit the units. */
 struct qx_method_work {
     const struct qx_setting *set;
+    const struct qx_method_target *target;
     struct qx_channels channels;
     int64_t groups, n, k;        /* [groups * n] rows of k; moments are of groups */
     const struct qx_moments *m;  /* NULL where no method asked */
@@ -42,6 +45,12 @@ float qx_work_weight(const struct qx_method_work *w, int64_t row, int64_t j);
 /* Round w * in_scale to nearest, for all or one row. */
 void qx_work_round(struct qx_method_work *w);
 void qx_work_round_row(struct qx_method_work *w, int64_t row);
+/* Units anew, for w * in_scale without the kept columns: all of them, or unit u of a row (not granularity
+ * tensor) clipped to a share of its own range. */
+void qx_work_units(struct qx_method_work *w);
+struct qx_qparams qx_work_fit(const struct qx_method_work *w, int64_t row, int64_t u, float share);
+/* Range of the inputs divided by in_scale, without the kept ones, as the moments have seen it. */
+struct qx_range qx_work_input_range(const struct qx_method_work *w);
 /* ||(W - W^) X||^2 over ||W X||^2, by the moments; NaN without them, 0 / 0 = 0. */
 enum qx_status qx_work_error(const struct qx_method_work *w, double *out, struct qx_error *err);
 void qx_work_note(struct qx_method_work *w, const char *fmt, ...)

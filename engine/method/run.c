@@ -30,6 +30,9 @@ enum qx_status qx_methods_apply(const struct qx_net *net, int layer, const struc
     struct qx_overlay *o = NULL;
     double before = (double)NAN, after = (double)NAN;
     struct qx_algo algo;
+    struct qx_method_target target = {.net = net, .layer = layer, .set = s};
+    target.has_product = qx_net_layer_product(net, layer, &target.product);
+    w.target = &target;
     product_of(net, layer, &w);
     enum qx_status st = qx_algo_check(net, layer, t->name, s, err);
     if (st == QX_OK) {

@@ -136,6 +136,82 @@ enum qx_status qx_work_error(const struct qx_method_work *w, double *out, struct
     return QX_OK;
 }
 
+/* ---- units of scaled weights ---- */
+
+static void reach(const struct qx_method_work *w, int64_t row, int64_t first, int64_t n, float *lo,
+                  float *hi)
+{
+    for (int64_t j = first; j < first + n; j++) {
+        if (!w->is_kept || !w->is_kept[j]) {
+            const float s = w->in_scale ? w->in_scale[j] : 1.0f, v = w->w[row * w->k + j] * s;
+            *lo = v < *lo ? v : *lo;
+            *hi = v > *hi ? v : *hi;
+        }
+    }
+}
+
+/* Asymmetric codes are those of signed bytes here. */
+static struct qx_qparams fit(const struct qx_setting *s, float lo, float hi)
+{
+    struct qx_qparams p = qx_qparams_of(s, lo, hi);
+    const int shift = s->format->book || s->sym ? 0 : 1 << (s->bits - 1);
+    p.zero -= shift;
+    p.qmin -= shift;
+    p.qmax -= shift;
+    return p;
+}
+
+struct qx_qparams qx_work_fit(const struct qx_method_work *w, int64_t row, int64_t u, float share)
+{
+    const int64_t first = u * w->unit_len;
+    float lo = 0.0f, hi = 0.0f;
+    reach(w, row, first, w->unit_len < w->k - first ? w->unit_len : w->k - first, &lo, &hi);
+    return fit(w->set, lo * share, hi * share);
+}
+
+/* One range for all: the setting's, in proportion to what the factors made of the largest weight. */
+static void tensor_unit(struct qx_method_work *w)
+{
+    struct qx_setting s = *w->set;
+    float lo = 0.0f, hi = 0.0f, most = 0.0f;
+    for (int64_t r = 0; r < w->groups * w->n; r++) {
+        reach(w, r, 0, w->k, &lo, &hi);
+    }
+    for (int64_t i = 0; i < w->groups * w->n * w->k; i++) {
+        most = fmaxf(most, fabsf(w->w[i]));
+    }
+    const double f = most > 0.0f ? fmax(-(double)lo, (double)hi) / (double)most : 1.0;
+    s.range.lo *= f;
+    s.range.hi *= f;
+    w->units[0] = fit(&s, 0.0f, 0.0f);
+}
+
+void qx_work_units(struct qx_method_work *w)
+{
+    if (w->row_units == 0) {
+        tensor_unit(w);
+        return;
+    }
+    for (int64_t r = 0; r < w->groups * w->n; r++) {
+        for (int64_t u = 0; u < w->row_units; u++) {
+            w->units[r * w->row_units + u] = qx_work_fit(w, r, u, 1.0f);
+        }
+    }
+}
+
+struct qx_range qx_work_input_range(const struct qx_method_work *w)
+{
+    struct qx_range r = {0.0, 0.0};
+    for (int64_t j = 0; j < w->k; j++) {
+        if (!w->is_kept || !w->is_kept[j]) {
+            const double s = w->in_scale ? (double)w->in_scale[j] : 1.0;
+            r.lo = fmin(r.lo, (double)w->m->lo[j] / s);
+            r.hi = fmax(r.hi, (double)w->m->hi[j] / s);
+        }
+    }
+    return r;
+}
+
 /* ---- in and out ---- */
 
 static struct qx_qparams unit_of(const struct qx_setting *s, float scale, int zero)
@@ -264,6 +340,9 @@ enum qx_status qx_work_take(struct qx_method_work *w, const struct qx_tensor *t,
     }
     if (w->is_kept) {
         st = kept_take(w, o, err);
+    }
+    if (w->m && (w->in_scale || w->is_kept)) {
+        o->in_range = qx_work_input_range(w);
     }
     o->in_scale = w->in_scale;
     o->bias = w->bias;

@@ -1,8 +1,11 @@
 /* Running the nodes of a network on one tile. */
 #include "forward.h"
 
+#include "qx/overlay.h"
+
 #include "base/error.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Bytes between two places of a value that lies there for all places while some are run. */
@@ -52,6 +55,56 @@ static int64_t unit_of(const struct qx_node *node, const struct qx_act *act,
     return qx_shape_count(s, &(struct qx_extent){1, e->start ? start : NULL});
 }
 
+/* What a method keeps beside the codes of a node's weight; NULL = nothing. */
+static const struct qx_overlay *overlay_of(const struct qx_forward *f, const struct qx_node *node)
+{
+    const int i = node->op->weight;
+    const struct qx_value *v = i == 1 ? node->in[1] : NULL;
+    return v && v->tensor >= 0 ? qx_setting_overlay(&f->weights->values[v->index].setting) : NULL;
+}
+
+/* Inputs that a method divides by factors, or leaves alone, quantized and put back: y is x but for the
+ * rounding. Only matrix products have such inputs: rows of k. */
+static void fake_beside(const struct qx_overlay *o, const struct qx_act *act, const float *x,
+                        int64_t n, float *y, int64_t *n_nonfinite)
+{
+    const int64_t k = o->channels.outer * o->channels.inner;
+    struct qx_act own = *act;
+    own.range = act->sym ? (struct qx_range){-fmax(-o->in_range.lo, o->in_range.hi),
+                                             fmax(-o->in_range.lo, o->in_range.hi)}
+                         : o->in_range;
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = o->in_scale ? x[i] / o->in_scale[i % k] : x[i];
+    }
+    for (int64_t row = 0; row < n; row += k) {
+        for (int64_t i = 0; i < o->n_kept; i++) {
+            y[row + o->kept[i]] = 0.0f;
+        }
+    }
+    const struct qx_qparams p = qx_qinput_params(&own, y, n);
+    const struct qxk_affine q = {p.scale, (float)p.zero, (float)p.qmin, (float)p.qmax};
+    *n_nonfinite += qxk_get()->fakequant(y, (size_t)n, &q, y);
+    for (int64_t i = 0; o->in_scale && i < n; i++) {
+        y[i] *= o->in_scale[i % k];
+    }
+    for (int64_t row = 0; row < n; row += k) {
+        for (int64_t i = 0; i < o->n_kept; i++) {
+            y[row + o->kept[i]] = x[row + o->kept[i]];
+        }
+    }
+}
+
+/* A correction of the outputs: of a convolution planes, else rows. */
+static void bias_add(const struct qx_overlay *o, const struct qx_node *node, int64_t n, float *y)
+{
+    const struct qx_shape *s = &node->out->shape;
+    const int64_t count = o->channels.count;
+    const int64_t inner = qx_node_is(node, "Conv") ? qx_shape_numel(s, 1) / count : 1;
+    for (int64_t i = 0; i < n; i++) {
+        y[i] += o->bias[i / inner % count];
+    }
+}
+
 /* Input 0 as the codes say; in a comparison, also how many codes are not the other engine's. */
 static void fake_input(const struct qx_forward *f, struct qx_worker *w, const struct qx_node *node,
                        struct qx_tile *t)
@@ -59,6 +112,15 @@ static void fake_input(const struct qx_forward *f, struct qx_worker *w, const st
     const struct qx_act *act = qx_node_act(f->weights, node);
     const struct qx_shape *s = &node->in[0]->shape;
     const int64_t n = qx_shape_count(s, &t->extent);
+    const struct qx_overlay *o = overlay_of(f, node);
+    for (int64_t at = 0, row = 0, step; o && !qx_overlay_is_plain(o) && at < n; at += step, row++) {
+        step = !act->dynamic ? n : unit_of(node, act, &t->extent, row);
+        fake_beside(o, act, w->in[0] + at, step, w->fake + at, &w->report.n_nonfinite);
+    }
+    if (o && !qx_overlay_is_plain(o)) {
+        w->in[0] = w->fake;
+        return;
+    }
     for (int64_t at = 0, row = 0, step; at < n; at += step, row++) {
         step = !act->dynamic ? n : unit_of(node, act, &t->extent, row);
         const struct qx_qparams p = qx_qinput_params(act, w->in[0] + at, step);
@@ -151,6 +213,10 @@ static enum qx_status run_float(const struct qx_forward *f, struct qx_worker *w,
     enum qx_status st = op->forward(&run, err);
     if (st != QX_OK) {
         qx_error_context(err, "node '%.100s' (%s)", node->name, op->name);
+    }
+    const struct qx_overlay *o = st == QX_OK ? overlay_of(f, node) : NULL;
+    if (o && o->bias) {
+        bias_add(o, node, qx_shape_count(&node->out->shape, &t->extent), run.out);
     }
     return st;
 }

@@ -1,6 +1,8 @@
 /* Integer execution of one layer: packing, products, matrices. qconv.c has the convolutions. */
 #include "net/qlinear.h"
 
+#include "qx/overlay.h"
+
 #include "base/error.h"
 #include "base/mapfile.h"
 #include "base/mem.h"
@@ -338,9 +340,11 @@ static enum qx_status epilogue(struct qx_qlinear *q, const struct qx_weights *w,
     if (!q->scale || !q->bias || !q->folded) {
         return qx_fail_nomem(err, bytes);
     }
+    const struct qx_overlay *by_method = qx_setting_overlay(&w->values[node->in[1]->index].setting);
     for (int64_t o = 0; o < q->oc; o++) {
         q->scale[o] = (float)alpha;
         q->bias[o] = b ? (float)(beta * (double)w->values[b->index].data[o]) : 0.0f;
+        q->bias[o] += by_method && by_method->bias ? by_method->bias[o] : 0.0f;
     }
     qx_qlinear_affine(q, NULL, NULL);
     return QX_OK;

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { VERSION = 1, MAX_BYTES = 1 << 30 };
+enum { VERSION = 2, MAX_BYTES = 1 << 30 };
 
 struct header {
     char magic[8];
@@ -19,6 +19,7 @@ struct header {
     struct qx_channels channels;
     int64_t n_units, n_kept;
     uint32_t has_in_scale, has_bias;
+    struct qx_range in_range;
     double before, after;
     char note[96];
     struct qx_metrics metrics;
@@ -63,6 +64,7 @@ enum qx_status qx_overlay_save(const struct qx_overlay *o, const char *path, str
                        .n_kept = o->n_kept,
                        .has_in_scale = o->in_scale != NULL,
                        .has_bias = o->bias != NULL,
+                       .in_range = o->in_range,
                        .before = o->before,
                        .after = o->after,
                        .metrics = o->metrics};
@@ -171,6 +173,7 @@ enum qx_status qx_overlay_load(const char *path, uint64_t key, struct qx_channel
     if (st == QX_OK) {
         o->key = key;
         o->n_kept = h.n_kept;
+        o->in_range = h.in_range;
         o->before = h.before;
         o->after = h.after;
         o->metrics = h.metrics;

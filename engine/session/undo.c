@@ -142,6 +142,9 @@ static void change_describe(const struct qx_setting *a, const struct qx_setting 
     } else if (gran) {
         snprintf(out, cap, "granularity %s -> %s", gran_text(a, x, sizeof x),
                  gran_text(b, y, sizeof y));
+    } else if (strcmp(a->algo, b->algo) != 0) {
+        snprintf(out, cap, "method %.24s -> %.24s", a->algo[0] ? a->algo : "rtn",
+                 b->algo[0] ? b->algo : "rtn");
     } else if (calib && !qx_setting_is_manual(b)) {
         snprintf(out, cap, "calibrator %s -> %s", a->calib->title, b->calib->title);
     } else if (!qx_act_equal(&a->act, &b->act)) {

@@ -65,6 +65,8 @@ static struct bench bench_open(const char *gran, int bits, bool sym, const char 
     b.m.second = calloc((size_t)(b.p.k * b.p.k), sizeof *b.m.second);
     b.m.mean = calloc((size_t)b.p.k, sizeof *b.m.mean);
     b.m.mean_abs = calloc((size_t)b.p.k, sizeof *b.m.mean_abs);
+    b.m.lo = calloc((size_t)b.p.k, sizeof *b.m.lo);
+    b.m.hi = calloc((size_t)b.p.k, sizeof *b.m.hi);
     return b;
 }
 
@@ -74,6 +76,8 @@ static void bench_close(struct bench *b)
     free(b->m.second);
     free(b->m.mean);
     free(b->m.mean_abs);
+    free(b->m.lo);
+    free(b->m.hi);
 }
 
 static struct qx_overlay *applied(const struct bench *b, struct qx_pool *pool)
@@ -98,6 +102,10 @@ static void moments_random(struct bench *b, uint64_t seed)
         const float common = (float)qx_rng_normal(&rng);
         for (int64_t i = 0; i < k; i++) {
             x[i] = (common + (float)qx_rng_normal(&rng)) * (0.2f + (float)(i % 7));
+            b->m.mean[i] += x[i] / SAMPLES;
+            b->m.mean_abs[i] += fabsf(x[i]) / SAMPLES;
+            b->m.lo[i] = fminf(b->m.lo[i], x[i]);
+            b->m.hi[i] = fmaxf(b->m.hi[i], x[i]);
         }
         for (int64_t i = 0; i < k; i++) {
             for (int64_t j = 0; j < k; j++) {
@@ -272,6 +280,7 @@ static void same_on_any_number_of_threads(void **state)
     for (int i = 0; i < qx_method_count(); i++) {
         struct bench b = bench_open("group:32", 4, true, qx_method_at(i)->name);
         moments_random(&b, 3);
+        b.set.act = qx_act_dynamic(8);
         struct qx_overlay *one = applied(&b, NULL), *three = applied(&b, pool);
         assert_memory_equal(one->codes, three->codes, (size_t)b.tensor->numel);
         assert_true(one->after == three->after);
@@ -280,6 +289,48 @@ static void same_on_any_number_of_threads(void **state)
         bench_close(&b);
     }
     qx_pool_free(pool);
+}
+
+/* Methods that look at inputs do not make the output worse than rounding to nearest does. */
+static void methods_lessen_the_error_of_the_output(void **state)
+{
+    static const char *const lists[] = {"gptq", "adaround", "awq", "awq,gptq", "salient", "auto"};
+    (void)state;
+    for (int bits = 3; bits <= 4; bits++) {
+        double after[6];
+        for (int i = 0; i < 6; i++) {
+            struct bench b = bench_open("group:32", bits, bits == 4, lists[i]);
+            moments_random(&b, 3);
+            struct qx_overlay *o = applied(&b, NULL);
+            assert_true(o->after <= o->before);
+            after[i] = o->after;
+            qx_overlay_free(o);
+            bench_close(&b);
+        }
+        for (int i = 0; i < 5; i++) { /* auto keeps the best of those it tries */
+            assert_true(i == 4 || after[5] <= after[i] * (1 + 1e-6));
+        }
+    }
+}
+
+/* Bias correction: the mean of the outputs is that of the weights as stored. */
+static void bias_correction_takes_the_mean_error_off(void **state)
+{
+    (void)state;
+    struct bench b = bench_open("channel", 3, true, "bias-correction");
+    moments_random(&b, 9);
+    struct qx_overlay *o = applied(&b, NULL);
+    for (int64_t r = 0; r < b.p.n; r++) {
+        double sum = (double)o->bias[r], size = 0.0;
+        for (int64_t j = 0; j < b.p.k; j++) {
+            const double x = (double)b.m.mean[j];
+            sum += x * ((double)qx_overlay_value(o, r, j) - (double)b.w[r * b.p.k + j]);
+            size += fabs(x * (double)b.w[r * b.p.k + j]);
+        }
+        assert_true(fabs(sum) <= 1e-5 * size);
+    }
+    qx_overlay_free(o);
+    bench_close(&b);
 }
 
 static void overlay_file_round_trip(void **state)
@@ -378,6 +429,8 @@ int main(void)
         cmocka_unit_test(gptq_equals_its_definition),
         cmocka_unit_test(gptq_survives_singular_moments),
         cmocka_unit_test(same_on_any_number_of_threads),
+        cmocka_unit_test(methods_lessen_the_error_of_the_output),
+        cmocka_unit_test(bias_correction_takes_the_mean_error_off),
         cmocka_unit_test(overlay_file_round_trip),
         cmocka_unit_test(overlay_lies_on_the_grid),
         cmocka_unit_test(lists_of_methods),

@@ -11,6 +11,7 @@ struct qx_moments {
     int64_t n_nonfinite;    /* values that counted as 0 */
     float *second;          /* [groups][k][k] mean of x x', symmetric */
     float *mean, *mean_abs; /* [groups][k] */
+    float *lo, *hi;         /* [groups][k] smallest and largest value, and 0 */
 };
 /* Run the first n_rows rows (all, if fewer) under the weights, in float32, and gather the moments of one
  * layer: sums in the order of the rows, so the result does not depend on threads. Memory: the result, and

@@ -19,7 +19,8 @@ struct qx_overlay {
     float *
         in_scale; /* [outer * inner] what each input of a channel is divided by, and its weights were
                         multiplied by; NULL = none */
-    float *bias;  /* [count] to be added to each output; NULL = none */
+    struct qx_range in_range; /* of the inputs divided by in_scale, without the kept ones */
+    float *bias;              /* [count] to be added to each output; NULL = none */
     int64_t n_kept; /* inputs whose weights stay 16-bit floats (and are not quantized as inputs) */
     int32_t *kept;  /* [n_kept] ascending, of outer * inner */
     float *kept_values; /* [count][n_kept] */

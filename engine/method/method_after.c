@@ -1,0 +1,92 @@
+/* Corrections once the codes are known: bias correction (Nagel et al. 2019, arXiv 1906.04721, section 4.2,
+ * with means of the inputs as calibration saw them), and the scale that keeps the variance of the weights
+ * (arXiv 2411.06084). */
+#include "method/method.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+
+#include <math.h>
+
+static enum qx_status bias_run(struct qx_method_work *w, double param, struct qx_error *err)
+{
+    (void)param;
+    w->bias = qx_mem_zalloc(((size_t)(w->groups * w->n) + 1) * sizeof *w->bias);
+    if (!w->bias) {
+        return qx_fail_nomem(err, (size_t)(w->groups * w->n) * sizeof *w->bias);
+    }
+    for (int64_t r = 0; r < w->groups * w->n; r++) {
+        const float *mean = w->m->mean + r / w->n * w->k;
+        double sum = 0.0;
+        for (int64_t j = 0; j < w->k; j++) {
+            sum += ((double)w->w[r * w->k + j] - (double)qx_work_weight(w, r, j)) * (double)mean[j];
+        }
+        w->bias[r] = (float)sum;
+    }
+    qx_work_note(w, "bias corrected");
+    return QX_OK;
+}
+
+static const char *bias_refuse(const struct qx_method_target *t)
+{
+    return t->has_product ? NULL : "it multiplies no inputs that could be looked at";
+}
+
+const struct qx_method qx_method_biascorr = {
+    .name = "bias-correction",
+    .title = "bias corr.",
+    .help = "Takes the mean of the error off every output (1906.04721, 4.2).",
+    .key = 'b',
+    .stage = QX_STAGE_AFTER,
+    .needs_inputs = true,
+    .refuse = bias_refuse,
+    .run = bias_run,
+};
+
+/* One factor a unit: its standard deviation over that of what it became. */
+struct spread {
+    double n, x, xx, y, yy;
+};
+
+static double factor_of(const struct spread *s)
+{
+    const double vx = s->xx / s->n - s->x / s->n * s->x / s->n;
+    const double vy = s->yy / s->n - s->y / s->n * s->y / s->n;
+    return vx > 0.0 && vy > 0.0 ? sqrt(vx / vy) : 1.0;
+}
+
+static enum qx_status gamma_run(struct qx_method_work *w, double param, struct qx_error *err)
+{
+    const int64_t rows = w->groups * w->n, n_units = w->row_units ? rows * w->row_units : 1;
+    struct spread *spread = qx_mem_zalloc(((size_t)n_units + 1) * sizeof *spread);
+    (void)param;
+    if (!spread) {
+        return qx_fail_nomem(err, (size_t)n_units * sizeof *spread);
+    }
+    for (int64_t i = 0; i < rows * w->k; i++) {
+        const int64_t r = i / w->k, j = i % w->k;
+        struct spread *s = &spread[w->row_units ? r * w->row_units + j / w->unit_len : 0];
+        const double x = (double)w->w[i], y = (double)qx_work_weight(w, r, j);
+        s->n += 1.0;
+        s->x += x;
+        s->xx += x * x;
+        s->y += y;
+        s->yy += y * y;
+    }
+    for (int64_t u = 0; u < n_units; u++) {
+        const float scale = (float)((double)w->units[u].scale * factor_of(&spread[u]));
+        w->units[u].scale =
+            w->set->scale == QX_SCALE_F16 ? qx_format_find("fp16")->round(scale) : scale;
+    }
+    qx_mem_free(spread);
+    return QX_OK;
+}
+
+const struct qx_method qx_method_gamma = {
+    .name = "gamma",
+    .title = "gamma",
+    .help = "Scales what was rounded so that the variance of the weights stays (2411.06084).",
+    .key = 'v',
+    .stage = QX_STAGE_AFTER,
+    .run = gamma_run,
+};
