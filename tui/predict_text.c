@@ -1,6 +1,6 @@
 #include "predict_text.h"
 
-#include "figure.h"
+#include "gauge_text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -37,6 +37,24 @@ static bool is_noise(const struct qx_prediction *p)
     return p->is_within_noise || (p->change > 0.0 && p->lo <= p->value - p->change);
 }
 
+/* "+3.2 % ≈ ±0.8": the relative increase of perplexity, and half its band. */
+static void fmt_words(char *buf, size_t cap, const struct qx_prediction *p, enum ui_glyphs glyphs,
+                      bool brief)
+{
+    char increase[UI_FIG];
+    ui_fig_change(increase, true, p->change);
+    if (p->value < 1.0 - heavy && p->rho < 1.0) {
+        snprintf(buf, cap, "ppl > +%.0f %%", floor(100 / p->value - 100));
+        return;
+    }
+    if (brief) {
+        snprintf(buf, cap, "%s %s", increase, about(glyphs));
+    } else {
+        snprintf(buf, cap, "%s %s %s%.1f", increase, about(glyphs), plus_minus(glyphs),
+                 50 * (1 / p->lo - 1 / p->hi));
+    }
+}
+
 char *ui_fmt_predicted(char *buf, size_t cap, const struct qx_gauge *g, enum ui_glyphs glyphs,
                        bool brief)
 {
@@ -57,6 +75,8 @@ char *ui_fmt_predicted(char *buf, size_t cap, const struct qx_gauge *g, enum ui_
         }
     } else if (is_noise(p)) {
         snprintf(buf, cap, "within noise");
+    } else if (p->is_words) {
+        fmt_words(buf, cap, p, glyphs, brief);
     } else if (p->change < -heavy && p->rho < 1.0) {
         snprintf(buf, cap, "drop > %.0f pt", floor(-100 * p->change));
     } else if (brief) {
@@ -71,6 +91,7 @@ char *ui_fmt_next(char *buf, size_t cap, struct qx_session *s, enum ui_glyphs gl
 {
     struct qx_next n;
     const char *pm = plus_minus(glyphs), *ca = about(glyphs);
+    const char *unit = qx_session_net(s) && qx_net_is_words(qx_session_net(s)) ? "%" : "pt";
     char time[UI_FIG];
     qx_session_next(s, &n);
     buf[0] = '\0';
@@ -79,24 +100,20 @@ char *ui_fmt_next(char *buf, size_t cap, struct qx_session *s, enum ui_glyphs gl
     }
     ui_fig_time(time, n.time_s);
     if (n.kind == QX_NEXT_RECIPE) {
-        snprintf(buf, cap, "measures this recipe on all rows (%s%s): no band of %s%.1f pt then", ca,
-                 time, pm, 100 * n.now);
+        snprintf(buf, cap, "measures this recipe on all rows (%s%s): no band of %s%.1f %s then", ca,
+                 time, pm, 100 * n.now, unit);
     } else if (isnan(n.then)) {
-        snprintf(buf, cap, "measures %d random recipes (%s%s): %s%.1f pt are assumed till then",
-                 n.n, ca, time, pm, 100 * n.now);
+        snprintf(buf, cap, "measures %d random recipes (%s%s): %s%.1f %s are assumed till then",
+                 n.n, ca, time, pm, 100 * n.now, unit);
     } else {
-        snprintf(buf, cap, "measures %d random recipes (%s%s): %s%.1f pt would become %s%s%.1f",
-                 n.n, ca, time, pm, 100 * n.now, ca, pm, 100 * n.then);
+        snprintf(buf, cap, "measures %d random recipes (%s%s): %s%.1f %s would become %s%s%.1f",
+                 n.n, ca, time, pm, 100 * n.now, unit, ca, pm, 100 * n.then);
     }
     return buf;
 }
 
-static void explain_band(struct ui_explain *e, const struct qx_prediction *p, enum ui_glyphs glyphs)
+static void explain_coverage(struct ui_explain *e, const struct qx_prediction *p)
 {
-    const char *pm = plus_minus(glyphs);
-    ui_explain_add(e, "band %.1f to %.1f %%: D %s %.2f x %.3f, and at least %s%.2f points",
-                   100 * p->lo, 100 * p->hi, pm, p->q, p->sigma, pm, 100 * p->floor);
-    ui_explain_add(e, "(1.64 standard errors of the rows whose class changes).");
     if (p->coverage == QX_PREDICT_90) {
         ui_explain_add(e, "It holds 90 %% of %d measured configurations, each left out in turn.",
                        p->n_points);
@@ -109,11 +126,25 @@ static void explain_band(struct ui_explain *e, const struct qx_prediction *p, en
     }
 }
 
-static void explain_value(struct ui_explain *e, const struct qx_prediction *p)
+static void explain_band(struct ui_explain *e, const struct qx_prediction *p, enum ui_glyphs glyphs)
 {
-    ui_explain_add(e, "%s = logistic(logit(%.4f) - %.3f) = %.2f %%, %+.2f points",
-                   p->is_labelled ? "accuracy" : "agreement", p->value - p->change, p->drop,
-                   100 * p->value, 100 * p->change);
+    const char *pm = plus_minus(glyphs);
+    if (p->is_words) {
+        ui_explain_add(e, "band %+.1f to %+.1f %%: D %s %.2f x %.4f, and at least %s%.2f %%",
+                       100 / p->hi - 100, 100 / p->lo - 100, pm, p->q, p->sigma, pm,
+                       100 * p->floor);
+        ui_explain_add(e, "(1.64 sqrt(2 KL / n): what the tokens could tell apart).");
+        explain_coverage(e, p);
+        return;
+    }
+    ui_explain_add(e, "band %.1f to %.1f %%: D %s %.2f x %.3f, and at least %s%.2f points",
+                   100 * p->lo, 100 * p->hi, pm, p->q, p->sigma, pm, 100 * p->floor);
+    ui_explain_add(e, "(1.64 standard errors of the rows whose class changes).");
+    explain_coverage(e, p);
+}
+
+static void explain_anchor(struct ui_explain *e, const struct qx_prediction *p)
+{
     if (p->anchor >= 0) {
         ui_explain_add(e,
                        "D = %.3f composed %+.3f from the nearest measured recipe (likeness %.2f)",
@@ -122,6 +153,20 @@ static void explain_value(struct ui_explain *e, const struct qx_prediction *p)
         ui_explain_add(e, "D = %.3f is composed: nothing like this recipe was measured yet.",
                        p->drop);
     }
+}
+
+static void explain_value(struct ui_explain *e, const struct qx_prediction *p)
+{
+    if (p->is_words) {
+        ui_explain_add(e, "perplexity grows by exp(D) - 1 = exp(%.4f) - 1 = %+.2f %%", p->drop,
+                       100 / p->value - 100);
+        explain_anchor(e, p);
+        return;
+    }
+    ui_explain_add(e, "%s = logistic(logit(%.4f) - %.3f) = %.2f %%, %+.2f points",
+                   p->is_labelled ? "accuracy" : "agreement", p->value - p->change, p->drop,
+                   100 * p->value, 100 * p->change);
+    explain_anchor(e, p);
 }
 
 void ui_explain_predicted(struct ui_explain *e, struct qx_session *s, const struct qx_gauge *g,
@@ -139,9 +184,8 @@ void ui_explain_predicted(struct ui_explain *e, struct qx_session *s, const stru
         return;
     }
     ui_explain_add(e, "predicted: %s", ui_fmt_predicted(text, sizeof text, g, glyphs, false));
-    ui_explain_add(e,
-                   "composed of %d measured effects of single layers on %lld rows:", g->n_entries,
-                   (long long)g->predict_rows);
+    ui_explain_add(e, "composed of %d measured effects of single layers on %lld %s:", g->n_entries,
+                   (long long)g->predict_rows, p->is_words ? "places" : "rows");
     ui_explain_add(e, "gains multiply, shifts and residuals add. KL %s %.3g, same class %.1f %%.",
                    about(glyphs), p->kl, 100 * p->same_top);
     if (p->has_value) {
@@ -158,8 +202,10 @@ void ui_explain_predicted(struct ui_explain *e, struct qx_session *s, const stru
         ui_explain_add(e, "I %s", text);
     }
     if (g->n_graded > 0) {
-        ui_explain_add(e, "last %d prediction%s: %.2f points off on average, %d inside the band",
-                       g->n_graded, g->n_graded == 1 ? "" : "s", 100 * g->grade_error,
-                       g->n_graded_in_band);
+        ui_explain_add(
+            e,
+            p->is_words ? "last %d prediction%s: %.2f %% off on average, %d inside the band"
+                        : "last %d prediction%s: %.2f points off on average, %d inside the band",
+            g->n_graded, g->n_graded == 1 ? "" : "s", 100 * g->grade_error, g->n_graded_in_band);
     }
 }

@@ -25,6 +25,10 @@ int ui_verb_main(const struct ui_verb *verb, int argc, char **argv);
 /* `qexplore --help`: verbs, keys in short, examples. Printed to stdout. */
 void ui_print_help(bool full);
 
+/* A prediction as a member "predicted" of the object that is open, and as a line (verb_predicted.c). */
+struct qx_jw;
+void ui_predicted_json(struct qx_jw *w, const struct qx_prediction *p);
+void ui_predicted_print(const struct qx_prediction *p);
 /* eval of a language model: perplexity, and against FP32 (verb_eval_words.c). */
 int ui_eval_words(const struct ui_args *args, struct qx_session *s);
 /* eval of an encoder without a classifier: agreement of its embeddings with FP32's. */

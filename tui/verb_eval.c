@@ -84,30 +84,6 @@ static void calib_json(struct qx_jw *w, const struct qx_session *s)
     qx_jw_end(w);
 }
 
-static void predicted_json(struct qx_jw *w, const struct qx_prediction *p)
-{
-    const bool is_band = p->coverage == QX_PREDICT_90;
-    qx_jw_key(w, "predicted");
-    qx_jw_object(w);
-    qx_jw_key(w, "metric");
-    qx_jw_str(w, !p->has_value ? "kl" : p->is_labelled ? "accuracy" : "same_top");
-    num(w, "value", p->has_value ? p->value : p->kl);
-    num(w, "lo", p->has_value ? p->lo : NAN);
-    num(w, "hi", p->has_value ? p->hi : NAN);
-    num(w, "coverage", is_band ? 0.9 : NAN); /* null until it can be promised */
-    qx_jw_key(w, "band");
-    qx_jw_str(w, qx_predict_coverage_name(p->coverage));
-    qx_jw_key(w, "basis");
-    qx_jw_str(w, "predicted");
-    whole(w, "n_measured", p->n_points);
-    num(w, "change", p->has_value ? p->change : NAN);
-    qx_jw_key(w, "within_noise");
-    qx_jw_bool(w, p->is_within_noise);
-    num(w, "kl", p->kl);
-    num(w, "same_top", p->same_top);
-    qx_jw_end(w);
-}
-
 static void metrics_json(struct qx_jw *w, const struct measured *m)
 {
     const struct qx_eval_result *r = shown(m);
@@ -154,7 +130,7 @@ static int eval_json(const struct ui_args *args, struct qx_session *s, const str
         qx_jw_str(w, qx_engine_name(shown(m)->engine));
     }
     if (m->has_predicted) {
-        predicted_json(w, &m->predicted);
+        ui_predicted_json(w, &m->predicted);
     }
     calib_json(w, s);
     qx_jw_key(w, "data");
@@ -195,19 +171,6 @@ static void eval_print(const struct measured *m)
                100 * m->fp32->accuracy, 100 * m->pair.delta, (long long)m->pair.lost,
                (long long)m->pair.gained, 100 * m->pair.agreement, m->pair.mcnemar_p);
     }
-}
-
-static void predicted_print(const struct qx_prediction *p)
-{
-    if (!p->has_value) {
-        printf("predicted: KL %.3g; fewer than %d rows give no percentage\n", p->kl,
-               QX_PREDICT_ROWS_LEAST);
-        return;
-    }
-    printf("predicted: %s %.2f %% (%+.2f points%s), band %.2f to %.2f (%s, %d measured), KL %.3g\n",
-           p->is_labelled ? "accuracy" : "agreement with FP32", 100 * p->value, 100 * p->change,
-           p->is_within_noise ? ", within noise" : "", 100 * p->lo, 100 * p->hi,
-           qx_predict_coverage_name(p->coverage), p->n_points, p->kl);
 }
 
 /* What the figures cannot say for themselves. */
@@ -283,7 +246,7 @@ static int eval_report(const struct ui_args *args, struct qx_session *s)
             eval_print(&m);
         }
         if (!args->json && m.has_predicted) {
-            predicted_print(&m.predicted);
+            ui_predicted_print(&m.predicted);
         }
         code = args->json ? eval_json(args, s, &m) : UI_EXIT_OK;
         notes_print(s, &m);

@@ -10,6 +10,8 @@ struct measured {
     struct qx_eval_result *fp32, *recipe; /* recipe == NULL: nothing is quantized */
     struct qx_eval_pair pair;
     struct qx_divergence divergence;
+    bool has_predicted;
+    struct qx_prediction predicted;
 };
 
 static const struct qx_eval_result *shown(const struct measured *m)
@@ -78,14 +80,13 @@ static void divergence_json(struct qx_jw *w, const struct measured *m)
     whole(w, "flips", m->pair.flips);
 }
 
-static void data_json(struct qx_jw *w, const struct qx_dataset *data,
-                      const struct qx_eval_result *r)
+static void data_json(struct qx_jw *w, const struct qx_dataset *data, int64_t n_documents)
 {
     int64_t window, stride;
     qx_jw_key(w, "data");
     qx_jw_object(w);
     text(w, "path", qx_dataset_path(data));
-    whole(w, "n", r->n_documents);
+    whole(w, "n", n_documents);
     text(w, "hash", qx_dataset_hash(data));
     text(w, "note", qx_dataset_note(data));
     if (qx_dataset_windows(data, &window, &stride)) {
@@ -95,10 +96,9 @@ static void data_json(struct qx_jw *w, const struct qx_dataset *data,
     qx_jw_end(w);
 }
 
-static int print_json(const struct ui_args *args, struct qx_session *s, const struct measured *m)
+static void metrics_json(struct qx_jw *w, const struct measured *m)
 {
     const struct qx_eval_result *r = shown(m);
-    struct qx_jw *w = ui_json_begin(args, "eval");
     qx_jw_key(w, "metrics");
     qx_jw_object(w);
     num(w, "ppl", r->perplexity);
@@ -115,9 +115,23 @@ static int print_json(const struct ui_args *args, struct qx_session *s, const st
     }
     qx_jw_end(w);
     text(w, "engine", qx_engine_name(r->engine));
-    data_json(w, qx_session_data(s), r);
+}
+
+static int print_json(const struct ui_args *args, struct qx_session *s, const struct measured *m)
+{
+    const struct qx_eval_result *r = shown(m);
+    struct qx_jw *w = ui_json_begin(args, "eval");
+    if (r) {
+        metrics_json(w, m);
+    }
+    if (m->has_predicted) {
+        ui_predicted_json(w, &m->predicted);
+    }
+    data_json(w, qx_session_data(s), r ? r->n_documents : qx_dataset_n(qx_session_data(s)));
     text(w, "recipe_hash", qx_session_recipe_hash(s));
-    num(w, "time_s", r->time_s);
+    if (r) {
+        num(w, "time_s", r->time_s);
+    }
     return ui_json_print(w);
 }
 
@@ -153,36 +167,68 @@ static void print_text(const struct qx_session *s, const struct measured *m)
     }
 }
 
+/* The gate speaks of what was measured, else of what was predicted. */
+static int gate(const struct ui_args *args, const struct measured *m)
+{
+    const double increase = m->recipe ? m->pair.increase
+                            : m->has_predicted && m->predicted.has_value
+                                ? 1.0 / m->predicted.value - 1.0
+                                : 0.0;
+    if (isnan(args->max_drop) || increase <= args->max_drop) {
+        return UI_EXIT_OK;
+    }
+    fprintf(stderr, "qexplore eval: perplexity grew by %.4f, more than --max-drop %g\n", increase,
+            args->max_drop);
+    return UI_EXIT_GATE;
+}
+
 static int report(const struct ui_args *args, struct qx_session *s, const struct measured *m)
 {
     int code = UI_EXIT_OK;
     if (args->json) {
         code = print_json(args, s, m);
     } else {
-        print_text(s, m);
+        if (shown(m)) {
+            print_text(s, m);
+        }
+        if (m->has_predicted) {
+            ui_predicted_print(&m->predicted);
+        }
     }
-    if (code == UI_EXIT_OK && m->recipe && !isnan(args->max_drop) &&
-        m->pair.increase > args->max_drop) {
-        fprintf(stderr, "qexplore eval: perplexity grew by %.4f, more than --max-drop %g\n",
-                m->pair.increase, args->max_drop);
-        code = UI_EXIT_GATE;
+    return code == UI_EXIT_OK ? gate(args, m) : code;
+}
+
+/* The recipe is applied; without --measure nothing but FP32 is run on all documents. */
+static enum qx_status predict(const struct ui_args *args, struct qx_session *s, struct measured *m,
+                              struct qx_error *err)
+{
+    const struct qx_eval_options options = {.max_samples = args->max_samples};
+    if (!args->measure && !ui_apply_recipe(args, s, err)) {
+        return err->status;
     }
-    return code;
+    const enum qx_status st =
+        qx_session_run_predict(s, &options, ui_batch_ctl(), &m->predicted, err);
+    m->has_predicted = st == QX_OK;
+    return st;
 }
 
 int ui_eval_words(const struct ui_args *args, struct qx_session *s)
 {
     struct qx_error err = {.offset = -1};
     struct measured m = {0};
-    if (args->predict || !isnan(args->fail_under)) {
-        fprintf(stderr,
-                "qexplore eval: %s is for classifiers; a language model has --max-drop, "
-                "the relative increase of its perplexity\n",
-                args->predict ? "--predict" : "--fail-under");
+    enum qx_status st = QX_OK;
+    if (!isnan(args->fail_under)) {
+        fprintf(stderr, "qexplore eval: --fail-under is for classifiers; a language model has "
+                        "--max-drop, the relative increase of its perplexity\n");
         return UI_EXIT_UNSUPPORTED;
     }
     ui_progress_begin(args, "eval");
-    const enum qx_status st = measure(args, s, &m, &err);
+    if (!args->predict || args->measure) {
+        st = measure(args, s, &m, &err);
+    }
+    if (st == QX_OK && args->predict) {
+        st = predict(args, s, &m, &err);
+    }
     ui_progress_end();
     const int code = st == QX_OK ? report(args, s, &m) : ui_report(args, &err);
     qx_eval_result_free(m.fp32);

@@ -12,6 +12,9 @@ enum { K_SPREAD = 3, K_USABLE = 9, K_PRINTED = 19 };
 
 static const double q_uncalibrated = 2.5;
 static const double sigma_least = 0.08; /* e0 */
+static const double sigma_words = 0.01; /* the same in nats */
+static const double likelihood_least = 1e-12;
+static const double words_bias = 0.3;
 static const double sigma_share = 0.25; /* of the drop */
 static const double sigma_alike = 0.9;  /* taken off beside a measured twin: eval/README.md */
 static const double z_one_sided = 1.64; /* 95 % of the normal distribution */
@@ -89,10 +92,20 @@ const struct qx_predict_layer *qx_predict_point_change(const struct qx_predict_p
 
 /* ---- formulas ---- */
 
-double qx_predict_sigma(double drop, double rho)
+static double sigma_from(double least, double drop, double rho)
 {
     const double wide = sigma_share * drop;
-    return sqrt(sigma_least * sigma_least + wide * wide) * (1.0 - sigma_alike * rho);
+    return sqrt(least * least + wide * wide) * (1.0 - sigma_alike * rho);
+}
+
+double qx_predict_sigma(double drop, double rho)
+{
+    return sigma_from(sigma_least, drop, rho);
+}
+
+static double sigma_of(const struct qx_predict_anchors *a, double drop, double rho)
+{
+    return sigma_from(a->scale.is_words ? sigma_words : sigma_least, drop, rho);
 }
 
 static int ascending(const void *a, const void *b)
@@ -113,19 +126,54 @@ double qx_predict_quantile(double *residuals, int n)
 
 static double fp32_share(const struct qx_predict_scale *s)
 {
-    return isnan(s->fp32_accuracy) ? 1.0 : s->fp32_accuracy;
+    return isnan(s->fp32_accuracy) || s->is_words ? 1.0 : s->fp32_accuracy;
 }
 
+struct qx_predict_scale qx_predict_scale_of(const struct qx_predict_base *base)
+{
+    return (struct qx_predict_scale){base->is_words ? 1.0 : qx_predict_base_accuracy(base), base->n,
+                                     base->is_words, base->ce};
+}
+
+struct qx_predict_scale qx_predict_scale_measured(const struct qx_eval_result *fp32)
+{
+    const bool is_words = fp32->nll != NULL;
+    return (struct qx_predict_scale){is_words ? 1.0 : fp32->accuracy, fp32->n, is_words, fp32->ce};
+}
+
+double qx_predict_value(const struct qx_predict_scale *scale, const struct qx_eval_result *r)
+{
+    return scale->is_words ? exp(scale->fp32_ce - r->ce) : r->accuracy;
+}
+
+/* Shares by their logits; what is left of a likelihood by its logarithm. */
 static double drop_to(const struct qx_predict_scale *s, double share)
 {
     const double n = (double)s->n;
+    if (s->is_words) {
+        return -log(fmax(share, likelihood_least));
+    }
     return qx_logit(fp32_share(s), n) - qx_logit(fmin(fmax(share, 0.0), 1.0), n);
+}
+
+/* Tokens that float32 had drawn itself would lose KL nats on average. P's few tokens lose another amount:
+ * partly by chance (variance 2 KL / n), partly because the data are not what float32 expects (taken to be
+ * words_bias KL either way). The mean of what is left to believe: Bayes' rule for two normals. */
+static double words_drop(const struct qx_predict_base *base, const struct qx_predict_sum *sum)
+{
+    const double by_chance = 2.0 * sum->kl / (double)base->n;
+    const double by_data = words_bias * words_bias * sum->kl * sum->kl;
+    const double believed = sum->kl > 0.0 ? by_data / (by_data + by_chance) : 0.0;
+    return sum->kl + believed * (sum->ce - base->ce - sum->kl);
 }
 
 double qx_predict_drop(const struct qx_predict_base *base, const struct qx_predict_scale *scale,
                        const struct qx_predict_sum *sum)
 {
     const bool is_labelled = !isnan(scale->fp32_accuracy) && base->labels;
+    if (scale->is_words) {
+        return words_drop(base, sum);
+    }
     return drop_to(scale, is_labelled ? scale->fp32_accuracy + sum->accuracy - sum->accuracy0
                                       : sum->same_top);
 }
@@ -134,6 +182,9 @@ double qx_predict_drop(const struct qx_predict_base *base, const struct qx_predi
 static double share_after(const struct qx_predict_scale *s, double drop)
 {
     const double n = (double)s->n, logit = qx_logit(fp32_share(s), n) - drop;
+    if (s->is_words) {
+        return exp(-drop);
+    }
     const double p = ((n + 1.0) / (1.0 + exp(-logit)) - 0.5) / n;
     return fmin(fmax(p, 0.0), 1.0);
 }
@@ -214,7 +265,7 @@ static enum qx_status calibrate(struct qx_predict_anchors *a, struct qx_error *e
         double rho;
         const int anchor = nearest(a, a->v[j].k, j, &rho);
         u[j] = fabs(a->v[j].drop_true - anchored_drop(a, a->v[j].drop, anchor, rho)) /
-               qx_predict_sigma(a->v[j].drop, rho);
+               sigma_of(a, a->v[j].drop, rho);
     }
     double sum = 0.0;
     for (int j = 0; j < a->n; j++) {
@@ -233,7 +284,7 @@ static enum qx_status fill(struct qx_predict_anchors *a, const struct qx_predict
 {
     struct qx_predict_mix *mix = NULL;
     enum qx_status st = n > 0 ? qx_predict_mix_new(table, options, &mix, err) : QX_OK;
-    if (mix && !isnan(a->scale.fp32_accuracy)) {
+    if (mix && !isnan(a->scale.fp32_accuracy) && !a->scale.is_words) {
         qx_predict_mix_expect(mix, a->scale.fp32_accuracy);
     }
     for (int i = 0; st == QX_OK && i < n; i++) {
@@ -317,6 +368,10 @@ static void band(const struct qx_predict_anchors *a, int n_classes, struct qx_pr
     const double chance = fmin(1.0 / n_classes, p->value);
     p->lo = fmin(share_after(&a->scale, p->drop + p->q * p->sigma), p->value - p->floor);
     p->hi = fmax(share_after(&a->scale, p->drop - p->q * p->sigma), p->value + p->floor);
+    if (p->is_words) {
+        p->lo = fmax(p->lo, 0.0);
+        return; /* other weights may fit E better by chance */
+    }
     p->lo = fmax(p->lo, chance);
     p->hi = fmin(fmin(p->hi, 1.0), fmax(whole + p->floor, p->value));
 }
@@ -327,14 +382,15 @@ void qx_predict_anchors_ask(const struct qx_predict_anchors *a, struct qx_predic
     const struct qx_predict_table *table = qx_predict_mix_table(mix);
     struct qx_prediction p = {
         .is_labelled = !isnan(a->scale.fp32_accuracy), .anchor = -1, .q = a->q, .n_points = a->n};
-    if (p.is_labelled) {
+    p.is_words = a->scale.is_words;
+    if (p.is_labelled && !p.is_words) {
         qx_predict_mix_expect(mix, a->scale.fp32_accuracy);
     }
     qx_predict_mix_sum(mix, &p.sum);
     p.anchor = nearest(a, qx_mix_all_k(mix), -1, &p.rho);
     p.drop_plain = qx_predict_drop(table->base, &a->scale, &p.sum);
     p.drop = anchored_drop(a, p.drop_plain, p.anchor, p.rho);
-    p.sigma = qx_predict_sigma(p.drop_plain, p.rho);
+    p.sigma = sigma_of(a, p.drop_plain, p.rho);
     p.kl = p.sum.kl;
     if (p.anchor >= 0) {
         const struct anchor *at = &a->v[p.anchor];
@@ -350,7 +406,7 @@ void qx_predict_anchors_ask(const struct qx_predict_anchors *a, struct qx_predic
     p.has_value = p.sum.n_missing == 0 && table->base->n >= QX_PREDICT_ROWS_LEAST;
     p.value = share_after(&a->scale, p.drop);
     p.change = p.value - fp32_share(&a->scale);
-    p.floor = z_one_sided * sqrt((1.0 - p.same_top) / (double)a->scale.n);
+    p.floor = z_one_sided * sqrt((p.is_words ? 2.0 * p.kl : 1.0 - p.same_top) / (double)a->scale.n);
     p.is_within_noise = fabs(p.change) <= p.floor;
     band(a, table->base->n_classes, &p);
     *out = p;

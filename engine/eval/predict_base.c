@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "eval/places.h"
 
 #include <math.h>
 #include <string.h>
@@ -124,7 +125,7 @@ void qx_predict_compare(const struct qx_predict_base *base, const float *z,
         kl += qx_kl_row(base, i, zi, (float)row_mean(zi, n_classes),
                         base->labels ? base->labels[i] : -1, &row_q);
         log_q += row_q;
-        const int top = qx_top_of(zi, n_classes);
+        const int top = qx_top_of(zi, base->n_tops);
         same += top == base->top[i];
         right += base->labels && top == base->labels[i];
     }
@@ -145,7 +146,7 @@ static enum qx_status base_alloc(int64_t n, int n_classes, bool has_labels,
     }
     atomic_init(&b->refs, 1);
     b->n = n;
-    b->n_classes = n_classes;
+    b->n_classes = b->n_tops = n_classes;
     b->rows = qx_mem_array((size_t)n, sizeof *b->rows);
     b->labels = has_labels ? qx_mem_array((size_t)n, sizeof *b->labels) : NULL;
     b->z0 = qx_mem_alloc(bytes);
@@ -160,6 +161,19 @@ static enum qx_status base_alloc(int64_t n, int n_classes, bool has_labels,
     }
     *out = b;
     return QX_OK;
+}
+
+/* What float32 has on top, and what it says of the labels. */
+static void base_tops(struct qx_predict_base *b)
+{
+    double sum = 0.0;
+    b->n_right = 0;
+    for (int64_t i = 0; i < b->n; i++) {
+        b->top[i] = qx_top_of(b->z0 + i * b->n_classes, b->n_tops);
+        b->n_right += b->labels && b->labels[i] == b->top[i];
+        sum -= b->labels ? (double)b->log_p0[i * b->n_classes + b->labels[i]] : 0.0;
+    }
+    b->ce = b->labels ? sum / (double)b->n : NAN;
 }
 
 /* zbar and sum (z0 - zbar)^2 */
@@ -184,8 +198,7 @@ static void base_fill(struct qx_predict_base *b)
     for (int64_t i = 0; i < b->n; i++) {
         const float *row = b->z0 + i * n_classes;
         double sum = 0.0;
-        b->top[i] = qx_top_of(row, n_classes);
-        const double top = (double)row[b->top[i]];
+        const double top = (double)row[qx_top_of(row, n_classes)];
         for (int c = 0; c < n_classes; c++) {
             sum += exp((double)row[c] - top);
         }
@@ -194,8 +207,8 @@ static void base_fill(struct qx_predict_base *b)
             b->log_p0[i * n_classes + c] = (float)log_p;
             b->p0[i * n_classes + c] = (float)exp(log_p);
         }
-        b->n_right += b->labels && b->labels[i] == b->top[i];
     }
+    base_tops(b);
     base_spread(b);
     b->id = qx_hash64(b->z0, (size_t)(b->n * n_classes) * sizeof *b->z0, (uint64_t)n_classes);
 }
@@ -258,6 +271,21 @@ enum qx_status qx_predict_base_new(const float *z, const int32_t *labels, const 
                                    struct qx_error *err)
 {
     return qx_base_make(z, labels, rows, n, n_classes, false, out, err);
+}
+
+enum qx_status qx_base_of_places(const struct qx_places *p, const float *z,
+                                 struct qx_predict_base **out, struct qx_error *err)
+{
+    struct qx_predict_base *b = NULL;
+    const enum qx_status st =
+        qx_base_make(z, p->labels, p->rows, p->n, p->n_classes, false, &b, err);
+    if (st == QX_OK) {
+        b->is_words = p->is_words;
+        b->n_tops = p->n_tops;
+        base_tops(b);
+        *out = b;
+    }
+    return st;
 }
 
 struct qx_predict_base *qx_predict_base_ref(const struct qx_predict_base *base)
@@ -324,7 +352,7 @@ static float lead_of(const float *z, int n, int mine)
 void qx_predict_leads_of(const struct qx_predict_base *base, const float *z, float *lead)
 {
     for (int64_t i = 0; i < base->n; i++) {
-        lead[i] = lead_of(z + i * base->n_classes, base->n_classes, base->top[i]);
+        lead[i] = lead_of(z + i * base->n_classes, base->n_tops, base->top[i]);
     }
 }
 
@@ -335,8 +363,18 @@ void qx_predict_leads(const struct qx_predict_base *base, const float *z, struct
         out[i] = (struct qx_lead){.row = base->rows[i],
                                   .label = -1,
                                   .top0 = base->top[i],
-                                  .top = qx_top_of(z + i * n, n),
-                                  .before = lead_of(base->z0 + i * n, n, base->top[i]),
-                                  .now = lead_of(z + i * n, n, base->top[i])};
+                                  .top = qx_top_of(z + i * n, base->n_tops),
+                                  .before = lead_of(base->z0 + i * n, base->n_tops, base->top[i]),
+                                  .now = lead_of(z + i * n, base->n_tops, base->top[i])};
     }
+}
+
+bool qx_predict_base_is_words(const struct qx_predict_base *base)
+{
+    return base->is_words;
+}
+
+double qx_predict_base_ce(const struct qx_predict_base *base)
+{
+    return base->ce;
 }

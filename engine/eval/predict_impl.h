@@ -16,8 +16,10 @@ static inline enum qx_site qx_family_site(enum qx_family family)
 struct qx_predict_base {
     atomic_int refs;
     int64_t n;
-    int n_classes;
-    uint64_t id; /* of the logits: entries and tables of another P are refused */
+    int n_classes, n_tops; /* the first n_tops classes can be the answer: eval/places.h */
+    bool is_words;         /* of a language model */
+    double ce;             /* mean -log p0 of the labels; NaN without */
+    uint64_t id;           /* of the logits: entries and tables of another P are refused */
     int64_t *rows;
     int32_t *labels; /* NULL = none */
     float *z0;       /* [n, n_classes] centred over classes */
@@ -48,6 +50,10 @@ struct qx_predict_entry {
 enum qx_status qx_base_make(const float *z, const int32_t *labels, const int64_t *rows, int64_t n,
                             int n_classes, bool is_centred, struct qx_predict_base **out,
                             struct qx_error *err);
+/* The base of places. */
+struct qx_places;
+enum qx_status qx_base_of_places(const struct qx_places *p, const float *z,
+                                 struct qx_predict_base **out, struct qx_error *err);
 /* One reference, all else zero. */
 enum qx_status qx_entry_alloc(int64_t n, int n_classes, struct qx_predict_entry **out,
                               struct qx_error *err);
@@ -78,7 +84,7 @@ struct qx_predict_probe {
     const struct qx_calibration *calibration;
     struct qx_predict_base *base;
     struct qx_weights *weights;
-    float *x; /* [n, sample_size] */
+    struct qx_places *places;
     float *z; /* [n, n_classes] */
     /* the weight that was asked for last */
     int layer; /* -1 = none */

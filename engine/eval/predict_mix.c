@@ -39,9 +39,15 @@ struct qx_predict_mix {
     double *b;            /* [n_classes] */
     double fp32_accuracy; /* that `odds` expect of float32 on top; 0: P's labels */
     uint32_t *odds;   /* [n, n_classes] of each class to be right, times ODDS_ONE: whole numbers,
-                             so that equal rows give equal shares. NULL: no labels */
+                             so that equal rows give equal shares. NULL: not asked for */
     double accuracy0; /* mean odds of float32's class */
 };
+
+/* Language models are judged by the probability of their tokens: no accuracy is expected. */
+static bool has_odds(const struct qx_predict_base *base)
+{
+    return base->labels && !base->is_words;
+}
 
 static double gain_of(const struct qx_piece *p)
 {
@@ -210,9 +216,9 @@ enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
     x->minus = qx_mem_array(cells, sizeof *x->minus);
     x->work = qx_mem_array((size_t)x->n_classes, sizeof *x->work);
     x->b = qx_mem_zalloc((size_t)x->n_classes * sizeof *x->b);
-    x->odds = table->base->labels ? qx_mem_array(cells, sizeof *x->odds) : NULL;
+    x->odds = has_odds(table->base) ? qx_mem_array(cells, sizeof *x->odds) : NULL;
     if (!x->change || !x->pieces || !x->signs || !x->missing || !x->site_kl || !x->s || !x->plus ||
-        !x->minus || !x->work || !x->b || (table->base->labels && !x->odds)) {
+        !x->minus || !x->work || !x->b || (has_odds(table->base) && !x->odds)) {
         qx_predict_mix_free(x);
         return qx_fail_nomem(err, cells * ((size_t)members + 4) * sizeof(float));
     }
@@ -255,7 +261,7 @@ enum qx_status qx_predict_mix_rebase(struct qx_predict_mix *x, const struct qx_p
                                      struct qx_error *err)
 {
     if (table->n_layers != x->n_layers || table->base->n != x->n ||
-        table->base->n_classes != x->n_classes || !table->base->labels != !x->odds) {
+        table->base->n_classes != x->n_classes || has_odds(table->base) != (x->odds != NULL)) {
         return qx_fail(err, QX_ERANGE, "the table is of another network or another number of rows");
     }
     struct qx_predict_table *old = x->table;
@@ -352,7 +358,7 @@ static void count_tops(const struct qx_predict_mix *x, const float *d, double ga
     const float g = (float)gain, share = (float)pow(gain, term_power);
     for (int64_t i = 0; i < x->n; i++, d += n) {
         row_logits(x, i, d, g, share, x->work);
-        const int top = qx_top_of(x->work, n);
+        const int top = qx_top_of(x->work, x->table->base->n_tops);
         *same += top == x->table->base->top[i];
         *right += odds ? odds[i * n + top] : 0;
     }

@@ -1,6 +1,6 @@
 /* Measuring sites and configurations on P. The network's weights are float32 between the calls. */
 #include "eval/predict_impl.h"
-#include "eval/rows.h"
+#include "eval/places.h"
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -13,56 +13,21 @@ enum { FINE_BITS = 16 };
 
 /* ---- P ---- */
 
-static enum qx_status read_rows(const struct qx_dataset *data, const int64_t *rows, int64_t n,
-                                int64_t sample, float *x, struct qx_error *err)
-{
-    enum qx_status st = QX_OK;
-    for (int64_t i = 0; st == QX_OK && i < n; i++) {
-        st = qx_dataset_read(data, rows[i], 1, x + i * sample, err);
-    }
-    return st;
-}
-
-static enum qx_status base_run(struct qx_predict_probe *p, const struct qx_dataset *data,
-                               const int64_t *rows, int64_t n, struct qx_pool *pool,
-                               struct qx_ctl *ctl, struct qx_error *err)
-{
-    const bool has_labels = qx_dataset_label(data, 0) >= 0;
-    int32_t *labels = qx_mem_array((size_t)n, sizeof *labels);
-    if (!labels) {
-        return qx_fail_nomem(err, (size_t)n * sizeof *labels);
-    }
-    for (int64_t i = 0; i < n; i++) {
-        labels[i] = qx_dataset_label(data, rows[i]);
-    }
-    enum qx_status st = qx_net_run(p->net, p->weights, p->x, n, p->z, NULL, pool, ctl, err);
-    if (st == QX_OK) {
-        st = qx_predict_base_new(p->z, has_labels ? labels : NULL, rows, n,
-                                 qx_net_n_classes(p->net), &p->base, err);
-    }
-    qx_mem_free(labels);
-    return st;
-}
-
-static enum qx_status probe_fill(struct qx_predict_probe *p, const struct qx_dataset *data,
-                                 const struct qx_predict_base *base, const int64_t *rows, int64_t n,
+/* base: kept from earlier, NULL = float32 is run. */
+static enum qx_status probe_fill(struct qx_predict_probe *p, const struct qx_predict_base *base,
                                  struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
 {
-    const int64_t sample = qx_net_sample_size(p->net);
-    const size_t n_classes = (size_t)qx_net_n_classes(p->net);
-    p->x = qx_mem_array((size_t)n, (size_t)sample * sizeof *p->x);
-    p->z = qx_mem_array((size_t)n, n_classes * sizeof *p->z);
-    if (!p->x || !p->z) {
-        return qx_fail_nomem(err, (size_t)(n * sample) * sizeof *p->x);
+    const size_t n = (size_t)p->places->n;
+    p->z = qx_mem_array(n, (size_t)p->places->n_classes * sizeof *p->z);
+    if (!p->z) {
+        return qx_fail_nomem(err, n * (size_t)p->places->n_classes * sizeof *p->z);
     }
-    enum qx_status st = read_rows(data, rows, n, sample, p->x, err);
-    if (st == QX_OK) {
-        st = qx_weights_new(p->net, &p->weights, err);
-    }
+    enum qx_status st = qx_weights_new(p->net, &p->weights, err);
     if (st == QX_OK && base) {
         p->base = qx_predict_base_ref(base);
     } else if (st == QX_OK) {
-        st = base_run(p, data, rows, n, pool, ctl, err);
+        st = qx_places_run(p->places, p->weights, NULL, p->z, pool, ctl, err);
+        st = st == QX_OK ? qx_base_of_places(p->places, p->z, &p->base, err) : st;
     }
     return st;
 }
@@ -73,26 +38,26 @@ enum qx_status qx_predict_probe_new(const struct qx_net *net, const struct qx_da
                                     uint64_t seed, struct qx_pool *pool, struct qx_ctl *ctl,
                                     struct qx_predict_probe **out, struct qx_error *err)
 {
-    const int64_t all = qx_dataset_n(data), want = n_rows > 0 ? n_rows : QX_PREDICT_ROWS;
-    const int64_t n = base ? base->n : want < all ? want : all;
-    if (base && (base->rows[n - 1] >= all || base->n_classes != qx_net_n_classes(net))) {
+    const bool is_words = qx_net_is_words(net);
+    const int64_t usual = is_words ? QX_PREDICT_PLACES : QX_PREDICT_ROWS;
+    const int64_t n = base ? base->n : n_rows > 0 ? n_rows : usual;
+    base = is_words ? NULL : base; /* the run that makes it chooses the tokens that are kept */
+    if (base &&
+        (base->rows[n - 1] >= qx_dataset_n(data) || base->n_classes != qx_net_n_classes(net))) {
         return qx_fail(err, QX_EDATA, "the rows kept from earlier are not of these data");
     }
     struct qx_predict_probe *p = qx_mem_zalloc(sizeof *p);
-    int64_t *rows = qx_mem_array((size_t)n, sizeof *rows);
-    if (!p || !rows) {
-        qx_mem_free(p);
-        qx_mem_free(rows);
-        return qx_fail_nomem(err, (size_t)n * sizeof *rows);
+    if (!p) {
+        return qx_fail_nomem(err, sizeof *p);
     }
     p->net = net;
     p->calibration = calibration;
     p->layer = -1;
-    if (!base) {
-        qx_rows_draw(all, n, seed, rows);
+    enum qx_status st =
+        qx_places_new(net, data, base ? base->rows : NULL, n, seed, &p->places, err);
+    if (st == QX_OK) {
+        st = probe_fill(p, base, pool, ctl, err);
     }
-    enum qx_status st = probe_fill(p, data, base, base ? base->rows : rows, n, pool, ctl, err);
-    qx_mem_free(rows);
     if (st != QX_OK) {
         qx_predict_probe_free(p);
         return st;
@@ -108,7 +73,7 @@ void qx_predict_probe_free(struct qx_predict_probe *p)
         qx_weights_free(p->weights);
         qx_hist_unref(p->hist);
         qx_net_cut_free(p->cut);
-        qx_mem_free(p->x);
+        qx_places_free(p->places);
         qx_mem_free(p->z);
         qx_mem_free(p);
     }
@@ -200,10 +165,11 @@ static enum qx_status cut_ready(struct qx_predict_probe *p, int layer, struct qx
     }
     qx_net_cut_free(p->cut);
     p->cut = NULL;
-    enum qx_status st = qx_net_cut_bytes(p->net, p->weights, layer, p->base->n, &bytes, err);
+    enum qx_status st =
+        qx_net_cut_bytes(p->net, p->weights, layer, p->places->n_inputs, &bytes, err);
     if (st == QX_OK && bytes <= CUT_MOST_BYTES) {
-        st = qx_net_cut_new(p->net, p->weights, layer, p->x, p->base->n, NULL, &p->cut, pool, ctl,
-                            err);
+        st = qx_net_cut_new(p->net, p->weights, layer, p->places->x, p->places->n_inputs, NULL,
+                            &p->cut, pool, ctl, err);
         p->cut_layer = layer;
     }
     return st;
@@ -212,8 +178,7 @@ static enum qx_status cut_ready(struct qx_predict_probe *p, int layer, struct qx
 static enum qx_status run_rest(struct qx_predict_probe *p, struct qx_pool *pool, struct qx_ctl *ctl,
                                struct qx_error *err)
 {
-    return p->cut ? qx_net_run_from(p->net, p->weights, p->cut, p->z, NULL, pool, ctl, err)
-                  : qx_net_run(p->net, p->weights, p->x, p->base->n, p->z, NULL, pool, ctl, err);
+    return qx_places_run(p->places, p->weights, p->cut, p->z, pool, ctl, err);
 }
 
 static enum qx_status restore(struct qx_predict_probe *p, int layer, struct qx_error *err)
@@ -393,7 +358,7 @@ enum qx_status qx_predict_probe_run(struct qx_predict_probe *p, const struct qx_
         st = qx_weights_prepare(p->weights, engine, pool, ctl, err);
     }
     if (st == QX_OK) {
-        st = qx_net_run(p->net, p->weights, p->x, p->base->n, p->z, NULL, pool, ctl, err);
+        st = qx_places_run(p->places, p->weights, NULL, p->z, pool, ctl, err);
     }
     for (int i = 0; i < n_layers; i++) {
         const enum qx_status one = restore(p, i, st == QX_OK ? err : NULL);

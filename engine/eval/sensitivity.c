@@ -336,6 +336,16 @@ static void cell_measured(struct qx_sens_cell *c, const struct qx_predict_base *
     if (n < QX_PREDICT_ROWS_LEAST) {
         return;
     }
+    if (qx_predict_base_is_words(base)) {
+        const struct qx_predict_scale scale = qx_predict_scale_of(base);
+        const struct qx_predict_sum sum = {.kl = truth->kl, .ce = truth->ce};
+        c->accuracy = exp(-qx_predict_drop(base, &scale, &sum));
+        c->delta = c->accuracy - 1.0;
+        const double off = c->accuracy * 1.64 * sqrt(2.0 * truth->kl / (double)n);
+        c->lo = fmax(c->accuracy - off, 0.0);
+        c->hi = c->accuracy + off;
+        return;
+    }
     const double half = 1.64 * sqrt((1.0 - truth->same_top) / (double)n);
     c->accuracy = has_labels ? truth->accuracy : truth->same_top;
     c->delta = c->accuracy - (has_labels ? qx_predict_base_accuracy(base) : 1.0);
@@ -372,7 +382,7 @@ static enum qx_status filler_init(struct filler *f, const struct qx_predict_tabl
                                   struct qx_error *err)
 {
     const struct qx_predict_base *base = qx_predict_table_base(table);
-    const struct qx_predict_scale scale = {qx_predict_base_accuracy(base), qx_predict_base_n(base)};
+    const struct qx_predict_scale scale = qx_predict_scale_of(base);
     f->table = table;
     enum qx_status st = qx_predict_mix_new(table, NULL, &f->mix, err);
     return st == QX_OK ? qx_predict_anchors_new(table, NULL, &scale, NULL, 0, NULL, &f->scale, err)

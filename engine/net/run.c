@@ -159,3 +159,24 @@ enum qx_status qx_net_run_from(const struct qx_net *net, const struct qx_weights
     enum qx_status st = qx_cut_check(cut, w, err);
     return st == QX_OK ? qx_forward_run(&f, report, pool, err) : st;
 }
+
+enum qx_status qx_net_run_places_from(const struct qx_net *net, const struct qx_weights *w,
+                                      const struct qx_net_cut *cut, qx_net_places_fn *places,
+                                      void *arg, struct qx_net_report *report, struct qx_pool *pool,
+                                      struct qx_ctl *ctl, struct qx_error *err)
+{
+    struct qx_forward f = {.net = net,
+                           .weights = w,
+                           .mode = QX_FORWARD_RUN,
+                           .x = qx_cut_input(cut),
+                           .places = places,
+                           .places_arg = arg,
+                           .n = cut->n,
+                           .from = cut,
+                           .ctl = ctl};
+    if (!net->output->shape.is_ragged) {
+        return qx_fail(err, QX_EUNSUPPORTED, "the network gives one output for each row");
+    }
+    enum qx_status st = qx_cut_check(cut, w, err);
+    return st == QX_OK ? qx_forward_run(&f, report, pool, err) : st;
+}

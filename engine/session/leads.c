@@ -133,7 +133,7 @@ bool qx_session_leads(struct qx_session *s, struct qx_leads *out)
 {
     struct qx_leads_state *l = &s->leads;
     struct qx_measure *m = &s->measure;
-    if (!qx_measure_can(s)) {
+    if (!qx_measure_can(s) || qx_net_is_words(s->net)) {
         return false;
     }
     qx_predictor_follow(s);
@@ -372,8 +372,8 @@ bool qx_session_first_flips(struct qx_session *s, int64_t item, bool is_low, str
     const int layer = s->net ? qx_net_layer_of_tensor(s->net, item) : -1;
     const struct qx_setting *set = &s->now.set[item];
     qx_predictor_follow(s);
-    if (layer < 0 || qx_setting_is_fp32(set) || !set->has_range || qx_setting_open(set) ||
-        !is_predicted(s)) {
+    if (layer < 0 || qx_net_is_words(s->net) || qx_setting_is_fp32(set) || !set->has_range ||
+        qx_setting_open(set) || !is_predicted(s)) {
         return false;
     }
     const struct qx_hist *hist = hist_of(s, item, set);

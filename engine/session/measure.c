@@ -401,6 +401,32 @@ void qx_measure_cancelled(struct qx_session *s, const struct qx_task *t)
     s->measure.is_wanted = false;
 }
 
+/* ---- for predictions ---- */
+
+bool qx_measure_has_truth(const struct qx_session *s)
+{
+    return qx_net_is_words(s->net) || qx_dataset_label(s->data, 0) >= 0;
+}
+
+struct qx_predict_scale qx_measure_scale(const struct qx_session *s,
+                                         const struct qx_eval_result *fp32)
+{
+    return fp32 ? qx_predict_scale_measured(fp32)
+                : (struct qx_predict_scale){NAN, qx_dataset_n(s->data), qx_net_is_words(s->net),
+                                            NAN};
+}
+
+double qx_measure_value(const struct qx_gauge *g)
+{
+    return g->is_words ? g->fp32_perplexity / g->perplexity : (double)g->correct / (double)g->n;
+}
+
+double qx_measure_flip(const struct qx_eval_pair *pair)
+{
+    return isnan(pair->nll_error) ? 1.0 - pair->agreement
+                                  : (double)pair->n * pair->nll_error * pair->nll_error;
+}
+
 /* ---- the host's questions ---- */
 
 void qx_session_measure(struct qx_session *s)

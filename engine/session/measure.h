@@ -3,7 +3,10 @@
 #ifndef QX_SESSION_MEASURE_H
 #define QX_SESSION_MEASURE_H
 
+#include "qx/predict.h"
 #include "session/lane.h"
+
+struct qx_gauge;
 
 enum { QX_RESULTS_KEPT = 32 };
 
@@ -65,6 +68,15 @@ enum qx_status qx_measure_beside(struct qx_session *s, const struct qx_setting *
                                  struct qx_beside *out, struct qx_error *err);
 /* Stored result with this key; NULL when there is none. */
 const struct qx_eval_result *qx_measure_find(struct qx_measure *m, uint64_t key);
+
+/* Can a result be more than agreement: are there labels, or tokens that follow? */
+bool qx_measure_has_truth(const struct qx_session *s);
+/* What predictions are about, from FP32's result (NULL: not measured). */
+struct qx_predict_scale qx_measure_scale(const struct qx_session *s,
+                                         const struct qx_eval_result *fp32);
+/* The last measured recipe as a value of such a scale, and the variance of a row's change. */
+double qx_measure_value(const struct qx_gauge *g);
+double qx_measure_flip(const struct qx_eval_pair *pair);
 
 /* Takes the result. FP32, A, B and the last one measured stay whatever their age. */
 void qx_measure_put(struct qx_measure *m, uint64_t key, struct qx_eval_result *result);

@@ -13,10 +13,9 @@ struct qx_mixed_input {
     const struct qx_setting *now;          /* ranges chosen; its act goes with every choice */
     const struct qx_predict_layer *change; /* of now */
     double rest_bytes,
-        rest_float_bytes; /* of all tensors that are no free row: whole, and float ones */
-    double n_float;       /* float values of the model */
-    double acc0;          /* of float32 on the evaluation data (agreement: 1); NaN: as on P */
-    int64_t n_rows;       /* of those data */
+        rest_float_bytes;          /* of all tensors that are no free row: whole, and float ones */
+    double n_float;                /* float values of the model */
+    struct qx_predict_scale scale; /* fp32_accuracy NaN: not measured */
     struct qx_predict_point *const *points; /* measured recipes, which correct values */
     int n_points;
     uint64_t seed;            /* of the mix */

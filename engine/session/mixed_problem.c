@@ -141,9 +141,9 @@ static bool any_rank(const struct qx_mixed_problem *p)
 static struct qx_predict_scale scale_of(const struct qx_mixed_input *in)
 {
     const struct qx_predict_base *base = qx_predict_table_base(in->table);
-    return isnan(in->acc0) && qx_predict_base_has_labels(base)
-               ? (struct qx_predict_scale){qx_predict_base_accuracy(base), qx_predict_base_n(base)}
-               : (struct qx_predict_scale){in->acc0, in->n_rows};
+    return isnan(in->scale.fp32_accuracy) && qx_predict_base_has_labels(base)
+               ? qx_predict_scale_of(base)
+               : in->scale;
 }
 
 enum qx_status qx_mixed_problem_make(const struct qx_mixed_input *in, struct qx_mixed_problem *out,

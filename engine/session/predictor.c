@@ -308,11 +308,14 @@ void qx_predictor_measured(struct qx_session *s, uint64_t key, const struct qx_e
         return;
     }
     const struct qx_prediction *a = &p->asked_answer;
-    const struct qx_predict_point_info info = {key, r->accuracy, NAN, false};
+    const struct qx_predict_scale scale =
+        qx_measure_scale(s, qx_measure_find(&s->measure, s->measure.key_fp32));
+    const double value = qx_predict_value(&scale, r);
+    const struct qx_predict_point_info info = {key, value, NAN, false};
     struct qx_predict_point *point;
     p->has_asked = false;
     if (a->has_value && a->anchor_key != key) {
-        const struct qx_grade g = {key, a->value, a->lo, a->hi, r->accuracy};
+        const struct qx_grade g = {key, a->value, a->lo, a->hi, value};
         grade_add(p, &g);
     }
     if (qx_predict_point_new(p->asked, qx_net_n_layers(s->net), &info, &point, NULL) == QX_OK) {

@@ -62,14 +62,11 @@ static enum qx_status predict(struct qx_build_task *b, const struct qx_eval_opti
     for (int l = 0; st == QX_OK && l < n; l++) {
         b->set[l] = qx_setting_fp32();
     }
-    b->scale = (struct qx_predict_scale){NAN, qx_dataset_n(s->data)};
-    if (st == QX_OK && qx_dataset_label(s->data, 0) >= 0) {
+    if (st == QX_OK && qx_measure_has_truth(s)) {
         st = qx_measure_run(s, b->set, options, ctl, &r, err);
     }
-    if (st == QX_OK && r) {
-        b->scale = (struct qx_predict_scale){r->accuracy, r->n};
-    }
-    b->rows = qx_build_rows_first(s, r ? r->time_s / (double)r->n : 0.0);
+    b->scale = qx_measure_scale(s, r);
+    b->rows = qx_build_rows_first(s, &b->scale, r ? r->time_s : 0.0);
     b->key = qx_predictor_key(s, b->rows);
     for (int l = 0; st == QX_OK && l < n; l++) {
         b->set[l] = s->now.set[qx_net_layer(s->net, l)->tensor];

@@ -138,8 +138,9 @@ static void point_draw(struct qx_build_task *b)
                               b->s->seed + (uint64_t)b->draw, b->set, NULL) == QX_OK &&
         qx_predict_probe_change(b->probe, b->set, b->s->pool, ctl, b->change, NULL) == QX_OK &&
         qx_measure_run(b->s, b->set, &all, ctl, &r, NULL) == QX_OK) {
-        b->info = (struct qx_predict_point_info){
-            qx_hash64(b->change, (size_t)n * sizeof *b->change, 1), r->accuracy, NAN, true};
+        b->info =
+            (struct qx_predict_point_info){qx_hash64(b->change, (size_t)n * sizeof *b->change, 1),
+                                           qx_predict_value(&b->scale, r), NAN, true};
         point_finish(b);
     }
     qx_eval_result_free(r);
@@ -282,18 +283,20 @@ enum qx_status qx_build_run(struct qx_task *t, struct qx_error *err)
 
 /* ---- how much ---- */
 
-int64_t qx_build_rows_goal(const struct qx_session *s)
+int64_t qx_build_rows_goal(const struct qx_predict_scale *scale)
 {
-    const int64_t n = qx_dataset_n(s->data);
-    return n < QX_PREDICT_ROWS ? n : QX_PREDICT_ROWS;
+    const int64_t most = scale->is_words ? QX_PREDICT_PLACES : QX_PREDICT_ROWS;
+    return scale->n < most ? scale->n : most;
 }
 
-/* Few rows first where the weights' lite entries would take long on all of them. row_s: a forward
- * pass of one row. */
-int64_t qx_build_rows_first(const struct qx_session *s, double row_s)
+/* Few rows first where the weights' lite entries would take long on all of them. eval_s: a pass over
+ * all rows; a place of a language model costs QX_PREDICT_SPREAD tokens. */
+int64_t qx_build_rows_first(const struct qx_session *s, const struct qx_predict_scale *scale,
+                            double eval_s)
 {
     static const double patience_s = 20, rest_of_a_pass = 0.6;
-    const int64_t goal = qx_build_rows_goal(s);
+    const int64_t goal = qx_build_rows_goal(scale);
+    const double row_s = eval_s / (double)scale->n * (scale->is_words ? QX_PREDICT_SPREAD : 1);
     const double lite_s = 3.0 * qx_net_n_layers(s->net) * (double)goal * row_s * rest_of_a_pass;
     return lite_s > patience_s && goal > QX_PREDICT_ROWS_LEAST ? QX_PREDICT_ROWS_LEAST : goal;
 }

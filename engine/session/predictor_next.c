@@ -15,7 +15,7 @@ static int draws_wanted(const struct qx_session *s, int k)
     const struct qx_predictor *p = &s->predictor;
     const int n = (k < K_BAND ? K_BAND : K_PRINTED) - k, left = QX_POINTS_DRAWN - p->n_drawn;
     const bool can = p->is_complete && p->n_drawing == 0 && !isnan(s->measure.eval_time_s) &&
-                     s->measure.eval_time_s >= draw_limit_s && qx_dataset_label(s->data, 0) >= 0;
+                     s->measure.eval_time_s >= draw_limit_s && qx_measure_has_truth(s);
     return can && n > 0 && left > 0 ? (n < left ? n : left) : 0;
 }
 

@@ -49,8 +49,9 @@ enum qx_status qx_build_start(struct qx_build_task *b, struct qx_error *err);
 /* Entries for about a slice, at least one; is_complete when none is missing. */
 void qx_build_entries(struct qx_build_task *b);
 /* Rows of P that are used first. row_s: a forward pass of one row. */
-int64_t qx_build_rows_first(const struct qx_session *s, double row_s);
-int64_t qx_build_rows_goal(const struct qx_session *s);
+int64_t qx_build_rows_first(const struct qx_session *s, const struct qx_predict_scale *scale,
+                            double eval_s);
+int64_t qx_build_rows_goal(const struct qx_predict_scale *scale);
 /* Does the recipe quantize the input of some layer? */
 bool qx_build_any_act(const struct qx_session *s);
 

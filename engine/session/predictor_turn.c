@@ -54,8 +54,9 @@ static void build_done(struct qx_session *s, struct qx_task *t)
         p->table_serial++;
         b->anchors = NULL;
     }
-    if (b->is_lite && p->rows < qx_build_rows_goal(s)) { /* few rows have served: now the others */
-        p->rows = qx_build_rows_goal(s);
+    if (b->is_lite &&
+        p->rows < qx_build_rows_goal(&b->scale)) { /* few rows have served: now the others */
+        p->rows = qx_build_rows_goal(&b->scale);
         qx_predict_table_unref(p->growing);
         qx_predict_probe_free(p->probe);
         p->growing = NULL;
@@ -79,13 +80,9 @@ static void build_done(struct qx_session *s, struct qx_task *t)
 
 static bool scale_now(struct qx_session *s, struct qx_predict_scale *out)
 {
-    *out = (struct qx_predict_scale){NAN, qx_dataset_n(s->data)};
-    if (qx_dataset_label(s->data, 0) < 0) {
-        return true;
-    }
-    const struct qx_eval_result *r = qx_measure_find(&s->measure, s->measure.key_fp32);
-    out->fp32_accuracy = r ? r->accuracy : NAN;
-    return r != NULL;
+    const struct qx_eval_result *fp32 = qx_measure_find(&s->measure, s->measure.key_fp32);
+    *out = qx_measure_scale(s, fp32);
+    return fp32 || !qx_measure_has_truth(s);
 }
 
 static double rest_since(const struct qx_session *s)
@@ -97,7 +94,7 @@ static bool draw_is_due(const struct qx_session *s)
 {
     const struct qx_predictor *p = &s->predictor;
     return p->is_complete && p->n_drawn < QX_POINTS_DRAWN && p->n_draws < 2 * QX_POINTS_DRAWN &&
-           !isnan(s->measure.eval_time_s) && qx_dataset_label(s->data, 0) >= 0 &&
+           !isnan(s->measure.eval_time_s) && qx_measure_has_truth(s) &&
            (p->n_drawing > 0 ||
             (s->measure.eval_time_s < draw_limit_s && qx_clock_s() > rest_since(s) + idle_s));
 }
@@ -149,7 +146,7 @@ bool qx_predictor_submit(struct qx_session *s)
         .run = qx_build_run, .done = build_done, .drop = qx_build_drop, .priority = PRIORITY};
     b->s = s;
     if (p->rows == 0) {
-        p->rows = qx_build_rows_first(s, s->measure.eval_time_s / (double)qx_dataset_n(s->data));
+        p->rows = qx_build_rows_first(s, &scale, s->measure.eval_time_s);
     }
     b->rows = p->rows;
     b->key = qx_predictor_key(s, b->rows);

@@ -430,8 +430,9 @@ static void plan_submit(struct qx_session *s)
     p->in.table = p->table;
     p->in.change = p->change;
     const struct qx_eval_result *fp32 = qx_session_result(s, QX_WHICH_FP32);
-    p->in.acc0 = fp32 ? fp32->accuracy : (double)NAN;
-    p->in.n_rows = s->data ? qx_dataset_n(s->data) : 0;
+    if (s->net && s->data) {
+        p->in.scale = qx_measure_scale(s, fp32);
+    }
     for (; p->in.n_points < s->predictor.n_points; p->in.n_points++) {
         p->points[p->in.n_points] = qx_predict_point_ref(s->predictor.points[p->in.n_points]);
     }

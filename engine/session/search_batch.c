@@ -190,7 +190,7 @@ static enum qx_status fp32_measure(struct qx_session *s, struct qx_ctl *ctl,
     for (int i = 0; v && i < n; i++) {
         v[i] = qx_setting_fp32();
     }
-    if (st == QX_OK && qx_dataset_label(s->data, 0) >= 0) {
+    if (st == QX_OK && qx_measure_has_truth(s)) {
         st = qx_measure_run(s, v, NULL, ctl, out, err);
     }
     qx_mem_free(v);
@@ -204,11 +204,12 @@ static enum qx_status point_measure(struct qx_session *s, const struct qx_sens *
 {
     struct qx_setting *v = point_settings(map, p, i, now);
     struct qx_eval_result *r = NULL;
+    const struct qx_predict_scale scale = qx_measure_scale(s, fp32);
     struct qx_eval_pair pair;
     enum qx_status st = v ? qx_measure_run(s, v, NULL, ctl, &r, err)
                           : qx_fail_nomem(err, (size_t)s->search.n_rows * sizeof *v);
     if (st == QX_OK && qx_eval_compare(fp32, r, &pair, err) == QX_OK) {
-        qx_mixed_measured(p, i, r->accuracy, 1.0 - pair.agreement, r->n);
+        qx_mixed_measured(p, i, qx_predict_value(&scale, r), qx_measure_flip(&pair), r->n);
     }
     qx_eval_result_free(r);
     qx_mem_free(v);
@@ -245,15 +246,14 @@ static enum qx_status plan_run(struct qx_session *s, const struct qx_sens *map,
     in.map = map;
     in.table = s->survey.table;
     in.change = change;
-    in.n_rows = qx_dataset_n(s->data);
     st = st == QX_OK ? fp32_measure(s, ctl, &fp32, err) : st;
     if (st == QX_OK && ms) {
         st = qx_search_latency(s, map, now, ctl, ms, &in.rest_ms, err);
         in.latency_ms = ms;
         in.rest_ms += st == QX_OK ? qx_search_kept_ms(map, o, ms) : 0.0;
     }
-    in.acc0 = fp32 ? fp32->accuracy : in.acc0;
-    s->search.fp32 = fp32 ? fp32->accuracy : 1.0;
+    in.scale = qx_measure_scale(s, fp32);
+    s->search.fp32 = fp32 ? in.scale.fp32_accuracy : 1.0;
     if (st == QX_OK) {
         progress_begin(ctl, 0);
         st = qx_mixed_make(&in, ctl, &p, err);

@@ -224,9 +224,9 @@ void qx_session_mixed_now(struct qx_session *s, struct qx_point *out)
         qx_mixed_value(&g.predicted, out);
     }
     if (g.state == QX_GAUGE_MEASURED && g.correct >= 0) {
-        const double half = 1.64 * sqrt((1.0 - g.pair.agreement) / (double)g.n);
+        const double half = 1.64 * sqrt(qx_measure_flip(&g.pair) / (double)g.n);
         out->basis = QX_SENS_MEASURED;
-        out->value = (double)g.correct / (double)g.n;
+        out->value = qx_measure_value(&g);
         out->lo = fmax(out->value - half, 0.0);
         out->hi = fmin(out->value + half, 1.0);
         out->n_rows = g.n;
@@ -255,8 +255,7 @@ void qx_search_measured(struct qx_session *s)
          r->plan && g.state == QX_GAUGE_MEASURED && g.correct >= 0 && i < qx_mixed_n(r->plan);
          i++) {
         if (is_now(r, s, i)) {
-            qx_mixed_measured(r->plan, i, (double)g.correct / (double)g.n, 1.0 - g.pair.agreement,
-                              g.n);
+            qx_mixed_measured(r->plan, i, qx_measure_value(&g), qx_measure_flip(&g.pair), g.n);
         }
     }
 }

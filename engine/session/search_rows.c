@@ -200,6 +200,6 @@ void qx_search_input(const struct qx_session *s, const struct qx_mixed_options *
                                    .rest_float_bytes = (double)sums.float_bytes - free_bytes,
                                    .rest_bytes =
                                        (double)(sums.float_bytes + sums.other_bytes) - free_bytes,
-                                   .acc0 = (double)NAN,
+                                   .scale = {.fp32_accuracy = (double)NAN},
                                    .options = o};
 }

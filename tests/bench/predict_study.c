@@ -33,6 +33,7 @@ struct trial {
     int n;
     struct study_config *configs;
     double *kl, *drop; /* true, on E */
+    bool is_words;
 };
 
 /* n configurations, and more (up to three times as many) until SMALL_LEAST lose less than 5 points. */
@@ -41,7 +42,8 @@ static void trial_make(struct study *s, int n, uint64_t seed, struct trial *t)
     const size_t cap = (size_t)n * 3;
     struct qx_rng rng;
     qx_rng_init(&rng, seed);
-    *t = (struct trial){.configs = study_take(cap, sizeof *t->configs),
+    *t = (struct trial){.is_words = s->is_words,
+                        .configs = study_take(cap, sizeof *t->configs),
                         .kl = study_take(cap, sizeof *t->kl),
                         .drop = study_take(cap, sizeof *t->drop)};
     for (int n_small = 0; t->n < n || (n_small < SMALL_LEAST && t->n < 3 * n); t->n++) {
@@ -82,6 +84,23 @@ static void print_header(void)
         "| > 15 |\n|---|---|---|---|---|---|---|---|---|\n");
 }
 
+/* Of language models: how far the perplexity is off where it grows by less than 20 %: mean, and the share
+ * within 3 %. */
+static void print_perplexity(const struct answers *a, const struct trial *t)
+{
+    double sum = 0.0;
+    int n = 0, near = 0;
+    for (int i = 0; i < t->n; i++) {
+        if (t->drop[i] < 20.0) {
+            const double off = 100.0 * fabs((100.0 + a->drop[i]) / (100.0 + t->drop[i]) - 1.0);
+            sum += off;
+            near += off <= 3.0;
+            n++;
+        }
+    }
+    printf(" %.2f %%, %d of %d |", sum / n, near, n);
+}
+
 static void print_answers(const struct answers *a, const struct trial *t)
 {
     const struct study_errors e = study_mae(a->drop, t->drop, t->n);
@@ -96,6 +115,9 @@ static void print_answers(const struct answers *a, const struct trial *t)
     }
     for (int r = 0; r < STUDY_REGIMES; r++) {
         printf(" %+.2f |", e.bias[r]);
+    }
+    if (t->is_words) {
+        print_perplexity(a, t);
     }
     printf("\n");
 }
@@ -123,6 +145,23 @@ static void baselines_print(struct study *s, const struct study_baselines *b, co
     free(act);
 }
 
+/* The table's answer of a language model in its two parts. */
+static void print_parts(struct study_predictor *p, const struct trial *t)
+{
+    struct answers tokens = answers_new("by P's tokens alone", t->n),
+                   kl = answers_new("by KL alone", t->n);
+    for (int i = 0; i < t->n; i++) {
+        const struct study_guess g = study_predict(p, &t->configs[i]);
+        tokens.kl[i] = kl.kl[i] = g.kl;
+        tokens.drop[i] = g.by_tokens;
+        kl.drop[i] = g.by_kl;
+    }
+    print_answers(&tokens, t);
+    print_answers(&kl, t);
+    answers_release(&tokens);
+    answers_release(&kl);
+}
+
 static void study_folder(const char *folder, const struct options *o, struct study_truth *truth)
 {
     struct study *s = study_open(folder, o->max_rows, truth);
@@ -130,11 +169,21 @@ static void study_folder(const char *folder, const struct options *o, struct stu
     trial_make(s, o->n_configs, o->seed, &t);
     const struct study_errors size = study_mae(t.drop, t.drop, t.n);
     printf("\n## %s\n\n", s->name);
-    printf(
-        "%d layers; P %lld rows, float32 %.2f %% right; E %lld rows, %.2f %%; %d configurations: "
-        "%d lose less than 5 points, %d 5 to 15, %d more.\n\n",
-        s->n_layers, (long long)s->p.n, 100.0 * s->p.accuracy0, (long long)s->e.n,
-        100.0 * s->e.accuracy0, t.n, size.n[0], size.n[1], size.n[2]);
+    if (s->is_words) {
+        printf(
+            "%d layers; P %lld places of documents with %lld, float32's perplexity %.3f there; E "
+            "%lld places, %.3f; points are per cent of perplexity, and the last column says how "
+            "far it is off where it grows by less than 20 %%: on average, and how often within "
+            "3 %%.\n\n",
+            s->n_layers, (long long)qx_predict_base_n(qx_predict_probe_base(s->probe)),
+            (long long)s->p.n, exp(s->p.ce0), (long long)s->e.n, exp(s->e.ce0));
+    } else {
+        printf("%d layers; P %lld rows, float32 %.2f %% right; E %lld rows, %.2f %%.\n\n",
+               s->n_layers, (long long)s->p.n, 100.0 * s->p.accuracy0, (long long)s->e.n,
+               100.0 * s->e.accuracy0);
+    }
+    printf("%d configurations: %d lose less than 5 points, %d 5 to 15, %d more.\n\n", t.n,
+           size.n[0], size.n[1], size.n[2]);
     print_header();
     struct study_predictor *p = study_predictor_make(s);
     struct study_baselines *b = study_baselines_make(s);
@@ -146,6 +195,9 @@ static void study_folder(const char *folder, const struct options *o, struct stu
         table.drop[i] = g.drop;
     }
     print_answers(&table, &t);
+    if (t.is_words) {
+        print_parts(p, &t);
+    }
     struct trial head = t;
     head.n = t.n < o->n_exact ? t.n : o->n_exact;
     for (int i = 0; i < head.n; i++) {
@@ -155,6 +207,9 @@ static void study_folder(const char *folder, const struct options *o, struct stu
     }
     print_answers(&exact, &head);
     baselines_print(s, b, &t);
+    printf("\n| mean bits | uniform | HIGGS | Fisher | greedy | best sum | and local search |\n"
+           "|---|---|---|---|---|---|---|\n");
+    study_mixed(p, b);
     printf("\n| measured | coverage | worst 5 %% of choices | below 5 points | half width |\n"
            "|---|---|---|---|---|\n");
     study_bands(p, t.configs, t.n, 19);
@@ -163,9 +218,6 @@ static void study_folder(const char *folder, const struct options *o, struct stu
            "median abs log10 KL ratio |\n|---|---|---|---|---|---|---|---|\n");
     study_edits(p, t.configs, t.n);
     study_walks(p, t.configs);
-    printf("\n| mean bits | uniform | HIGGS | Fisher | greedy | best sum | and local search |\n"
-           "|---|---|---|---|---|---|---|\n");
-    study_mixed(p, b);
     study_baselines_free(b);
     study_predictor_free(p);
     fflush(stdout);

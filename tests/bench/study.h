@@ -18,6 +18,9 @@ struct study_rows {
     int *label;   /* [n] */
     float *z0;    /* [n, classes] */
     double accuracy0;
+    double ce0;
+    /* language models (study_words.c): row [n_inputs] documents, x theirs, n answers */
+    int64_t n_inputs, *first, *place; /* [n_inputs + 1], [n] */
 };
 
 struct study_truth; /* outcomes on disk */
@@ -34,6 +37,7 @@ struct study {
     struct qx_predict_probe *probe;
     struct study_rows p, e; /* P: what predictors may look at; E: what they are judged by */
     struct qx_range *span;  /* [n_layers] smallest and largest weight */
+    bool is_words;          /* a language model */
     struct study_truth *truth;
     uint64_t key; /* of model, data, rows and arithmetic: seeds the keys of outcomes */
 };
@@ -42,6 +46,14 @@ struct study {
 struct study *study_open(const char *folder, int64_t max_rows, struct study_truth *truth);
 void study_close(struct study *s);
 const struct qx_tensor *study_tensor(const struct study *s, int layer);
+
+/* Of language models: row holds the documents; x, labels and places of all their tokens that count. */
+void study_words_load(struct study *s, struct study_rows *r);
+void study_words_run(struct study *s, const struct study_rows *rows, float *z);
+/* Documents that P is of. */
+void study_words_taken(const struct study *s, const struct qx_predict_base *base, bool *taken);
+/* About so many tokens. */
+int64_t study_words_documents(const struct study *s, int64_t tokens);
 
 /* ---- configurations ---- */
 
@@ -73,11 +85,14 @@ double study_mean_bits(const struct study *s, const struct study_config *c);
 
 struct study_outcome {
     double kl;       /* mean KL(softmax z0 || softmax z), nats */
-    double accuracy; /* 0..1 */
+    double accuracy; /* 0..1; of language models float32's perplexity over this one's */
     double same_top; /* share of rows whose largest logit is the float32 network's */
 };
-/* Points of accuracy lost against float32 on the same rows. */
+/* Points of accuracy lost against float32 on the same rows; of language models the increase of perplexity
+ * in percent. */
 double study_drop(const struct study_rows *rows, const struct study_outcome *o);
+/* The same of a predicted value. */
+double study_drop_of(const struct study *s, double value, double change);
 struct study_outcome study_score(const struct study *s, const struct study_rows *rows,
                                  const float *z);
 /* Run the rows with the weights as they are now. */
@@ -102,8 +117,11 @@ struct study_predictor *study_predictor_make(struct study *s);
 void study_predictor_free(struct study_predictor *p);
 struct study *study_of(const struct study_predictor *p);
 struct study_guess {
-    double kl, drop; /* points on E */
+    double kl, drop;         /* points on E */
+    double by_tokens, by_kl; /* of language models: the two that make drop */
 };
+/* Points lost (per cent of perplexity) that a composition says without anchors. */
+double study_plain_drop(const struct study_predictor *p, const struct qx_predict_sum *sum);
 struct study_guess study_predict(struct study_predictor *p, const struct study_config *c);
 /* The same with every site measured at its own setting. */
 struct study_guess study_predict_exact(struct study_predictor *p, const struct study_config *c);

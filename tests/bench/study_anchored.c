@@ -36,13 +36,14 @@ static bool is_inside(const struct qx_prediction *p, double accuracy)
     return accuracy >= p->lo - 1e-9 && accuracy <= p->hi + 1e-9;
 }
 
-static void tally_add(struct tally *t, const struct study *s, const struct qx_prediction *p,
-                      const struct study_outcome *truth)
+static void tally_add(struct tally *t, const struct study_predictor *predictor,
+                      const struct qx_prediction *p, const struct study_outcome *truth)
 {
+    const struct study *s = study_of(predictor);
     t->inside += is_inside(p, truth->accuracy);
     t->width += 50.0 * (p->hi - p->lo);
-    t->anchored[t->n] = -100.0 * p->change;
-    t->plain[t->n] = 100.0 * (p->sum.accuracy0 - p->sum.accuracy);
+    t->anchored[t->n] = study_drop_of(s, p->value, p->change);
+    t->plain[t->n] = study_plain_drop(predictor, &p->sum);
     t->ratio[t->n] = fabs(log10(fmax(p->kl, 1e-9) / fmax(truth->kl, 1e-9)));
     t->truth[t->n++] = study_drop(&s->e, truth);
 }
@@ -146,7 +147,7 @@ void study_edits(struct study_predictor *p, const struct study_config *configs, 
             struct qx_predict_anchors *a = study_anchors(p, table, points, DRAWN + 1);
             const struct qx_prediction q = study_ask(p, table, a, &c);
             const struct study_outcome truth = study_measure(s, &c);
-            tally_add(&t, s, &q, &truth);
+            tally_add(&t, p, &q, &truth);
             qx_predict_anchors_unref(a);
             qx_predict_table_unref(table);
             study_config_free(&c);
@@ -216,7 +217,7 @@ static void step_ask(struct study_predictor *p, const struct walk *w,
 {
     struct qx_predict_anchors *a = study_anchors(p, table, w->points, w->n_points);
     const struct qx_prediction q = study_ask(p, table, a, c);
-    tally_add(t, study_of(p), &q, truth);
+    tally_add(t, p, &q, truth);
     qx_predict_anchors_unref(a);
 }
 

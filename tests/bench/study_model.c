@@ -50,6 +50,19 @@ static void rows_copy(struct study_rows *r, const struct qx_predict_base *base, 
     }
 }
 
+/* The documents that P's places are of, whole. */
+static void documents_copy(const struct study *s, struct study_rows *r, bool *taken)
+{
+    const int64_t n = qx_dataset_n(s->data);
+    study_words_taken(s, qx_predict_probe_base(s->probe), taken);
+    r->row = study_take((size_t)n, sizeof *r->row);
+    for (int64_t i = 0; i < n; i++) {
+        if (taken[i]) {
+            r->row[r->n++] = i;
+        }
+    }
+}
+
 /* At most k of the rows that are not taken, by seed. */
 static void rows_draw(struct study_rows *r, int64_t k, const bool *taken, int64_t n, uint64_t seed)
 {
@@ -74,6 +87,14 @@ static void rows_load(struct study *s, struct study_rows *r)
 {
     struct qx_error err;
     const int64_t sample = qx_net_sample_size(s->net);
+    if (s->is_words) {
+        study_words_load(s, r);
+        r->z0 = study_take((size_t)(r->n * s->n_classes), sizeof *r->z0);
+        study_words_run(s, r, r->z0);
+        r->ce0 = -log(study_score(s, r, r->z0).accuracy); /* against none */
+        r->accuracy0 = 1.0;
+        return;
+    }
     r->x = study_take((size_t)(r->n * sample), sizeof *r->x);
     r->label = study_take((size_t)r->n, sizeof *r->label);
     r->z0 = study_take((size_t)(r->n * s->n_classes), sizeof *r->z0);
@@ -91,6 +112,8 @@ static void rows_release(struct study_rows *r)
     free(r->x);
     free(r->label);
     free(r->z0);
+    free(r->first);
+    free(r->place);
 }
 
 static void spans_find(struct study *s)
@@ -145,12 +168,19 @@ struct study *study_open(const char *folder, int64_t max_rows, struct study_trut
     study_check(qx_predict_probe_new(s->net, s->data, s->calib, NULL, 0, row_seed, s->pool, NULL,
                                      &s->probe, &err),
                 &err);
-    rows_copy(&s->p, qx_predict_probe_base(s->probe), taken);
-    rows_draw(&s->e, max_rows, taken, n, row_seed + 1);
+    s->is_words = qx_net_is_words(s->net);
+    if (s->is_words) {
+        documents_copy(s, &s->p, taken);
+    } else {
+        rows_copy(&s->p, qx_predict_probe_base(s->probe), taken);
+    }
+    const int64_t most = s->is_words ? study_words_documents(s, 4 * max_rows) : max_rows;
+    rows_draw(&s->e, most, taken, n, row_seed + 1);
     free(taken);
     rows_load(s, &s->p);
     rows_load(s, &s->e);
-    s->key = qx_hash64(s->e.row, (size_t)s->e.n * sizeof *s->e.row, 0);
+    s->key =
+        qx_hash64(s->e.row, (size_t)(s->is_words ? s->e.n_inputs : s->e.n) * sizeof *s->e.row, 0);
     s->key = qx_hash64(s->e.z0, (size_t)(s->e.n * s->n_classes) * sizeof *s->e.z0, s->key);
     return s;
 }

@@ -84,7 +84,9 @@ struct study_predictor *study_predictor_make(struct study *s)
                 &err);
     table_fill(p);
     study_check(qx_predict_mix_new(p->table, NULL, &p->mix, &err), &err);
-    qx_predict_mix_expect(p->mix, s->e.accuracy0);
+    if (!s->is_words) {
+        qx_predict_mix_expect(p->mix, s->e.accuracy0);
+    }
     return p;
 }
 
@@ -106,6 +108,14 @@ void study_predictor_free(struct study_predictor *p)
     free(p);
 }
 
+double study_plain_drop(const struct study_predictor *p, const struct qx_predict_sum *sum)
+{
+    const struct qx_predict_base *base = qx_predict_table_base(p->table);
+    const struct qx_predict_scale scale = qx_predict_scale_of(base);
+    return p->s->is_words ? 100.0 * expm1(qx_predict_drop(base, &scale, sum))
+                          : 100.0 * (sum->accuracy0 - sum->accuracy);
+}
+
 struct study_guess study_predict(struct study_predictor *p, const struct study_config *c)
 {
     struct qx_predict_layer change;
@@ -118,7 +128,9 @@ struct study_guess study_predict(struct study_predictor *p, const struct study_c
     if (sum.n_missing > 0) {
         study_die("a site that the whole table does not cover");
     }
-    return (struct study_guess){sum.kl, 100.0 * (sum.accuracy0 - sum.accuracy)};
+    const double ce0 = qx_predict_base_ce(qx_predict_table_base(p->table));
+    return (struct study_guess){sum.kl, study_plain_drop(p, &sum), 100.0 * expm1(sum.ce - ce0),
+                                100.0 * expm1(sum.kl)};
 }
 
 struct qx_predict_table *study_exact_table(struct study_predictor *p,
@@ -183,7 +195,7 @@ struct qx_predict_anchors *study_anchors(struct study_predictor *p,
 {
     struct qx_error err;
     struct qx_predict_anchors *a = NULL;
-    const struct qx_predict_scale scale = {p->s->e.accuracy0, p->s->e.n};
+    const struct qx_predict_scale scale = {p->s->e.accuracy0, p->s->e.n, p->s->is_words};
     study_check(
         qx_predict_anchors_new(table ? table : p->table, NULL, &scale, points, n, NULL, &a, &err),
         &err);

@@ -108,29 +108,45 @@ struct study_outcome study_score(const struct study *s, const struct study_rows 
 {
     struct study_outcome o = {0};
     const int n = s->n_classes;
+    double ce = 0.0;
     for (int64_t i = 0; i < rows->n; i++) {
         const float *a = rows->z0 + i * n, *b = z + i * n;
         const int top = largest(b, n);
         o.kl += row_kl(a, b, n);
         o.accuracy += top == rows->label[i];
         o.same_top += top == largest(a, n);
+        ce += s->is_words ? log_sum(b, n) - (double)b[rows->label[i]] : 0.0;
     }
     o.kl = fmax(o.kl / (double)rows->n, 0.0);
     o.accuracy /= (double)rows->n;
+    if (s->is_words) {
+        o.accuracy = exp(rows->ce0 - ce / (double)rows->n);
+    }
     o.same_top /= (double)rows->n;
     return o;
 }
 
 double study_drop(const struct study_rows *rows, const struct study_outcome *o)
 {
-    return 100.0 * (rows->accuracy0 - o->accuracy);
+    return rows->n_inputs > 0 ? 100.0 * (1.0 / o->accuracy - 1.0)
+                              : 100.0 * (rows->accuracy0 - o->accuracy);
+}
+
+double study_drop_of(const struct study *s, double value, double change)
+{
+    return s->is_words ? 100.0 * (1.0 / value - 1.0) : -100.0 * change;
 }
 
 struct study_outcome study_run(struct study *s, const struct study_rows *rows)
 {
     struct qx_error err;
     float *z = study_take((size_t)(rows->n * s->n_classes), sizeof *z);
-    study_check(qx_net_forward(s->net, s->weights, rows->x, rows->n, z, s->pool, NULL, &err), &err);
+    if (s->is_words) {
+        study_words_run(s, rows, z);
+    } else {
+        study_check(qx_net_forward(s->net, s->weights, rows->x, rows->n, z, s->pool, NULL, &err),
+                    &err);
+    }
     const struct study_outcome o = study_score(s, rows, z);
     free(z);
     return o;

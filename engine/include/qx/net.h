@@ -144,6 +144,12 @@ enum qx_status qx_net_run_places(const struct qx_net *net, const struct qx_weigh
                                  const float *x, int64_t n, qx_net_places_fn *places, void *arg,
                                  struct qx_net_report *report, struct qx_pool *pool,
                                  struct qx_ctl *ctl, struct qx_error *err);
+/* The same from kept values (below). */
+struct qx_net_cut;
+enum qx_status qx_net_run_places_from(const struct qx_net *net, const struct qx_weights *w,
+                                      const struct qx_net_cut *cut, qx_net_places_fn *places,
+                                      void *arg, struct qx_net_report *report, struct qx_pool *pool,
+                                      struct qx_ctl *ctl, struct qx_error *err);
 /* Run the rows on both engines and compare the codes that each layer's input has. The weights must be
  * prepared for INTEGER. Progress in rows, each counted once. */
 enum qx_status qx_net_compare(const struct qx_net *net, const struct qx_weights *w, const float *x,
@@ -183,7 +189,6 @@ int64_t qx_net_layer_columns(const struct qx_net *net, const struct qx_net_seen 
 /* The values alive just before the first node that reads the weight of a layer, for n rows: all that the
  * rest of a pass needs (with residual branches more than the layer's input). Owns copies; immutable, so
  * several threads may run from one. */
-struct qx_net_cut;
 /* Run x up to layer `layer` under w and keep what is alive there. With `from`, a cut of that layer or an
  * earlier one, its rows go on instead: x and n are not looked at. As qx_net_run otherwise; QX_ERANGE when
  * `from` lies behind, QX_EDATA as qx_net_run_from. */

@@ -25,7 +25,10 @@
 #include "qx/net.h"
 
 enum {
-    QX_PREDICT_ROWS = 256,     /* rows of P (all, if the data have fewer) */
+    QX_PREDICT_ROWS = 256,   /* rows of P (all, if the data have fewer) */
+    QX_PREDICT_PLACES = 512, /* of language models */
+    QX_PREDICT_SPREAD = 4,   /* tokens that are run for each of them */
+    QX_PREDICT_PREFIX = 128, /* of each document at most: many documents say more than long ones */
     QX_PREDICT_ROWS_LEAST = 64 /* below: no percentage, KL only */
 };
 
@@ -80,6 +83,12 @@ const int64_t *qx_predict_base_rows(const struct qx_predict_base *base); /* asce
 int qx_predict_base_top(const struct qx_predict_base *base, int64_t i);  /* float32's class */
 bool qx_predict_base_has_labels(const struct qx_predict_base *base);
 double qx_predict_base_accuracy(const struct qx_predict_base *base); /* NaN without labels */
+double qx_predict_base_ce(const struct qx_predict_base *base);       /* mean -log p, the same */
+/* Rows are places of a language model's documents. Their logits are few: of the 64 likeliest tokens, of
+ * the one that follows (the label) and of all others together, so that an entry takes 132 bytes for each
+ * of 512 places, 66 KiB, whatever the vocabulary. softmax of them is exact for the tokens kept; kl is a
+ * lower bound of the KL over the whole vocabulary (what others exchange among themselves is not seen). */
+bool qx_predict_base_is_words(const struct qx_predict_base *base);
 
 /* What logits z [n, n_classes] of P say against float32's. */
 struct qx_predict_truth {
@@ -149,7 +158,9 @@ bool qx_predict_table_covers(const struct qx_predict_table *table, int layer,
 struct qx_pool;
 struct qx_predict_probe;
 /* P of a data set: n_rows (0 = QX_PREDICT_ROWS) rows by seed, all if there are fewer, and the network's
- * float32 answers to them. base != NULL: those of an earlier probe (or a file); nothing is run.
+ * float32 answers to them. base != NULL: those of an earlier probe (or a file); nothing is run. Of language
+ * models n_rows (0 = QX_PREDICT_PLACES) places, of documents (the first QX_PREDICT_PREFIX tokens) with four times as many; base only
+ * says how many.
  * calibration: of the layers' inputs, NULL = activations are not measured. Net, data and calibration
  * must outlive the probe. Memory: the inputs of P, the weights of changed layers. QX_EDATA (answers that
  * are not finite; a base of other rows), what qx_net_run returns. */
@@ -241,7 +252,7 @@ struct qx_predict_sum {
     double same_top;  /* like accuracy, against float32's class */
     double accuracy;  /* expected: from the signs' ensemble, beyond a drop of 5 points its mean with
                         the composition of all signs + (the two are blended between 4 and 6 points,
-                        so that the number does not jump). NaN without labels */
+                        so that the number does not jump). NaN without labels, and of language models */
     double accuracy0; /* the same of float32: accuracy0 - accuracy is the drop */
     double ce;        /* all signs +; NaN without labels */
     double drop; /* D = logit(accuracy of float32) - logit(accuracy), of same_top without labels;
@@ -291,17 +302,27 @@ void qx_predict_leads_of(const struct qx_predict_base *base, const float *z, flo
 /* ---- measured configurations, and the band (3.5) ---- */
 
 /* What the shares are about: the evaluation rows E. Without labels fp32_accuracy is NaN and the
- * prediction speaks of same-top agreement, 1 for float32. */
+ * prediction speaks of same-top agreement, 1 for float32.
+ * Of language models (is_words) the value is what is left of float32's likelihood, perplexity of float32 /
+ * perplexity, 1 for float32: 1 / value - 1 is the relative increase. D is then the increase of the mean
+ * -log p, in nats. */
 struct qx_predict_scale {
     double fp32_accuracy; /* measured on E */
-    int64_t n;            /* rows of E */
+    int64_t n;            /* rows of E; tokens that count */
+    bool is_words;
+    double fp32_ce; /* of language models, measured on E */
 };
+/* As if P were E. */
+struct qx_predict_scale qx_predict_scale_of(const struct qx_predict_base *base);
+/* From float32's result on E; what the value of another result on E is. */
+struct qx_predict_scale qx_predict_scale_measured(const struct qx_eval_result *fp32);
+double qx_predict_value(const struct qx_predict_scale *scale, const struct qx_eval_result *r);
 
 struct qx_predict_point;
 struct qx_predict_point_info {
-    uint64_t key;  /* of the recipe */
-    double value;  /* share of E measured: accuracy, or same-top without labels */
-    double kl;     /* measured on P; NaN = not measured */
+    uint64_t key; /* of the recipe */
+    double value; /* share of E measured: accuracy, same-top without labels, see qx_predict_scale */
+    double kl;    /* measured on P; NaN = not measured */
     bool is_drawn; /* a random configuration, not one of the user's */
 };
 /* change [n_layers], copied. */
@@ -341,9 +362,12 @@ qx_predict_coverage_name(enum qx_predict_coverage c); /* "uncalibrated", "rough"
 struct qx_prediction {
     bool has_value;   /* false: n_missing > 0, or too few rows for a percentage (kl is good then) */
     bool is_labelled; /* value is accuracy; else agreement with float32 */
+    bool is_words;    /* value is float32's perplexity over this one's */
     double value, lo, hi; /* shares of E */
     double change, floor; /* value - float32's; the least change that E can show:
-                             1.64 sqrt((1 - same_top) / n), Gaussian bound of the paired difference */
+                             1.64 sqrt((1 - same_top) / n), Gaussian bound of the paired difference; of
+                             language models 1.64 sqrt(2 KL / n), 2 KL being the variance of the change
+                             of log p, to second order */
     bool is_within_noise; /* |change| below the floor: no measurable change */
     double kl;            /* anchored; nats */
     double same_top;
@@ -360,7 +384,9 @@ struct qx_prediction {
  * qx_predict_mix_sum. */
 void qx_predict_anchors_ask(const struct qx_predict_anchors *a, struct qx_predict_mix *mix,
                             struct qx_prediction *out);
-/* The formulas by themselves. D, the drop in logits: of accuracy (same-top without labels) from float32's
+/* The formulas by themselves. Of language models D is the increase of -log p: KL, which tokens drawn by
+ * float32 would lose, moved towards what P's own tokens lose as far as that is more than chance.
+ * Of others D, the drop in logits: of accuracy (same-top without labels) from float32's
  * on E to that plus the change seen on P. Where P and E agree about float32 it is logit(acc0_P) -
  * logit(acc_P); where P has hardly a wrong row that would be a quotient of noise. Shares are taken as
  * (n p + 1/2) / (n + 1), which keeps logits finite. */

@@ -36,9 +36,11 @@ struct qx_sens_cell {
     double proxy; /* squared relative error of the site's values (rounding and clipping) */
     int rank;     /* 1 = worst of its column: by KL where every cell has one, else by proxy */
     /* PREDICTED and MEASURED only, else NaN: */
-    double kl;       /* nats on P */
-    double accuracy; /* on P; of agreement with float32's class without labels. NaN below 64 rows */
-    double delta;    /* accuracy - that of float32 on P */
+    double kl; /* nats on P */
+    double
+        accuracy; /* on P; of agreement with float32's class without labels; of language models what is
+                        left of float32's likelihood (qx_predict_scale). NaN below 64 rows */
+    double delta; /* accuracy - that of float32 on P */
     double lo,
         hi; /* accuracy, 90 %: PREDICTED as qx/predict.h, MEASURED by the rows that flipped */
 };

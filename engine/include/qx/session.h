@@ -282,8 +282,8 @@ void qx_session_next(struct qx_session *s, struct qx_next *out);
 /* Runs it in the background; says which it was. */
 enum qx_next_kind qx_session_measure_next(struct qx_session *s);
 /* The rows that float32 has right (without labels: all), those nearest to another class first: as measured
- * on all rows, else as replayed on P, else as composed on P (an approximation). False while none is there.
- * v [n] by `now`, borrowed until the next poll or edit; the first n_flipped have lost float32's class.
+ * on all rows, else as replayed on P, else as composed on P (an approximation). False while none is there, and for
+ * language models, whose places are no rows. v [n] by `now`, borrowed until the next poll or edit; the first n_flipped have lost float32's class.
  * O(rows classes) when something changed. */
 enum qx_leads_source { QX_LEADS_MEASURED, QX_LEADS_REPLAYED, QX_LEADS_PREDICTED };
 struct qx_leads {
