@@ -53,6 +53,28 @@ static enum qx_status concat(const struct qx_run *r, struct qx_error *err)
     return st;
 }
 
+static void concat_back(const struct qx_back *b)
+{
+    int axis = 0;
+    const struct qx_run *r = b->run;
+    if (qx_shape_axis(&r->out_shape, r->node->attr[0].i, &axis, NULL) != QX_OK) {
+        return; /* the forward pass would have failed */
+    }
+    const int rank = r->out_shape.rank;
+    const int64_t outer = qx_shape_span(&r->out_shape, 0, axis);
+    const int64_t run = qx_shape_span(&r->out_shape, axis, rank);
+    const float *from = b->d_out;
+    for (int i = 0; i < r->node->n_in; i++) {
+        const int64_t part = qx_shape_span(&r->in_shape[i], axis, rank);
+        for (int64_t o = 0; b->d_in[i] && o < outer; o++) {
+            for (int64_t k = 0; k < part; k++) {
+                b->d_in[i][o * part + k] += from[o * run + k];
+            }
+        }
+        from += part;
+    }
+}
+
 const struct qx_op qx_op_concat = {.name = "Concat",
                                    .min_in = 1,
                                    .max_in = QX_NODE_INPUTS,
@@ -61,4 +83,5 @@ const struct qx_op qx_op_concat = {.name = "Concat",
                                    .any_type = true,
                                    .weight = -1,
                                    .shape = concat_shape,
-                                   .forward = concat};
+                                   .forward = concat,
+                                   .backward = concat_back};

@@ -114,6 +114,91 @@ static enum qx_status normalize(const struct qx_run *r, bool is_centred, struct 
     return st;
 }
 
+/* to[broadcast] += from[n] */
+static void gather_sums(const float *from, const struct qx_shape *s, const struct qx_shape *part,
+                        float *to)
+{
+    int64_t stride[QX_SHAPE_RANK];
+    struct qx_walk w;
+    qx_shape_strides(s, part, stride);
+    qx_walk_init(&w, part->rank, part->dim, stride, NULL);
+    const int64_t n = w.dim[w.rank - 1], step = w.stride[0][w.rank - 1];
+    do {
+        for (int64_t i = 0; i < n; i++) {
+            to[w.at[0] + i * step] += *from++;
+        }
+    } while (qx_walk_next(&w));
+}
+
+/* Scale, its gradient and that of the bias, spread. */
+static int64_t norm_back_scratch(const struct qx_node *node, int64_t rows)
+{
+    (void)rows;
+    return 3 * norm_scratch(node, NULL) / 2;
+}
+
+/* With x^ = (x - mean) inv and g = d_y scale: d_x = inv (g - mean(g) - x^ mean(g x^)); without centring the
+ * means of x and of g are left out. */
+static void normalize_row(const float *x, const float *d_y, int64_t n, double eps, bool is_centred,
+                          float *const part[3], float *d_x)
+{
+    double mean = 0.0, square = 0.0, sum = 0.0, along = 0.0;
+    for (int64_t i = 0; is_centred && i < n; i++) {
+        mean += (double)x[i] / (double)n;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        square += ((double)x[i] - mean) * ((double)x[i] - mean);
+    }
+    const double inv = 1.0 / sqrt(square / (double)n + eps);
+    for (int64_t i = 0; i < n; i++) {
+        const double y = ((double)x[i] - mean) * inv, g = (double)d_y[i] * (double)part[0][i];
+        sum += is_centred ? g : 0.0;
+        along += g * y;
+        part[1][i] += (float)((double)d_y[i] * y);
+        part[2][i] += d_y[i];
+    }
+    for (int64_t i = 0; d_x && i < n; i++) {
+        const double y = ((double)x[i] - mean) * inv, g = (double)d_y[i] * (double)part[0][i];
+        d_x[i] += (float)(inv * (g - sum / (double)n - y * along / (double)n));
+    }
+}
+
+static void normalize_back(const struct qx_back *b, bool is_centred)
+{
+    int axis = 0;
+    const struct qx_run *r = b->run;
+    const struct qx_shape *x = &r->in_shape[0];
+    if (qx_shape_axis(x, r->node->attr[AXIS].i, &axis, NULL) != QX_OK) {
+        return; /* the forward pass would have failed */
+    }
+    const struct qx_shape part = part_of(x, axis);
+    const int64_t n = qx_shape_numel(&part, 1), outer = qx_shape_span(x, 0, axis);
+    float *const sums[3] = {b->scratch, b->scratch + n, b->scratch + 2 * n};
+    spread(r->in[1], &r->in_shape[1], &part, sums[0]);
+    for (int64_t i = n; i < 3 * n; i++) {
+        b->scratch[i] = 0.0f;
+    }
+    for (int64_t o = 0; o < outer; o++) {
+        normalize_row(r->in[0] + o * n, b->d_out + o * n, n, r->node->attr[EPSILON].f, is_centred,
+                      sums, b->d_in[0] ? b->d_in[0] + o * n : NULL);
+    }
+    for (int k = 1; k < 3 && k < r->node->n_in; k++) {
+        if (b->d_in[k]) {
+            gather_sums(sums[k], &r->in_shape[k], &part, b->d_in[k]);
+        }
+    }
+}
+
+static void layer_normalization_back(const struct qx_back *b)
+{
+    normalize_back(b, true);
+}
+
+static void rms_normalization_back(const struct qx_back *b)
+{
+    normalize_back(b, false);
+}
+
 /* Each head of every place on its own: values, shared factors [d], d = width / num_heads. Not an ONNX
  * operation. */
 enum { HEADS, HEAD_EPSILON, N_HEAD_ATTRS };
@@ -188,7 +273,9 @@ const struct qx_op qx_op_layer_normalization = {.name = "LayerNormalization",
                                                 .weight = -1,
                                                 .shape = norm_shape,
                                                 .scratch = norm_scratch,
-                                                .forward = layer_normalization};
+                                                .forward = layer_normalization,
+                                                .backward = layer_normalization_back,
+                                                .back_scratch = norm_back_scratch};
 const struct qx_op qx_op_rms_normalization = {.name = "RMSNormalization",
                                               .min_in = 2,
                                               .max_in = 2,
@@ -199,4 +286,6 @@ const struct qx_op qx_op_rms_normalization = {.name = "RMSNormalization",
                                               .weight = -1,
                                               .shape = norm_shape,
                                               .scratch = norm_scratch,
-                                              .forward = rms_normalization};
+                                              .forward = rms_normalization,
+                                              .backward = rms_normalization_back,
+                                              .back_scratch = norm_back_scratch};

@@ -49,6 +49,35 @@ static enum qx_status softmax(const struct qx_run *r, struct qx_error *err)
     return st;
 }
 
+/* d_x = y (d_y - sum(d_y y)) */
+static void softmax_back_run(const float *y, const float *d_y, float *d_x, int64_t n, int64_t step)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)y[i * step] * (double)d_y[i * step];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        d_x[i * step] += y[i * step] * (d_y[i * step] - (float)sum);
+    }
+}
+
+static void softmax_back(const struct qx_back *b)
+{
+    int axis = 0;
+    const struct qx_shape *s = &b->run->out_shape;
+    if (qx_shape_axis(s, b->run->node->attr[0].i, &axis, NULL) != QX_OK) {
+        return; /* the forward pass would have failed */
+    }
+    const int64_t outer = qx_shape_span(s, 0, axis), n = s->dim[axis];
+    const int64_t inner = qx_shape_span(s, axis + 1, s->rank);
+    for (int64_t o = 0; o < outer; o++) {
+        for (int64_t i = 0; i < inner; i++) {
+            const int64_t at = o * n * inner + i;
+            softmax_back_run(b->run->out + at, b->d_out + at, b->d_in[0] + at, n, inner);
+        }
+    }
+}
+
 const struct qx_op qx_op_softmax = {.name = "Softmax",
                                     .min_in = 1,
                                     .max_in = 1,
@@ -57,4 +86,5 @@ const struct qx_op qx_op_softmax = {.name = "Softmax",
                                     .is_inplace = true,
                                     .weight = -1,
                                     .shape = softmax_shape,
-                                    .forward = softmax};
+                                    .forward = softmax,
+                                    .backward = softmax_back};

@@ -67,6 +67,31 @@ static enum qx_status transpose(const struct qx_run *r, struct qx_error *err)
     return QX_OK;
 }
 
+static void transpose_back(const struct qx_back *b)
+{
+    int64_t perm[QX_SHAPE_RANK], from[QX_SHAPE_RANK], stride[QX_SHAPE_RANK];
+    const struct qx_run *r = b->run;
+    const int rank = r->out_shape.rank;
+    if (read_perm(r->node, rank, perm, NULL) != QX_OK) {
+        return; /* the forward pass would have failed */
+    }
+    qx_shape_strides(&r->in_shape[0], &r->in_shape[0], from);
+    for (int i = 0; i < rank; i++) {
+        stride[i] = from[perm[i]];
+    }
+    struct qx_walk w;
+    qx_walk_init(&w, rank, r->out_shape.dim, stride, NULL);
+    const int64_t n = w.dim[w.rank - 1], step = w.stride[0][w.rank - 1];
+    const float *d_out = b->d_out;
+    do {
+        float *d_x = b->d_in[0] + w.at[0];
+        for (int64_t i = 0; i < n; i++) {
+            d_x[i * step] += d_out[i];
+        }
+        d_out += n;
+    } while (qx_walk_next(&w));
+}
+
 const struct qx_op qx_op_transpose = {.name = "Transpose",
                                       .min_in = 1,
                                       .max_in = 1,
@@ -75,4 +100,5 @@ const struct qx_op qx_op_transpose = {.name = "Transpose",
                                       .any_type = true,
                                       .weight = -1,
                                       .shape = transpose_shape,
-                                      .forward = transpose};
+                                      .forward = transpose,
+                                      .backward = transpose_back};
