@@ -324,7 +324,7 @@ static void draw_algo(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     if (!isnan(o->before)) {
         snprintf(line, sizeof(line), "%.3g %s %.3g %%", 100 * o->before, ascii ? "->" : "→",
                  100 * o->after);
-        ui_put(c, r.x, r.y + 1, 12, UI_STYLE_NORMAL, "output err.");
+        ui_put(c, r.x, r.y + 1, 10, UI_STYLE_NORMAL, "output off");
         ui_put_right(c, r.x + 11, r.y + 1, 14, UI_STYLE_MEASURED, line);
         const double gain = o->before > 0 ? 100 * (o->after / o->before - 1) : 0;
         snprintf(line, sizeof(line), "%s%.0f %%", gain > 0 ? "+" : ascii ? "-" : "−", fabs(gain));
