@@ -215,11 +215,19 @@ static void point_json(struct qx_jw *w, struct qx_session *s, const struct paret
     qx_jw_end(w);
 }
 
+/* Of language models: perplexity of FP32 over that of the recipe, 1 for FP32. */
+static const char *metric_of(const struct qx_session *s)
+{
+    return qx_net_is_words(qx_session_net(s))             ? "ppl_fp32/ppl"
+           : qx_dataset_label(qx_session_data(s), 0) >= 0 ? "accuracy"
+                                                          : "agreement";
+}
+
 static int pareto_json(const struct ui_args *args, struct qx_session *s, const struct pareto *p)
 {
     struct qx_jw *w = ui_json_begin(args, "pareto");
     text(w, "mode", qx_mixed_mode_name(p->options.mode));
-    text(w, "metric", qx_dataset_label(qx_session_data(s), 0) >= 0 ? "accuracy" : "agreement");
+    text(w, "metric", metric_of(s));
     qx_jw_key(w, "data");
     qx_jw_object(w);
     text(w, "path", qx_dataset_path(qx_session_data(s)));
@@ -272,8 +280,8 @@ static void point_print(const struct pareto *p, int i)
 
 static int pareto_print(struct qx_session *s, const struct pareto *p)
 {
-    const char *metric =
-        qx_dataset_label(qx_session_data(s), 0) >= 0 ? "accuracy %" : "agreement %";
+    char metric[32];
+    snprintf(metric, sizeof metric, "%s %%", metric_of(s));
     for (int i = 0; qx_mixed_step(p->plan, i); i++) {
         printf("%3d. %s\n", i + 1, qx_mixed_step(p->plan, i));
     }

@@ -3,7 +3,7 @@
 #include "view.h"
 
 #include "commands.h"
-#include "figure.h"
+#include "gauge_text.h"
 #include "search_text.h"
 #include "widget_table.h"
 
@@ -260,6 +260,12 @@ static void draw_row(struct ui_app *app, const struct sens_state *s, struct ui_c
     }
 }
 
+static bool is_words(const struct ui_app *app)
+{
+    const struct qx_net *net = qx_session_net(app->session);
+    return net && qx_net_is_words(net);
+}
+
 static void head_texts(struct ui_app *app, const struct sens_state *s, char *what, size_t cap,
                        char *how, size_t how_cap)
 {
@@ -269,7 +275,8 @@ static void head_texts(struct ui_app *app, const struct sens_state *s, char *wha
     const bool has_points = m.n_rows >= QX_PREDICT_ROWS_LEAST && !s->shows_kl;
     const bool is_rank = m.n_measured + m.n_predicted == 0;
     const char *unit = is_rank      ? "rank by relative error (1 = worst)"
-                       : has_points ? "accuracy, points"
+                       : has_points ? is_words(app) ? "perplexity of FP32 / perplexity, points"
+                                                    : "accuracy, points"
                                     : "KL, nats";
     snprintf(what, cap, "%s, only this layer %s%s", unit,
              s->is_act ? "with quantized inputs" : "quantized", is_rank ? "" : ", on P");
@@ -369,11 +376,12 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
         snprintf(buf + at, cap - (size_t)at, "KL %s%s nats", ui_fig_real(a, c->kl, 3),
                  c->basis == QX_SENS_PREDICTED ? ui_sym(app->glyphs, UI_SYM_APPROX) : "");
     } else {
-        snprintf(
-            buf + at, cap - (size_t)at, "%s%s (%s to %s), KL %.3g, %s", ui_fig_points(a, c->delta),
-            c->basis == QX_SENS_PREDICTED ? ui_sym(app->glyphs, UI_SYM_APPROX) : "",
-            ui_fig_points(b, c->delta + c->lo - c->accuracy),
-            ui_fig_points(d, c->delta + c->hi - c->accuracy), c->kl, qx_sens_basis_name(c->basis));
+        snprintf(buf + at, cap - (size_t)at, "%s%s (%s to %s), KL %.3g, %s",
+                 ui_fig_change(a, is_words(app), c->delta),
+                 c->basis == QX_SENS_PREDICTED ? ui_sym(app->glyphs, UI_SYM_APPROX) : "",
+                 ui_fig_change(b, is_words(app), c->delta + c->lo - c->accuracy),
+                 ui_fig_change(d, is_words(app), c->delta + c->hi - c->accuracy), c->kl,
+                 qx_sens_basis_name(c->basis));
     }
 }
 

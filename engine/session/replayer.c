@@ -196,7 +196,8 @@ static bool is_due(struct qx_session *s)
 {
     const struct qx_replayer *p = &s->replayer;
     struct qx_measure *m = &s->measure;
-    return qx_measure_can(s) && s->preview.is_started && m->is_auto && !p->is_off && !p->is_out &&
+    return qx_measure_can(s) && !qx_net_is_words(s->net) && s->preview.is_started && m->is_auto &&
+           !p->is_off && !p->is_out &&
            (m->key_b == m->key_fp32 ? !p->replay : m->last_key != m->key_b) &&
            !(p->has_result && p->key == m->key_b) && qx_measure_find(m, m->key_fp32) &&
            !qx_pending_open(s) && !is_open(s) && has_room(s);
