@@ -150,6 +150,50 @@ static enum qx_status matmul(const struct qx_run *r, struct qx_error *err)
     return QX_OK;
 }
 
+/* Gradients of one product [m, k] x [k, n], added; NULL = not wanted. */
+static void product_back(const float *a, const float *b, const float *d_out, int64_t m, int64_t n,
+                         int64_t k, float *d_a, float *d_b)
+{
+    if (d_a) {
+        qxk_sgemm(0, 1, m, k, n, 1.0f, d_out, n, b, n, 1.0f, d_a, k);
+    }
+    if (d_b) {
+        qxk_sgemm(1, 0, k, n, m, 1.0f, a, k, d_out, n, 1.0f, d_b, n);
+    }
+}
+
+static void matmul_back(const struct qx_back *back)
+{
+    const struct qx_run *r = back->run;
+    const struct qx_shape a = as_matrix(&r->in_shape[0], true);
+    const struct qx_shape b = as_matrix(&r->in_shape[1], false);
+    const int64_t m = a.dim[a.rank - 2], k = a.dim[a.rank - 1], n = b.dim[b.rank - 1];
+    float *d_a = back->d_in[0], *d_b = back->d_in[1];
+    const float *d_out = back->d_out;
+    struct qx_shape stack;
+    if (b.rank == 2) {
+        product_back(r->in[0], r->in[1], d_out, qx_shape_numel(&a, 1) / k, n, k, d_a, d_b);
+        return;
+    }
+    if (qx_shape_broadcast(&a, a.rank - 2, &b, b.rank - 2, &stack, NULL) != QX_OK) {
+        return; /* the forward pass would have failed */
+    }
+    int64_t sa[QX_SHAPE_RANK], sb[QX_SHAPE_RANK];
+    struct qx_walk w;
+    stack_strides(&a, &stack, sa);
+    stack_strides(&b, &stack, sb);
+    qx_walk_init(&w, stack.rank, stack.dim, sa, sb);
+    const int last = w.rank - 1;
+    do {
+        for (int64_t i = 0; i < w.dim[last]; i++, d_out += m * n) {
+            const int64_t at_a = w.at[0] + i * w.stride[0][last];
+            const int64_t at_b = w.at[1] + i * w.stride[1][last];
+            product_back(r->in[0] + at_a, r->in[1] + at_b, d_out, m, n, k, d_a ? d_a + at_a : NULL,
+                         d_b ? d_b + at_b : NULL);
+        }
+    } while (qx_walk_next(&w));
+}
+
 const struct qx_op qx_op_matmul = {.name = "MatMul",
                                    .min_in = 2,
                                    .max_in = 2,
@@ -157,4 +201,5 @@ const struct qx_op qx_op_matmul = {.name = "MatMul",
                                    .role = QX_ROLE_LINEAR,
                                    .weight_axis = weight_axis,
                                    .shape = matmul_shape,
-                                   .forward = matmul};
+                                   .forward = matmul,
+                                   .backward = matmul_back};

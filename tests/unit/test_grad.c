@@ -160,7 +160,7 @@ static void every_network_has_torchs_gradients(void **state)
 {
     (void)state;
     for_each_case(check);
-    assert_true(n_cases >= 24);
+    assert_true(n_cases >= 28);
     assert_true(n_train_cases >= 2);
 }
 
