@@ -139,6 +139,57 @@ static void changes_are_paired_token_by_token(void **state)
     assert_true(isnan(p.increase));
 }
 
+/* P's few logits keep what the tokens' own probabilities say, from kept values as from whole passes. */
+static void few_logits_say_what_all_say(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    struct qx_predict_probe *probe = NULL;
+    struct qx_eval_result *r = NULL;
+    struct qx_predict_entry *entry = NULL;
+    struct qx_predict_truth truth;
+    struct qx_predict_entry_info info;
+    folder_open(&f, ".");
+    assert_int_equal(qx_dataset_open("eval.safetensors", f.net, &data, NULL), QX_OK);
+    assert_int_equal(qx_eval_run(f.net, data, f.weights, NULL, NULL, NULL, &r, NULL), QX_OK);
+    assert_int_equal(qx_predict_probe_new(f.net, data, NULL, NULL, 0, 1, NULL, NULL, &probe, NULL),
+                     QX_OK);
+    const struct qx_predict_base *base = qx_predict_probe_base(probe);
+    assert_true(qx_predict_base_is_words(base));
+    assert_int_equal(qx_predict_base_n(base), r->n); /* fewer places than are asked for: all */
+    assert_int_equal(qx_predict_base_n_classes(base), 66);
+    assert_true(fabs(qx_predict_base_ce(base) - r->ce) < 1e-5);
+    assert_true(fabs(qx_predict_base_accuracy(base) - r->accuracy) < 1e-9);
+    qx_eval_result_free(r);
+
+    const int n = qx_net_n_layers(f.net);
+    struct qx_setting set[16];
+    assert_true(n <= 16);
+    for (int l = 0; l < n; l++) {
+        set[l] = qx_setting_fp32();
+    }
+    const int layer = n - 1;
+    set[layer] = rtn_setting(&f, layer, "channel", 3);
+    assert_int_equal(qx_weights_apply(f.weights, layer, &set[layer], NULL, NULL, NULL), QX_OK);
+    assert_int_equal(qx_eval_run(f.net, data, f.weights, NULL, NULL, NULL, &r, NULL), QX_OK);
+    assert_int_equal(
+        qx_predict_probe_run(probe, set, QX_ENGINE_SIMULATED, NULL, NULL, &truth, NULL, NULL),
+        QX_OK);
+    assert_true(fabs(truth.ce - r->ce) < 1e-5 && truth.kl > 0.0);
+    assert_true(fabs(truth.accuracy - r->accuracy) < 1e-9);
+    assert_int_equal(
+        qx_predict_probe_exact(probe, layer, QX_SITE_W, &set[layer], NULL, NULL, &entry, NULL),
+        QX_OK);
+    qx_predict_entry_look(entry, &info);
+    assert_true(fabs(info.truth.kl - truth.kl) < 1e-9 && fabs(info.truth.ce - truth.ce) < 1e-9);
+    qx_predict_entry_unref(entry);
+    qx_eval_result_free(r);
+    qx_predict_probe_free(probe);
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
 /* ---- in a session ---- */
 
 static struct qx_session *session_open(const char *state_dir)
@@ -190,6 +241,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_counted_token_is_a_row),
                                        cmocka_unit_test(changes_are_paired_token_by_token),
+                                       cmocka_unit_test(few_logits_say_what_all_say),
                                        cmocka_unit_test(edits_are_measured_in_the_background)};
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }
