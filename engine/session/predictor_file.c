@@ -35,7 +35,7 @@ struct points_head {
     uint64_t key, checksum;
     int64_t n_layers, n_points, n_grades;
 };
-static const char magic[8] = "qxpoint1";
+static const char magic[8] = "qxpoint2";
 
 void qx_predictor_save(struct qx_session *s)
 {
