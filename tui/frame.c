@@ -18,7 +18,9 @@ static void draw_head(struct ui_app *app, struct ui_canvas *c)
     char figure[160], gauge[180];
     ui_fmt_gauge(app, figure, sizeof(figure), &style, app->w < 76);
     bool word = app->w >= 100 && (figure[0] == '+' || figure[0] == '-' || figure[0] == '0');
-    snprintf(gauge, sizeof(gauge), "%s%s", word ? "accuracy " : "", figure);
+    const struct qx_net *net = app->session ? qx_session_net(app->session) : NULL;
+    const bool is_words = net && qx_net_is_words(net); /* its figure names itself */
+    snprintf(gauge, sizeof(gauge), "%s%s", word && !is_words ? "accuracy " : "", figure);
     int room = app->w - 1;
     if (gauge[0]) {
         ui_put_right(c, 0, 0, app->w - 1, style, gauge);
