@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FLASH_MS = 1000 };
+enum { FLASH_MS = 1000, HAND_MS = 250 }; /* what follows a key at once is its own doing */
 
 void ui_flash_release(struct ui_flash *f)
 {
@@ -43,7 +43,11 @@ void ui_flash(struct ui_flash *f, struct ui_app *app, struct ui_canvas *c)
         return;
     }
     const size_t n = (size_t)c->w * (size_t)c->h;
-    const bool by_itself = f->view == app->view && f->n_commands == app->n_commands;
+    if (f->n_commands != app->n_commands) {
+        f->n_commands = app->n_commands;
+        f->command_ms = app->now_ms;
+    }
+    const bool by_itself = f->view == app->view && app->now_ms - f->command_ms >= HAND_MS;
     int64_t over = 0;
     for (size_t i = 0; i < n; i++) {
         struct ui_cell *cell = &c->cells[i];
@@ -58,7 +62,6 @@ void ui_flash(struct ui_flash *f, struct ui_app *app, struct ui_canvas *c)
         }
     }
     f->view = app->view;
-    f->n_commands = app->n_commands;
     if (over && (!app->tick_ms || app->tick_ms > over)) {
         app->tick_ms = over;
     }

@@ -1,4 +1,4 @@
-/* Figures that change by themselves, while no key was pressed, stand out for a second. */
+/* Figures that change by themselves, a while after the last key, stand out for a second. */
 #ifndef UI_FLASH_H
 #define UI_FLASH_H
 
@@ -9,6 +9,7 @@ struct ui_flash {
     int64_t *lit_ms;        /* [w * h] when the cell changed; 0 = not within the last second */
     int w, h, view;
     uint64_t n_commands;
+    int64_t command_ms; /* when it changed */
 };
 
 /* Restyle what was just drawn; asks for a draw when the second is over (app->tick_ms). Allocates when the size

@@ -388,7 +388,7 @@ void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
         [BLOCK_THEORY] = {theory, theory, 2, 0, 0},
         [BLOCK_RESIDUAL] = {has_levels && wide ? 4 : 0, has_levels && wide ? 6 : 0, 5, 0, 0},
         [BLOCK_CHANNELS] = {wide ? 4 : 0, wide ? 5 : 0, 3, 0, 0},
-        [BLOCK_ROWS] = {rows, rows ? rows + 2 : 0, 3, 0, 0},
+        [BLOCK_ROWS] = {rows, rows, 3, 0, 0}, /* all of it changes with every step of a drag */
         [BLOCK_HISTORY] = {wide ? 2 : 0, wide ? 6 : 0, 4, 0, 0},
         [BLOCK_STATS] = {stats, stats, f->is_scaled ? 6 : 2, 0, 0},
     };

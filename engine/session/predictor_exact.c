@@ -23,11 +23,20 @@ static bool is_answered(const struct qx_session *s)
            p->rows == qx_predict_base_n(qx_predict_table_base(p->table));
 }
 
+/* A new table or setting whose answer is looked up when the hand rests. */
+static bool is_to_answer(const struct qx_session *s)
+{
+    const struct qx_predictor *p = &s->predictor;
+    return p->is_on && !p->has_failed && p->table && p->is_dirty &&
+           (p->mix || qx_predictor_exact_left(s, qx_clock_s()) > 0);
+}
+
 bool qx_predictor_exact_waits(const struct qx_session *s)
 {
     const struct qx_measure *m = &s->measure;
-    return is_answered(s) && s->predictor.exact_key != m->key_b && m->key_b != m->key_fp32 &&
-           !qx_pending_open(s) && !qx_ranges_pending(s) && !qx_methods_pending(s);
+    return (is_to_answer(s) || is_answered(s)) && s->predictor.exact_key != m->key_b &&
+           m->key_b != m->key_fp32 && !qx_pending_open(s) && !qx_ranges_pending(s) &&
+           !qx_methods_pending(s);
 }
 
 double qx_predictor_exact_left(const struct qx_session *s, double now_s)

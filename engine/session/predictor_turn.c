@@ -102,7 +102,7 @@ static bool draw_is_due(const struct qx_session *s)
 double qx_predictor_due(const struct qx_session *s, double now_s)
 {
     const struct qx_predictor *p = &s->predictor;
-    if (!p->task && qx_predictor_exact_waits(s)) {
+    if (s->queue.n_out == 0 && qx_predictor_exact_waits(s)) { /* else the end of a task wakes us */
         return qx_predictor_exact_left(s, now_s);
     }
     if (!p->is_on || p->has_failed || p->task || !p->is_complete || p->n_drawn >= QX_POINTS_DRAWN ||

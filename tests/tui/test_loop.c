@@ -199,6 +199,14 @@ static void figures_that_change_by_themselves_stand_out_for_a_second(void **stat
     put_figure(&c, "-7.0 pt");
     ui_flash(&flash, &plain, &c);
     assert_int_equal(n_lit(&c), 0);
+    plain.now_ms += 200; /* and what follows at once */
+    put_figure(&c, "-7.1 pt");
+    ui_flash(&flash, &plain, &c);
+    assert_int_equal(n_lit(&c), 0);
+    plain.now_ms += 100;
+    put_figure(&c, "-7.2 pt");
+    ui_flash(&flash, &plain, &c);
+    assert_int_equal(n_lit(&c), 1);
     ui_flash_release(&flash);
     ui_canvas_release(&c);
 }
