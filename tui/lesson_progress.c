@@ -153,13 +153,14 @@ static char *state_text(size_t *len)
     return qx_jw_take(w, len);
 }
 
+/* Not forced to the disk: that may take longer than a key press should, and only progress would be lost. */
 static bool write_file(const char *path, const char *text, size_t len)
 {
     FILE *f = fopen(path, "w");
     if (!f) {
         return false;
     }
-    const bool wrote = fwrite(text, 1, len, f) == len && fflush(f) == 0 && fsync(fileno(f)) == 0;
+    const bool wrote = fwrite(text, 1, len, f) == len;
     return fclose(f) == 0 && wrote;
 }
 

@@ -56,4 +56,8 @@ enum qx_status qx_work_error(const struct qx_method_work *w, double *out, struct
 void qx_work_note(struct qx_method_work *w, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Refusals that several methods share: NULL when the layer can be taken. */
+const char *qx_refuse_no_inputs(const struct qx_method_target *t); /* none to look at */
+const char *qx_refuse_undivided(const struct qx_method_target *t); /* ... or not one by one */
+
 #endif

@@ -27,11 +27,6 @@ static enum qx_status bias_run(struct qx_method_work *w, double param, struct qx
     return QX_OK;
 }
 
-static const char *bias_refuse(const struct qx_method_target *t)
-{
-    return t->has_product ? NULL : "it multiplies no inputs that could be looked at";
-}
-
 const struct qx_method qx_method_biascorr = {
     .name = "bias-correction",
     .title = "bias corr.",
@@ -39,7 +34,7 @@ const struct qx_method qx_method_biascorr = {
     .key = 'b',
     .stage = QX_STAGE_AFTER,
     .needs_inputs = true,
-    .refuse = bias_refuse,
+    .refuse = qx_refuse_no_inputs,
     .run = bias_run,
 };
 

@@ -132,14 +132,6 @@ static enum qx_status run(struct qx_method_work *w, double param, struct qx_erro
     return QX_OK;
 }
 
-static const char *refuse(const struct qx_method_target *t)
-{
-    return !t->has_product ? "it multiplies no inputs that could be looked at"
-           : t->product.input < 0
-               ? "a convolution's windows share their inputs, so they cannot be divided one by one"
-               : NULL;
-}
-
 const struct qx_method qx_method_awq = {
     .name = "awq",
     .title = "AWQ",
@@ -151,6 +143,6 @@ const struct qx_method qx_method_awq = {
     .param_default = (double)NAN,
     .param_lo = 0.0,
     .param_hi = 1.0,
-    .refuse = refuse,
+    .refuse = qx_refuse_undivided,
     .run = run,
 };

@@ -198,11 +198,6 @@ static enum qx_status run(struct qx_method_work *w, double param, struct qx_erro
     return st;
 }
 
-static const char *refuse(const struct qx_method_target *t)
-{
-    return t->has_product ? NULL : "it multiplies no inputs that could be looked at";
-}
-
 const struct qx_method qx_method_gptq = {
     .name = "gptq",
     .title = "GPTQ",
@@ -210,6 +205,6 @@ const struct qx_method qx_method_gptq = {
     .key = 'g',
     .stage = QX_STAGE_CODES,
     .needs_inputs = true,
-    .refuse = refuse,
+    .refuse = qx_refuse_no_inputs,
     .run = run,
 };

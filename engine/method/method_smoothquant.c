@@ -113,9 +113,8 @@ static enum qx_status run(struct qx_method_work *w, double param, struct qx_erro
 
 static const char *refuse(const struct qx_method_target *t)
 {
-    return !t->has_product ? "it multiplies no inputs that could be looked at"
-           : t->product.input < 0
-               ? "a convolution's windows share their inputs, so they cannot be divided one by one"
+    const char *why = qx_refuse_undivided(t);
+    return why ? why
            : t->set->act.bits == 0
                ? "its inputs stay float32: quantize them too (--act-bits 8 or --dynamic)"
                : NULL;

@@ -358,3 +358,17 @@ enum qx_status qx_work_take(struct qx_method_work *w, const struct qx_tensor *t,
     *out = o;
     return QX_OK;
 }
+
+const char *qx_refuse_no_inputs(const struct qx_method_target *t)
+{
+    return t->has_product ? NULL : "it multiplies no inputs that could be looked at";
+}
+
+const char *qx_refuse_undivided(const struct qx_method_target *t)
+{
+    const char *why = qx_refuse_no_inputs(t);
+    return why ? why
+           : t->product.input < 0
+               ? "a convolution's windows share their inputs, so they cannot be divided one by one"
+               : NULL;
+}
