@@ -23,6 +23,7 @@ struct curses_term {
     SCREEN *screen;
     FILE *in, *out;
     bool mouse;
+    bool whole_frames; /* frames are bracketed, so none is shown half */
     attr_t attrs[UI_STYLE_COUNT];
     int pair[UI_STYLE_COUNT];
     bool plain[UI_STYLE_COUNT];                 /* a space shows nothing of it */
@@ -42,8 +43,12 @@ static struct {
 } rescue;
 
 static const char modes_on[] = "\033[?2004h";
-static const char modes_off[] = "\033[?1002l\033[?1006l\033[?2004l";
+static const char modes_off[] = "\033[?2026l\033[?1002l\033[?1006l\033[?2004l";
 static const char mouse_on[] = "\033[?1002h\033[?1006h";
+
+/* A terminal that knows mode 2026 (synchronized output) shows what lies between at once. */
+static const char frame_begin[] = "\033[?2026h";
+static const char frame_end[] = "\033[?2026l";
 
 static void send(const struct curses_term *t, const char *bytes)
 {
@@ -249,8 +254,9 @@ static void blit(struct ui_term *term, const struct ui_canvas *c, bool all)
             }
         }
     }
+    send(t, t->whole_frames ? frame_begin : "");
     refresh();
-    fflush(t->out);
+    send(t, t->whole_frames ? frame_end : "");
     term->n_updates++;
 }
 
@@ -359,6 +365,13 @@ static enum ui_glyphs most_glyphs(bool utf8)
     return term && strcmp(term, "linux") == 0 ? UI_GLYPHS_BLOCK : UI_GLYPHS_BRAILLE;
 }
 
+/* Does it pass over private modes and strings that it does not know? Old ones print them. */
+static bool takes_new_modes(void)
+{
+    const char *term = getenv("TERM");
+    return term && strcmp(term, "linux") != 0 && strncmp(term, "vt", 2) != 0;
+}
+
 static void learn_key(struct ui_input *in, const char *capability, int key)
 {
     const char *s = tigetstr(capability);
@@ -397,9 +410,9 @@ static void learn_keys(struct ui_input *in)
 /* Ask for the background colour: the answer comes as UI_EVENT_BACKGROUND. Until then COLORFGBG. */
 static int ask_background(struct curses_term *t)
 {
-    const char *term = getenv("TERM"), *told = getenv("COLORFGBG");
+    const char *told = getenv("COLORFGBG");
     const char *last = told ? strrchr(told, ';') : NULL;
-    if (term && strcmp(term, "linux") != 0 && strncmp(term, "vt", 2) != 0) {
+    if (takes_new_modes()) {
         send(t, "\033]11;?\033\\");
     }
     if (!last) {
@@ -469,6 +482,7 @@ struct ui_term *ui_term_curses(const struct ui_term_options *options, char *why,
     ui_input_init(&t->input, delay && atoi(delay) > 0 ? atoi(delay) : 25);
     learn_keys(&t->input);
     t->mouse = options->mouse;
+    t->whole_frames = takes_new_modes();
     t->term.read = read_bytes;
     t->term.next = next;
     t->term.timeout_ms = timeout_of;
