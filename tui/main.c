@@ -1,4 +1,5 @@
 /* qexplore: a verb, or the explorer. */
+#include "restart.h"
 #include "term.h"
 #include "ui.h"
 #include "verb.h"
@@ -10,6 +11,7 @@
 
 int main(int argc, char **argv)
 {
+    restart_for_blas(argv);
     static const struct ui_terminal terminal = {ui_term_curses, ui_term_emergency};
     ui_use_terminal(&terminal);
     setlocale(LC_CTYPE, "C.UTF-8"); /* numbers stay in the C locale */

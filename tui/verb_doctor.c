@@ -109,6 +109,7 @@ static int doctor_json(const struct ui_args *args)
     text_key(w, "complaint", qx_cpu_complaint());
     qx_jw_end(w);
     kernels_json(w);
+    text_key(w, "blas_core", qx_blas_core());
     qx_jw_key(w, "terminal");
     qx_jw_object(w);
     text_key(w, "term", t.term);
@@ -148,6 +149,11 @@ static void glyph_card(const struct term_facts *t)
     printf("  ascii    ..:-=+*#*+=-:..\n");
 }
 
+static const char *core_is_set(void)
+{
+    return getenv("OPENBLAS_CORETYPE") ? " (by OPENBLAS_CORETYPE)" : "";
+}
+
 static int doctor_run(const struct ui_args *args)
 {
     if (args->json) {
@@ -165,6 +171,7 @@ static int doctor_run(const struct ui_args *args)
         printf("          %s\n", qx_cpu_complaint());
     }
     vetoes_print();
+    printf("BLAS      core %s%s\n", or_none(qx_blas_core()), core_is_set());
     printf("terminal  TERM=%s COLORTERM=%s, %s, %s", or_none(t.term), or_none(t.colorterm),
            t.charset, t.is_tty ? "a terminal" : "not a terminal");
     if (t.w) {

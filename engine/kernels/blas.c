@@ -1,7 +1,9 @@
 /* The only file that names OpenBLAS. Declared here over the Fortran symbols, so that any BLAS links. */
 #include "kernels/kernels.h"
+#include "qx/kernels.h"
 
 #include <pthread.h>
+#include <string.h>
 
 void sgemm_(const char *ta, const char *tb, const int *m, const int *n, const int *k,
             const float *alpha, const float *a, const int *lda, const float *b, const int *ldb,
@@ -13,6 +15,7 @@ void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info
 void spotri_(const char *uplo, const int *n, float *a, const int *lda, int *info);
 /* OpenBLAS only; absent elsewhere. */
 void openblas_set_num_threads(int n) __attribute__((weak));
+char *openblas_get_corename(void) __attribute__((weak));
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -92,4 +95,34 @@ bool qxk_cholesky_inverse(int64_t n, float *a)
     pthread_once(&once, use_one_thread);
     spotri_("L", &order, a, &order, &info);
     return info == 0;
+}
+
+/* Cores of OpenBLAS without AVX2 that an unknown CPU may be taken for. */
+static bool lacks_avx2(const char *core)
+{
+    static const char *const old[] = {
+        "Katmai",    "Coppermine", "Northwood", "Prescott",    "Banias", "Atom",    "Core2",
+        "Penryn",    "Dunnington", "Nehalem",   "Sandybridge", "Athlon", "Opteron", "Opteron_SSE3",
+        "Barcelona", "Bobcat",     "Bulldozer", "Piledriver",  "Nano",   "Generic"};
+    for (size_t i = 0; i < sizeof(old) / sizeof(old[0]); i++) {
+        if (strcmp(core, old[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *qx_blas_core(void)
+{
+    return openblas_get_corename ? openblas_get_corename() : NULL;
+}
+
+const char *qx_blas_better_core(void)
+{
+    const struct qx_cpu *cpu = qx_cpu_get();
+    const char *core = qx_blas_core();
+    if (!core || !lacks_avx2(core) || !cpu->avx2 || !cpu->fma) {
+        return NULL;
+    }
+    return cpu->avx512 ? "SkylakeX" : "Haswell";
 }

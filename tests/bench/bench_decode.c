@@ -10,6 +10,7 @@
 #include "kernels/peak.h"
 #include "qx/cpu.h"
 #include "qx/decode.h"
+#include "restart.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -320,6 +321,7 @@ static double read_gbs(int threads)
 
 int main(int argc, char **argv)
 {
+    restart_for_blas(argv);
     n_args = argc;
     args = argv;
     const struct sizes s = {option("--layers", 2),   option("--hidden", 2048),

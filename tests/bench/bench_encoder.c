@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "qx/cpu.h"
 #include "qx/net.h"
+#include "restart.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -266,6 +267,7 @@ static void measure(const struct qx_model *model, const struct qx_net *net, cons
 
 int main(int argc, char **argv)
 {
+    restart_for_blas(argv);
     const int layers = option(argc, argv, "--layers", 12);
     struct qx_model *model = NULL;
     struct qx_net *net = NULL;

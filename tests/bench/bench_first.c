@@ -2,6 +2,7 @@
  * kept on disk; then one edit replayed on P. Prints, never fails on figures. */
 #include "base/fs.h"
 #include "qx/qx.h"
+#include "restart.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,7 @@ static struct qx_session *first(const char *folder, const char *cache, double *s
 
 int main(int argc, char **argv)
 {
+    restart_for_blas(argv);
     static const char *const samples[] = {QX_SOURCE_ROOT "/samples/fashion-mlp",
                                           QX_SOURCE_ROOT "/samples/fashion-cnn",
                                           QX_SOURCE_ROOT "/samples/bert-sentiment"};

@@ -5,6 +5,7 @@
 #include "kernels/kernels.h"
 #include "qx/cpu.h"
 #include "qx/eval.h"
+#include "restart.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,8 +95,10 @@ static void bench_folder(const char *path, int threads, double peak)
     qx_model_close(&model);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argc;
+    restart_for_blas(argv);
     static const char *const shared[] = {"mlperf-kws", "mnist-cnn"};
     const char *root = getenv("QX_SHARED");
     const double peak = sgemm_gflops();

@@ -3,6 +3,7 @@
  * of which all are quantized. */
 #include "base/rng.h"
 #include "qx/predict.h"
+#include "restart.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -133,8 +134,10 @@ static void bench(int n, int n_classes)
     qx_predict_table_unref(t);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argc;
+    restart_for_blas(argv);
     bench(256, 10);
     bench(512, 66);
     bench(256, 130);

@@ -8,6 +8,7 @@
 #include "study.h"
 
 #include "base/fs.h"
+#include "restart.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -244,6 +245,7 @@ static void shared_folders(const struct options *o, struct study_truth *truth)
 
 int main(int argc, char **argv)
 {
+    restart_for_blas(argv);
     struct options o = {.n_configs = 150,
                         .n_exact = 60,
                         .max_rows = 3000,

@@ -638,6 +638,19 @@ class Program(unittest.TestCase):
         a = answer("doctor")
         self.assertIn(a["cpu"]["used"], ("ref", "avx2", "avxvnni", "avx512vnni", "avx512vbmi"))
 
+    def test_blas_core_fits_the_cpu(self):
+        env = {name: value for name, value in ENV.items() if name != "OPENBLAS_CORETYPE"}
+        def core(**more):
+            done = subprocess.run([PROGRAM, "doctor", "--json"], capture_output=True, text=True,
+                                  env={**env, **more}, check=True)
+            a = json.loads(done.stdout)
+            return a["blas_core"], a["cpu"]["avx2"]
+        found, avx2 = core()
+        if found is None or not avx2:
+            self.skipTest("the BLAS library does not tell its core, or the CPU has no AVX2")
+        self.assertNotIn(found, ("Prescott", "Core2", "Nehalem", "Generic"))
+        self.assertEqual(core(OPENBLAS_CORETYPE="Nehalem")[0], "Nehalem")  # the user's word stands
+
     def test_completions_parse(self):
         for shell in ("bash", "zsh", "fish"):
             code, out, _ = run("completions", shell)
