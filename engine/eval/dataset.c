@@ -106,6 +106,17 @@ enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int
     return data->kind->read(data, first, n, x, err);
 }
 
+enum qx_status qx_dataset_next(const struct qx_dataset *data, int64_t row, float *next,
+                               float *counts, int64_t *n, struct qx_error *err)
+{
+    if (!data->is_documents || row < 0 || row >= data->n) {
+        return qx_fail(err, QX_EUNSUPPORTED, "%s holds no document %lld", data->path,
+                       (long long)row);
+    }
+    *n = qx_documents_places(data, row);
+    return qx_documents_next(data, row, next, counts, err);
+}
+
 int qx_label_class(const struct qx_net *net, const char *label)
 {
     char *end;

@@ -1,68 +1,94 @@
 #include "method/loss.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 
-/* log of the sum of exp(x / t); *top the largest x. */
-static double log_sum(const float *x, int n, double t, double *top)
+static double top_of(const float *x, int n)
 {
-    double sum = 0.0;
-    *top = (double)x[0];
+    double top = (double)x[0];
     for (int c = 1; c < n; c++) {
-        *top = (double)x[c] > *top ? (double)x[c] : *top;
+        top = (double)x[c] > top ? (double)x[c] : top;
     }
-    for (int c = 0; c < n; c++) {
-        sum += exp(((double)x[c] - *top) / t);
-    }
-    return log(sum);
+    return top;
 }
 
-/* -log p of the label. d += (p - 1 at the label) * scale. */
-static double cross_entropy(const float *x, int n, int32_t label, double scale, float *d)
+/* Sum of exp((x - top) / t), each of them into e (NULL: not). */
+static double sum_exp(const float *x, int n, double top, double t, float *e)
 {
-    double top;
-    const double log_z = log_sum(x, n, 1.0, &top);
-    for (int c = 0; d && c < n; c++) {
-        const double p = exp((double)x[c] - top - log_z);
-        d[c] += (float)((p - (c == label ? 1.0 : 0.0)) * scale);
-    }
-    return log_z - ((double)x[label] - top);
-}
-
-/* t^2 KL of the softened rows; its gradient by x is t (p - q). */
-static double divergence(const float *x, const float *teacher, int n, double t, double scale,
-                         float *d)
-{
-    double top_x, top_q, sum = 0.0;
-    const double log_x = log_sum(x, n, t, &top_x), log_q = log_sum(teacher, n, t, &top_q);
+    const float by = (float)(1.0 / t), shift = (float)top;
+    double sum = 0.0;
     for (int c = 0; c < n; c++) {
-        const double lp = ((double)x[c] - top_x) / t - log_x;
-        const double lq = ((double)teacher[c] - top_q) / t - log_q, q = exp(lq);
-        sum += q * (lq - lp);
-        if (d) {
-            d[c] += (float)(t * (exp(lp) - q) * scale);
+        const float v = expf((x[c] - shift) * by);
+        sum += (double)v;
+        if (e) {
+            e[c] = v;
         }
     }
-    return t * t * sum;
+    return sum;
 }
 
-double qx_loss(const struct qx_loss *l, float *d_logits)
+double qx_loss_teacher(const float *logits, int classes, double temperature, float *q)
 {
+    const double top = top_of(logits, classes);
+    const double log_z = log(sum_exp(logits, classes, top, temperature, NULL));
     double sum = 0.0;
-    for (int64_t i = 0; i < l->n; i++) {
-        const float *x = l->logits + i * l->classes;
-        float *d = d_logits ? d_logits + i * l->classes : NULL;
+    for (int c = 0; c < classes; c++) {
+        const double log_q = ((double)logits[c] - top) / temperature - log_z, v = exp(log_q);
+        sum += v * log_q;
+        q[c] = (float)v;
+    }
+    return sum;
+}
+
+/* -log p of the label. d = p - 1 at the label, times scale. */
+static double cross_entropy(const struct qx_loss *l, const float *x, double top, int32_t label,
+                            double scale, float *d)
+{
+    const double sum = sum_exp(x, l->classes, top, 1.0, d);
+    const float by = (float)(scale / sum);
+    for (int c = 0; d && c < l->classes; c++) {
+        d[c] *= by;
+    }
+    if (d) {
+        d[label] -= (float)scale;
+    }
+    return log(sum) - ((double)x[label] - top);
+}
+
+/* t^2 KL of the softened rows. d += t (p - q), times scale. */
+static double divergence(const struct qx_loss *l, const float *x, double top, const float *q,
+                         double q_log_q, double scale, float *d)
+{
+    const double t = l->temperature, sum = sum_exp(x, l->classes, top, t, NULL);
+    const float by = (float)(t * scale / sum), less = (float)(t * scale);
+    const float inverse = (float)(1.0 / t), shift = (float)top;
+    double cross = 0.0;
+    for (int c = 0; c < l->classes; c++) {
+        cross += (double)q[c] * ((double)x[c] - top);
+        if (d) {
+            d[c] += by * expf((x[c] - shift) * inverse) - less * q[c];
+        }
+    }
+    return t * t * (q_log_q - cross / t + log(sum));
+}
+
+double qx_loss_row(const struct qx_loss *l, const float *logits, int32_t label, const float *q,
+                   double q_log_q, float *d)
+{
+    const double top = top_of(logits, l->classes);
+    double sum = 0.0;
+    if (l->share < 1.0) {
+        const double scale = l->scale * (1.0 - l->share);
+        sum += scale * cross_entropy(l, logits, top, label, scale, d);
+    } else {
         for (int c = 0; d && c < l->classes; c++) {
             d[c] = 0.0f;
         }
-        if (l->share < 1.0) {
-            const double part = 1.0 - l->share;
-            sum += part * cross_entropy(x, l->classes, l->labels[i], part / (double)l->n, d);
-        }
-        if (l->share > 0.0) {
-            sum += l->share * divergence(x, l->teacher + i * l->classes, l->classes, l->temperature,
-                                         l->share / (double)l->n, d);
-        }
     }
-    return sum / (double)l->n;
+    if (l->share > 0.0) {
+        const double scale = l->scale * l->share;
+        sum += scale * divergence(l, logits, top, q, q_log_q, scale, d);
+    }
+    return sum;
 }

@@ -4,16 +4,18 @@
 
 #include <stdint.h>
 
-/* Mean over n rows of (1 - share) CE(label) + share t^2 KL(softmax(teacher / t) || softmax(logits / t))
- * (Hinton et al., arXiv 1503.02531, section 2), in nats. d_logits [n, classes] is set; NULL = not wanted.
- * teacher [n, classes]: NULL when share is 0. labels: NULL when share is 1. */
+/* One row: scale ((1 - share) CE(label) + share t^2 KL(q || softmax(logits / t))) in nats, q the teacher's
+ * softmax(logits / t) (Hinton et al., arXiv 1503.02531, section 2). */
 struct qx_loss {
-    int64_t n;
     int classes;
-    const float *logits, *teacher;
-    const int32_t *labels;
-    double share, temperature;
+    double share, temperature, scale;
 };
-double qx_loss(const struct qx_loss *l, float *d_logits);
+/* What a teacher says, once for many steps: q [classes] from its logits (may be the same memory); returns
+ * sum of q log q. */
+double qx_loss_teacher(const float *logits, int classes, double temperature, float *q);
+/* d [classes] is set to the gradient; NULL = not wanted. q and q_log_q are of no meaning when share is 0, label
+ * when it is 1. NaN where a logit is. */
+double qx_loss_row(const struct qx_loss *l, const float *logits, int32_t label, const float *q,
+                   double q_log_q, float *d);
 
 #endif

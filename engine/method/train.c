@@ -1,5 +1,4 @@
 /* The training loop. */
-#include "method/loss.h"
 #include "method/train_impl.h"
 
 #include "base/error.h"
@@ -10,10 +9,11 @@
 #include <math.h>
 #include <string.h>
 
-#define MOMENTUM       0.1  /* of running statistics */
-#define HELD_OUT_SHARE 0.05 /* of the rows, at most HELD_OUT_MOST */
-#define HELD_OUT_MOST  1000
-#define ROWS_LEAST     64
+#define MOMENTUM        0.1  /* of running statistics */
+#define HELD_OUT_SHARE  0.05 /* of the rows, at most HELD_OUT_MOST */
+#define HELD_OUT_MOST   1000
+#define ROWS_LEAST      64
+#define DOCUMENTS_LEAST 16
 
 struct qx_train_options qx_train_defaults(void)
 {
@@ -24,7 +24,8 @@ struct qx_train_options qx_train_defaults(void)
                                      .clip = 5.0,
                                      .distill = 0.5,
                                      .temperature = 2.0,
-                                     .freeze = 0.25};
+                                     .freeze = 0.25,
+                                     .max_bytes = UINT64_C(512) << 20};
 }
 
 const char *qx_train_end_name(enum qx_train_end end)
@@ -86,41 +87,29 @@ static enum qx_status rows_draw(struct qx_train *t, struct qx_error *err)
 {
     const int64_t all = qx_dataset_n(t->data);
     int64_t n = t->o.max_rows > 0 && t->o.max_rows < all ? t->o.max_rows : all;
-    if (n < ROWS_LEAST) {
+    const int least = qx_net_is_words(t->net) ? DOCUMENTS_LEAST : ROWS_LEAST;
+    if (n < least) {
         return qx_fail(err, QX_EDATA, "%lld rows are too few to train on: %d are needed",
-                       (long long)n, ROWS_LEAST);
+                       (long long)n, least);
     }
-    t->n_held_out = (int64_t)(HELD_OUT_SHARE * (double)n);
+    t->n_held_out = (int64_t)ceil(HELD_OUT_SHARE * (double)n);
     t->n_held_out = t->n_held_out > HELD_OUT_MOST ? HELD_OUT_MOST : t->n_held_out;
     t->n_train = n - t->n_held_out;
     t->o.batch = t->o.batch < t->n_train ? t->o.batch : t->n_train;
     t->n_steps = t->o.epochs * (t->n_train / t->o.batch);
-    t->order = qx_mem_array((size_t)all, sizeof *t->order);
+    const int64_t eval = qx_dataset_n(t->eval), most = all > eval ? all : eval;
+    t->order = qx_mem_array((size_t)most, sizeof *t->order);
+    t->count = qx_mem_array((size_t)most, sizeof *t->count);
     t->shuffled = qx_mem_array((size_t)t->n_train, sizeof *t->shuffled);
-    if (!t->order || !t->shuffled) {
-        return qx_fail_nomem(err, (size_t)all * sizeof *t->order);
+    t->rows = qx_mem_array((size_t)t->o.batch, sizeof *t->rows);
+    if (!t->order || !t->count || !t->shuffled || !t->rows) {
+        return qx_fail_nomem(err, (size_t)most * sizeof *t->order);
     }
-    for (int64_t i = 0; i < all; i++) {
-        t->order[i] = i;
+    for (int64_t i = 0; i < most; i++) {
+        t->order[i] = t->count[i] = i;
     }
     shuffle(t->order, all, t->o.seed);
     return QX_OK;
-}
-
-static enum qx_status buffers_new(struct qx_train *t, struct qx_error *err)
-{
-    const size_t b = (size_t)t->o.batch, c = (size_t)qx_net_n_classes(t->net);
-    const size_t n = (size_t)(t->n_train + t->n_held_out);
-    t->x = qx_mem_array(b, (size_t)qx_net_sample_size(t->net) * sizeof *t->x);
-    t->logits = qx_mem_array(b, c * sizeof *t->logits);
-    t->d_logits = qx_mem_array(b, c * sizeof *t->d_logits);
-    t->teacher = qx_mem_array(b, c * sizeof *t->teacher);
-    t->labels = qx_mem_array(b, sizeof *t->labels);
-    t->answers = t->o.distill > 0.0 ? qx_mem_array(n, c * sizeof *t->answers) : NULL;
-    return t->x && t->logits && t->d_logits && t->teacher && t->labels &&
-                   (t->answers || t->o.distill == 0.0)
-               ? QX_OK
-               : qx_fail_nomem(err, n * c * sizeof *t->answers);
 }
 
 static void slot_add(struct qx_train *t, float *value, float *grad, int64_t n, bool has_decay)
@@ -183,134 +172,74 @@ static enum qx_status slots_new(struct qx_train *t, struct qx_error *err)
     return QX_OK;
 }
 
-/* ---- batches ---- */
-
-/* Rows order[first..] or those of the epoch's order; -1 labels are no labels. */
-static enum qx_status batch_read(struct qx_train *t, const int64_t *rows, int64_t n,
-                                 const struct qx_dataset *data, struct qx_error *err)
-{
-    const int64_t sample = qx_net_sample_size(t->net);
-    enum qx_status st = QX_OK;
-    for (int64_t i = 0; st == QX_OK && i < n; i++) {
-        st = qx_dataset_read(data, rows[i], 1, t->x + i * sample, err);
-        t->labels[i] = qx_dataset_label(data, rows[i]);
-        if (st == QX_OK && t->labels[i] < 0) {
-            st = qx_fail(err, QX_EDATA, "row %lld of %s has no label: training needs them",
-                         (long long)rows[i], qx_dataset_path(data));
-        }
-    }
-    return st;
-}
-
-/* What the float32 network says of all rows, once. */
-static enum qx_status teach(struct qx_train *t, struct qx_error *err)
-{
-    struct qx_weights *w = NULL;
-    struct qx_ctl quiet = {.parent = t->ctl, .is_quiet = true};
-    const int64_t all = t->n_train + t->n_held_out, step = t->o.batch;
-    enum qx_status st = t->answers ? qx_weights_new(t->net, &w, err) : QX_OK;
-    for (int64_t first = 0; t->answers && st == QX_OK && first < all; first += step) {
-        const int64_t n = step < all - first ? step : all - first;
-        st = batch_read(t, t->order + first, n, t->data, err);
-        if (st == QX_OK) {
-            st = qx_net_forward(t->net, w, t->x, n, t->answers + first * qx_net_n_classes(t->net),
-                                t->pool, &quiet, err);
-        }
-    }
-    qx_weights_free(w);
-    return st;
-}
-
 /* ---- measuring ---- */
 
-static int class_of(const float *x, int n)
+/* Quantized, on these rows: the mean loss over all answers, and how many are right. */
+static enum qx_status examine(struct qx_train *t, const struct qx_dataset *data,
+                              const int64_t *rows, const int64_t *kept, int64_t n, double *loss,
+                              int64_t *right, int64_t *n_answers, struct qx_error *err)
 {
-    int best = 0;
-    for (int c = 1; c < n; c++) {
-        best = x[c] > x[best] ? c : best;
-    }
-    return best;
-}
-
-static struct qx_loss loss_of(const struct qx_train *t, int64_t n, const float *teacher)
-{
-    return (struct qx_loss){.n = n,
-                            .classes = qx_net_n_classes(t->net),
-                            .logits = t->logits,
-                            .teacher = teacher,
-                            .labels = t->labels,
-                            .share = t->o.distill,
-                            .temperature = t->o.temperature};
-}
-
-/* Loss on the rows held out. */
-static enum qx_status judge(struct qx_train *t, struct qx_ctl *ctl, double *out,
-                            struct qx_error *err)
-{
-    const int classes = qx_net_n_classes(t->net);
-    double sum = 0.0;
+    struct qx_ctl own = {.parent = NULL}; /* cancelling waits for the figures */
+    struct qx_batch *b = &t->batch;
+    const struct qx_tape_loss l = qx_batch_loss(b);
+    double sum = 0.0, part = 0.0;
     enum qx_status st = QX_OK;
-    for (int64_t at = 0; st == QX_OK && at < t->n_held_out; at += t->o.batch) {
-        const int64_t left = t->n_held_out - at, n = left < t->o.batch ? left : t->o.batch;
-        const int64_t first = t->n_train + at;
-        st = batch_read(t, t->order + first, n, t->data, err);
-        if (st == QX_OK) {
-            st = qx_tape_forward(t->tape, t->x, n, QX_TAPE_EVAL, t->logits, t->pool, ctl, err);
+    *right = *n_answers = 0;
+    for (int64_t at = 0; st == QX_OK && at < n; at += b->most) {
+        const int64_t m = b->most < n - at ? b->most : n - at;
+        st = qx_batch_read(b, data, rows + at, m, err);
+        if (st == QX_OK && b->share > 0.0) {
+            st = qx_teacher_ask(&t->teacher, b, kept + at, t->pool, &own, err);
         }
         if (st == QX_OK) {
-            const struct qx_loss l =
-                loss_of(t, n, t->answers ? t->answers + first * classes : NULL);
-            sum += qx_loss(&l, NULL) * (double)n;
+            st = qx_tape_run(t->tape, b->x, m, QX_TAPE_EVAL, &l, false, &part, t->pool, &own, err);
+        }
+        sum += part * (double)b->n_answers;
+        *n_answers += b->n_answers;
+        for (int64_t i = 0; st == QX_OK && i < m; i++) {
+            *right += b->right[i];
         }
     }
-    *out = sum / (double)t->n_held_out;
+    *loss = sum / (double)*n_answers;
     return st;
 }
 
-/* Rows of the evaluation data that are right. */
-static enum qx_status score(struct qx_train *t, struct qx_ctl *ctl, int64_t *correct,
-                            struct qx_error *err)
+/* Loss on the rows held out, then the figures of the evaluation data. */
+static enum qx_status figures(struct qx_train *t, struct qx_train_epoch *out, struct qx_error *err)
 {
-    const int64_t all = qx_dataset_n(t->eval), step = t->o.batch;
-    const int classes = qx_net_n_classes(t->net);
-    enum qx_status st = QX_OK;
-    *correct = 0;
-    for (int64_t first = 0; st == QX_OK && first < all; first += step) {
-        const int64_t n = step < all - first ? step : all - first;
-        st = qx_dataset_read(t->eval, first, n, t->x, err);
-        if (st == QX_OK) {
-            st = qx_tape_forward(t->tape, t->x, n, QX_TAPE_EVAL, t->logits, t->pool, ctl, err);
-        }
-        for (int64_t i = 0; st == QX_OK && i < n; i++) {
-            *correct +=
-                class_of(t->logits + i * classes, classes) == qx_dataset_label(t->eval, first + i);
-        }
-    }
-    return st;
-}
-
-/* After an epoch (0: before all): is it the best so far? Cancelling waits for the figures. */
-static enum qx_status epoch_end(struct qx_train *t, int epoch, double loss,
-                                struct qx_train_epoch *out, struct qx_error *err)
-{
-    struct qx_ctl own = {.parent = NULL};
-    *out = (struct qx_train_epoch){
-        .epoch = epoch, .n_epochs = t->o.epochs, .loss = loss, .n = qx_dataset_n(t->eval)};
-    qx_qat_quantize(&t->qat, t->pool);
-    enum qx_status st = judge(t, &own, &out->held_out_loss, err);
-    if (st == QX_OK) {
-        st = score(t, &own, &out->correct, err);
-    }
+    int64_t right, n;
+    double nll;
+    enum qx_status st = examine(t, t->data, t->order + t->n_train, t->count + t->n_train,
+                                t->n_held_out, &out->held_out_loss, &right, &n, err);
     if (st != QX_OK) {
         return st;
     }
+    t->batch.share = 0.0;
+    st = examine(t, t->eval, t->count, NULL, qx_dataset_n(t->eval), &nll, &out->correct, &out->n,
+                 err);
+    t->batch.share = t->o.distill;
     out->accuracy = (double)out->correct / (double)out->n;
+    out->perplexity = t->batch.is_words ? exp(nll) : NAN;
+    return st;
+}
+
+/* After an epoch (0: before all): is it the best so far? */
+static enum qx_status epoch_end(struct qx_train *t, int epoch, double loss,
+                                struct qx_train_epoch *out, struct qx_error *err)
+{
+    *out = (struct qx_train_epoch){.epoch = epoch, .n_epochs = t->o.epochs, .loss = loss};
+    qx_qat_quantize(&t->qat, t->pool);
+    const enum qx_status st = figures(t, out, err);
+    if (st != QX_OK) {
+        return st;
+    }
     out->is_best = epoch == 0 || out->held_out_loss < t->best_loss || isnan(t->best_loss);
     out->time_s = qx_clock_s() - t->start_s;
     if (out->is_best) {
         t->best_loss = out->held_out_loss;
         t->best_epoch = epoch;
         t->best_accuracy = out->accuracy;
+        t->best_perplexity = out->perplexity;
         qx_train_keep(t, &t->best);
     }
     if (t->watch && t->watch->epoch) {
@@ -375,33 +304,23 @@ static bool is_frozen(const struct qx_train *t)
 /* One batch: *loss is no number when the training went astray, and nothing was changed then. */
 static enum qx_status step(struct qx_train *t, int64_t first, double *loss, struct qx_error *err)
 {
-    const int classes = qx_net_n_classes(t->net);
+    struct qx_batch *b = &t->batch;
     const int64_t n = t->o.batch;
     const enum qx_tape_mode mode = is_frozen(t) ? QX_TAPE_FROZEN : QX_TAPE_TRAIN;
-    int64_t *rows = t->shuffled + first;
-    for (int64_t i = 0; t->answers && i < n; i++) {
-        memcpy(t->teacher + i * classes, t->answers + rows[i] * classes,
-               (size_t)classes * sizeof *t->teacher);
-    }
+    const struct qx_tape_loss l = qx_batch_loss(b);
     for (int64_t i = 0; i < n; i++) {
-        rows[i] = t->order[rows[i]];
+        t->rows[i] = t->order[t->shuffled[first + i]];
     }
-    enum qx_status st = batch_read(t, rows, n, t->data, err);
+    enum qx_status st = qx_batch_read(b, t->data, t->rows, n, err);
+    if (st == QX_OK && b->share > 0.0) {
+        st = qx_teacher_ask(&t->teacher, b, t->shuffled + first, t->pool, t->ctl, err);
+    }
     qx_qat_begin(&t->qat);
     qx_qat_quantize(&t->qat, t->pool);
     if (st == QX_OK) {
-        st = qx_tape_forward(t->tape, t->x, n, mode, t->logits, t->pool, t->ctl, err);
+        st = qx_tape_run(t->tape, b->x, n, mode, &l, true, loss, t->pool, t->ctl, err);
     }
-    if (st != QX_OK) {
-        return st;
-    }
-    const struct qx_loss l = loss_of(t, n, t->answers ? t->teacher : NULL);
-    *loss = qx_loss(&l, t->d_logits);
-    if (!isfinite(*loss)) {
-        return QX_OK;
-    }
-    st = qx_tape_backward(t->tape, t->d_logits, t->pool, t->ctl, err);
-    if (st != QX_OK) {
+    if (st != QX_OK || !isfinite(*loss)) {
         return st;
     }
     qx_qat_back(&t->qat, t->pool);
@@ -446,10 +365,11 @@ static enum qx_status loop(struct qx_train *t, struct qx_trained *out, struct qx
     struct qx_train_epoch e = {0};
     enum qx_status st;
     if (t->o.resume) {
-        st = qx_train_load(t, &out->epochs, &out->ptq, err);
+        st = qx_train_load(t, out, err);
     } else {
         st = epoch_end(t, 0, NAN, &e, err);
         out->ptq = e.accuracy;
+        out->ptq_perplexity = e.perplexity;
     }
     if (st == QX_OK) {
         look(t);
@@ -470,7 +390,7 @@ static enum qx_status loop(struct qx_train *t, struct qx_trained *out, struct qx
             out->epochs = epoch;
         }
         if (st == QX_OK && t->o.checkpoint) {
-            qx_train_save(t, epoch, out->ptq);
+            qx_train_save(t, out);
         }
         if (st == QX_OK && t->o.patience > 0 && epoch - t->best_epoch >= t->o.patience) {
             out->end = QX_TRAIN_EARLY;
@@ -485,11 +405,23 @@ static void release(struct qx_train *t)
     qx_qat_release(&t->qat);
     qx_tape_free(t->tape);
     qx_train_kept_free(&t->best);
-    void *const all[] = {t->slots,  t->moments,  t->order,   t->shuffled, t->x,
-                         t->logits, t->d_logits, t->teacher, t->answers,  t->labels};
+    qx_teacher_release(&t->teacher);
+    qx_batch_release(&t->batch);
+    void *const all[] = {t->slots, t->moments, t->order, t->count, t->shuffled, t->rows};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         qx_mem_free(all[i]);
     }
+}
+
+/* The teacher answers all rows of a classifier now; of language models, batch by batch. */
+static enum qx_status teach(struct qx_train *t, struct qx_error *err)
+{
+    enum qx_status st = t->o.distill > 0.0 ? qx_teacher_new(&t->teacher, t->net, err) : QX_OK;
+    if (st == QX_OK && t->o.distill > 0.0 && !t->batch.is_words) {
+        st = qx_teacher_keep(&t->teacher, &t->batch, t->data, t->order, t->n_train + t->n_held_out,
+                             t->pool, t->ctl, err);
+    }
+    return st;
 }
 
 static enum qx_status build(struct qx_train *t, const struct qx_setting *set, struct qx_error *err)
@@ -499,10 +431,12 @@ static enum qx_status build(struct qx_train *t, const struct qx_setting *set, st
         st = rows_draw(t, err);
     }
     if (st == QX_OK) {
-        st = buffers_new(t, err);
+        st = qx_batch_new(&t->batch, t->net, t->o.batch, t->o.distill > 0.0, err);
+        t->batch.share = t->o.distill;
+        t->batch.temperature = t->o.temperature;
     }
     if (st == QX_OK) {
-        st = qx_tape_new(t->net, t->o.batch, &t->tape, err);
+        st = qx_tape_new(t->net, t->o.batch, t->o.max_bytes, &t->tape, err);
     }
     if (st == QX_OK) {
         st = qx_qat_init(&t->qat, t->tape, t->net, set, t->o.quantizer, err);

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define MAGIC    UINT64_C(0x31304e5254585121) /* "!QXTRN01" */
+#define MAGIC    UINT64_C(0x32304e5254585121) /* "!QXTRN02" */
 #define HASH     UINT64_C(0xCBF29CE484222325) /* FNV-1a */
 #define HASH_BY  UINT64_C(0x100000001B3)
 #define MAX_FILE (INT64_C(1) << 36)
@@ -18,7 +18,7 @@ struct header {
     uint64_t magic, key;
     int64_t n_values, n_moments, n_layers, step;
     int32_t epoch, best_epoch;
-    double best_loss, best_accuracy, ptq;
+    double best_loss, best_accuracy, best_perplexity, ptq, ptq_perplexity;
 };
 
 static uint64_t hash_more(uint64_t h, const void *data, size_t n)
@@ -102,7 +102,7 @@ static enum qx_status file_write(const char *path, const struct part *part, stru
     return qx_fs_out_commit(out, err);
 }
 
-void qx_train_save(struct qx_train *t, int epoch, double ptq)
+void qx_train_save(struct qx_train *t, const struct qx_trained *out)
 {
     struct qx_error err;
     struct qx_train_kept now = {0};
@@ -113,11 +113,13 @@ void qx_train_save(struct qx_train *t, int epoch, double ptq)
                        .n_moments = t->n_moments,
                        .n_layers = t->qat.n,
                        .step = t->step,
-                       .epoch = epoch,
+                       .epoch = out->epochs,
                        .best_epoch = t->best_epoch,
                        .best_loss = t->best_loss,
                        .best_accuracy = t->best_accuracy,
-                       .ptq = ptq};
+                       .best_perplexity = t->best_perplexity,
+                       .ptq = out->ptq,
+                       .ptq_perplexity = out->ptq_perplexity};
     enum qx_status st = qx_train_kept_new(t, &now, &err);
     if (st == QX_OK) {
         qx_train_keep(t, &now);
@@ -126,7 +128,7 @@ void qx_train_save(struct qx_train *t, int epoch, double ptq)
     }
     qx_train_kept_free(&now);
     if (st != QX_OK) { /* the training goes on; only a resume is lost */
-        qx_log(QX_LOG_WARN, "no checkpoint after epoch %d: %s", epoch, err.text);
+        qx_log(QX_LOG_WARN, "no checkpoint after epoch %d: %s", out->epochs, err.text);
     }
 }
 
@@ -153,7 +155,7 @@ static enum qx_status parts_read(const char *path, const char *bytes, size_t len
     return QX_OK;
 }
 
-enum qx_status qx_train_load(struct qx_train *t, int *epoch, double *ptq, struct qx_error *err)
+enum qx_status qx_train_load(struct qx_train *t, struct qx_trained *out, struct qx_error *err)
 {
     struct qx_train_kept now = {0};
     struct part part[N_PARTS];
@@ -182,8 +184,10 @@ enum qx_status qx_train_load(struct qx_train *t, int *epoch, double *ptq, struct
         t->best_epoch = h.best_epoch;
         t->best_loss = h.best_loss;
         t->best_accuracy = h.best_accuracy;
-        *epoch = h.epoch;
-        *ptq = h.ptq;
+        t->best_perplexity = h.best_perplexity;
+        out->epochs = h.epoch;
+        out->ptq = h.ptq;
+        out->ptq_perplexity = h.ptq_perplexity;
     }
     qx_mem_free(bytes);
     qx_train_kept_free(&now);

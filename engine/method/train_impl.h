@@ -3,6 +3,7 @@
 #define QX_METHOD_TRAIN_IMPL_H
 
 #include "method/qat.h"
+#include "method/teach.h"
 
 #include "base/rng.h"
 
@@ -30,16 +31,17 @@ struct qx_train {
     uint64_t key; /* qx_train_key before the first step */
 
     int64_t n_train, n_held_out, n_steps, step; /* rows, steps done */
-    int64_t *order;                         /* [n_train + n_held_out] rows; held out ones last */
-    int64_t *shuffled;                      /* [n_train] of the epoch */
-    float *x, *logits, *d_logits, *teacher; /* of a batch */
-    float *answers; /* [n_train + n_held_out][classes] float32's logits, in the order of `order` */
-    int32_t *labels;
+    int64_t *order;    /* [n_train + n_held_out] rows; held out ones last */
+    int64_t *shuffled; /* [n_train] of the epoch: places in order */
+    int64_t *rows;     /* of a batch */
+    int64_t *count;    /* 0, 1, 2, ... */
+    struct qx_batch batch;
+    struct qx_teacher teacher;
 
     struct qx_train_kept best;
     int64_t n_values;
     int best_epoch;
-    double best_loss, best_accuracy, start_s, steps_s;
+    double best_loss, best_accuracy, best_perplexity, start_s, steps_s;
 };
 
 enum qx_status qx_train_kept_new(const struct qx_train *t, struct qx_train_kept *k,
@@ -54,9 +56,10 @@ enum qx_status qx_train_result(struct qx_train *t, const struct qx_setting *set,
 
 /* ---- train_file.c ---- */
 uint64_t qx_train_key(const struct qx_train *t);
-/* Write the checkpoint; a failure is logged. */
-void qx_train_save(struct qx_train *t, int epoch, double ptq);
-/* Go on after *epoch. QX_EIO, QX_EFORMAT, QX_EDATA (of another training); nothing changed then. */
-enum qx_status qx_train_load(struct qx_train *t, int *epoch, double *ptq, struct qx_error *err);
+/* Write the checkpoint after out->epochs epochs; a failure is logged. */
+void qx_train_save(struct qx_train *t, const struct qx_trained *out);
+/* Go on behind them: epochs and figures before training are set. QX_EIO, QX_EFORMAT, QX_EDATA (of another
+ * training); nothing changed then. */
+enum qx_status qx_train_load(struct qx_train *t, struct qx_trained *out, struct qx_error *err);
 
 #endif

@@ -35,6 +35,7 @@ enum qx_status qx_train_result(struct qx_train *t, const struct qx_setting *set,
     }
     out->best = t->best_epoch;
     out->best_accuracy = t->best_accuracy;
+    out->best_perplexity = t->best_perplexity;
     out->time_s = qx_clock_s() - t->start_s;
     out->steps_s = t->steps_s;
     out->n_rows = t->n_train;

@@ -59,6 +59,11 @@ static void remember(const struct qx_run *r)
     memcpy(r->kv->v + r->past * width, r->in[2], bytes);
 }
 
+static float scale_of(const struct qx_attr *attr, int64_t d)
+{
+    return attr[SCALE].is_given ? (float)attr[SCALE].f : (float)(1.0 / sqrt((double)d));
+}
+
 static enum qx_status attention(const struct qx_run *r, struct qx_error *err)
 {
     (void)err;
@@ -73,7 +78,7 @@ static enum qx_status attention(const struct qx_run *r, struct qx_error *err)
     if (r->kv) {
         remember(r);
     }
-    a.scale = attr[SCALE].is_given ? (float)attr[SCALE].f : (float)(1.0 / sqrt((double)a.d));
+    a.scale = scale_of(attr, a.d);
     for (int64_t row = 0; row < r->rows; row++) {
         const int64_t first = r->start[row];
         a.n_q = r->start[row + 1] - first;
@@ -90,6 +95,109 @@ static enum qx_status attention(const struct qx_run *r, struct qx_error *err)
     return QX_OK;
 }
 
+/* ---- backwards: the scores are computed again, some queries at a time ---- */
+
+enum { QUERIES = 64 };
+
+static int64_t attention_back_scratch(const struct qx_node *node, int64_t rows)
+{
+    (void)rows;
+    return 2 * QUERIES * node->in[0]->shape.dim[0];
+}
+
+/* One head over one sequence of n places; d_* NULL = not wanted. */
+struct head {
+    const float *q, *k, *v, *d_out;
+    float *d_q, *d_k, *d_v;
+    float *p, *d_p; /* [QUERIES][n] */
+    int64_t n, d, ld_q, ld_kv;
+    float scale;
+    bool is_causal;
+};
+
+/* p = softmax(scale q k'), of m queries over the keys that the last of them sees. */
+static void scores_again(const struct head *h, int64_t first, int64_t m, int64_t keys)
+{
+    qxk_sgemm(0, 1, m, keys, h->d, 1.0f, h->q + first * h->ld_q, h->ld_q, h->k, h->ld_kv, 0.0f,
+              h->p, keys);
+    for (int64_t i = 0; i < m; i++) {
+        float *p = h->p + i * keys;
+        const int64_t seen = h->is_causal ? first + i + 1 : keys;
+        qxk_get()->softmax(p, seen, h->scale, NULL, p);
+        memset(p + seen, 0, (size_t)(keys - seen) * sizeof *p);
+    }
+}
+
+/* With y = p v: d_p = d_y v', and through the soft maximum p (d_p - sum(p d_p)). */
+static void queries_back(const struct head *h, int64_t first, int64_t m)
+{
+    const int64_t keys = h->is_causal ? first + m : h->n, at = first * h->ld_q;
+    scores_again(h, first, m, keys);
+    qxk_sgemm(0, 1, m, keys, h->d, 1.0f, h->d_out + at, h->ld_q, h->v, h->ld_kv, 0.0f, h->d_p,
+              keys);
+    if (h->d_v) {
+        qxk_sgemm(1, 0, keys, h->d, m, 1.0f, h->p, keys, h->d_out + at, h->ld_q, 1.0f, h->d_v,
+                  h->ld_kv);
+    }
+    for (int64_t i = 0; i < m; i++) {
+        const float *p = h->p + i * keys;
+        float *d_p = h->d_p + i * keys;
+        double sum = 0.0;
+        for (int64_t j = 0; j < keys; j++) {
+            sum += (double)p[j] * (double)d_p[j];
+        }
+        for (int64_t j = 0; j < keys; j++) {
+            d_p[j] = p[j] * (d_p[j] - (float)sum);
+        }
+    }
+    if (h->d_q) {
+        qxk_sgemm(0, 0, m, h->d, keys, h->scale, h->d_p, keys, h->k, h->ld_kv, 1.0f, h->d_q + at,
+                  h->ld_q);
+    }
+    if (h->d_k) {
+        qxk_sgemm(1, 0, keys, h->d, m, h->scale, h->d_p, keys, h->q + at, h->ld_q, 1.0f, h->d_k,
+                  h->ld_kv);
+    }
+}
+
+static float *offset(float *p, int64_t by)
+{
+    return p ? p + by : NULL;
+}
+
+static void attention_back(const struct qx_back *b)
+{
+    const struct qx_run *r = b->run;
+    const struct qx_attr *attr = r->node->attr;
+    const int64_t heads = attr[HEADS].i, share = heads / attr[KV_HEADS].i;
+    const int64_t longest = r->node->in[0]->shape.dim[0], d = r->in_shape[0].dim[1] / heads;
+    struct head h = {.d = d,
+                     .ld_q = r->in_shape[0].dim[1],
+                     .ld_kv = r->in_shape[1].dim[1],
+                     .p = b->scratch,
+                     .d_p = b->scratch + QUERIES * longest,
+                     .scale = scale_of(attr, d),
+                     .is_causal = attr[CAUSAL].i != 0};
+    for (int64_t row = 0; row < r->rows; row++) {
+        h.n = r->start[row + 1] - r->start[row];
+        for (int64_t i = 0; i < heads; i++) {
+            const int64_t at = r->start[row] * h.ld_q + i * d;
+            const int64_t at_kv = r->start[row] * h.ld_kv + i / share * d;
+            h.q = r->in[0] + at;
+            h.k = r->in[1] + at_kv;
+            h.v = r->in[2] + at_kv;
+            h.d_out = b->d_out + at;
+            h.d_q = offset(b->d_in[0], at);
+            h.d_k = offset(b->d_in[1], at_kv);
+            h.d_v = offset(b->d_in[2], at_kv);
+            for (int64_t first = 0; first < h.n; first += QUERIES) {
+                const int64_t left = h.n - first;
+                queries_back(&h, first, left < QUERIES ? left : QUERIES);
+            }
+        }
+    }
+}
+
 const struct qx_op qx_op_attention = {.name = "Attention",
                                       .min_in = 3,
                                       .max_in = 3,
@@ -100,4 +208,6 @@ const struct qx_op qx_op_attention = {.name = "Attention",
                                       .weight = -1,
                                       .shape = attention_shape,
                                       .scratch = attention_scratch,
-                                      .forward = attention};
+                                      .forward = attention,
+                                      .backward = attention_back,
+                                      .back_scratch = attention_back_scratch};

@@ -41,6 +41,18 @@ static enum qx_status columns(const struct qx_run *r, struct qx_error *err)
     return QX_OK;
 }
 
+static void columns_back(const struct qx_back *b)
+{
+    const struct qx_run *r = b->run;
+    const int64_t n = r->out_shape.dim[0], count = r->out_shape.dim[1];
+    float *to = b->d_in[0] + r->node->attr[FIRST].i;
+    for (int64_t i = 0; i < n; i++, to += r->in_shape[0].dim[1]) {
+        for (int64_t k = 0; k < count; k++) {
+            to[k] += b->d_out[i * count + k];
+        }
+    }
+}
+
 const struct qx_op qx_op_columns = {.name = "Columns",
                                     .min_in = 1,
                                     .max_in = 1,
@@ -49,4 +61,5 @@ const struct qx_op qx_op_columns = {.name = "Columns",
                                     .takes_places = true,
                                     .weight = -1,
                                     .shape = columns_shape,
-                                    .forward = columns};
+                                    .forward = columns,
+                                    .backward = columns_back};

@@ -81,11 +81,18 @@ static enum qx_status fail_id(const struct qx_run *r, int64_t row, int64_t place
                    (long long)r->in_shape[1].dim[0]);
 }
 
+/* Row of the table for place t, which holds id. */
+static int64_t table_row(const struct qx_run *r, float id, int64_t t)
+{
+    const int64_t by = r->node->attr[INDEX].i, offset = r->node->attr[OFFSET].i;
+    return by == BY_ID ? (int64_t)id : offset + (by == BY_PLACE ? r->past + t : 0);
+}
+
 static enum qx_status embedding(const struct qx_run *r, struct qx_error *err)
 {
     const int64_t most = r->in_shape[0].dim[1], n = r->in_shape[1].dim[0];
     const int64_t width = r->in_shape[1].dim[1];
-    const int64_t by = r->node->attr[INDEX].i, offset = r->node->attr[OFFSET].i;
+    const int64_t by = r->node->attr[INDEX].i;
     const float *sum = r->node->n_in > 2 ? r->in[2] : NULL;
     float *out = r->out;
     for (int64_t row = 0; row < r->rows; row++) {
@@ -97,8 +104,7 @@ static enum qx_status embedding(const struct qx_run *r, struct qx_error *err)
             if (by == BY_ID && (!(id >= 0.0f && id < (float)n) || id != floorf(id))) {
                 return fail_id(r, row, t, (double)id, err);
             }
-            const int64_t at =
-                by == BY_ID ? (int64_t)id : offset + (by == BY_PLACE ? r->past + t : 0);
+            const int64_t at = table_row(r, id, t);
             if (r->row) {
                 r->row(r->table, at, r->scratch);
             }
@@ -111,6 +117,28 @@ static enum qx_status embedding(const struct qx_run *r, struct qx_error *err)
         }
     }
     return QX_OK;
+}
+
+static void embedding_back(const struct qx_back *b)
+{
+    const struct qx_run *r = b->run;
+    const int64_t most = r->in_shape[0].dim[1], width = r->in_shape[1].dim[1];
+    float *sum = r->node->n_in > 2 ? b->d_in[2] : NULL;
+    const float *d_out = b->d_out;
+    for (int64_t i = 0; i < r->rows * most; i++) {
+        if (r->in[0][i] == -1.0f) {
+            continue;
+        }
+        float *to = b->d_in[1] ? b->d_in[1] + table_row(r, r->in[0][i], i % most) * width : NULL;
+        for (int64_t k = 0; to && k < width; k++) {
+            to[k] += d_out[k];
+        }
+        for (int64_t k = 0; sum && k < width; k++) {
+            sum[k] += d_out[k];
+        }
+        d_out += width;
+        sum = sum ? sum + width : NULL;
+    }
 }
 
 const struct qx_op qx_op_embedding = {.name = "Embedding",
@@ -127,4 +155,5 @@ const struct qx_op qx_op_embedding = {.name = "Embedding",
                                       .scratch = embedding_scratch,
                                       .weight_axis = table_axis,
                                       .shape = embedding_shape,
-                                      .forward = embedding};
+                                      .forward = embedding,
+                                      .backward = embedding_back};

@@ -105,6 +105,30 @@ static enum qx_status gather(const struct qx_run *r, struct qx_error *err)
     return st;
 }
 
+/* Ids were checked on the way there. */
+static void gather_back(const struct qx_back *b)
+{
+    int axis = 0;
+    const struct qx_run *r = b->run;
+    const struct qx_shape *t = &r->in_shape[0];
+    if (qx_shape_axis(t, r->node->attr[0].i, &axis, NULL) != QX_OK) {
+        return; /* the forward pass would have failed */
+    }
+    const int64_t outer = qx_shape_span(t, 0, axis), n = t->dim[axis];
+    const int64_t inner = qx_shape_span(t, axis + 1, t->rank);
+    const int64_t n_ids = qx_shape_numel(&r->in_shape[1], 1);
+    for (int64_t i = 0; b->d_in[0] && i < n_ids; i++) {
+        const int64_t v = (int64_t)r->in[1][i], id = v < 0 ? v + n : v;
+        for (int64_t o = 0; o < outer; o++) {
+            const float *from = b->d_out + (o * n_ids + i) * inner;
+            float *to = b->d_in[0] + (o * n + id) * inner;
+            for (int64_t k = 0; k < inner; k++) {
+                to[k] += from[k];
+            }
+        }
+    }
+}
+
 const struct qx_op qx_op_gather = {.name = "Gather",
                                    .min_in = 2,
                                    .max_in = 2,
@@ -116,4 +140,5 @@ const struct qx_op qx_op_gather = {.name = "Gather",
                                    .role = QX_ROLE_EMBEDDING,
                                    .weight_axis = table_axis,
                                    .shape = gather_shape,
-                                   .forward = gather};
+                                   .forward = gather,
+                                   .backward = gather_back};

@@ -242,6 +242,31 @@ static enum qx_status head_normalization(const struct qx_run *r, struct qx_error
     return QX_OK;
 }
 
+/* The factors, their gradient, and one that nobody reads. */
+static int64_t head_back_scratch(const struct qx_node *node, int64_t rows)
+{
+    (void)rows;
+    return 3 * node->in[1]->shape.dim[0];
+}
+
+static void head_normalization_back(const struct qx_back *b)
+{
+    const struct qx_run *r = b->run;
+    const int64_t d = r->in_shape[1].dim[0], n = qx_shape_numel(&r->out_shape, 1) / d;
+    float *const sums[3] = {b->scratch, b->scratch + d, b->scratch + 2 * d};
+    for (int64_t k = 0; k < d; k++) {
+        sums[0][k] = r->in[1][k];
+        sums[1][k] = sums[2][k] = 0.0f;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        normalize_row(r->in[0] + i * d, b->d_out + i * d, d, r->node->attr[HEAD_EPSILON].f, false,
+                      sums, b->d_in[0] ? b->d_in[0] + i * d : NULL);
+    }
+    for (int64_t k = 0; b->d_in[1] && k < d; k++) {
+        b->d_in[1][k] += sums[1][k];
+    }
+}
+
 const struct qx_op qx_op_head_normalization = {.name = "HeadNormalization",
                                                .min_in = 2,
                                                .max_in = 2,
@@ -251,7 +276,9 @@ const struct qx_op qx_op_head_normalization = {.name = "HeadNormalization",
                                                .is_inplace = true,
                                                .weight = -1,
                                                .shape = head_shape,
-                                               .forward = head_normalization};
+                                               .forward = head_normalization,
+                                               .backward = head_normalization_back,
+                                               .back_scratch = head_back_scratch};
 
 static enum qx_status layer_normalization(const struct qx_run *r, struct qx_error *err)
 {

@@ -69,15 +69,15 @@ static float frequency(const struct qx_attr *attr, int64_t i, int64_t half)
     return (float)((1.0 - share) * slow + share * f);
 }
 
-static enum qx_status rotary(const struct qx_run *r, struct qx_error *err)
+/* out = every pair of x turned by its place's angle; is_back: out += the turn back. */
+static void turn(const struct qx_run *r, float *scratch, const float *x, bool is_back, float *out)
 {
-    (void)err;
     const struct qx_attr *attr = r->node->attr;
     const int64_t width = r->in_shape[0].dim[1], d = width / attr[HEADS].i, half = d / 2;
-    float *turn = r->scratch, *sines = turn + half, *cosines = sines + half;
+    float *speed = scratch, *sines = speed + half, *cosines = sines + half;
     for (int64_t i = 0; i < half; i++) {
-        turn[i] = frequency(attr, i, half);
-        turn[i] = r->node->n_in > 1 ? turn[i] / r->in[1][i] : turn[i];
+        speed[i] = frequency(attr, i, half);
+        speed[i] = r->node->n_in > 1 ? speed[i] / r->in[1][i] : speed[i];
     }
     const bool is_paired = attr[INTERLEAVED].i != 0;
     const int64_t step = is_paired ? 2 : 1, away = is_paired ? 1 : half;
@@ -85,20 +85,40 @@ static enum qx_status rotary(const struct qx_run *r, struct qx_error *err)
         for (int64_t t = r->start[row]; t < r->start[row + 1]; t++) {
             const float place = (float)(r->past + t - r->start[row]);
             for (int64_t i = 0; i < half; i++) {
-                sines[i] = sinf(place * turn[i]);
-                cosines[i] = cosf(place * turn[i]);
+                sines[i] = is_back ? -sinf(place * speed[i]) : sinf(place * speed[i]);
+                cosines[i] = cosf(place * speed[i]);
             }
             for (int64_t at = t * width; at < (t + 1) * width; at += d) {
                 for (int64_t i = 0; i < half; i++) {
                     const int64_t p = at + step * i;
-                    const float a = r->in[0][p], b = r->in[0][p + away];
-                    r->out[p] = a * cosines[i] - b * sines[i];
-                    r->out[p + away] = b * cosines[i] + a * sines[i];
+                    const float a = x[p], b = x[p + away];
+                    const float left = a * cosines[i] - b * sines[i];
+                    const float right = b * cosines[i] + a * sines[i];
+                    out[p] = is_back ? out[p] + left : left;
+                    out[p + away] = is_back ? out[p + away] + right : right;
                 }
             }
         }
     }
+}
+
+static enum qx_status rotary(const struct qx_run *r, struct qx_error *err)
+{
+    (void)err;
+    turn(r, r->scratch, r->in[0], false, r->out);
     return QX_OK;
+}
+
+/* A turn has the turn back as its transpose. */
+static void rotary_back(const struct qx_back *b)
+{
+    turn(b->run, b->scratch, b->d_out, true, b->d_in[0]);
+}
+
+static int64_t rotary_back_scratch(const struct qx_node *node, int64_t rows)
+{
+    (void)rows;
+    return rotary_scratch(node, NULL);
 }
 
 const struct qx_op qx_op_rotary = {.name = "RotaryEmbedding",
@@ -112,4 +132,7 @@ const struct qx_op qx_op_rotary = {.name = "RotaryEmbedding",
                                    .weight = -1,
                                    .shape = rotary_shape,
                                    .scratch = rotary_scratch,
-                                   .forward = rotary};
+                                   .forward = rotary,
+                                   .backward = rotary_back,
+                                   .back_scratch = rotary_back_scratch,
+                                   .constant = 1u << 1};

@@ -43,6 +43,23 @@ static enum qx_status pool(const struct qx_run *r, struct qx_error *err)
     return QX_OK;
 }
 
+static void pool_back(const struct qx_back *b)
+{
+    const struct qx_run *r = b->run;
+    const int64_t width = r->out_shape.dim[1];
+    const bool is_mean = r->node->attr[0].i == MEAN;
+    for (int64_t row = 0; row < r->rows; row++) {
+        const int64_t n = is_mean ? r->start[row + 1] - r->start[row] : 1;
+        const float *d_out = b->d_out + row * width, share = 1.0f / (float)n;
+        for (int64_t t = 0; t < n; t++) {
+            float *d_x = b->d_in[0] + (r->start[row] + t) * width;
+            for (int64_t i = 0; i < width; i++) {
+                d_x[i] += share * d_out[i];
+            }
+        }
+    }
+}
+
 const struct qx_op qx_op_sequence_pool = {.name = "SequencePool",
                                           .min_in = 1,
                                           .max_in = 1,
@@ -52,4 +69,5 @@ const struct qx_op qx_op_sequence_pool = {.name = "SequencePool",
                                           .reads_places = true,
                                           .weight = -1,
                                           .shape = pool_shape,
-                                          .forward = pool};
+                                          .forward = pool,
+                                          .backward = pool_back};

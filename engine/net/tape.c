@@ -1,13 +1,10 @@
-/* Building a tape: which values need a gradient, and memory for all of them. */
+/* Building a tape: which values need a gradient, and memory for them (tape_plan.c). */
 #include "tape.h"
 
 #include "base/error.h"
 #include "base/mem.h"
 
 #include <string.h>
-
-/* Rows of a tile, where the network has no reason for fewer. */
-#define TILE_ROWS 8
 
 static bool is_constant(const struct qx_node *node, int input)
 {
@@ -114,7 +111,7 @@ static void find_roots(struct qx_tape *t)
     const struct qx_net *net = t->net;
     for (int v = 0; v < net->n_values; v++) {
         t->root[v] = v;
-        t->last[v] = -1;
+        t->last[v] = t->last_back[v] = -1;
         t->needs_grad[v] = t->param_of[v] >= 0 && t->params[t->param_of[v]].grad;
     }
     for (int i = 0; i < net->n_nodes; i++) {
@@ -135,29 +132,30 @@ static void find_roots(struct qx_tape *t)
     t->last[t->root[net->output->index]] = net->n_nodes;
 }
 
-static bool is_computed(const struct qx_net *net, int v)
-{
-    return net->values[v]->tensor < 0 && net->values[v] != net->input;
-}
-
-static enum qx_status values_new(struct qx_tape *t, struct qx_error *err)
+/* From the answers back: which nodes send a gradient to which values. */
+static void find_backs(struct qx_tape *t)
 {
     const struct qx_net *net = t->net;
-    const int64_t tiles = (t->rows + t->tile_rows - 1) / t->tile_rows;
-    for (int v = 0; v < net->n_values; v++) {
-        if (t->root[v] != v || !is_computed(net, v)) {
+    for (int i = net->n_nodes - 1; i >= 0; i--) {
+        const struct qx_node *node = net->nodes[i];
+        if (node->op->is_view || !qx_tape_sends(t, node)) {
             continue;
         }
-        const int64_t n =
-            (qx_shape_numel(&net->values[v]->shape, t->tile_rows) + 15) & ~INT64_C(15);
-        t->tile_floats[v] = n;
-        t->value[v] = take(t, (size_t)(n * tiles), sizeof(float));
-        t->grad[v] = t->needs_grad[v] ? take(t, (size_t)(n * tiles), sizeof(float)) : NULL;
-        if (!t->value[v] || (t->needs_grad[v] && !t->grad[v])) {
-            return qx_fail_nomem(err, (size_t)(n * tiles) * sizeof(float));
+        for (int k = 0; k < node->n_in; k++) {
+            const int root =
+                node->in[k] && !is_constant(node, k) ? t->root[node->in[k]->index] : -1;
+            if (root >= 0 && t->needs_grad[root] && t->last_back[root] < 0) {
+                t->last_back[root] = i;
+            }
         }
     }
-    return QX_OK;
+}
+
+bool qx_tape_sends(const struct qx_tape *t, const struct qx_node *node)
+{
+    const int root = t->root[node->out->index];
+    return t->needs_grad[root] &&
+           (t->last_back[root] >= 0 || root == t->root[t->net->output->index]);
 }
 
 /* ---- what lanes need ---- */
@@ -222,21 +220,36 @@ static enum qx_status tables_new(struct qx_tape *t, struct qx_error *err)
     t->param_of = qx_mem_array(n, sizeof *t->param_of);
     t->needs_grad = qx_mem_zalloc(n * sizeof *t->needs_grad);
     t->tile_floats = qx_mem_zalloc(n * sizeof *t->tile_floats);
-    t->value = qx_mem_zalloc(n * sizeof *t->value);
-    t->grad = qx_mem_zalloc(n * sizeof *t->grad);
+    t->last_back = qx_mem_array(n, sizeof *t->last_back);
+    t->value_at = qx_mem_array(n, sizeof *t->value_at);
+    t->slope_at = qx_mem_array(n, sizeof *t->slope_at);
+    t->block = qx_mem_array(nodes + 1, sizeof *t->block);
     t->stop = qx_mem_array(nodes, sizeof *t->stop);
     t->sums = qx_mem_zalloc(nodes * sizeof *t->sums);
     t->back_sums = qx_mem_zalloc(nodes * sizeof *t->back_sums);
     t->acts = qx_mem_zalloc(((size_t)t->net->n_layers + 1) * sizeof *t->acts);
-    t->lanes = qx_mem_zalloc((size_t)t->n_lanes * sizeof *t->lanes);
-    return t->root && t->last && t->param_of && t->needs_grad && t->tile_floats && t->value &&
-                   t->grad && t->stop && t->sums && t->back_sums && t->acts && t->lanes
+    t->lanes = qx_mem_zalloc((size_t)QX_TAPE_LANES * sizeof *t->lanes);
+    return t->root && t->last && t->last_back && t->param_of && t->needs_grad && t->tile_floats &&
+                   t->value_at && t->slope_at && t->block && t->stop && t->sums && t->back_sums &&
+                   t->acts && t->lanes
                ? QX_OK
-               : qx_fail_nomem(err, n * sizeof *t->value);
+               : qx_fail_nomem(err, n * sizeof *t->root);
 }
 
-enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, struct qx_tape **out,
-                           struct qx_error *err)
+/* Each lane adds gradients of its own. */
+static int lanes_of(const struct qx_tape *t)
+{
+    const int64_t tiles = (t->rows + t->tile_rows - 1) / t->tile_rows;
+    const uint64_t bytes = (uint64_t)t->n_grads * sizeof(float);
+    int n = tiles < QX_TAPE_LANES ? (int)tiles : QX_TAPE_LANES;
+    while (n > 2 && (uint64_t)n * bytes > QX_TAPE_GRAD_BYTES) {
+        n = (n + 1) / 2;
+    }
+    return n;
+}
+
+enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, uint64_t max_bytes,
+                           struct qx_tape **out, struct qx_error *err)
 {
     const char *op = qx_net_untrainable(net);
     if (op) {
@@ -251,9 +264,7 @@ enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, struct qx_tap
     }
     t->net = net;
     t->rows = rows;
-    t->tile_rows = net->plan.tile_rows < TILE_ROWS ? net->plan.tile_rows : TILE_ROWS;
-    const int64_t tiles = (rows + t->tile_rows - 1) / t->tile_rows;
-    t->n_lanes = tiles < QX_TAPE_LANES ? (int)tiles : QX_TAPE_LANES;
+    t->tile_rows = net->plan.tile_rows < QX_TAPE_ROWS ? net->plan.tile_rows : QX_TAPE_ROWS;
     enum qx_status st = qx_weights_new(net, &t->stored, err);
     if (st == QX_OK) {
         st = tables_new(t, err);
@@ -262,9 +273,15 @@ enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, struct qx_tap
         st = params_new(t, err);
     }
     if (st == QX_OK) {
+        t->n_lanes = lanes_of(t);
         find_roots(t);
+        find_backs(t);
         measure(t);
-        st = values_new(t, err);
+        st = qx_tape_plan(t, max_bytes, err);
+    }
+    if (st == QX_OK) {
+        t->rooms = take(t, (size_t)t->n_rooms, (size_t)t->room_floats * sizeof *t->rooms);
+        st = t->rooms ? QX_OK : qx_fail_nomem(err, (size_t)t->room_floats * sizeof *t->rooms);
     }
     if (st == QX_OK) {
         st = lanes_new(t, err);
@@ -302,10 +319,6 @@ void qx_tape_free(struct qx_tape *t)
         qx_mem_free(t->params[i].value);
         qx_mem_free(t->params[i].grad);
     }
-    for (int v = 0; t->value && t->grad && v < t->net->n_values; v++) {
-        qx_mem_free(t->value[v]);
-        qx_mem_free(t->grad[v]);
-    }
     for (int i = 0; t->sums && t->back_sums && i < t->n_stops; i++) {
         qx_mem_free(t->sums[i]);
         qx_mem_free(t->back_sums[i]);
@@ -313,9 +326,10 @@ void qx_tape_free(struct qx_tape *t)
     for (int i = 0; t->lanes && i < t->n_lanes; i++) {
         lane_free(&t->lanes[i]);
     }
-    void *const tables[] = {t->root,  t->last,  t->param_of, t->needs_grad, t->tile_floats,
-                            t->value, t->grad,  t->stop,     t->sums,       t->back_sums,
-                            t->acts,  t->lanes, t->params,   t->grad_at};
+    void *const tables[] = {t->root,      t->last,     t->last_back,   t->param_of, t->needs_grad,
+                            t->value_at,  t->slope_at, t->tile_floats, t->stop,     t->sums,
+                            t->back_sums, t->acts,     t->lanes,       t->params,   t->grad_at,
+                            t->block,     t->rooms};
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
         qx_mem_free(tables[i]);
     }
@@ -326,6 +340,11 @@ void qx_tape_free(struct qx_tape *t)
 uint64_t qx_tape_bytes(const struct qx_tape *t)
 {
     return t->bytes;
+}
+
+int qx_tape_n_blocks(const struct qx_tape *t)
+{
+    return t->n_blocks;
 }
 
 int qx_tape_n_params(const struct qx_tape *t)

@@ -7,6 +7,7 @@
 
 /* A part of a batch: its tiles are run one after the other. */
 struct qx_lane_work {
+    double cost;
     float *scratch;
     float *fake, *d_fake; /* a quantized input, and its gradient */
     float *grads;         /* [n_grads] of all parameters */
@@ -26,11 +27,18 @@ struct qx_tape {
     int n_lanes;
 
     /* by value */
-    int *root;            /* value whose memory this one is (views) */
-    int *last;            /* of roots: last node that reads it; n_nodes for the output */
-    bool *needs_grad;     /* of roots */
-    int64_t *tile_floats; /* of computed roots */
-    float **value, **grad;
+    int *root;                    /* value whose memory this one is (views) */
+    int *last;                    /* of roots: last node that reads it; n_nodes for the output */
+    int *last_back;               /* of roots: last node that sends a gradient; -1: none */
+    bool *needs_grad;             /* of roots */
+    int64_t *tile_floats;         /* of computed roots */
+    int64_t *value_at, *slope_at; /* of computed roots: value and gradient in a room; -1: none */
+
+    /* Where the values of a tile lie: a room for each tile, or (no stops) for each lane. */
+    float *rooms; /* [n_rooms][room_floats] */
+    int64_t n_rooms, room_floats;
+    int *block; /* [n_blocks + 1] first node of each, then n_nodes */
+    int n_blocks;
 
     struct qx_param *params;
     int n_params;
@@ -49,6 +57,14 @@ struct qx_tape {
     const float *x;
     int64_t n;
     enum qx_tape_mode mode;
+    const struct qx_tape_loss *loss;
+    bool with_grad;
 };
+
+/* Does a gradient come to what the node gives, and go on to what it reads? */
+bool qx_tape_sends(const struct qx_tape *t, const struct qx_node *node);
+
+/* tape_plan.c: blocks, and where values lie in a room. Needs root, last, last_back, needs_grad. QX_ENOMEM. */
+enum qx_status qx_tape_plan(struct qx_tape *t, uint64_t max_bytes, struct qx_error *err);
 
 #endif

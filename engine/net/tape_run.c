@@ -1,5 +1,6 @@
 /* A batch forwards and backwards. Between two nodes that look at the whole batch, each lane takes its
- * tiles through all nodes; at such a node the lanes' sums are added up. */
+ * tiles through all nodes; at such a node the lanes' sums are added up. Where there is no such node a lane
+ * takes one tile all the way and back, block by block. */
 #include "tape.h"
 
 #include "base/error.h"
@@ -16,6 +17,12 @@ struct place {
     struct qx_extent extent;
 };
 
+/* Where the values of the tile lie. */
+static float *room_of(const struct place *p)
+{
+    return p->t->rooms + (p->t->n_stops > 0 ? p->tile : p->lane) * p->t->room_floats;
+}
+
 static const float *value_of(const struct place *p, int v)
 {
     const struct qx_tape *t = p->t;
@@ -28,7 +35,7 @@ static const float *value_of(const struct place *p, int v)
         return t->stored->values[root].data;
     }
     return value == t->net->input ? t->x + p->tile * t->tile_rows * qx_shape_numel(&value->shape, 1)
-                                  : t->value[root] + p->tile * t->tile_floats[root];
+                                  : room_of(p) + t->value_at[root];
 }
 
 /* Where the gradient by a value is added up; NULL: not wanted. */
@@ -40,15 +47,15 @@ static float *grad_of(const struct place *p, int v)
         return NULL;
     }
     return t->param_of[root] >= 0 ? p->w->grads + t->grad_at[t->param_of[root]]
-                                  : t->grad[root] + p->tile * t->tile_floats[root];
+                                  : room_of(p) + t->slope_at[root];
 }
 
 /* How the input of a node is quantized; NULL: it is not. */
 static const struct qx_tape_act *act_of(const struct place *p, const struct qx_node *node)
 {
     const struct qx_value *weight = node->op->weight >= 0 ? node->in[node->op->weight] : NULL;
-    if (!weight || weight->tensor < 0) {
-        return NULL;
+    if (!weight || weight->tensor < 0 || (node->op->ids & 1) != 0) {
+        return NULL; /* also a table that is the head's weight, too, where ids are looked up */
     }
     const int layer = p->t->net->layer_of_tensor[weight->tensor];
     return layer >= 0 && p->t->acts[layer].forward ? &p->t->acts[layer] : NULL;
@@ -73,8 +80,7 @@ static struct qx_run run_of(const struct place *p, const struct qx_node *node)
     return (struct qx_run){.node = node,
                            .in = w->in,
                            .in_shape = w->shape,
-                           .out = p->t->value[p->t->root[node->out->index]] +
-                                  p->tile * p->t->tile_floats[p->t->root[node->out->index]],
+                           .out = room_of(p) + p->t->value_at[p->t->root[node->out->index]],
                            .out_shape = qx_shape_fill(&node->out->shape, &p->extent),
                            .scratch = w->scratch,
                            .first_row = p->tile * p->t->tile_rows,
@@ -210,42 +216,24 @@ static enum qx_status forward_nodes(const struct place *p, int first, int end, s
     return st;
 }
 
-/* Logits between the tiles of the output and [n, classes]. */
-static void logits_copy(struct qx_tape *t, float *logits, const float *d_logits)
+/* The cost of the tile's answers, and (with_grad) its gradient. */
+static void cost_of(const struct place *p)
 {
-    const int root = t->root[t->net->output->index];
-    const int64_t row = t->net->n_classes;
-    for (int64_t r = 0; r < t->n; r++) {
-        const int64_t at = r / t->tile_rows * t->tile_floats[root] + r % t->tile_rows * row;
-        if (logits) {
-            memcpy(logits + r * row, t->value[root] + at, (size_t)row * sizeof *logits);
-        } else {
-            memcpy(t->grad[root] + at, d_logits + r * row, (size_t)row * sizeof *logits);
-        }
-    }
+    struct qx_tape *t = p->t;
+    const struct qx_value *out = t->net->output;
+    const struct qx_tape_loss *l = t->loss;
+    p->w->cost += l->cost(l->arg, p->tile * t->tile_rows, p->rows,
+                          out->shape.is_ragged ? p->extent.start : NULL, value_of(p, out->index),
+                          t->with_grad ? grad_of(p, out->index) : NULL);
 }
 
-enum qx_status qx_tape_forward(struct qx_tape *t, const float *x, int64_t n, enum qx_tape_mode mode,
-                               float *logits, struct qx_pool *pool, struct qx_ctl *ctl,
-                               struct qx_error *err)
+static enum qx_status cost_nodes(const struct place *p, int first, int end, struct qx_error *err)
 {
-    t->x = x;
-    t->n = n;
-    t->mode = mode;
-    enum qx_status st = QX_OK;
-    int first = 0;
-    for (int k = 0; st == QX_OK && mode == QX_TAPE_TRAIN && k < t->n_stops; k++) {
-        st = run_piece(t, first, t->stop[k], forward_nodes, pool, ctl, err);
-        sums_add(t, k, t->sums[k]);
-        first = t->stop[k];
-    }
-    if (st == QX_OK) {
-        st = run_piece(t, first, t->net->n_nodes, forward_nodes, pool, ctl, err);
-    }
-    if (st == QX_OK) {
-        logits_copy(t, logits, NULL);
-    }
-    return st;
+    (void)first;
+    (void)end;
+    (void)err;
+    cost_of(p);
+    return QX_OK;
 }
 
 /* ---- backwards ---- */
@@ -256,9 +244,8 @@ static void clear_inputs(const struct place *p, const struct qx_node *node, int 
     const struct qx_tape *t = p->t;
     for (int k = 0; k < node->n_in; k++) {
         const int root = node->in[k] ? t->root[node->in[k]->index] : -1;
-        if (root >= 0 && t->grad[root] && t->last[root] == i) {
-            memset(t->grad[root] + p->tile * t->tile_floats[root], 0,
-                   (size_t)t->tile_floats[root] * sizeof(float));
+        if (root >= 0 && t->slope_at[root] >= 0 && t->last_back[root] == i) {
+            memset(room_of(p) + t->slope_at[root], 0, (size_t)t->tile_floats[root] * sizeof(float));
         }
     }
 }
@@ -295,6 +282,19 @@ static void back_node(const struct place *p, const struct qx_node *node)
     }
 }
 
+/* Nodes end-1 .. first, none of which looks at the whole batch. */
+static void backward_range(const struct place *p, int first, int end)
+{
+    const struct qx_tape *t = p->t;
+    for (int i = end - 1; i >= first; i--) {
+        const struct qx_node *node = t->net->nodes[i];
+        if (!node->op->is_view && qx_tape_sends(t, node)) {
+            clear_inputs(p, node, i);
+            back_node(p, node);
+        }
+    }
+}
+
 /* From the node at `end` (in training the one whose sums are known: its tiles) down to first, whose
  * sums are taken. */
 static enum qx_status backward_nodes(const struct place *p, int first, int end,
@@ -305,7 +305,7 @@ static enum qx_status backward_nodes(const struct place *p, int first, int end,
     for (int i = end < t->net->n_nodes ? end : end - 1; i >= first; i--) {
         const struct qx_node *node = t->net->nodes[i];
         const int stop = stop_of(t, i);
-        if (node->op->is_view || !t->needs_grad[node->out->index]) {
+        if (node->op->is_view || !qx_tape_sends(t, node)) {
             continue;
         }
         if (stop < 0) {
@@ -356,26 +356,93 @@ static void gather(void *arg, int64_t i, int worker)
     }
 }
 
-enum qx_status qx_tape_backward(struct qx_tape *t, const float *d_logits, struct qx_pool *pool,
-                                struct qx_ctl *ctl, struct qx_error *err)
+/* ---- a batch ---- */
+
+/* Nodes of a block once more, but for what is kept between blocks. */
+static enum qx_status again_nodes(const struct place *p, int first, int end, struct qx_error *err)
+{
+    const struct qx_tape *t = p->t;
+    enum qx_status st = QX_OK;
+    for (int i = first; st == QX_OK && i < end; i++) {
+        const struct qx_node *node = t->net->nodes[i];
+        if (!node->op->is_view && t->last[t->root[node->out->index]] < end) {
+            const struct qx_run r = run_of(p, node);
+            st = node->op->forward(&r, err);
+        }
+    }
+    return st;
+}
+
+/* One tile all the way, and back. */
+static enum qx_status tile_nodes(const struct place *p, int first, int end, struct qx_error *err)
+{
+    const struct qx_tape *t = p->t;
+    enum qx_status st = forward_nodes(p, first, end, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    cost_of(p);
+    for (int k = t->n_blocks - 1; t->with_grad && st == QX_OK && k >= 0; k--) {
+        if (k < t->n_blocks - 1) {
+            st = again_nodes(p, t->block[k], t->block[k + 1], err);
+        }
+        if (st == QX_OK) {
+            backward_range(p, t->block[k], t->block[k + 1]);
+        }
+    }
+    return st;
+}
+
+/* The way to the cost, and back, with the statistics of the batch. */
+static enum qx_status stops_run(struct qx_tape *t, struct qx_pool *pool, struct qx_ctl *ctl,
+                                struct qx_error *err)
 {
     enum qx_status st = QX_OK;
-    int end = t->net->n_nodes;
-    logits_copy(t, NULL, d_logits);
-    for (int l = 0; l < t->n_lanes; l++) {
-        memset(t->lanes[l].grads, 0, (size_t)t->n_grads * sizeof(float));
+    int first = 0, end = t->net->n_nodes;
+    for (int k = 0; st == QX_OK && k < t->n_stops; k++) {
+        st = run_piece(t, first, t->stop[k], forward_nodes, pool, ctl, err);
+        sums_add(t, k, t->sums[k]);
+        first = t->stop[k];
     }
-    for (int k = t->n_stops - 1; st == QX_OK && t->mode == QX_TAPE_TRAIN && k >= 0; k--) {
+    if (st == QX_OK) {
+        st = run_piece(t, first, end, forward_nodes, pool, ctl, err);
+    }
+    if (st == QX_OK) {
+        st = run_piece(t, first, end, cost_nodes, pool, ctl, err);
+    }
+    for (int k = t->n_stops - 1; t->with_grad && st == QX_OK && k >= 0; k--) {
         st = run_piece(t, t->stop[k], end, backward_nodes, pool, ctl, err);
         sums_add(t, k, t->back_sums[k]);
         stop_params(t, k);
         end = t->stop[k];
     }
-    if (st == QX_OK) {
-        st = run_piece(t, 0, end, backward_nodes, pool, ctl, err);
+    return st == QX_OK && t->with_grad ? run_piece(t, 0, end, backward_nodes, pool, ctl, err) : st;
+}
+
+enum qx_status qx_tape_run(struct qx_tape *t, const float *x, int64_t n, enum qx_tape_mode mode,
+                           const struct qx_tape_loss *loss, bool with_grad, double *sum,
+                           struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+{
+    t->x = x;
+    t->n = n;
+    t->mode = mode;
+    t->loss = loss;
+    t->with_grad = with_grad;
+    for (int l = 0; l < t->n_lanes; l++) {
+        t->lanes[l].cost = 0.0;
+        if (with_grad) {
+            memset(t->lanes[l].grads, 0, (size_t)t->n_grads * sizeof(float));
+        }
     }
-    if (st == QX_OK) {
+    const enum qx_status st = mode == QX_TAPE_TRAIN && t->n_stops > 0
+                                  ? stops_run(t, pool, ctl, err)
+                                  : run_piece(t, 0, t->net->n_nodes, tile_nodes, pool, ctl, err);
+    if (st == QX_OK && with_grad) {
         qx_pool_for(pool, t->n_params, gather, t);
+    }
+    *sum = 0.0;
+    for (int l = 0; l < t->n_lanes; l++) {
+        *sum += t->lanes[l].cost;
     }
     return st;
 }

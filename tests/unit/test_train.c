@@ -1,8 +1,8 @@
 /* Training: ten steps as torch takes them (tests/golden/train/make_train.py), and whole trainings. */
 #include "base/fs.h"
 #include "base/pool.h"
-#include "method/loss.h"
 #include "method/qat.h"
+#include "method/teach.h"
 #include "net_fixture.h"
 #include "qx/train.h"
 
@@ -74,7 +74,7 @@ static void steps_open(struct steps *t, const struct qx_quantizer *q, const stru
     folder_open(&t->f, path);
     snprintf(file, sizeof file, "%s/eval.safetensors", path);
     assert_int_equal(qx_dataset_open(file, t->f.net, &t->data, &err), QX_OK);
-    assert_int_equal(qx_tape_new(t->f.net, BATCH, &t->tape, &err), QX_OK);
+    assert_int_equal(qx_tape_new(t->f.net, BATCH, UINT64_MAX, &t->tape, &err), QX_OK);
     assert_int_equal(qx_net_n_layers(t->f.net), 3);
     for (int i = 0; i < 3; i++) {
         set[i] = setting_of(t->tape, i, 8);
@@ -118,21 +118,21 @@ static void steps_close(struct steps *t)
 
 static double one_step(struct steps *t, int i, const struct qx_optimizer *o, double rate)
 {
-    float x[BATCH * 100], logits[BATCH * 5], d[BATCH * 5];
-    int32_t labels[BATCH];
+    int64_t rows[BATCH];
+    double loss = 0.0;
+    struct qx_batch b;
     struct qx_error err = {0};
-    const int64_t first = i % (ROWS / BATCH) * BATCH;
-    assert_int_equal(qx_dataset_read(t->data, first, BATCH, x, &err), QX_OK);
     for (int64_t r = 0; r < BATCH; r++) {
-        labels[r] = qx_dataset_label(t->data, first + r);
+        rows[r] = i % (ROWS / BATCH) * BATCH + r;
     }
+    assert_int_equal(qx_batch_new(&b, t->f.net, BATCH, false, &err), QX_OK);
+    assert_int_equal(qx_batch_read(&b, t->data, rows, BATCH, &err), QX_OK);
     qx_qat_begin(&t->qat);
     qx_qat_quantize(&t->qat, NULL);
-    assert_int_equal(qx_tape_forward(t->tape, x, BATCH, QX_TAPE_TRAIN, logits, NULL, NULL, &err),
-                     QX_OK);
-    const struct qx_loss l = {BATCH, 5, logits, NULL, labels, 0.0, 1.0};
-    const double loss = qx_loss(&l, d);
-    assert_int_equal(qx_tape_backward(t->tape, d, NULL, NULL, &err), QX_OK);
+    const struct qx_tape_loss l = qx_batch_loss(&b);
+    assert_int_equal(
+        qx_tape_run(t->tape, b.x, BATCH, QX_TAPE_TRAIN, &l, true, &loss, NULL, NULL, &err), QX_OK);
+    qx_batch_release(&b);
     qx_qat_back(&t->qat, NULL);
     for (int k = 0; k < t->n_slots; k++) {
         o->fn->step(&t->slot[k], &(struct qx_optim_step){rate, 0.01, i + 1});
@@ -196,7 +196,7 @@ static void whole_open(struct whole *w)
     folder_open(&w->f, path);
     snprintf(file, sizeof file, "%s/eval.safetensors", path);
     assert_int_equal(qx_dataset_open(file, w->f.net, &w->data, &err), QX_OK);
-    assert_int_equal(qx_tape_new(w->f.net, 8, &tape, &err), QX_OK);
+    assert_int_equal(qx_tape_new(w->f.net, 8, UINT64_MAX, &tape, &err), QX_OK);
     for (int i = 0; i < 3; i++) {
         w->set[i] = setting_of(tape, i, 4);
     }

@@ -42,6 +42,10 @@ int qx_dataset_label(const struct qx_dataset *data, int64_t row); /* -1 without 
 /* Real values of rows first .. first+n-1 into x [n, sample_size]. */
 enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int64_t n, float *x,
                                struct qx_error *err);
+/* Language models: the token behind each place of a row, and whether it counts (0: not), into arrays of
+ * sample_size; *n = places. QX_EUNSUPPORTED for other data. */
+enum qx_status qx_dataset_next(const struct qx_dataset *data, int64_t row, float *next,
+                               float *counts, int64_t *n, struct qx_error *err);
 
 /* ---- calibrating activations ---- */
 

@@ -4,9 +4,9 @@
 
 #include "qx/net.h"
 
-/* Everything that a pass over one batch leaves for the way back. One thread at a time; the work inside
- * runs on the pool, in tiles of fixed size whose sums are added in a fixed order, so that results do not
- * depend on the number of threads. */
+/* A network's parameters, and memory for passes over one batch and back. One thread at a time; the work
+ * inside runs on the pool, in tiles of fixed size whose sums are added in a fixed order, so that results do
+ * not depend on the number of threads. */
 struct qx_tape;
 
 enum qx_param_kind {
@@ -27,13 +27,27 @@ struct qx_param {
     float *grad;  /* [n] of the loss by `used`, from the last backward; NULL for statistics */
 };
 
-/* A tape for batches of at most `rows` rows. The net must outlive it. Memory: qx_tape_bytes.
- * QX_EUNSUPPORTED names the operation that cannot be trained through; QX_ENOMEM. */
-enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, struct qx_tape **out,
-                           struct qx_error *err);
+/* A tape for batches of at most `rows` rows. The net must outlive it. QX_EUNSUPPORTED names the operation
+ * that cannot be trained through; QX_ENOMEM.
+ *
+ * Memory: qx_tape_bytes. Where no node looks at the whole batch, each of at most QX_TAPE_LANES lanes takes a
+ * tile (QX_TAPE_ROWS rows at most) forwards and back before the next one, and its values and their
+ * gradients are all there is, whatever the batch. If they take more than max_bytes over all lanes, the tile goes block by
+ * block (activation checkpointing, Chen et al., arXiv 1604.06174): what crosses from block to block is
+ * kept, what lies inside is computed a second time on the way back, to the same bits. Then a lane holds
+ *   2 x 4 bytes x (values between blocks + values of the largest block),
+ * at full length of the rows; a block ends where nothing but one value is still needed, such as behind each half
+ * of a transformer's layer. Beside that: each lane's own gradients of the parameters (lanes are
+ * halved, down to 2, while these exceed QX_TAPE_GRAD_BYTES). A network with statistics of the batch keeps the
+ * values of all its tiles. */
+#define QX_TAPE_ROWS       8
+#define QX_TAPE_GRAD_BYTES (UINT64_C(256) << 20)
+enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, uint64_t max_bytes,
+                           struct qx_tape **out, struct qx_error *err);
 void qx_tape_free(struct qx_tape *t); /* NULL allowed */
-/* Bytes of values and gradients of a batch, and of parameters with their partial gradients. */
+/* Bytes that it has allocated: all it ever takes, with those of qx_tape_split. */
 uint64_t qx_tape_bytes(const struct qx_tape *t);
+int qx_tape_n_blocks(const struct qx_tape *t); /* 1: nothing is computed twice */
 /* The operation that keeps the network from being trained, NULL when there is none. O(nodes). */
 const char *qx_net_untrainable(const struct qx_net *net);
 
@@ -61,16 +75,21 @@ enum qx_tape_mode {
     QX_TAPE_TRAIN, /* normalizations use the statistics of the batch */
     QX_TAPE_FROZEN /* for training with the running statistics as constants */
 };
-/* x [n, sample_size], n <= rows. logits [n, classes]. The values stay for qx_tape_backward.
- * QX_EDATA, QX_ECANCELLED. */
-enum qx_status qx_tape_forward(struct qx_tape *t, const float *x, int64_t n, enum qx_tape_mode mode,
-                               float *logits, struct qx_pool *pool, struct qx_ctl *ctl,
-                               struct qx_error *err);
-/* From the gradient by the logits of the last forward (whose x is still there) to that by every
- * parameter. QX_ECANCELLED. */
-enum qx_status qx_tape_backward(struct qx_tape *t, const float *d_logits, struct qx_pool *pool,
-                                struct qx_ctl *ctl, struct qx_error *err);
-/* Running statistics follow the last forward in mode TRAIN: r += momentum (batch - r). */
+/* What the answers cost. Called once for each tile, from several threads at once: rows first .. first+n-1
+ * of the batch. logits [n, classes], or where every place has some [start[n], classes], places
+ * start[i] .. start[i+1]-1 being those of row first + i (else start is NULL). Returns a cost, and sets
+ * d_logits (the same shape; NULL: not wanted) to its gradient. */
+struct qx_tape_loss {
+    void *arg;
+    double (*cost)(void *arg, int64_t first, int64_t n, const int64_t *start, const float *logits,
+                   float *d_logits);
+};
+/* Run x [n, sample_size], n <= rows: *sum = the costs of all tiles. with_grad: and back, to the gradient of
+ * the sum by every parameter. QX_EDATA, QX_ECANCELLED: *sum and gradients are of no meaning then. */
+enum qx_status qx_tape_run(struct qx_tape *t, const float *x, int64_t n, enum qx_tape_mode mode,
+                           const struct qx_tape_loss *loss, bool with_grad, double *sum,
+                           struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
+/* Running statistics follow the last run in mode TRAIN: r += momentum (batch - r). */
 void qx_tape_follow(struct qx_tape *t, double momentum);
 
 #endif

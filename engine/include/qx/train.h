@@ -62,6 +62,7 @@ struct qx_train_options {
                             ranges stay as they are */
     int patience;  /* stop after so many epochs without a better one; 0 = never */
     uint64_t seed;
+    uint64_t max_bytes; /* values of a batch beyond it are computed twice: qx_tape_new */
     const char *
         checkpoint; /* file written after every epoch, from which a training goes on bit by bit; NULL:
                                none. Borrowed for the run */
@@ -89,7 +90,8 @@ struct qx_train_epoch {
     double loss;          /* mean over the epoch's batches; NaN for 0 */
     double held_out_loss; /* on rows kept from training: what decides which epoch is best */
     double accuracy;      /* on the evaluation data, simulated; 0..1 */
-    int64_t correct, n;
+    double perplexity;    /* the same of language models, else NaN */
+    int64_t correct, n;   /* rows, of language models tokens */
     bool is_best;
     double time_s; /* since the start */
 };
@@ -114,16 +116,20 @@ struct qx_trained {
     int epochs, best;       /* finished, and the one that is kept (0: none was better than PTQ) */
     double time_s, steps_s; /* of all, and of the steps alone (of this run) */
     int64_t n_rows, n_held_out, n_steps;
-    double ptq, best_accuracy; /* simulated, on the evaluation data */
-    struct qx_setting *set;    /* [layers], ranges by hand */
-    int64_t n_tensors;         /* of the model */
+    double ptq, best_accuracy;              /* simulated, on the evaluation data */
+    double ptq_perplexity, best_perplexity; /* of language models, else NaN */
+    struct qx_setting *set;                 /* [layers], ranges by hand */
+    int64_t n_tensors;                      /* of the model */
     float **values; /* [n_tensors] NULL: as stored. Layers' weights lie on their levels */
 };
 void qx_trained_free(struct qx_trained *t); /* NULL allowed */
 
 /* Fine-tune the network under these settings of its layers (ranges resolved). data: rows to train on,
- * eval: rows to measure on. Nothing of the model is changed. Cancelling is no error: see the end. Progress
- * in rows. Memory: qx_tape_bytes, three copies of the weights, the teacher's logits of the rows.
+ * eval: rows to measure on. A row of a language model is a document, and every token that counts an answer;
+ * rows may differ in length: those of a tile lie one behind the other, and padding is not computed. Nothing
+ * of the model is changed. Cancelling is no error: see the end. Progress in rows. Memory: qx_tape_bytes,
+ * float32's weights and three copies of them; the teacher's answers to all rows [rows, classes], or of language models to a
+ * batch [batch, places, vocabulary].
  * The result is the same for any number of threads.
  * QX_EUNSUPPORTED: an operation that cannot be trained through, dynamic ranges, or what the quantizer
  * cannot do, named; QX_EDATA: no labels, too few rows; QX_ERANGE: an option; QX_ENOMEM. */

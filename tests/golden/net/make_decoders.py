@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Writes small model folders of the decoder families (config.json), with reference figures.
 
-Needs Debian's python3-numpy:
+Needs Debian's python3-torch and python3-numpy:
 
     /usr/bin/python3 tests/golden/net/make_decoders.py
 
@@ -14,6 +14,7 @@ import shutil
 import sys
 
 import numpy as np
+import torch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "..", "samples"))
@@ -94,14 +95,20 @@ def frequencies(config):
                     np.where(lengths < original / high, base, between))
 
 
-def run(config, weights, ids):
-    """Logits of every place of one document."""
-    w = {name: value.astype(np.float64) for name, value in weights.items()}
+def attend(q, k, v):
+    """One head; a place sees those up to itself."""
+    scores = q @ k.T / np.sqrt(q.shape[1])
+    later = torch.ones(scores.shape, dtype=torch.bool).triu(1)
+    return torch.softmax(scores.masked_fill(later, -np.inf), -1) @ v
+
+
+def run(config, w, ids):
+    """Logits of every place of one document, of float64 tensors."""
     n, d = len(ids), config.get("head_dim", D // HEADS)
-    angle = np.arange(n)[:, None] * frequencies(config)
+    angle = torch.from_numpy(np.arange(n)[:, None] * frequencies(config))
 
     def norm(x, name):
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + config.get("rms_norm_eps", 1e-6)) \
+        return x / torch.sqrt((x * x).mean(-1, keepdim=True) + config.get("rms_norm_eps", 1e-6)) \
             * w[name]
 
     def dense(x, name):
@@ -110,27 +117,24 @@ def run(config, weights, ids):
     def turn(x, name):
         x = norm(x, name) if config.get("head_norms") else x
         a, b = x[:, :d // 2], x[:, d // 2:]
-        return np.concatenate([a * np.cos(angle) - b * np.sin(angle),
-                               b * np.cos(angle) + a * np.sin(angle)], axis=1)
+        return torch.cat([a * angle.cos() - b * angle.sin(),
+                          b * angle.cos() + a * angle.sin()], 1)
 
-    x = w["model.embed_tokens.weight"][ids]
+    x = w["model.embed_tokens.weight"][torch.tensor(ids)]
     for i in range(LAYERS):
         base = f"model.layers.{i}."
         y = norm(x, base + "input_layernorm.weight")
         q, k, v = (dense(y, base + f"self_attn.{key}_proj") for key in "qkv")
-        out = np.empty_like(q)
+        out = []
         for head in range(HEADS):
             mine = slice(head * d, (head + 1) * d)
             shared = slice(head * KV_HEADS // HEADS * d, (head * KV_HEADS // HEADS + 1) * d)
-            scores = turn(q[:, mine], base + "self_attn.q_norm.weight") \
-                @ turn(k[:, shared], base + "self_attn.k_norm.weight").T / np.sqrt(d)
-            scores[np.triu_indices(n, 1)] = -np.inf
-            p = np.exp(scores - scores.max(-1, keepdims=True))
-            out[:, mine] = p / p.sum(-1, keepdims=True) @ v[:, shared]
-        x = x + dense(out, base + "self_attn.o_proj")
+            out.append(attend(turn(q[:, mine], base + "self_attn.q_norm.weight"),
+                              turn(k[:, shared], base + "self_attn.k_norm.weight"), v[:, shared]))
+        x = x + dense(torch.cat(out, 1), base + "self_attn.o_proj")
         y = norm(x, base + "post_attention_layernorm.weight")
         gate = dense(y, base + "mlp.gate_proj")
-        x = x + dense(gate / (1 + np.exp(-gate)) * dense(y, base + "mlp.up_proj"),
+        x = x + dense(gate / (1 + torch.exp(-gate)) * dense(y, base + "mlp.up_proj"),
                       base + "mlp.down_proj")
     x = norm(x, "model.norm.weight")
     head = "model.embed_tokens" if config["tie_word_embeddings"] else "lm_head"
@@ -163,33 +167,31 @@ def make_gpt2_weights(rng):
 
 
 def run_gpt2(weights, ids):
-    """Logits of every place of one document."""
-    w = {name[len("transformer."):]: value.astype(np.float64) for name, value in weights.items()}
+    """Logits of every place of one document, of float64 tensors."""
+    w = {name[len("transformer."):]: value for name, value in weights.items()}
     n, d = len(ids), D // HEADS
 
     def norm(x, name):
-        x = x - x.mean(-1, keepdims=True)
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * w[name + ".weight"] \
+        x = x - x.mean(-1, keepdim=True)
+        return x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-5) * w[name + ".weight"] \
             + w[name + ".bias"]
 
     def conv1d(x, name):
         return x @ w[name + ".weight"] + w[name + ".bias"]
 
-    x = w["wte.weight"][ids] + w["wpe.weight"][:n]
+    x = w["wte.weight"][torch.tensor(ids)] + w["wpe.weight"][:n]
     for i in range(LAYERS):
-        q, k, v = np.split(conv1d(norm(x, f"h.{i}.ln_1"), f"h.{i}.attn.c_attn"), 3, axis=1)
-        out = np.empty_like(q)
-        for head in range(HEADS):
-            at = slice(head * d, (head + 1) * d)
-            scores = q[:, at] @ k[:, at].T / np.sqrt(d)
-            scores[np.triu_indices(n, 1)] = -np.inf
-            p = np.exp(scores - scores.max(-1, keepdims=True))
-            out[:, at] = p / p.sum(-1, keepdims=True) @ v[:, at]
-        x = x + conv1d(out, f"h.{i}.attn.c_proj")
+        q, k, v = conv1d(norm(x, f"h.{i}.ln_1"), f"h.{i}.attn.c_attn").split(D, 1)
+        out = [attend(q[:, at:at + d], k[:, at:at + d], v[:, at:at + d]) for at in range(0, D, d)]
+        x = x + conv1d(torch.cat(out, 1), f"h.{i}.attn.c_proj")
         y = conv1d(norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc")
-        y = 0.5 * y * (1 + np.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * y ** 3)))
+        y = 0.5 * y * (1 + torch.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * y ** 3)))
         x = x + conv1d(y, f"h.{i}.mlp.c_proj")
     return norm(x, "ln_f") @ w["wte.weight"].T
+
+
+def logits(case, w, ids):
+    return run_gpt2(w, ids) if case["model_type"] == "gpt2" else run(case, w, ids)
 
 
 def write_case(seed, name, case):
@@ -217,8 +219,9 @@ def write_case(seed, name, case):
         safetensors_io.save(path(file), tensors, {"name": name})
 
     def last(w):
-        return np.array([(run_gpt2(w, ids[:-1]) if is_gpt2 else run(case, w, ids[:-1]))[-1]
-                         for ids in documents[:16]], np.float32)
+        w = {name: torch.tensor(value, dtype=torch.float64) for name, value in w.items()}
+        return np.array([logits(case, w, ids[:-1])[-1].numpy() for ids in documents[:16]],
+                        np.float32)
 
     safetensors_io.write_json(path("config.json"), config)
     save("model.safetensors", weights)

@@ -110,10 +110,9 @@ def activation(config):
                 np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))}[name]
 
 
-def run(case, weights, ids, mask):
-    """Logits [N, classes], or mean vectors, in float64."""
+def forward(case, w, ids, mask):
+    """Logits [N, classes], or mean vectors, of float64 tensors."""
     names = case["names"]
-    w = {name: torch.tensor(value, dtype=torch.float64) for name, value in weights.items()}
     n, length = ids.shape
     mask = torch.tensor(mask.astype(np.float64))
     blocked = torch.where(mask[:, None, None, :] > 0, 0.0, -np.inf)
@@ -146,8 +145,13 @@ def run(case, weights, ids, mask):
         x = norm(base + names["dn"], x + dense(base + names["down"], y))
     if case["head"]:
         first, act, last = case["head"]
-        return dense(last, act(dense(first, x[:, 0]))).numpy()
-    return ((x * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)).numpy()
+        return dense(last, act(dense(first, x[:, 0])))
+    return (x * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+def run(case, weights, ids, mask):
+    w = {name: torch.tensor(value, dtype=torch.float64) for name, value in weights.items()}
+    return forward(case, w, ids, mask).numpy()
 
 
 def make_rows(rng, n):
