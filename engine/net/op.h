@@ -126,8 +126,8 @@ struct qx_op {
     enum qx_status (*shape)(const struct qx_infer *g, struct qx_error *err);
     int64_t (*scratch)(const struct qx_node *node, const struct qx_room *room); /* NULL = none */
     enum qx_status (*forward)(const struct qx_run *r, struct qx_error *err);    /* NULL for views */
-    /* ---- training; NULL: this operation cannot be trained through (views need nothing) ---- */
-    void (*backward)(const struct qx_back *b);
+    /* ---- training ---- */
+    void (*backward)(const struct qx_back *b);                         /* NULL for views */
     int64_t (*back_scratch)(const struct qx_node *node, int64_t rows); /* NULL = none */
     unsigned constant;   /* bit i: input i has no gradient (shapes, bounds, statistics) */
     unsigned statistics; /* bit i: input i is one, kept up to date by batch->update */

@@ -16,17 +16,6 @@ static bool is_statistic(const struct qx_node *node, int input)
     return (node->op->statistics >> input & 1) != 0;
 }
 
-const char *qx_net_untrainable(const struct qx_net *net)
-{
-    for (int i = 0; i < net->n_nodes; i++) {
-        const struct qx_op *op = net->nodes[i]->op;
-        if (!op->is_view && !op->backward) {
-            return op->name;
-        }
-    }
-    return NULL;
-}
-
 /* ---- parameters ---- */
 
 static bool is_param(const struct qx_net *net, int value)
@@ -251,13 +240,6 @@ static int lanes_of(const struct qx_tape *t)
 enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, uint64_t max_bytes,
                            struct qx_tape **out, struct qx_error *err)
 {
-    const char *op = qx_net_untrainable(net);
-    if (op) {
-        return qx_fail(err, QX_EUNSUPPORTED,
-                       "the network has a node of operation %s, which has no backward pass: it "
-                       "cannot be trained here",
-                       op);
-    }
     struct qx_tape *t = qx_mem_zalloc(sizeof *t);
     if (!t) {
         return qx_fail_nomem(err, sizeof *t);

@@ -38,16 +38,10 @@ enum qx_status qx_session_train_check(struct qx_session *s, const char *data, co
         }
         return why->status;
     }
-    const char *op = qx_net_untrainable(s->net);
-    if (op) {
+    if (strcmp(qx_net_task(s->net), "classification") != 0 && !qx_net_is_words(s->net)) {
         return qx_fail(err, QX_EUNSUPPORTED,
-                       "The network has a node of operation %s, which has no backward pass: it "
-                       "cannot be trained here.",
-                       op);
-    }
-    if (strcmp(qx_net_task(s->net), "classification") != 0) {
-        return qx_fail(err, QX_EUNSUPPORTED,
-                       "Training takes networks that classify; this one is for %s.",
+                       "Training takes networks that classify, and language models; this one is "
+                       "for %s.",
                        qx_net_task(s->net));
     }
     char *path;

@@ -48,8 +48,6 @@ void qx_tape_free(struct qx_tape *t); /* NULL allowed */
 /* Bytes that it has allocated: all it ever takes, with those of qx_tape_split. */
 uint64_t qx_tape_bytes(const struct qx_tape *t);
 int qx_tape_n_blocks(const struct qx_tape *t); /* 1: nothing is computed twice */
-/* The operation that keeps the network from being trained, NULL when there is none. O(nodes). */
-const char *qx_net_untrainable(const struct qx_net *net);
 
 int qx_tape_n_params(const struct qx_tape *t);
 struct qx_param *qx_tape_param(struct qx_tape *t, int i);
