@@ -5,8 +5,9 @@ Needs Debian's python3-torch and python3-numpy; the text is made by sentences.py
 
     OMP_NUM_THREADS=1 /usr/bin/python3 samples/bert-sentiment/make.py [--epochs N] [--out DIR]
 
-Writes model.safetensors, config.json, vocab.txt, tokenizer.json, tokenizer_config.json, and
-eval and calib, each as .safetensors and .tsv, into this folder (or DIR); samples/reference_text.py
+Writes model.safetensors, config.json, vocab.txt, tokenizer.json, tokenizer_config.json, eval and
+calib, each as .safetensors and .tsv, and train.safetensors (half of what the model was trained on)
+into this folder (or DIR); samples/reference_text.py
 then computes reference.json and reference.safetensors from them. The seed is fixed, and the same
 torch build with one thread gives the same weights. The evaluation rows are never looked at during
 training: epochs and every other setting are fixed in advance.
@@ -199,8 +200,9 @@ def write_part(out, name, pieces, rows):
                         {"task": "classification", "name": f"bert-sentiment-{name}",
                          "n": str(len(rows)), "source": "samples/bert-sentiment/sentences.py",
                          "licence": "Apache-2.0"})
-    text = "".join(f"{text}\t{sentences.LABELS[label]}\n" for text, label in rows)
-    safetensors_io.write_bytes(os.path.join(out, f"{name}.tsv"), text.encode())
+    if name != "train":
+        text = "".join(f"{text}\t{sentences.LABELS[label]}\n" for text, label in rows)
+        safetensors_io.write_bytes(os.path.join(out, f"{name}.tsv"), text.encode())
     return torch.from_numpy(ids), torch.from_numpy(labels.astype(np.int64))
 
 
@@ -219,6 +221,7 @@ def main():
     safetensors_io.write_json(os.path.join(args.out, "config.json"), CONFIG)
     ids, labels = write_part(args.out, "eval", pieces, sentences.draw(rng, EVAL, known))
     write_part(args.out, "calib", pieces, sentences.draw(rng, CALIB, known))
+    write_part(args.out, "train", pieces, rows[:TRAIN // 2])
 
     torch.manual_seed(SEED)
     net = Bert()

