@@ -53,6 +53,61 @@ static const struct qx_value *packed_weight(const struct qx_weights *w, const st
     return is_weight && !qx_setting_is_fp32(&w->values[v->index].setting) ? v : NULL;
 }
 
+/* The node that reads the result of node i, where one alone reads it. */
+static int reader_of(const struct qx_net *net, int i)
+{
+    const struct qx_value *v = net->nodes[i]->out;
+    while (++i < net->n_nodes && net->nodes[i]->in[0] != v) {
+    }
+    return i;
+}
+
+/* No layer's setting changes what the node reads beside its first input and the weight. */
+static bool is_constant(const struct qx_net *net, const struct qx_node *node)
+{
+    for (int k = 1; k < node->n_in; k++) {
+        const struct qx_value *v = node->in[k];
+        if (v && k != node->op->weight && v->tensor >= 0 && net->layer_of_tensor[v->tensor] >= 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The product of node i in an earlier program, with what is fused into it: that depends on the weight's own
+ * setting and on constants. */
+static bool product_take(struct qx_exec *e, struct qx_exec *old, int i)
+{
+    const struct qx_net *net = e->net;
+    struct qx_exec_node *from = old ? &old->nodes[i] : NULL;
+    if (!from || !from->linear) {
+        return false;
+    }
+    const int v = net->nodes[i]->in[1]->index;
+    bool holds = qx_setting_equal(&old->set[v], &e->set[v]) && is_constant(net, net->nodes[i]);
+    for (int k = i; holds && net->nodes[k]->out->index != from->out;) {
+        k = reader_of(net, k);
+        holds = is_constant(net, net->nodes[k]);
+    }
+    if (holds) {
+        e->nodes[i] = *from;
+        from->linear = NULL;
+    }
+    return holds;
+}
+
+/* Nodes that are part of a product that was taken. */
+static void mark_fused(struct qx_exec *e)
+{
+    for (int i = 0; i < e->net->n_nodes; i++) {
+        const struct qx_exec_node *n = &e->nodes[i];
+        for (int k = i; n->linear && e->net->nodes[k]->out->index != n->out;) {
+            k = reader_of(e->net, k);
+            e->nodes[k].kind = QX_EXEC_NONE;
+        }
+    }
+}
+
 /* Weights only: a matrix as a product, anything else decoded in front of its operation. */
 static enum qx_status pack_float(struct qx_exec *e, const struct qx_weights *w, int i,
                                  const struct qx_value *v, struct qx_pool *pool, struct qx_ctl *ctl,
@@ -71,8 +126,8 @@ static enum qx_status pack_float(struct qx_exec *e, const struct qx_weights *w, 
     return st;
 }
 
-static enum qx_status pack_all(struct qx_exec *e, const struct qx_weights *w, struct qx_pool *pool,
-                               struct qx_ctl *ctl, struct qx_error *err)
+static enum qx_status pack_all(struct qx_exec *e, const struct qx_weights *w, struct qx_exec *old,
+                               struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
 {
     enum qx_status st = QX_OK;
     for (int i = 0; st == QX_OK && i < e->net->n_nodes; i++) {
@@ -80,6 +135,9 @@ static enum qx_status pack_all(struct qx_exec *e, const struct qx_weights *w, st
         const struct qx_value *v = packed_weight(w, node);
         e->nodes[i].out = node->out->index;
         e->nodes[i].kind = node->op->is_view ? QX_EXEC_NONE : QX_EXEC_FLOAT;
+        if (product_take(e, old, i)) {
+            continue;
+        }
         if (qx_node_act(w, node)) {
             e->nodes[i].kind = QX_EXEC_LINEAR;
             st = qx_qlinear_new(w, node, pool, ctl, &e->nodes[i].linear, err);
@@ -87,11 +145,14 @@ static enum qx_status pack_all(struct qx_exec *e, const struct qx_weights *w, st
             st = pack_float(e, w, i, v, pool, ctl, err);
         }
     }
+    if (st == QX_OK) {
+        mark_fused(e);
+    }
     return st;
 }
 
-enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
-                           struct qx_exec **out, struct qx_error *err)
+enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_exec *old, struct qx_pool *pool,
+                           struct qx_ctl *ctl, struct qx_exec **out, struct qx_error *err)
 {
     struct qx_exec *e = qx_mem_zalloc(sizeof *e);
     if (!e) {
@@ -102,11 +163,15 @@ enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, str
     e->values = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->values);
     e->packed = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->packed);
     e->tied = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->tied);
-    enum qx_status st = e->nodes && e->values && e->packed && e->tied
+    e->set = qx_mem_array((size_t)e->net->n_values, sizeof *e->set);
+    enum qx_status st = e->nodes && e->values && e->packed && e->tied && e->set
                             ? QX_OK
                             : qx_fail_nomem(err, (size_t)e->net->n_values * sizeof *e->values);
+    for (int v = 0; st == QX_OK && v < e->net->n_values; v++) {
+        e->set[v] = w->values[v].setting;
+    }
     if (st == QX_OK) {
-        st = pack_all(e, w, pool, ctl, err);
+        st = pack_all(e, w, old, pool, ctl, err);
     }
     if (st == QX_OK) {
         st = qx_exec_fuse(e, w, err);
@@ -160,6 +225,7 @@ void qx_exec_free(struct qx_exec *e)
     }
     qx_mem_free(e->packed);
     qx_mem_free(e->tied);
+    qx_mem_free(e->set);
     qx_mem_free(e->nodes);
     qx_mem_free(e->values);
     qx_mem_free(e);

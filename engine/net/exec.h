@@ -51,8 +51,9 @@ struct qx_exec {
     struct qx_packed *
         *packed; /* [n_values] weights that FLOAT nodes decode as they run; NULL: float32 */
     const struct qx_qlinear *
-        *tied;           /* [n_values] the product from whose codes a table's rows come */
-    int64_t wide_floats; /* of the largest of the packed that are decoded as a whole */
+        *tied;              /* [n_values] the product from whose codes a table's rows come */
+    int64_t wide_floats;    /* of the largest of the packed that are decoded as a whole */
+    struct qx_setting *set; /* [n_values] of the weights that it packs */
 };
 
 /* The program in use, or NULL for the simulation. */
@@ -62,9 +63,11 @@ const struct qx_act *qx_node_act(const struct qx_weights *w, const struct qx_nod
 /* Does any layer quantize its input? */
 bool qx_weights_has_act(const struct qx_weights *w);
 
-/* Make the program. QX_EUNSUPPORTED names the first node that no integer kernel runs. */
-enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_pool *pool, struct qx_ctl *ctl,
-                           struct qx_exec **out, struct qx_error *err);
+/* Make the program. What `old` (of the same weights earlier; NULL allowed) packed under the same settings is
+ * taken out of it, which leaves it only to be freed. QX_EUNSUPPORTED names the first node that no integer
+ * kernel runs. */
+enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_exec *old, struct qx_pool *pool,
+                           struct qx_ctl *ctl, struct qx_exec **out, struct qx_error *err);
 void qx_exec_free(struct qx_exec *e); /* NULL allowed */
 /* What a worker needs beside the layout's workspace. */
 void qx_exec_room(const struct qx_exec *e, const struct qx_layout *l, size_t *scratch_bytes,

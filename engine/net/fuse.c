@@ -165,7 +165,7 @@ enum qx_status qx_exec_fuse(struct qx_exec *e, const struct qx_weights *w, struc
     find_readers(e->net, reader);
     enum qx_status st = QX_OK;
     for (int i = 0; st == QX_OK && i < e->net->n_nodes; i++) {
-        if (e->nodes[i].kind == QX_EXEC_LINEAR) {
+        if (e->nodes[i].kind == QX_EXEC_LINEAR && !e->nodes[i].linear->is_finished) {
             st = fuse_node(e, w, i, reader, err);
         }
     }

@@ -176,6 +176,7 @@ static void w4_fill(struct qx_qlinear *q, int64_t g, const struct w4_parts *to)
 /* The 4-bit kernel's scales hold the epilogue's, so this comes after fusing. */
 enum qx_status qx_qlinear_finish(struct qx_qlinear *q, struct qx_error *err)
 {
+    q->is_finished = true;
     if (!q->w4_codes) {
         return QX_OK;
     }

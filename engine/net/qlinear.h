@@ -34,6 +34,7 @@ struct qx_qlinear {
     int32_t *w_zero;          /* the same; NULL when all are 0 */
     float *scale, *bias;      /* [oc] of the epilogue: v = sum * a_scale * w_scale * scale + bias */
     float *folded;            /* [oc] w_scale * scale, for n_units = 1 */
+    bool is_finished;         /* qx_qlinear_finish has been here */
     enum qxk_act fused;       /* after the bias */
     float act_lo, act_hi;
     struct qx_codes out; /* where the output value holds codes */

@@ -84,6 +84,7 @@ void qx_weights_free(struct qx_weights *w)
         qx_mem_free(w->values[i].changed);
     }
     qx_exec_free(w->exec);
+    qx_exec_free(w->old);
     qx_mem_free(w->values);
     qx_mem_free(w);
 }
@@ -96,7 +97,12 @@ const struct qx_exec *qx_weights_exec(const struct qx_weights *w)
 /* The program speaks of settings that no longer hold. */
 static void exec_drop(struct qx_weights *w)
 {
-    qx_exec_free(w->exec);
+    if (w->exec && w->engine == QX_ENGINE_INTEGER) {
+        qx_exec_free(w->old);
+        w->old = w->exec;
+    } else {
+        qx_exec_free(w->exec);
+    }
     w->exec = NULL;
     w->engine = QX_ENGINE_SIMULATED;
 }
@@ -321,8 +327,10 @@ enum qx_status qx_weights_prepare(struct qx_weights *w, enum qx_engine engine, s
         st = engine_check(w, engine, &why);
     }
     if (st == QX_OK && engine != QX_ENGINE_SIMULATED && !exec) {
-        st = qx_exec_new(w, pool, ctl, &exec, &why);
+        st = qx_exec_new(w, engine == QX_ENGINE_INTEGER ? w->old : NULL, pool, ctl, &exec, &why);
     }
+    qx_exec_free(w->old);
+    w->old = NULL;
     if (st == QX_EUNSUPPORTED && is_auto) {
         engine = QX_ENGINE_SIMULATED;
         st = QX_OK;

@@ -18,7 +18,8 @@ struct qx_weights {
     bool has_act;             /* some layer quantizes its input; set by apply and prepare */
     enum qx_engine engine;    /* not AUTO */
     struct qx_exec *exec;     /* INTEGER, PACKED: made by prepare */
-    bool is_slim;             /* PACKED: data of what the program keeps packed is NULL */
+    struct qx_exec *old; /* INTEGER's before a layer changed: what still holds is taken from it */
+    bool is_slim;        /* PACKED: data of what the program keeps packed is NULL */
 };
 
 #endif

@@ -1,5 +1,6 @@
 /* From opening a model to the first predicted figure of an edit, without and with what an earlier session
- * kept on disk; then one edit replayed on P. Prints, never fails on figures. */
+ * kept on disk; then edits of its first, middle and last layer replayed on P, with inputs left float32 and
+ * quantized (the integer program). Prints, never fails on figures. */
 #include "base/fs.h"
 #include "qx/qx.h"
 #include "restart.h"
@@ -8,26 +9,32 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { MAX_LAYERS = 512, STEPS = 9 };
+
 static void die(const char *what)
 {
     fprintf(stderr, "bench_first: %s\n", what);
     exit(1);
 }
 
-static int64_t first_layer(const struct qx_session *s)
+/* Items of the layers that a recipe quantizes; returns how many. */
+static int64_t linear_items(struct qx_session *s, int64_t *item)
 {
-    int l = 0;
-    while (qx_net_layer(qx_session_net(s), l)->role != QX_ROLE_LINEAR) {
-        l++;
+    const struct qx_net *net = qx_session_net(s);
+    int64_t n = 0;
+    for (int l = 0; l < qx_net_n_layers(net) && n < MAX_LAYERS; l++) {
+        if (qx_net_layer(net, l)->role == QX_ROLE_LINEAR) {
+            item[n++] = qx_net_layer(net, l)->tensor;
+        }
     }
-    return qx_net_layer(qx_session_net(s), l)->tensor;
+    return n;
 }
 
-static void edit(struct qx_session *s, int bits)
+static void edit(struct qx_session *s, const int64_t *item, int64_t n, unsigned field, int bits)
 {
-    const struct qx_patch patch = {QX_PATCH_BITS, qx_setting_int(bits)};
-    const int64_t item = first_layer(s);
-    if (qx_session_edit(s, &item, 1, &patch, false, NULL) != QX_OK) {
+    struct qx_patch patch = {field, qx_setting_int(bits)};
+    patch.value.act.bits = bits;
+    if (qx_session_edit(s, item, n, &patch, false, NULL) != QX_OK) {
         die("the edit was refused");
     }
 }
@@ -43,13 +50,83 @@ static struct qx_session *first(const char *folder, const char *cache, double *s
     if (qx_session_open(folder, &o, &s, &err) != QX_OK) {
         die(err.text);
     }
-    edit(s, 4);
+    int64_t item[MAX_LAYERS];
+    linear_items(s, item);
+    edit(s, item, 1, QX_PATCH_BITS, 4);
     do {
         qx_session_settle(s, 1);
         qx_session_gauge(s, &g);
     } while (g.guess != QX_GUESS_PREDICTED && qx_clock_s() < end);
     *seconds = qx_clock_s() - start;
     return s;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median of the steps of a drag on one layer, ms; negative: no step was replayed. */
+static double drag(struct qx_session *s, int64_t item)
+{
+    double ms[STEPS];
+    int n = 0;
+    for (int step = -1; step < STEPS; step++) { /* the first one runs what lies before, too */
+        struct qx_session_replay replay = {.is_current = false};
+        edit(s, &item, 1, QX_PATCH_BITS, 3 + (step + 1) % 5);
+        for (int k = 0; k < 400 && !replay.is_current; k++) {
+            qx_session_settle(s, 1);
+            replay.is_current = qx_session_replayed(s, &replay) && replay.is_current;
+        }
+        if (replay.is_current && step >= 0) {
+            ms[n++] = 1000 * replay.result.time_s;
+        }
+        qx_session_settle(s, 20000);
+    }
+    qsort(ms, (size_t)n, sizeof *ms, by_value);
+    return n ? ms[n / 2] : -1;
+}
+
+static void drags(struct qx_session *s, const char *how)
+{
+    int64_t item[MAX_LAYERS];
+    const int64_t n = linear_items(s, item), at[] = {0, n / 2, n - 1};
+    printf("  %s: an edit of the first, middle, last layer replayed in", how);
+    for (int k = 0; k < 3; k++) {
+        const double ms = drag(s, item[at[k]]);
+        if (ms < 0) {
+            printf(" -");
+        } else {
+            printf(" %.1f", ms);
+        }
+    }
+    printf(" ms\n");
+}
+
+static void one(const char *folder)
+{
+    char cache[] = "bench-first-XXXXXX", command[64];
+    int64_t item[MAX_LAYERS];
+    double cold, warm;
+    if (!mkdtemp(cache)) {
+        die("no room for a cache here");
+    }
+    struct qx_session *s = first(folder, cache, &cold);
+    qx_session_settle(s, 20000);
+    qx_session_close(&s);
+    s = first(folder, cache, &warm);
+    qx_session_settle(s, 20000);
+    printf("%s: predicted after %.2f s, %.2f s from the cache\n", folder, cold, warm);
+    drags(s, "inputs float32");
+    edit(s, item, linear_items(s, item), QX_PATCH_ACT_BITS, 8);
+    qx_session_settle(s, 20000);
+    drags(s, "inputs of 8 bits");
+    qx_session_close(&s);
+    snprintf(command, sizeof command, "rm -rf %s", cache);
+    if (system(command) != 0) {
+        die("the cache stays behind");
+    }
 }
 
 int main(int argc, char **argv)
@@ -60,36 +137,7 @@ int main(int argc, char **argv)
                                           QX_SOURCE_ROOT "/samples/bert-sentiment"};
     const int n = argc > 1 ? argc - 1 : (int)(sizeof samples / sizeof *samples);
     for (int i = 0; i < n; i++) {
-        const char *folder = argc > 1 ? argv[i + 1] : samples[i];
-        char cache[] = "bench-first-XXXXXX", command[64];
-        double cold, warm;
-        struct qx_session_replay replay = {.is_current = false};
-        if (!mkdtemp(cache)) {
-            die("no room for a cache here");
-        }
-        struct qx_session *s = first(folder, cache, &cold);
-        qx_session_settle(s, 20000);
-        qx_session_close(&s);
-        s = first(folder, cache, &warm);
-        qx_session_settle(s, 20000);
-        edit(s, 5);
-        qx_session_settle(s, 20000);
-        edit(s, 6);
-        for (int k = 0; k < 200 && !replay.is_current; k++) {
-            qx_session_settle(s, 1);
-            qx_session_replayed(s, &replay);
-        }
-        printf("%s: predicted after %.2f s, %.2f s from the cache; ", folder, cold, warm);
-        if (replay.is_current) {
-            printf("an edit replayed in %.1f ms\n", 1000 * replay.result.time_s);
-        } else {
-            printf("an edit is not replayed: a pass takes too long\n");
-        }
-        qx_session_close(&s);
-        snprintf(command, sizeof command, "rm -rf %s", cache);
-        if (system(command) != 0) {
-            die("the cache stays behind");
-        }
+        one(argc > 1 ? argv[i + 1] : samples[i]);
     }
     return 0;
 }

@@ -351,7 +351,7 @@ static int check_rows(struct folder *f, const char *what)
     struct qx_error err = {0};
     struct qx_exec *e = NULL;
     int n = 0;
-    assert_ok(qx_exec_new(f->weights, NULL, NULL, &e, &err), &err);
+    assert_ok(qx_exec_new(f->weights, NULL, NULL, NULL, &e, &err), &err);
     for (int v = 0; v < f->net->n_values; v++) {
         if (!qx_exec_has_table(e, v)) {
             continue;

@@ -255,6 +255,103 @@ static void threads_and_tiles_do_not_change_a_bit(void **state)
     folder_close(&f);
 }
 
+/* ---- edits ---- */
+
+/* Logits of weights that pack everything under the settings that f's have. */
+static float *packed_anew(const struct folder *f, const struct qx_setting *set, const float *x)
+{
+    struct folder fresh = *f;
+    assert_int_equal(qx_weights_new(f->net, &fresh.weights, NULL), QX_OK);
+    for (int i = 0; i < qx_net_n_layers(f->net); i++) {
+        integer_apply(&fresh, i, &set[i]);
+    }
+    integer_prepare(&fresh, QX_ENGINE_INTEGER);
+    float *out = integer_run(&fresh, x, ROWS, NULL);
+    qx_weights_free(fresh.weights);
+    return out;
+}
+
+/* Layers one after the other get any of the variants, or lose the quantization of their input. */
+static void edits_walk(struct folder *f, const char *what)
+{
+    enum { MOST = 32 };
+    const int n = qx_net_n_layers(f->net);
+    const struct qx_act off = {.bits = 0};
+    struct qx_setting set[MOST];
+    assert_true(n <= MOST);
+    float *x = waves(f, ROWS);
+    for (int i = 0; i < n; i++) {
+        const bool is_linear = qx_net_layer(f->net, i)->role == QX_ROLE_LINEAR;
+        const struct qx_act act = variant_act(&variants[0]);
+        set[i] = is_linear ? layer_setting(f, i, "channel", 8, &act) : qx_setting_fp32();
+        integer_apply(f, i, &set[i]);
+    }
+    for (int step = 0; step < 30; step++) {
+        const int layer = step * 7 % n;
+        const struct variant *v = &variants[step * 5 % (int)(sizeof variants / sizeof *variants)];
+        const struct qx_act act = step % 11 == 10 ? off : variant_act(v);
+        if (qx_net_layer(f->net, layer)->role == QX_ROLE_LINEAR) {
+            set[layer] = layer_setting(f, layer, v->gran, v->bits, &act);
+            integer_apply(f, layer, &set[layer]);
+        }
+        if (step % 6 != 5 && f->weights->has_act) { /* else two edits at a time */
+            integer_prepare(f, QX_ENGINE_INTEGER);
+            float *have = integer_run(f, x, ROWS, NULL), *want = packed_anew(f, set, x);
+            if (memcmp(have, want, ROWS * (size_t)qx_net_n_classes(f->net) * sizeof *have) != 0) {
+                fail_msg("%s, step %d: other logits than when all is packed anew", what, step);
+            }
+            free(have);
+            free(want);
+        }
+    }
+    free(x);
+}
+
+static void an_edit_gives_the_bits_of_packing_everything(void **state)
+{
+    (void)state;
+    static const char *const nets[] = {"residual_net", "conv2d_groups", "transformer"};
+    struct folder f;
+    char what[64];
+    for (size_t c = 0; c < sizeof chains / sizeof *chains; c++) {
+        write_chain_weights(fc_inputs[c]);
+        integer_open_written(&f, chains[c], "['N',3,6,6]", "y");
+        snprintf(what, sizeof what, "chain %zu", c);
+        edits_walk(&f, what);
+        folder_close(&f);
+    }
+    for (size_t k = 0; k < sizeof nets / sizeof *nets; k++) {
+        open_golden(&f, nets[k]);
+        edits_walk(&f, nets[k]);
+        folder_close(&f);
+    }
+}
+
+static void an_edit_packs_its_own_layer_only(void **state)
+{
+    (void)state;
+    const struct qx_act act = qx_act_static(8);
+    const struct qx_qlinear *before[3], *now[3];
+    struct folder f;
+    write_chain_weights(fc_inputs[0]);
+    integer_open_written(&f, chains[0], "['N',3,6,6]", "y");
+    apply_all(&f, "channel", 8, &act);
+    for (int pass = 0; pass < 2; pass++) {
+        integer_prepare(&f, QX_ENGINE_INTEGER);
+        for (int i = 0, n = 0; i < f.net->n_nodes; i++) {
+            if (f.weights->exec->nodes[i].linear) {
+                (pass ? now : before)[n++] = f.weights->exec->nodes[i].linear;
+            }
+        }
+        const struct qx_setting s = layer_setting(&f, 1, "channel", 5, &act);
+        integer_apply(&f, 1, &s);
+    }
+    assert_ptr_equal(now[0], before[0]);
+    assert_ptr_not_equal(now[1], before[1]);
+    assert_ptr_equal(now[2], before[2]);
+    folder_close(&f);
+}
+
 /* ---- what goes wrong ---- */
 
 static void auto_simulates_what_no_kernel_runs_and_integer_names_it(void **state)
@@ -362,6 +459,39 @@ static void failed_allocations_and_cancelling_leave_the_weights_as_they_were(voi
     folder_close(&f);
 }
 
+/* What was packed before is lost with the failure, no more. */
+static void a_failed_edit_leaves_nothing_half_packed(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct qx_error err = {0};
+    const struct qx_act act = qx_act_static(8);
+    open_golden(&f, "residual_net");
+    apply_all(&f, "channel", 8, &act);
+    float *x = waves(&f, ROWS);
+    enum qx_status st = QX_ENOMEM;
+    for (int64_t n = 1; st != QX_OK; n++) {
+        struct qx_setting set[16];
+        assert_true(n < 1000 && qx_net_n_layers(f.net) <= 16);
+        integer_prepare(&f, QX_ENGINE_INTEGER);
+        for (int i = 0; i < qx_net_n_layers(f.net); i++) {
+            set[i] = layer_setting(&f, i, "channel", i == 0 ? 3 + (int)(n % 2) : 8, &act);
+        }
+        integer_apply(&f, 0, &set[0]);
+        qx_mem_fail_at(n);
+        st = qx_weights_prepare(f.weights, QX_ENGINE_INTEGER, NULL, NULL, &err);
+        qx_mem_fail_at(0);
+        assert_true(st == QX_OK || st == QX_ENOMEM);
+        integer_prepare(&f, QX_ENGINE_INTEGER);
+        float *have = integer_run(&f, x, ROWS, NULL), *want = packed_anew(&f, set, x);
+        assert_memory_equal(have, want, (size_t)(ROWS * qx_net_n_classes(f.net)) * sizeof *want);
+        free(have);
+        free(want);
+    }
+    free(x);
+    folder_close(&f);
+}
+
 int test_net_integer(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,10 +499,13 @@ int test_net_integer(void)
         cmocka_unit_test(golden_nets_agree_with_the_simulation),
         cmocka_unit_test(codes_stay_codes_where_all_readers_take_them),
         cmocka_unit_test(threads_and_tiles_do_not_change_a_bit),
+        cmocka_unit_test(an_edit_gives_the_bits_of_packing_everything),
+        cmocka_unit_test(an_edit_packs_its_own_layer_only),
         cmocka_unit_test(auto_simulates_what_no_kernel_runs_and_integer_names_it),
         cmocka_unit_test(a_static_range_must_be_there),
         cmocka_unit_test(values_that_are_no_numbers_are_counted),
         cmocka_unit_test(failed_allocations_and_cancelling_leave_the_weights_as_they_were),
+        cmocka_unit_test(a_failed_edit_leaves_nothing_half_packed),
     };
     return cmocka_run_group_tests_name("net integer", tests, integer_enter, integer_leave);
 }
