@@ -4,8 +4,8 @@
 #include "bench_text.h"
 #include "commands.h"
 #include "gauge_text.h"
+#include "list.h"
 #include "widget_plot.h"
-#include "widget_table.h"
 #include "widget_text.h"
 
 #include <math.h>
@@ -353,26 +353,10 @@ static bool cancel(struct ui_app *app, const struct bench_state *s)
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)
 {
     struct bench_state *s = state;
-    const int count = atoi(arg) > 0 ? atoi(arg) : 1, last = qx_variant_count();
+    if (ui_list_move(cmd, arg, app->page, qx_variant_count() + 1, &s->cursor)) {
+        return true;
+    }
     switch (cmd) {
-    case UI_CMD_UP:
-        s->cursor -= count;
-        break;
-    case UI_CMD_DOWN:
-        s->cursor += count;
-        break;
-    case UI_CMD_PAGE_UP:
-        s->cursor -= app->page;
-        break;
-    case UI_CMD_PAGE_DOWN:
-        s->cursor += app->page;
-        break;
-    case UI_CMD_TOP:
-        s->cursor = 0;
-        break;
-    case UI_CMD_BOTTOM:
-        s->cursor = last;
-        break;
     case UI_CMD_OPEN:
         measure(app, s->cursor);
         return true;
@@ -381,8 +365,6 @@ static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char
     default:
         return false;
     }
-    s->cursor = s->cursor > last ? last : s->cursor < 0 ? 0 : s->cursor;
-    return true;
 }
 
 static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, struct ui_rect r)
@@ -390,13 +372,7 @@ static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, str
     struct bench_state *s = state;
     (void)r;
     struct ui_table table = {.n_rows = s->n, .top = s->top};
-    int64_t row = m->kind == UI_MOUSE_PRESS && s->table.h > 0
-                      ? ui_table_hit(s->table, &table, m->x, m->y)
-                      : -1;
-    if (row < 0 || row == s->cursor) {
-        return false;
-    }
-    return ui_dof(app, row > s->cursor ? UI_CMD_DOWN : UI_CMD_UP, "%d", abs((int)row - s->cursor));
+    return ui_list_press(app, m, s->table, &table, s->cursor, false);
 }
 
 /* ---- how each figure came about ---- */

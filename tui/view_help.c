@@ -4,7 +4,7 @@
 #include "view.h"
 
 #include "cli.h"
-#include "widget_table.h"
+#include "list.h"
 #include "widget_text.h"
 
 #include <fcntl.h>
@@ -298,44 +298,25 @@ static bool run_chosen(struct ui_app *app, struct help_state *s)
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)
 {
     struct help_state *s = state;
-    int count = atoi(arg) > 0 ? atoi(arg) : 1;
+    if (ui_list_move(cmd, arg, app->page, s->n, &s->cursor)) {
+        return true;
+    }
     switch (cmd) {
-    case UI_CMD_UP:
-        s->cursor -= count;
-        break;
-    case UI_CMD_DOWN:
-        s->cursor += count;
-        break;
-    case UI_CMD_PAGE_UP:
-        s->cursor -= app->page;
-        break;
-    case UI_CMD_PAGE_DOWN:
-        s->cursor += app->page;
-        break;
-    case UI_CMD_TOP:
-        s->cursor = 0;
-        break;
-    case UI_CMD_BOTTOM:
-        s->cursor = s->n - 1;
-        break;
     case UI_CMD_FILTER:
         snprintf(s->filter, sizeof(s->filter), "%s", arg);
         s->cursor = 0;
-        break;
+        return true;
     case UI_CMD_BACK:
         if (s->filter[0] == '\0') {
             return false;
         }
         s->filter[0] = '\0';
-        break;
+        return true;
     case UI_CMD_OPEN:
         return run_chosen(app, s);
     default:
         return false;
     }
-    s->cursor = s->cursor >= s->n ? s->n - 1 : s->cursor;
-    s->cursor = s->cursor < 0 ? 0 : s->cursor;
-    return true;
 }
 
 static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, struct ui_rect r)
@@ -343,14 +324,7 @@ static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, str
     struct help_state *s = state;
     (void)r;
     struct ui_table table = {.n_rows = s->n, .top = s->top};
-    int64_t row = m->kind == UI_MOUSE_PRESS ? ui_table_hit(s->table, &table, m->x, m->y) : -1;
-    if (row < 0) {
-        return false;
-    }
-    if (row == s->cursor) {
-        return ui_do(app, UI_CMD_OPEN, "");
-    }
-    return ui_dof(app, row > s->cursor ? UI_CMD_DOWN : UI_CMD_UP, "%d", abs((int)row - s->cursor));
+    return ui_list_press(app, m, s->table, &table, s->cursor, true);
 }
 
 static const char *crumb(struct ui_app *app, void *state)

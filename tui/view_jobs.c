@@ -2,8 +2,8 @@
 #include "view.h"
 
 #include "figure.h"
+#include "list.h"
 #include "widget_plot.h"
-#include "widget_table.h"
 #include "widget_text.h"
 
 #include <stdio.h>
@@ -199,36 +199,10 @@ static bool with_job(struct ui_app *app, const struct jobs_state *s, enum ui_cmd
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)
 {
     struct jobs_state *s = state;
-    int count = atoi(arg) > 0 ? atoi(arg) : 1;
-    switch (cmd) {
-    case UI_CMD_UP:
-        s->cursor -= count;
-        break;
-    case UI_CMD_DOWN:
-        s->cursor += count;
-        break;
-    case UI_CMD_PAGE_UP:
-        s->cursor -= app->page;
-        break;
-    case UI_CMD_PAGE_DOWN:
-        s->cursor += app->page;
-        break;
-    case UI_CMD_TOP:
-        s->cursor = 0;
-        break;
-    case UI_CMD_BOTTOM:
-        s->cursor = qx_session_n_jobs(app->session) - 1;
-        break;
-    case UI_CMD_CANCEL:
-    case UI_CMD_RETRY:
-        return with_job(app, s, cmd);
-    default:
-        return false;
+    if (ui_list_move(cmd, arg, app->page, qx_session_n_jobs(app->session), &s->cursor)) {
+        return true;
     }
-    int n = qx_session_n_jobs(app->session);
-    s->cursor = s->cursor >= n ? n - 1 : s->cursor;
-    s->cursor = s->cursor < 0 ? 0 : s->cursor;
-    return true;
+    return (cmd == UI_CMD_CANCEL || cmd == UI_CMD_RETRY) && with_job(app, s, cmd);
 }
 
 static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, struct ui_rect r)
@@ -236,13 +210,7 @@ static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, str
     struct jobs_state *s = state;
     (void)r;
     struct ui_table table = {.n_rows = qx_session_n_jobs(app->session), .top = s->top};
-    int64_t row = m->kind == UI_MOUSE_PRESS && s->table.h > 0
-                      ? ui_table_hit(s->table, &table, m->x, m->y)
-                      : -1;
-    if (row < 0 || row == s->cursor) {
-        return false;
-    }
-    return ui_dof(app, row > s->cursor ? UI_CMD_DOWN : UI_CMD_UP, "%d", abs((int)row - s->cursor));
+    return ui_list_press(app, m, s->table, &table, s->cursor, false);
 }
 
 const struct ui_view ui_view_jobs = {

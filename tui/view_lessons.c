@@ -2,6 +2,7 @@
 #include "view.h"
 
 #include "lesson.h"
+#include "list.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,33 +85,8 @@ static bool begin(struct ui_app *app, const struct lessons_state *s)
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)
 {
     struct lessons_state *s = state;
-    const int count = atoi(arg) > 0 ? atoi(arg) : 1;
-    switch (cmd) {
-    case UI_CMD_UP:
-        s->row -= count;
-        break;
-    case UI_CMD_DOWN:
-        s->row += count;
-        break;
-    case UI_CMD_PAGE_UP:
-        s->row -= app->page;
-        break;
-    case UI_CMD_PAGE_DOWN:
-        s->row += app->page;
-        break;
-    case UI_CMD_TOP:
-        s->row = 0;
-        break;
-    case UI_CMD_BOTTOM:
-        s->row = ui_course_get()->n - 1;
-        break;
-    case UI_CMD_OPEN:
-        return begin(app, s);
-    default:
-        return false;
-    }
-    s->row = s->row < 0 ? 0 : s->row >= ui_course_get()->n ? ui_course_get()->n - 1 : s->row;
-    return true;
+    return cmd == UI_CMD_OPEN ? begin(app, s)
+                              : ui_list_move(cmd, arg, app->page, ui_course_get()->n, &s->row);
 }
 
 static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, struct ui_rect r)

@@ -3,8 +3,8 @@
 #include "view.h"
 
 #include "figure.h"
+#include "list.h"
 #include "row_text.h"
-#include "widget_table.h"
 #include "widget_text.h"
 
 #include <math.h>
@@ -155,39 +155,19 @@ static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char
 {
     struct rows_state *s = state;
     struct qx_leads leads;
-    const int count = atoi(arg) > 0 ? atoi(arg) : 1;
     if (!app->session || !qx_session_leads(app->session, &leads) || leads.n == 0) {
         return false;
     }
-    const int64_t at = cursor_of(s, &leads);
-    switch (cmd) {
-    case UI_CMD_UP:
-        move(s, &leads, at - count);
+    int at = (int)cursor_of(s, &leads);
+    if (ui_list_move(cmd, arg, app->page, leads.n, &at)) {
+        move(s, &leads, at);
         return true;
-    case UI_CMD_DOWN:
-        move(s, &leads, at + count);
-        return true;
-    case UI_CMD_PAGE_UP:
-        move(s, &leads, at - app->page);
-        return true;
-    case UI_CMD_PAGE_DOWN:
-        move(s, &leads, at + app->page);
-        return true;
-    case UI_CMD_TOP:
-        move(s, &leads, 0);
-        return true;
-    case UI_CMD_BOTTOM:
-        move(s, &leads, leads.n - 1);
-        return true;
-    case UI_CMD_BACK:
-        if (!s->is_chosen) {
-            return false;
-        }
-        s->is_chosen = false; /* follow the next one to go again */
-        return true;
-    default:
+    }
+    if (cmd != UI_CMD_BACK || !s->is_chosen) {
         return false;
     }
+    s->is_chosen = false; /* follow the next one to go again */
+    return true;
 }
 
 static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, struct ui_rect r)
@@ -202,14 +182,7 @@ static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, str
         return ui_do(app, m->wheel > 0 ? UI_CMD_DOWN : UI_CMD_UP, "3");
     }
     struct ui_table table = {.n_rows = leads.n, .top = s->top};
-    const int64_t row = m->kind == UI_MOUSE_PRESS && s->table.h > 0
-                            ? ui_table_hit(s->table, &table, m->x, m->y)
-                            : -1;
-    const int64_t at = cursor_of(s, &leads);
-    if (row < 0 || row == at) {
-        return false;
-    }
-    return ui_dof(app, row > at ? UI_CMD_DOWN : UI_CMD_UP, "%d", abs((int)(row - at)));
+    return ui_list_press(app, m, s->table, &table, cursor_of(s, &leads), false);
 }
 
 static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *out)

@@ -4,9 +4,9 @@
 
 #include "commands.h"
 #include "figure.h"
+#include "list.h"
 #include "said_text.h"
 #include "widget_plot.h"
-#include "widget_table.h"
 #include "widget_text.h"
 
 #include <math.h>
@@ -280,37 +280,21 @@ static void move(struct try_state *s, int to)
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)
 {
     struct try_state *s = state;
-    const int count = atoi(arg) > 0 ? atoi(arg) : 1;
     rows_take(app, s);
-    switch (cmd) {
-    case UI_CMD_UP:
-        move(s, s->at - count);
+    int to = s->at;
+    if (ui_list_move(cmd, arg, app->page, s->n, &to)) {
+        move(s, to);
         return true;
-    case UI_CMD_DOWN:
-        move(s, s->at + count);
-        return true;
-    case UI_CMD_PAGE_UP:
-        move(s, s->at - app->page);
-        return true;
-    case UI_CMD_PAGE_DOWN:
-        move(s, s->at + app->page);
-        return true;
-    case UI_CMD_TOP:
-        move(s, 0);
-        return true;
-    case UI_CMD_BOTTOM:
-        move(s, s->n - 1);
-        return true;
-    case UI_CMD_FORGET:
-        if (s->n == 0) {
-            return ui_refuse(app, "there is no sentence");
-        }
-        qx_session_try_forget(app->session, s->row[s->at].serial);
-        move(s, s->at + (s->at + 1 < s->n ? 1 : -1));
-        return true;
-    default:
+    }
+    if (cmd != UI_CMD_FORGET) {
         return false;
     }
+    if (s->n == 0) {
+        return ui_refuse(app, "there is no sentence");
+    }
+    qx_session_try_forget(app->session, s->row[s->at].serial);
+    move(s, s->at + (s->at + 1 < s->n ? 1 : -1));
+    return true;
 }
 
 static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, struct ui_rect r)
@@ -318,13 +302,7 @@ static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, str
     struct try_state *s = state;
     (void)r;
     struct ui_table table = {.n_rows = s->n, .top = s->top};
-    const int64_t row = m->kind == UI_MOUSE_PRESS && s->table.h > 0
-                            ? ui_table_hit(s->table, &table, m->x, m->y)
-                            : -1;
-    if (row < 0 || row == s->at) {
-        return false;
-    }
-    return ui_dof(app, row > s->at ? UI_CMD_DOWN : UI_CMD_UP, "%d", abs((int)row - s->at));
+    return ui_list_press(app, m, s->table, &table, s->at, false);
 }
 
 static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *out)
