@@ -132,6 +132,10 @@ struct qx_session *ui_open_batch(const struct ui_args *args, int *code);
 /* Put what --recipe or the recipe flags say into the session. False with err filled. Flags naming what
  * this version cannot do (algorithms, presets) give QX_EUNSUPPORTED. */
 bool ui_apply_recipe(const struct ui_args *args, struct qx_session *s, struct qx_error *err);
+/* The setting that the flags describe for every selected tensor; without any: 8 bits, as qx_setting_int. */
+bool ui_setting_parse(const struct ui_args *args, struct qx_setting *set, struct qx_error *err);
+/* Does a flag that describes the weights' setting stand? */
+bool ui_describes_setting(const struct ui_args *args);
 /* Does any recipe flag stand? */
 bool ui_has_recipe(const struct ui_args *args);
 

@@ -29,6 +29,11 @@ static const char *act_flag(const struct ui_args *a)
                            : NULL;
 }
 
+bool ui_describes_setting(const struct ui_args *a)
+{
+    return a->bits || a->format || a->gran || a->method || a->sym || a->asym || a->scale || a->algo;
+}
+
 bool ui_has_recipe(const struct ui_args *a)
 {
     return a->recipe || a->bits || a->format || a->gran || a->method || a->sym || a->asym ||
@@ -126,8 +131,7 @@ static bool act_parse(const struct ui_args *a, struct qx_act *act, struct qx_err
     return qx_act_check(act, err) == QX_OK;
 }
 
-/* The setting that the flags describe for every selected tensor. */
-static bool setting_parse(const struct ui_args *a, struct qx_setting *set, struct qx_error *err)
+bool ui_setting_parse(const struct ui_args *a, struct qx_setting *set, struct qx_error *err)
 {
     *set = qx_setting_int(a->bits >= 2 && a->bits <= 8 ? a->bits : 8);
     if (a->gran && !gran_parse(a->gran, set, err)) {
@@ -202,7 +206,7 @@ static bool flags_apply(const struct ui_args *a, struct qx_session *s, bool *sel
                         int64_t *items, struct qx_error *err)
 {
     struct qx_patch patch = {.fields = QX_PATCH_ALL};
-    if (!setting_parse(a, &patch.value, err)) {
+    if (!ui_setting_parse(a, &patch.value, err)) {
         return false;
     }
     bool all = a->scope && strcmp(a->scope, "all") == 0;
@@ -238,8 +242,7 @@ bool ui_apply_recipe(const struct ui_args *a, struct qx_session *s, struct qx_er
         }
         return false;
     }
-    bool describes =
-        a->bits || a->format || a->gran || a->method || a->sym || a->asym || a->scale || a->algo;
+    bool describes = ui_describes_setting(a);
     if (!describes && act_flag(a)) {
         return fail(err, QX_ERANGE, "%s needs --bits N: activations are quantized with the weights",
                     act_flag(a));

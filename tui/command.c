@@ -76,6 +76,7 @@ static bool (*const runs[UI_CMD_COUNT])(struct ui_app *, const char *) = {
     [UI_CMD_ZOOM] = cmd_zoom,
     [UI_CMD_RESIDUAL] = cmd_residual,
     [UI_CMD_MATRIX] = cmd_matrix,
+    [UI_CMD_FORMATS] = cmd_formats,
     [UI_CMD_MEASURE] = cmd_measure,
     [UI_CMD_MEASURE_NEXT] = cmd_measure_next,
     [UI_CMD_AUTO_MEASURE] = cmd_auto_measure,

@@ -75,10 +75,11 @@ bool cmd_residual(struct ui_app *app, const char *arg);
 bool cmd_measure(struct ui_app *app, const char *arg);
 bool cmd_measure_next(struct ui_app *app, const char *arg);
 bool cmd_auto_measure(struct ui_app *app, const char *arg);
-bool cmd_bench(struct ui_app *app, const char *arg);  /* view_bench.c */
-bool cmd_matrix(struct ui_app *app, const char *arg); /* view_matrix.c */
-bool cmd_try(struct ui_app *app, const char *arg);    /* view_try.c */
-bool cmd_trade(struct ui_app *app, const char *arg);  /* commands_search.c */
+bool cmd_bench(struct ui_app *app, const char *arg);   /* view_bench.c */
+bool cmd_matrix(struct ui_app *app, const char *arg);  /* view_matrix.c */
+bool cmd_formats(struct ui_app *app, const char *arg); /* view_formats.c */
+bool cmd_try(struct ui_app *app, const char *arg);     /* view_try.c */
+bool cmd_trade(struct ui_app *app, const char *arg);   /* commands_search.c */
 bool cmd_cancel(struct ui_app *app, const char *arg);
 bool cmd_clear_jobs(struct ui_app *app, const char *arg);
 bool cmd_diff_only(struct ui_app *app, const char *arg);

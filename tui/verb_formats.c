@@ -1,41 +1,21 @@
 /* qexplore formats: every number format on the same tensors, by bits per weight. */
 #include "verb.h"
 
+#include "predict_text.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CHOICES = 64, REASON = 512 };
-
-/* A format, and the width of integers. */
-struct choice {
-    const struct qx_format *format;
-    int bits;
-    char reason[REASON]; /* why it cannot serve with the other flags; empty: it does */
-};
-
 struct report {
     const struct ui_args *args;
     struct qx_session *s;
-    struct choice choice[MAX_CHOICES];
-    int n_choices;
     int64_t *items, n_items;
-    struct qx_metrics *metrics; /* [n_items][n_choices] */
+    struct qx_formats_row *rows; /* [n_items][QX_FORMATS_MOST] */
+    int n_rows;
+    struct qx_formats_state state;
 };
-
-static void choices_list(struct report *r)
-{
-    for (int i = 0; i < qx_format_count(); i++) {
-        const struct qx_format *f = qx_format_at(i);
-        bool is_int = f->kind == QX_FORMAT_AFFINE;
-        for (int bits = f->min_bits; bits <= (is_int ? f->max_bits : f->min_bits); bits++) {
-            if (strcmp(f->name, "fp32") != 0 && r->n_choices < MAX_CHOICES) {
-                r->choice[r->n_choices++] = (struct choice){.format = f, .bits = bits};
-            }
-        }
-    }
-}
 
 static enum qx_status items_select(struct report *r, struct qx_error *err)
 {
@@ -53,34 +33,40 @@ static enum qx_status items_select(struct report *r, struct qx_error *err)
         }
     }
     free(selected);
-    r->metrics = calloc((size_t)r->n_items * (size_t)r->n_choices + 1, sizeof *r->metrics);
-    if (!r->items || !r->metrics) {
-        *err = (struct qx_error){.status = QX_ENOMEM, .offset = -1};
+    r->rows = calloc((size_t)r->n_items * QX_FORMATS_MOST + 1, sizeof *r->rows);
+    *err = (struct qx_error){.offset = -1};
+    if (!r->items || !r->rows) {
+        err->status = QX_ENOMEM;
         snprintf(err->text, sizeof err->text, "out of memory for the table of formats");
-        return QX_ENOMEM;
+    } else if (r->n_items == 0) {
+        err->status = QX_ENAME;
+        snprintf(err->text, sizeof err->text,
+                 "no tensor that can be quantized is selected: see qexplore info, --layers and "
+                 "--scope all");
     }
-    return QX_OK;
+    return err->status;
 }
 
-/* One format on all tensors. What a format does not offer (an asymmetric range, say) is no failure. */
-static enum qx_status choice_run(struct report *r, int c, struct qx_error *err)
+/* Rows follow the flags, else the recipe's layers, else 8 bits per channel. */
+static enum qx_status table_make(struct report *r, struct qx_error *err)
 {
-    struct choice *choice = &r->choice[c];
-    bool is_int = choice->format->kind == QX_FORMAT_AFFINE;
-    struct ui_args args = *r->args;
-    args.format = choice->format->name;
-    args.bits = is_int ? choice->bits : 0;
-    if (!ui_apply_recipe(&args, r->s, err)) {
-        bool is_refused = err->status == QX_ERANGE || err->status == QX_EUNSUPPORTED;
-        snprintf(choice->reason, sizeof choice->reason, "%s", err->text);
-        return is_refused && !is_int ? QX_OK : err->status;
+    const struct ui_args *a = r->args;
+    struct qx_setting base;
+    if (!ui_setting_parse(a, &base, err)) {
+        return err->status;
     }
-    enum qx_status status = qx_session_run_resolve(r->s, ui_batch_ctl(), err);
-    for (int64_t i = 0; status == QX_OK && i < r->n_items; i++) {
-        status = qx_session_run_metrics(r->s, r->items[i], ui_batch_ctl(),
-                                        &r->metrics[i * r->n_choices + c], err);
+    if (a->recipe && qx_session_load_recipe(r->s, a->recipe, err) != QX_OK) {
+        return err->status;
     }
-    return status;
+    enum qx_status st = items_select(r, err);
+    const bool is_recipe = a->recipe && !ui_describes_setting(a);
+    ui_progress_begin(a, "formats");
+    if (st == QX_OK) {
+        st = qx_session_run_formats(r->s, r->items, r->n_items, is_recipe ? NULL : &base,
+                                    ui_batch_ctl(), r->rows, &r->n_rows, &r->state, err);
+    }
+    ui_progress_end();
+    return st;
 }
 
 static double db_of(const struct qx_metrics *m)
@@ -88,35 +74,18 @@ static double db_of(const struct qx_metrics *m)
     return isnan(m->sqnr_db) ? INFINITY : m->sqnr_db;
 }
 
-/* Does no other format reach as much with as few bits? */
-static bool is_front(const struct report *r, const struct qx_metrics *row, int c)
+/* Rows of one tensor by size, the better first among equals. */
+static void rows_order(const struct qx_formats_row *rows, int n, int *order)
 {
-    for (int k = 0; k < r->n_choices; k++) {
-        bool smaller = row[k].bytes<row[c].bytes, better = db_of(&row[k])> db_of(&row[c]);
-        bool no_worse = row[k].bytes <= row[c].bytes && db_of(&row[k]) >= db_of(&row[c]);
-        if (k != c && !r->choice[k].reason[0] && no_worse && (smaller || better)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Choices of one tensor by size, the better first among equals; those that do not serve last. */
-static void rows_order(const struct report *r, const struct qx_metrics *row, int *order)
-{
-    for (int i = 0; i < r->n_choices; i++) {
+    for (int i = 0; i < n; i++) {
+        const struct qx_metrics *m = &rows[i].metrics;
         int at = i;
-        bool out = r->choice[i].reason[0] != '\0';
         for (; at > 0; at--) {
-            int k = order[at - 1];
-            bool k_out = r->choice[k].reason[0] != '\0';
-            bool after = k_out != out                   ? k_out
-                         : row[k].bytes != row[i].bytes ? row[k].bytes > row[i].bytes
-                                                        : db_of(&row[k]) < db_of(&row[i]);
-            if (!after) {
+            const struct qx_metrics *k = &rows[order[at - 1]].metrics;
+            if (k->bytes < m->bytes || (k->bytes == m->bytes && db_of(k) >= db_of(m))) {
                 break;
             }
-            order[at] = k;
+            order[at] = order[at - 1];
         }
         order[at] = i;
     }
@@ -128,55 +97,56 @@ static void num(struct qx_jw *w, const char *key, double value)
     qx_jw_num(w, value);
 }
 
-static void row_json(struct qx_jw *w, const struct choice *c, const struct qx_metrics *m,
-                     bool front)
+static void row_json(struct qx_jw *w, const struct qx_formats_row *r)
 {
+    const struct qx_metrics *m = &r->metrics;
     qx_jw_object(w);
     qx_jw_key(w, "format");
-    qx_jw_str(w, c->format->name);
+    qx_jw_str(w, r->set.format->name);
     qx_jw_key(w, "bits");
-    qx_jw_int(w, c->bits);
-    if (c->reason[0]) {
-        qx_jw_key(w, "reason");
-        qx_jw_str(w, c->reason);
-        qx_jw_end(w);
-        return;
-    }
+    qx_jw_int(w, qx_setting_is_int(&r->set) ? r->set.bits : r->set.format->max_bits);
     num(w, "bits_per_weight", m->bits_per_weight);
     qx_jw_key(w, "bytes");
     qx_jw_int(w, (int64_t)m->bytes);
     num(w, "mse", m->mse);
     num(w, "sqnr_db", m->sqnr_db);
     num(w, "clipped", m->clipped_low + m->clipped_high);
+    num(w, "output_error", r->output);
+    if (r->has_prediction) {
+        ui_predicted_json(w, &r->predicted);
+    }
     qx_jw_key(w, "front");
-    qx_jw_bool(w, front);
+    qx_jw_bool(w, r->is_front);
     qx_jw_key(w, "basis");
     qx_jw_str(w, qx_basis_name(m->basis));
     qx_jw_end(w);
 }
 
-static void row_print(const struct choice *c, const struct qx_metrics *m, bool front)
+static void row_print(const struct qx_formats_row *row)
 {
-    char name[16], db[16] = "exact";
-    snprintf(name, sizeof name, c->format->kind == QX_FORMAT_AFFINE ? "%s%d" : "%s",
-             c->format->title, c->bits);
-    if (c->reason[0]) {
-        printf("   %-6s %s\n", name, c->reason);
-        return;
-    }
+    const struct qx_metrics *m = &row->metrics;
+    char name[32], db[16] = "exact", out[16] = "-", predicted[64] = "";
+    ui_fmt_format(name, sizeof name, &row->set);
     if (!isnan(m->sqnr_db)) {
         snprintf(db, sizeof db, "%.2f", m->sqnr_db);
     }
-    printf(" %c %-6s %8.3f %9s %11.4g %11llu\n", front ? '*' : ' ', name, m->bits_per_weight,
-           m->n > 0 ? db : "n/a", m->mse, (unsigned long long)m->bytes);
+    if (!isnan(row->output)) {
+        snprintf(out, sizeof out, row->output > 0 ? "%.2f" : "exact", -10 * log10(row->output));
+    }
+    if (row->has_prediction) {
+        struct qx_gauge g = {.guess = QX_GUESS_PREDICTED, .predicted = row->predicted};
+        ui_fmt_predicted(predicted, sizeof predicted, &g, UI_GLYPHS_ASCII, false);
+    }
+    printf(" %c %-7s %7.3f %8s %8s %11llu  %s\n", row->is_front ? '*' : ' ', name,
+           m->bits_per_weight, m->n > 0 ? db : "n/a", out, (unsigned long long)m->bytes, predicted);
 }
 
 static void tensor_report(const struct report *r, int64_t i, struct qx_jw *w)
 {
-    const struct qx_metrics *row = &r->metrics[i * r->n_choices];
+    const struct qx_formats_row *rows = &r->rows[i * QX_FORMATS_MOST];
     const struct qx_item *item = qx_session_item(r->s, r->items[i]);
-    int order[MAX_CHOICES];
-    rows_order(r, row, order);
+    int order[QX_FORMATS_MOST];
+    rows_order(rows, r->n_rows, order);
     if (w) {
         qx_jw_object(w);
         qx_jw_key(w, "name");
@@ -184,16 +154,14 @@ static void tensor_report(const struct report *r, int64_t i, struct qx_jw *w)
         qx_jw_key(w, "rows");
         qx_jw_array(w);
     } else {
-        printf("%s%s\n   %-6s %8s %9s %11s %11s\n", i > 0 ? "\n" : "", item->tensor->name, "format",
-               "b/w", "SQNR dB", "MSE", "bytes");
+        printf("%s%s\n   %-7s %7s %8s %8s %11s  %s\n", i > 0 ? "\n" : "", item->tensor->name,
+               "format", "b/w", "SQNR dB", "out dB", "bytes", "predicted");
     }
-    for (int k = 0; k < r->n_choices; k++) {
-        int c = order[k];
-        bool front = !r->choice[c].reason[0] && is_front(r, row, c);
+    for (int k = 0; k < r->n_rows; k++) {
         if (w) {
-            row_json(w, &r->choice[c], &row[c], front);
+            row_json(w, &rows[order[k]]);
         } else {
-            row_print(&r->choice[c], &row[c], front);
+            row_print(&rows[order[k]]);
         }
     }
     if (w) {
@@ -202,10 +170,18 @@ static void tensor_report(const struct report *r, int64_t i, struct qx_jw *w)
     }
 }
 
+static void reason_json(struct qx_jw *w, const char *key, const char *text)
+{
+    qx_jw_key(w, key);
+    qx_jw_str(w, text[0] ? text : NULL);
+}
+
 static int report_print(const struct report *r)
 {
     struct qx_jw *w = r->args->json ? ui_json_begin(r->args, "formats") : NULL;
     if (w) {
+        reason_json(w, "no_output_error", r->state.output_reason);
+        reason_json(w, "no_prediction", r->state.predict_reason);
         qx_jw_key(w, "layers");
         qx_jw_array(w);
     }
@@ -217,6 +193,12 @@ static int report_print(const struct report *r)
         return ui_json_print(w);
     }
     printf("\n* no other format is as good and as small\n");
+    if (r->state.output_reason[0]) {
+        printf("no output error: %s\n", r->state.output_reason);
+    }
+    if (r->state.predict_reason[0]) {
+        printf("no prediction: %s\n", r->state.predict_reason);
+    }
     return UI_EXIT_OK;
 }
 
@@ -229,16 +211,9 @@ static int formats_run(const struct ui_args *args)
     if (!r.s) {
         return code;
     }
-    choices_list(&r);
-    ui_progress_begin(args, "formats");
-    enum qx_status status = items_select(&r, &err);
-    for (int c = 0; status == QX_OK && c < r.n_choices; c++) {
-        status = choice_run(&r, c, &err);
-    }
-    ui_progress_end();
-    code = status == QX_OK ? report_print(&r) : ui_report(args, &err);
+    code = table_make(&r, &err) == QX_OK ? report_print(&r) : ui_report(args, &err);
     free(r.items);
-    free(r.metrics);
+    free(r.rows);
     qx_session_close(&r.s);
     return code;
 }
@@ -246,7 +221,7 @@ static int formats_run(const struct ui_args *args)
 const struct ui_verb ui_verb_formats = {
     .name = "formats",
     .usage = "MODEL [--layers GLOB] [--gran G] [--method M] [--json]",
-    .help = "Compare all number formats on each tensor: size against error.",
+    .help = "Compare all number formats on each tensor: size, error, and what the network does.",
     .example = "qexplore formats samples/fashion-cnn --layers dense.weight --gran group:64",
     .groups = UI_FLAGS_COMMON | UI_FLAGS_SESSION | UI_FLAGS_SETTING,
     .min_positional = 1,

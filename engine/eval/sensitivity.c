@@ -112,18 +112,11 @@ static struct qx_setting setting_of(const struct qx_sens_column *c, const struct
         s.act.has_range = false;
         return s;
     }
-    if (!qx_format_is_scaled(c->format)) {
-        s.format = c->format;
-        return s;
-    }
-    s = !qx_format_is_scaled(now->format) ? qx_setting_int(c->bits) : *now;
-    s.format = c->format;
-    s.bits = c->bits;
-    s.sym = s.sym || c->format->kind == QX_FORMAT_TABLE;
-    s.has_range = false;
-    s.act = qx_setting_fp32().act;
-    if (strcmp(s.calib->name, "manual") == 0) {
-        s.calib = qx_calib_find("mse");
+    s = qx_setting_as(now, c->format, c->bits);
+    if (qx_format_is_scaled(now->format)) {
+        memcpy(s.algo, now->algo, sizeof s.algo);
+        s.overlay = now->overlay;
+        s.overlay_key = now->overlay_key;
     }
     return s;
 }

@@ -6,14 +6,11 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/pool.h"
-#include "kernels/kernels.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { BAND = 64 };
 
 static int64_t element_of(const struct qx_method_work *w, int64_t row, int64_t j)
 {
@@ -66,74 +63,19 @@ void qx_work_round(struct qx_method_work *w)
 
 /* ---- the error of the outputs ---- */
 
-struct error_run {
-    const struct qx_method_work *w;
-    int64_t bands;     /* of a group */
-    double *err, *ref; /* [groups * bands] */
-    atomic_bool has_failed;
-};
-
-/* sum of x H x' over the rows of a band */
-static double form(const float *x, int64_t rows, int64_t k, const float *h, float *product)
+static void error_row(void *arg, int64_t row, float *w, float *error)
 {
-    double sum = 0.0;
-    qxk_sgemm(0, 0, rows, k, k, 1.0f, x, k, h, k, 0.0f, product, k);
-    for (int64_t i = 0; i < rows * k; i++) {
-        sum += (double)x[i] * (double)product[i];
+    const struct qx_method_work *work = arg;
+    memcpy(w, work->w + row * work->k, (size_t)work->k * sizeof *w);
+    for (int64_t j = 0; j < work->k; j++) {
+        error[j] = w[j] - qx_work_weight(work, row, j);
     }
-    return sum;
-}
-
-static void band_error(void *arg, int64_t at, int worker)
-{
-    struct error_run *r = arg;
-    const struct qx_method_work *w = r->w;
-    const int64_t group = at / r->bands, o = at % r->bands * BAND;
-    const int64_t rows = BAND < w->n - o ? BAND : w->n - o, first = group * w->n + o;
-    float *x = qx_mem_array((size_t)(2 * rows), (size_t)w->k * sizeof *x);
-    (void)worker;
-    if (!x) {
-        atomic_store(&r->has_failed, true);
-        return;
-    }
-    for (int64_t i = 0; i < rows; i++) {
-        for (int64_t j = 0; j < w->k; j++) {
-            x[i * w->k + j] = w->w[(first + i) * w->k + j] - qx_work_weight(w, first + i, j);
-        }
-    }
-    const float *h = w->m->second + group * w->k * w->k;
-    r->err[at] = form(x, rows, w->k, h, x + rows * w->k);
-    r->ref[at] = form(w->w + first * w->k, rows, w->k, h, x + rows * w->k);
-    qx_mem_free(x);
 }
 
 enum qx_status qx_work_error(const struct qx_method_work *w, double *out, struct qx_error *err)
 {
-    struct error_run r = {.w = w, .bands = (w->n + BAND - 1) / BAND};
-    const int64_t n = w->groups * r.bands;
-    if (!w->m) {
-        *out = (double)NAN;
-        return QX_OK;
-    }
-    atomic_init(&r.has_failed, false);
-    r.err = qx_mem_zalloc(((size_t)n + 1) * 2 * sizeof *r.err);
-    if (!r.err) {
-        return qx_fail_nomem(err, ((size_t)n + 1) * 2 * sizeof *r.err);
-    }
-    r.ref = r.err + n + 1;
-    qx_pool_for(w->pool, n, band_error, &r);
-    double e = 0.0, ref = 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        e += r.err[i];
-        ref += r.ref[i];
-    }
-    qx_mem_free(r.err);
-    if (atomic_load(&r.has_failed)) {
-        return qx_fail_nomem(err, (size_t)(2 * BAND * w->k) * sizeof(float));
-    }
-    e = e > 0.0 ? e : 0.0; /* rounding of sums that are all but zero */
-    *out = ref > 0.0 ? e / ref : 0.0;
-    return QX_OK;
+    *out = (double)NAN;
+    return w->m ? qx_moments_error(w->m, error_row, (void *)w, w->pool, NULL, out, err) : QX_OK;
 }
 
 /* ---- units of scaled weights ---- */

@@ -26,6 +26,25 @@ struct qx_setting qx_setting_of(const struct qx_format *format, int bits)
     return s;
 }
 
+struct qx_setting qx_setting_as(const struct qx_setting *s, const struct qx_format *format,
+                                int bits)
+{
+    struct qx_setting to = qx_setting_of(format, bits);
+
+    if (!qx_format_is_scaled(format) || !qx_format_is_scaled(s->format)) {
+        return to;
+    }
+    to.sym = s->sym || format->kind == QX_FORMAT_TABLE;
+    to.gran = s->gran;
+    to.group = s->group;
+    to.scale = s->scale;
+    if (s->calib != qx_calib_find("manual")) {
+        to.calib = s->calib;
+        to.param = s->param;
+    }
+    return to;
+}
+
 bool qx_setting_is_int(const struct qx_setting *s)
 {
     return s->format->kind == QX_FORMAT_AFFINE;

@@ -13,6 +13,7 @@ enum qx_job_kind {
     QX_JOB_BENCH,
     QX_JOB_CALIB,
     QX_JOB_METHOD,
+    QX_JOB_INPUTS,
     QX_JOB_SEARCH,
     QX_JOB_TRY,
     QX_JOB_TRAIN

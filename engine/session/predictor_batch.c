@@ -22,13 +22,13 @@ static enum qx_status entries_all(struct qx_build_task *b, struct qx_ctl *ctl, s
     return QX_OK;
 }
 
-static enum qx_status answer(struct qx_build_task *b, const struct qx_setting *set,
-                             struct qx_ctl *ctl, struct qx_prediction *out, struct qx_error *err)
+/* Anchors, and the composition of the recipe. */
+static enum qx_status compose(struct qx_build_task *b, const struct qx_setting *set,
+                              struct qx_ctl *ctl, struct qx_predict_mix **out, struct qx_error *err)
 {
     struct qx_session *s = b->s;
     const int n = qx_net_n_layers(s->net);
     const struct qx_predict_mix_options o = {.seed = s->seed};
-    struct qx_predict_mix *mix = NULL;
     enum qx_status st = qx_predict_probe_change(b->probe, set, s->pool, ctl, b->change, err);
     if (st == QX_OK) {
         /* points speak of all rows */
@@ -37,20 +37,17 @@ static enum qx_status answer(struct qx_build_task *b, const struct qx_setting *s
                                     is_all ? s->predictor.n_points : 0, ctl, &b->anchors, err);
     }
     if (st == QX_OK) {
-        st = qx_predict_mix_new(b->table, &o, &mix, err);
+        st = qx_predict_mix_new(b->table, &o, out, err);
     }
     for (int l = 0; st == QX_OK && l < n; l++) {
-        qx_predict_mix_set(mix, l, &b->change[l]);
+        qx_predict_mix_set(*out, l, &b->change[l]);
     }
-    if (st == QX_OK) {
-        qx_predict_anchors_ask(b->anchors, mix, out);
-    }
-    qx_predict_mix_free(mix);
     return st;
 }
 
 static enum qx_status predict(struct qx_build_task *b, const struct qx_eval_options *options,
-                              struct qx_ctl *ctl, struct qx_prediction *out, struct qx_error *err)
+                              const bool *also, struct qx_ctl *ctl, struct qx_predict_mix **out,
+                              struct qx_error *err)
 {
     struct qx_session *s = b->s;
     const int n = qx_net_n_layers(s->net);
@@ -70,7 +67,7 @@ static enum qx_status predict(struct qx_build_task *b, const struct qx_eval_opti
     b->key = qx_predictor_key(s, b->rows);
     for (int l = 0; st == QX_OK && l < n; l++) {
         b->set[l] = s->now.set[qx_net_layer(s->net, l)->tensor];
-        only[l] = !qx_setting_is_fp32(&b->set[l]);
+        only[l] = !qx_setting_is_fp32(&b->set[l]) || (also && also[l]);
     }
     b->want = (struct qx_predict_want){QX_PREDICT_LITE, false, qx_build_any_act(s), -1, NULL, only};
     b->is_without_act = !b->want.is_act_urgent;
@@ -81,18 +78,20 @@ static enum qx_status predict(struct qx_build_task *b, const struct qx_eval_opti
         st = entries_all(b, ctl, err);
     }
     if (st == QX_OK) {
-        st = answer(b, b->set, ctl, out, err);
+        st = compose(b, b->set, ctl, out, err);
     }
     qx_eval_result_free(r);
     qx_mem_free(only);
     return st;
 }
 
-enum qx_status qx_session_run_predict(struct qx_session *s, const struct qx_eval_options *options,
-                                      struct qx_ctl *ctl, struct qx_prediction *out,
-                                      struct qx_error *err)
+enum qx_status qx_build_batch(struct qx_session *s, const struct qx_eval_options *options,
+                              const bool *also, struct qx_ctl *ctl, struct qx_build_task **out,
+                              struct qx_predict_mix **mix, struct qx_error *err)
 {
     struct qx_error why = {.offset = -1};
+    *out = NULL;
+    *mix = NULL;
     if (!s->net || !s->data) {
         why = s->net ? s->data_error : s->net_error;
         if (err) {
@@ -112,11 +111,28 @@ enum qx_status qx_session_run_predict(struct qx_session *s, const struct qx_eval
         b->s = s;
         b->task.ctl.parent = ctl;
         b->task.ctl.is_quiet = true;
-        st = predict(b, options, ctl, out, &why);
-        qx_build_drop(&b->task);
+        st = predict(b, options, also, ctl, mix, &why);
     }
+    *out = b;
     if (st != QX_OK && err) {
         *err = why;
+    }
+    return st;
+}
+
+enum qx_status qx_session_run_predict(struct qx_session *s, const struct qx_eval_options *options,
+                                      struct qx_ctl *ctl, struct qx_prediction *out,
+                                      struct qx_error *err)
+{
+    struct qx_build_task *b;
+    struct qx_predict_mix *mix;
+    const enum qx_status st = qx_build_batch(s, options, NULL, ctl, &b, &mix, err);
+    if (st == QX_OK) {
+        qx_predict_anchors_ask(b->anchors, mix, out);
+    }
+    qx_predict_mix_free(mix);
+    if (b) {
+        qx_build_drop(&b->task);
     }
     return st;
 }

@@ -48,6 +48,11 @@ void qx_build_drop(struct qx_task *t);
 enum qx_status qx_build_start(struct qx_build_task *b, struct qx_error *err);
 /* Entries for about a slice, at least one; is_complete when none is missing. */
 void qx_build_entries(struct qx_build_task *b);
+/* In a batch's own thread: anchors and the composition of the recipe, with the entries that it needs and those of
+ * the layers `also` [layers] (NULL: none). *out and *mix are to be freed, on failure too. */
+enum qx_status qx_build_batch(struct qx_session *s, const struct qx_eval_options *options,
+                              const bool *also, struct qx_ctl *ctl, struct qx_build_task **out,
+                              struct qx_predict_mix **mix, struct qx_error *err);
 /* Rows of P that are used first. row_s: a forward pass of one row. */
 int64_t qx_build_rows_first(const struct qx_session *s, const struct qx_predict_scale *scale,
                             double eval_s);

@@ -191,6 +191,7 @@ enum qx_status qx_session_open(const char *path, const struct qx_session_options
     pthread_mutex_init(&s->measure.weights_lock, NULL);
     qx_ranges_init(s);
     qx_methods_init(s);
+    qx_formats_init(s);
     enum qx_status status = parts_open(s, path, options, &why);
     if (status != QX_OK) {
         if (err) {
@@ -229,6 +230,7 @@ void qx_session_close(struct qx_session **session)
     qx_trainer_release(s);
     qx_ranges_release(s);
     qx_methods_release(s);
+    qx_formats_release(s);
     qx_pictures_release(s);
     qx_replayer_release(s);
     qx_leads_release(s);
@@ -421,6 +423,8 @@ bool qx_session_retry(struct qx_session *s, int id)
         return qx_session_train(s, NULL, &s->trainer.options, NULL) == QX_OK;
     } else if (job->kind == QX_JOB_METHOD) {
         qx_methods_retry(s);
+    } else if (job->kind == QX_JOB_INPUTS) {
+        s->formats.refused_layer = -1;
     } else if (job->kind == QX_JOB_CALIB) {
         qx_ranges_retry(s);
         qx_ranges_start(s);
@@ -477,6 +481,7 @@ unsigned qx_session_poll(struct qx_session *s)
         qx_measure_work(s, now_s);
         qx_replayer_work(s);
         qx_predictor_work(s);
+        qx_formats_work(s);
         qx_leads_work(s, 0.001);
         qx_search_work(s);
         qx_tries_work(s);
@@ -530,8 +535,9 @@ bool qx_session_idle(const struct qx_session *s)
     }
     return s->preview.n_out == 0 && s->queue.n_out == 0 && !qx_pending_open(s) &&
            !qx_ranges_pending(s) && !qx_methods_pending(s) && s->exact.wanted < 0 &&
-           qx_search_idle(s) && !qx_leads_waits(s) && qx_measure_due(s, qx_clock_s()) < 0 &&
-           !qx_predictor_exact_waits(s) && (!save_waits(s) || s->save.has_failed);
+           qx_search_idle(s) && qx_formats_idle(s) && !qx_leads_waits(s) &&
+           qx_measure_due(s, qx_clock_s()) < 0 && !qx_predictor_exact_waits(s) &&
+           (!save_waits(s) || s->save.has_failed);
 }
 
 void qx_session_settle(struct qx_session *s, int max_ms)

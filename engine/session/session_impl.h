@@ -10,6 +10,7 @@
 #include "session/cache.h"
 #include "session/edit_log.h"
 #include "session/exact.h"
+#include "session/formats.h"
 #include "session/items.h"
 #include "session/jobs.h"
 #include "session/lane.h"
@@ -95,6 +96,7 @@ struct qx_session {
     bool has_written;           /* and the host has not heard */
     struct qx_ranges ranges;
     struct qx_methods methods;
+    struct qx_formats formats;
     struct qx_bench bench;
     struct qx_predictor predictor;
     struct qx_replayer replayer;

@@ -21,6 +21,13 @@ enum qx_status qx_moments_run(const struct qx_net *net, const struct qx_weights 
                               const struct qx_dataset *data, int64_t n_rows, int layer,
                               struct qx_pool *pool, struct qx_ctl *ctl, struct qx_moments **out,
                               struct qx_error *err);
+/* ||(W - V) X||^2 / ||W X||^2 over the columns that were seen: what a layer's outputs lose when V stands for
+ * its weights W. row: writes the k values of a row of W and of W - V, finite; any thread. 0 / 0 = 0.
+ * O(groups n k^2), memory 192 k floats a thread. QX_ENOMEM, QX_ECANCELLED. */
+typedef void qx_moments_row(void *arg, int64_t row, float *w, float *error);
+enum qx_status qx_moments_error(const struct qx_moments *m, qx_moments_row *row, void *arg,
+                                struct qx_pool *pool, struct qx_ctl *ctl, double *out,
+                                struct qx_error *err);
 void qx_moments_free(struct qx_moments *m); /* NULL allowed */
 
 #endif

@@ -104,6 +104,11 @@ struct qx_setting qx_setting_fp32(void);
 struct qx_setting qx_setting_int(int bits);
 /* The same for any format. bits: of integers; other formats have their own. */
 struct qx_setting qx_setting_of(const struct qx_format *format, int bits);
+/* The same in another format, rounded to nearest: scaled formats keep granularity, symmetry (integers), type
+ * of the scale and calibrator (a threshold by hand: mse instead; without scales before: those of
+ * qx_setting_of). No range, inputs float32. bits: of integers. */
+struct qx_setting qx_setting_as(const struct qx_setting *s, const struct qx_format *format,
+                                int bits);
 /* Is s of integers? Then bits and symmetry are the user's. */
 bool qx_setting_is_int(const struct qx_setting *s);
 bool qx_setting_equal(const struct qx_setting *a, const struct qx_setting *b);

@@ -8,6 +8,7 @@
 #include "qx/decode.h"
 #include "qx/eval.h"
 #include "qx/format.h"
+#include "qx/formats.h"
 #include "qx/grad.h"
 #include "qx/hist.h"
 #include "qx/job.h"
