@@ -55,6 +55,12 @@ struct ui_layer {
         int64_t n;
         double db[UI_LADDER_ROWS];
     } preview;
+    struct { /* values among the levels of their blocks */
+        struct layer_key key;
+        double counts[UI_PLOT_COLUMNS], level[256];
+        int n_levels;
+        bool is_there;
+    } blocks;
     double drag_at;                         /* exact position while a drag rounds to cells */
     double seen_mse;                        /* as drawn last; NaN = none */
     uint64_t seen_revision, asked_revision; /* of the exact figures */
@@ -99,6 +105,8 @@ void layer_update_plots(struct layer_frame *f, int w);
 /* Rows of the integers under the current rule (a table format: and its own row); for a float format
  * what qx_setting_int would reach. */
 void layer_update_ladder(struct layer_frame *f);
+/* Has the ladder a row of its own for the format in use: a table, or blocks? */
+bool layer_has_own_row(const struct layer_frame *f);
 /* What the best codebook of 2^bits levels reaches; NaN while unknown and where there is no bound. */
 double layer_best_db(const struct layer_frame *f, int bits);
 /* Channel maxima; false when they are not known (no histogram with channels yet). */
@@ -118,6 +126,11 @@ void layer_draw_plots(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
 void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r);
 /* One line of figures for screens without room for the panel. */
 void layer_draw_strip_line(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r);
+/* The blocks whose levels this layer's values lie among; NULL = none. */
+const struct qx_block *layer_block(const struct layer_frame *f);
+/* Where they lie, in units of each block's scale, with the levels (layer_blocks.c). */
+void layer_draw_blocks(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r);
+void layer_explain_blocks(const struct layer_frame *f, struct ui_explain *out);
 void layer_draw_residual(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r);
 void layer_draw_channels(struct layer_frame *f, struct ui_canvas *c, struct ui_rect r);
 

@@ -203,7 +203,8 @@ bool layer_explain(struct ui_app *app, void *state, int n, struct ui_explain *ou
     static explain_fn *const affine[] = {explain_sqnr,     explain_clipped, explain_bits,
                                          explain_accuracy, explain_mse,     explain_scale,
                                          explain_theory,   explain_cosine};
-    static explain_fn *const plain[] = {explain_accuracy, explain_sqnr, explain_mse};
+    static explain_fn *const plain[] = {explain_accuracy, explain_sqnr, explain_mse,
+                                        layer_explain_blocks};
     struct layer_frame f;
     if (!layer_frame_full(&f, app, state)) {
         return false;
@@ -217,7 +218,7 @@ bool layer_explain(struct ui_app *app, void *state, int n, struct ui_explain *ou
     }
     bool levels = f.is_scaled && f.setting->has_range;
     int count = levels ? (int)(sizeof(affine) / sizeof(affine[0]))
-                       : (int)(sizeof(plain) / sizeof(plain[0]));
+                       : (int)(sizeof(plain) / sizeof(plain[0])) - !layer_block(&f);
     if (n >= count) {
         return false;
     }

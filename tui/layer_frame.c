@@ -346,7 +346,7 @@ double layer_best_db(const struct layer_frame *f, int bits)
     return is_bound ? f->advice.best_db[bits] : NAN;
 }
 
-/* The row of a table format. */
+/* The row of a table or block format. */
 static void update_own_row(struct layer_frame *f)
 {
     struct ui_ladder_row *row = &f->state->ladder[f->state->n_ladder++];
@@ -357,11 +357,19 @@ static void update_own_row(struct layer_frame *f)
     }
 }
 
+bool layer_has_own_row(const struct layer_frame *f)
+{
+    return (f->is_scaled && !f->is_int) || f->setting->format->block;
+}
+
 void layer_update_ladder(struct layer_frame *f)
 {
     f->state->n_ladder = UI_LADDER_ROWS;
     if (!f->is_scaled) {
         update_preview(f);
+        if (layer_has_own_row(f)) {
+            update_own_row(f);
+        }
         return;
     }
     bool by_hand = !f->setting->calib || strcmp(f->setting->calib->name, "manual") == 0;

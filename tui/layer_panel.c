@@ -375,7 +375,7 @@ void layer_draw_panel(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     if (!f->item->can_quantize) {
         figures = least = 2;
     }
-    int ladder = f->item->can_quantize ? UI_LADDER_ROWS + 1 + (f->is_scaled && !f->is_int) : 0;
+    int ladder = f->item->can_quantize ? UI_LADDER_ROWS + 1 + layer_has_own_row(f) : 0;
     int algo = f->is_scaled && f->setting->algo[0] ? 2 + (wide || r.h > 16) : 0;
     int stats = f->hist && f->stats->n > 0 ? STAT_ROWS : 0;
     int theory = has_levels ? (r.w >= 46 ? 2 : 3) : ladder > 0 && !f->is_scaled ? 2 : 0;

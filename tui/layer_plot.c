@@ -142,8 +142,12 @@ static void draw_message(struct ui_canvas *c, struct ui_rect r, char lines[4][16
     }
 }
 
-static int valley_rows(const struct layer_frame *f, int h)
+/* Below the histogram: the error valley of a threshold, or the levels of blocks. */
+static int lower_rows(const struct layer_frame *f, int h)
 {
+    if (h >= 10 && layer_block(f)) {
+        return h / 3 + 1;
+    }
     if (!f->is_scaled || !f->setting->has_range || h < 10) {
         return 0;
     }
@@ -179,7 +183,7 @@ void layer_draw_plots(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
         return;
     }
     bool legend = f->is_scaled && f->setting->has_range && r.h >= 8;
-    int valley = valley_rows(f, r.h);
+    int valley = lower_rows(f, r.h);
     bool residual = valley > 0 && r.w < 84 && f->app->show_error;
     int gap = valley > 0 && r.h >= 18 ? 1 : 0;
     s->hist_rect = (struct ui_rect){r.x, r.y, r.w, r.h - legend - valley - gap};
@@ -196,7 +200,9 @@ void layer_draw_plots(struct layer_frame *f, struct ui_canvas *c, struct ui_rect
     ui_hist_draw(c, s->hist_rect, &s->hist, f->app->glyphs);
     draw_notes(f, c, s->hist_rect);
     struct ui_rect below = {r.x, r.y + s->hist_rect.h + gap, r.w, valley};
-    if (residual) {
+    if (layer_block(f)) {
+        layer_draw_blocks(f, c, below);
+    } else if (residual) {
         layer_draw_residual(f, c, below);
     } else if (valley > 0) {
         struct ui_valley v = {s->axis, s->mse,     s->hist.n,   f->t_lo,

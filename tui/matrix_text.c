@@ -203,7 +203,7 @@ void matrix_status(const struct matrix_frame *f, char *buf, size_t cap)
 static void explain_levels(struct matrix_frame *f, int64_t element, struct ui_explain *out)
 {
     enum { LINE = 16 };
-    const struct qx_block *b = f->setting->format->block;
+    const struct qx_block *b = qx_matrix_block(&f->m, f->setting);
     const int64_t row = f->m.channels.inner, part = b->n / b->n_sub, pos = element % row;
     const int64_t first = pos / part * part, n = row - first < part ? row - first : part;
     if (f->m.channels.outer > 1) { /* neighbours lie in other rows */
@@ -228,9 +228,10 @@ static void explain_block(struct matrix_frame *f, int64_t element, const struct 
                           struct ui_explain *out)
 {
     char a[UI_FIG], b[UI_FIG];
-    const struct qx_block *block = f->setting->format->block;
-    ui_explain_add(out, "%s: blocks of %d, a scale for %d of them", f->setting->format->title,
-                   block->n, block->n / block->n_sub);
+    const struct qx_block *block = qx_matrix_block(&f->m, f->setting);
+    ui_explain_add(out, "%s%s: blocks of %d, a scale for %d of them", block->name,
+                   f->setting->format->block ? "" : ", as the file has it", block->n,
+                   block->n / block->n_sub);
     ui_explain_add(out, "x^ = scale level %s minimum = %s * %d %s %s", v->min > 0 ? "-" : "+",
                    ui_fig_real(a, (double)v->params.scale, 6), v->code, v->min > 0 ? "-" : "+",
                    ui_fig_real(b, fabs((double)v->min), 6));

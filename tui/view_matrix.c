@@ -194,13 +194,16 @@ static int find(const char *const *names, int n, const char *arg)
 
 static bool show(struct matrix_frame *f, const char *arg)
 {
-    const bool has_codes = qx_format_is_scaled(f->setting->format);
+    const bool is_scaled = qx_format_is_scaled(f->setting->format);
+    const bool has_codes = is_scaled || qx_matrix_block(&f->m, f->setting);
     int what = arg[0] ? find(what_names, 4, arg) : ((int)f->state->what + 1) % 4;
     if (what < 0) {
         return ui_refuse(f->app, "show takes value, code, error or clipped, not '%s'", arg);
     }
     if (!has_codes && !arg[0]) {
         what = f->state->what == QX_MATRIX_VALUE ? QX_MATRIX_ERROR : QX_MATRIX_VALUE;
+    } else if (!is_scaled && !arg[0]) { /* blocks clip nothing */
+        what = ((int)f->state->what + 1) % 3;
     }
     f->state->what = (enum qx_matrix_what)what;
     return true;

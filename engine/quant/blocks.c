@@ -7,8 +7,6 @@
 
 #include "format/block.h"
 
-enum { BYTES_MOST = QX_BLOCK_MOST * 2 }; /* of the blocks in QX_BLOCK_MOST values */
-
 int64_t qx_block_count(const struct qx_block *b, struct qx_channels channels)
 {
     struct qx_channels rows = qx_channels_rows(channels);
@@ -90,7 +88,7 @@ int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, 
     for (int64_t at = 0; at < n; at += QX_BLOCK_MOST) {
         int64_t len = n - at < QX_BLOCK_MOST ? n - at : QX_BLOCK_MOST;
         float out[QX_BLOCK_MOST];
-        uint8_t stored[BYTES_MOST];
+        uint8_t stored[QX_BLOCK_STORED];
         size_t n_blocks = encode_some(f, scale, x + at, len, stored, &bad);
 
         qx_block_decode(f->block, stored, n_blocks, out);
@@ -112,15 +110,32 @@ void qx_block_store(const struct qx_format *f, float scale, const float *x, int6
     }
 }
 
+/* Stored blocks lie along the storage: channel and first say where that begins. */
+static enum qx_status stored_find(const struct qx_tensor *t, int64_t row, int64_t element,
+                                  struct qx_block_at *out, struct qx_error *err)
+{
+    const struct qx_block *b = qx_tensor_block(t);
+    const int64_t at = element / b->n, first = at * b->n;
+
+    out->channel = first / row;
+    out->first = first % row;
+    out->n = t->numel - first < b->n ? t->numel - first : b->n;
+    b->unpack(t->data + (size_t)at * (size_t)b->bytes, &out->parts);
+    return qx_tensor_read(t, first, out->n, out->y, err);
+}
+
 enum qx_status qx_block_find(const struct qx_tensor *t, struct qx_channels channels,
                              const struct qx_format *f, float scale, int64_t element,
                              struct qx_block_at *out, struct qx_error *err)
 {
     const struct qx_channels c = qx_channels_rows(channels);
+    if (!f->block) {
+        return stored_find(t, c.outer * c.inner, element, out, err);
+    }
     const int64_t line = element / c.inner, row = c.outer * c.inner;
     const int64_t pos = line / c.count * c.inner + element % c.inner;
     float x[QX_BLOCK_MOST], in[QX_BLOCK_MOST];
-    uint8_t stored[BYTES_MOST];
+    uint8_t stored[QX_BLOCK_STORED];
     enum qx_status st = QX_OK;
 
     out->channel = line % c.count;

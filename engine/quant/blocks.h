@@ -5,6 +5,8 @@
 #include "quant/walk.h"
 #include "qx/matrix.h"
 
+enum { QX_BLOCK_STORED = QX_BLOCK_MOST * 2 }; /* room for the blocks of QX_BLOCK_MOST values */
+
 /* Blocks that the format lays over a tensor. */
 int64_t qx_block_count(const struct qx_block *b, struct qx_channels channels);
 /* The scale of the whole tensor by which values are divided first; 1 without. */
@@ -28,6 +30,7 @@ struct qx_block_at {
     float y[QX_BLOCK_MOST];
     struct qx_block_parts parts;
 };
+/* Under fp32: the one that is stored; the tensor has some then. */
 enum qx_status qx_block_find(const struct qx_tensor *t, struct qx_channels channels,
                              const struct qx_format *f, float scale, int64_t element,
                              struct qx_block_at *out, struct qx_error *err);

@@ -62,12 +62,9 @@ bool qx_matrix_part_equal(const struct qx_matrix_part *a, const struct qx_matrix
 static int64_t unit_of_element(const struct qx_setting *s, const struct qx_channels *c,
                                int64_t element)
 {
-    if (!qx_format_is_scaled(s->format) || s->gran == QX_GRAN_TENSOR) {
-        return 0;
-    }
     int64_t line = element / c->inner, channel = line % c->count;
-    if (s->gran == QX_GRAN_CHANNEL) {
-        return channel;
+    if (!qx_format_is_scaled(s->format) || s->gran != QX_GRAN_GROUP) {
+        return qx_format_is_scaled(s->format) && s->gran == QX_GRAN_CHANNEL ? channel : 0;
     }
     int64_t pos = line / c->count * c->inner + element % c->inner;
     int64_t groups = (c->outer * c->inner + s->group - 1) / s->group;
@@ -113,7 +110,7 @@ enum qx_status qx_matrix_look(const struct qx_matrix *m, const struct qx_setting
         return st;
     }
     v.approx = v.x;
-    if (s->format->block) {
+    if (qx_matrix_block(m, s)) {
         st = qx_block_look(m, s, hist, element, &v, err);
     } else if (!qx_format_is_scaled(s->format)) {
         v.approx = isfinite(v.x) ? s->format->round(v.x) : 0.0f;
@@ -139,6 +136,7 @@ struct qx_matrix_map {
     struct qx_matrix m;
     enum qx_matrix_what what;
     struct qx_setting setting;
+    const struct qx_block *block; /* NULL: of other codes */
     struct qx_hist *hist;
     struct qx_matrix_part part;
     int64_t height, width;
@@ -158,8 +156,8 @@ static enum qx_status map_check(const struct qx_matrix *m, enum qx_matrix_what w
         (what == QX_MATRIX_ERROR && !qx_format_is_scaled(s->format) && !s->format->block)) {
         return QX_OK;
     }
-    if (s->format->block && what != QX_MATRIX_CLIPPED) {
-        return m->channels.outer > 1 && m->channels.count > 1
+    if (qx_matrix_block(m, s) && what != QX_MATRIX_CLIPPED) {
+        return s->format->block && m->channels.outer > 1 && m->channels.count > 1
                    ? qx_fail(err, QX_EUNSUPPORTED,
                              "blocks of %s lie across the rows of this weight: look at single ones",
                              s->format->title)
@@ -193,6 +191,7 @@ enum qx_status qx_matrix_map_new(const struct qx_matrix *m, enum qx_matrix_what 
     map->m = *m;
     map->what = what;
     map->setting = *s;
+    map->block = qx_matrix_block(m, s);
     map->hist = hist ? qx_hist_ref(hist) : NULL;
     map->part = *part;
     map->height = (part->rows + part->down - 1) / part->down;
@@ -353,7 +352,7 @@ static float shown(const struct qx_matrix_map *map, struct unit_now *u, float x,
     if (!isfinite(x)) {
         return x;
     }
-    if (map->setting.format->block) {
+    if (map->block) {
         return shown_block(map, u, x, element);
     }
     if (!qx_format_is_scaled(map->setting.format)) {

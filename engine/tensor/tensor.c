@@ -133,11 +133,16 @@ static void read_blocks(const struct qx_block *b, const uint8_t *data, int64_t f
     }
 }
 
+const struct qx_block *qx_tensor_block(const struct qx_tensor *t)
+{
+    return blocks[t->dtype];
+}
+
 enum qx_status qx_tensor_read(const struct qx_tensor *t, int64_t first, int64_t n, float *out,
                               struct qx_error *err)
 {
     read_fn *read = readers[t->dtype];
-    const struct qx_block *block = blocks[t->dtype];
+    const struct qx_block *block = qx_tensor_block(t);
     if (!read && !block) {
         return qx_fail_at(err, QX_EUNSUPPORTED, NULL, t->name, -1,
                           "cannot read the values of '%.150s': dtype %s is not decoded", t->name,

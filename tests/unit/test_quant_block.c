@@ -13,6 +13,7 @@
 #include "qx/json.h"
 #include "qx/matrix.h"
 #include "qx/metric.h"
+#include "qx/model.h"
 
 /* Nearly normal values whose size differs from row to row. */
 static float *values(int64_t rows, int64_t cols)
@@ -271,6 +272,75 @@ static void a_value_shows_its_block(void **state)
     free(y);
 }
 
+/* A file's own blocks: every level with its scale and minimum is the value, bit by bit; the map shows the levels. */
+static void stored_blocks_show_their_codes(void **state)
+{
+    struct qx_model *model = NULL;
+    struct qx_error err;
+    const struct qx_setting fp32 = qx_setting_fp32();
+    int n_tensors = 0;
+    (void)state;
+    assert_int_equal(qx_model_open(QX_SOURCE_ROOT "/tests/golden/gguf/types.gguf", &model, &err),
+                     QX_OK);
+    for (int64_t i = 0; i < qx_model_n_tensors(model); i++) {
+        const struct qx_tensor *t = qx_model_tensor(model, i);
+        const struct qx_matrix m = qx_matrix_of(t, qx_channels_of(t, 0));
+        const struct qx_block *b = qx_matrix_block(&m, &fp32);
+        if (!b) {
+            continue;
+        }
+        const struct qx_matrix_part part = {0, 0, m.rows, m.cols, 1, 1};
+        struct qx_matrix_map *map = NULL;
+        assert_int_equal(qx_matrix_map_new(&m, QX_MATRIX_CODE, &fp32, NULL, &part, &map, &err),
+                         QX_OK);
+        assert_int_equal(qx_matrix_map_run(map, NULL, NULL, &err), QX_OK);
+        for (int64_t e = 0; e < t->numel; e++) {
+            struct qx_matrix_value v;
+            assert_int_equal(qx_matrix_look(&m, &fp32, NULL, e, &v, &err), QX_OK);
+            assert_true(v.has_code && v.is_block && v.approx == v.x);
+            const float level = v.params.scale * (float)v.code;
+            assert_true(level - v.min == v.x);
+            int64_t row, col;
+            qx_matrix_place(&m, e, &row, &col);
+            assert_true(qx_matrix_map_cell(map, row, col)->largest == (float)v.code);
+        }
+        qx_matrix_map_unref(map);
+        n_tensors++;
+    }
+    assert_true(n_tensors > 12);
+    qx_model_close(&model);
+}
+
+/* Values on the levels of their blocks are counted there, and nowhere else; all others stay within a step of the
+ * levels at the ends. */
+static void places_are_counted_at_levels(void **state)
+{
+    enum { LEVELS = 16, CELLS = 160 };
+    const struct qx_format *f = qx_format_find("q4_0");
+    const struct qx_setting s = qx_setting_of(f, 4);
+    const int64_t shape[2] = {2, 64};
+    float x[128];
+    double counts[CELLS], on = 0.0, all = 0.0;
+    struct qx_hist *hist = NULL;
+    (void)state;
+    for (int i = 0; i < 128; i++) {
+        x[i] = (float)(i % LEVELS - 8) * (i < 64 ? 0.25f : 2.0f);
+    }
+    const struct qx_tensor t = tensor_of(x, shape);
+    const struct qx_hist_spec spec = qx_setting_spec(&s, qx_channels_of(&t, 0));
+    assert_int_equal(qx_hist_build(&t, &spec, 0, NULL, NULL, &hist, NULL), QX_OK);
+    assert_true(qx_metric_block_places(&t, &s, hist, -8.5, 7.5, CELLS, counts));
+    for (int i = 0; i < CELLS; i++) {
+        on += i % 10 == 5 ? counts[i] : 0.0;
+        all += counts[i];
+    }
+    assert_true(on == 128.0 && all == 128.0);
+    assert_true(counts[5] == 8.0); /* level -8: once in 16 */
+    const struct qx_setting fp32 = qx_setting_fp32();
+    assert_false(qx_metric_block_places(&t, &fp32, hist, -8.5, 7.5, CELLS, counts));
+    qx_hist_unref(hist);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +350,8 @@ int main(void)
         cmocka_unit_test(pieces_survive_the_cache),
         cmocka_unit_test(what_is_not_finite_becomes_zero),
         cmocka_unit_test(a_value_shows_its_block),
+        cmocka_unit_test(stored_blocks_show_their_codes),
+        cmocka_unit_test(places_are_counted_at_levels),
     };
 
     return cmocka_run_group_tests_name("quant: formats in blocks", tests, NULL, NULL);

@@ -26,10 +26,14 @@ void qx_matrix_place(const struct qx_matrix *m, int64_t element, int64_t *row, i
 
 enum qx_matrix_what {
     QX_MATRIX_VALUE,
-    QX_MATRIX_CODE,   /* q - zero point; of a table, levels from that of 0; of blocks the level */
+    QX_MATRIX_CODE, /* q - zero point; of a table, levels from that of 0; of blocks the level: of a BLOCK
+                         format, or, under fp32, of the blocks that the tensor is stored in */
     QX_MATRIX_ERROR,  /* x - x^ */
     QX_MATRIX_CLIPPED /* 1 beyond the threshold, else 0; formats with scales */
 };
+
+/* The blocks that such levels are of; NULL: other codes, or none. */
+const struct qx_block *qx_matrix_block(const struct qx_matrix *m, const struct qx_setting *s);
 
 /* rows x cols elements from (row, col) on, in blocks of down x across; the last ones may be smaller.
  * All inside the matrix, all but row and col above 0. */
@@ -72,10 +76,10 @@ bool qx_matrix_map_done(const struct qx_matrix_map *map);
 /* One element under a setting. */
 struct qx_matrix_value {
     float x;
-    int64_t unit;             /* channel or group; 0 for granularity tensor */
-    bool has_code;            /* scaled, with a range and, where needed, a histogram; or BLOCK: */
-    struct qx_qparams params; /* of the unit; BLOCK: only the scale, of its part of the block */
-    int code;                 /* as stored; BLOCK: the level, x^ = scale * code - min */
+    int64_t unit;  /* channel or group; 0 for granularity tensor */
+    bool has_code; /* scaled, with a range and, where needed, a histogram; or of blocks: */
+    struct qx_qparams params; /* of the unit; blocks: only the scale, of its part of the block */
+    int code;                 /* as stored; blocks: the level, x^ = scale * code - min */
     bool is_block;
     float min;
     float approx; /* x^: of formats without scales too */

@@ -62,4 +62,12 @@ enum qx_status qx_metric_lloyd_max_db(const struct qx_hist *hist, int bits, stru
 void qx_metric_residual(const struct qx_hist *hist, const struct qx_setting *s, double limit,
                         int n_cells, double *out);
 
+/* Where values lie among the levels of their blocks: (x + min) / scale of their part, counted in n equal cells
+ * over [lo, hi] (what lies beyond is left out). Of a BLOCK setting from the histogram's pieces; under fp32 of a
+ * tensor stored in blocks from those, all on levels then. At most 16,384 values, drawn evenly; scaled up to all.
+ * False: neither is there. O(16,384), no allocation: as qx_metric_hist of BLOCK formats. */
+bool qx_metric_block_places(const struct qx_tensor *t, const struct qx_setting *s,
+                            const struct qx_hist *hist, double lo, double hi, int n,
+                            double *counts);
+
 #endif

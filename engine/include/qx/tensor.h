@@ -2,6 +2,7 @@
 #ifndef QX_TENSOR_H
 #define QX_TENSOR_H
 
+#include "qx/format.h"
 #include "qx/status.h"
 
 #include <stdbool.h>
@@ -109,6 +110,9 @@ struct qx_tensor {
  * QX_EUNSUPPORTED for dtypes that are not readable, QX_ERANGE. Pure; any thread. */
 enum qx_status qx_tensor_read(const struct qx_tensor *t, int64_t first, int64_t n, float *out,
                               struct qx_error *err);
+
+/* The blocks a tensor is stored in, one behind the other in storage order; NULL: in none that is decoded. */
+const struct qx_block *qx_tensor_block(const struct qx_tensor *t);
 
 /* How a tensor splits into output channels: storage is [outer, count, inner]; channel c holds the
  * values (o, c, i) for all o, i, flattened in storage order over o then i. */
