@@ -209,7 +209,7 @@ static const struct flag flags[] = {
     {"threads", 0, KIND_INT, AT(threads), UI_FLAGS_COMMON, "N", 1, 1024,
      "worker threads (default: cores; QEXPLORE_THREADS)"},
     {"mem", 0, KIND_SIZE, AT(mem_bytes), UI_FLAGS_SESSION, "SIZE", 0, 0,
-     "memory for caches: 512M, 4G (default 25 % of RAM)"},
+     "memory for caches, and a batch in training: 512M, 4G (default 25 % of RAM)"},
     {"isa", 0, KIND_CHOICE, AT(isa), UI_FLAGS_COMMON, "ref|avx2|avxvnni|avx512vnni|avx512vbmi", 0,
      0, "highest rung of the kernels to use"},
     {"color", 0, KIND_CHOICE, AT(color), UI_FLAGS_COMMON, "auto|always|never|16|256|true", 0, 0,

@@ -31,6 +31,8 @@ void ui_predicted_json(struct qx_jw *w, const struct qx_prediction *p);
 void ui_predicted_print(const struct qx_prediction *p);
 /* eval of a language model: perplexity, and against FP32 (verb_eval_words.c). */
 int ui_eval_words(const struct ui_args *args, struct qx_session *s);
+/* --fail-under has no sense for a language model: said on stderr, false. */
+bool ui_words_gate(const struct ui_args *args, const char *verb);
 /* eval of an encoder without a classifier: agreement of its embeddings with FP32's. */
 int ui_eval_embedding(const struct ui_args *args, struct qx_session *s);
 

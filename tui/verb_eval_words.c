@@ -212,14 +212,24 @@ static enum qx_status predict(const struct ui_args *args, struct qx_session *s, 
     return st;
 }
 
+bool ui_words_gate(const struct ui_args *args, const char *verb)
+{
+    if (!isnan(args->fail_under)) {
+        fprintf(
+            stderr,
+            "qexplore %s: --fail-under is for classifiers; a language model has --max-drop, the "
+            "relative increase of its perplexity\n",
+            verb);
+    }
+    return isnan(args->fail_under);
+}
+
 int ui_eval_words(const struct ui_args *args, struct qx_session *s)
 {
     struct qx_error err = {.offset = -1};
     struct measured m = {0};
     enum qx_status st = QX_OK;
-    if (!isnan(args->fail_under)) {
-        fprintf(stderr, "qexplore eval: --fail-under is for classifiers; a language model has "
-                        "--max-drop, the relative increase of its perplexity\n");
+    if (!ui_words_gate(args, "eval")) {
         return UI_EXIT_UNSUPPORTED;
     }
     ui_progress_begin(args, "eval");

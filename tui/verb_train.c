@@ -1,4 +1,5 @@
 /* qexplore train: quantization-aware training from a model folder, into another one. */
+#include "figure.h"
 #include "verb.h"
 
 #include <math.h>
@@ -19,15 +20,16 @@ static void set_real(double *field, double value)
     *field = isnan(value) ? *field : value;
 }
 
-static enum qx_status options_take(const struct ui_args *a, struct qx_train_options *o,
-                                   struct qx_error *err)
+static enum qx_status options_take(const struct ui_args *a, const struct qx_net *net,
+                                   struct qx_train_options *o, struct qx_error *err)
 {
-    *o = qx_train_defaults();
+    *o = qx_train_defaults(net);
     o->epochs = a->epochs > 0 ? a->epochs : o->epochs;
     o->batch = a->batch > 0 ? a->batch : o->batch;
     o->patience = a->patience >= 0 ? a->patience : o->patience;
     o->max_rows = a->max_samples;
     o->seed = a->seed;
+    o->max_bytes = a->mem_bytes > 0 ? a->mem_bytes : o->max_bytes;
     set_real(&o->rate, a->rate);
     set_real(&o->warmup, a->warm);
     set_real(&o->weight_decay, a->weight_decay);
@@ -39,16 +41,27 @@ static enum qx_status options_take(const struct ui_args *a, struct qx_train_opti
     return st == QX_OK && a->optimizer ? qx_optimizer_find(a->optimizer, &o->optimizer, err) : st;
 }
 
+/* "accuracy 96.35 %", "perplexity 51.20". */
+static const char *figure_text(char buf[UI_FIG], double accuracy, double perplexity)
+{
+    if (isnan(perplexity)) {
+        snprintf(buf, UI_FIG, "accuracy %.2f %%", 100 * accuracy);
+    } else {
+        snprintf(buf, UI_FIG, "perplexity %.3f", perplexity);
+    }
+    return buf;
+}
+
 static void on_epoch(void *arg, const struct qx_train_epoch *e)
 {
     const struct training *t = arg;
-    char name[32] = "before training (PTQ)", loss[32] = "";
+    char name[32] = "before training (PTQ)", loss[32] = "", figure[UI_FIG];
     if (e->epoch > 0) {
         snprintf(name, sizeof name, "epoch %d of %d", e->epoch, e->n_epochs);
         snprintf(loss, sizeof loss, "loss %.4f, ", e->loss);
     }
-    ui_progress_line(t->args, "%-22s %s%.4f on rows held out, accuracy %.2f %%, %.1f s%s", name,
-                     loss, e->held_out_loss, 100 * e->accuracy, e->time_s,
+    ui_progress_line(t->args, "%-22s %s%.4f on rows held out, %s, %.1f s%s", name, loss,
+                     e->held_out_loss, figure_text(figure, e->accuracy, e->perplexity), e->time_s,
                      e->is_best ? ", best" : "");
 }
 
@@ -88,7 +101,7 @@ static enum qx_status train(struct qx_session *s, struct training *t, struct qx_
     struct qx_train_options o;
     const struct qx_train_watch watch = {.arg = t, .epoch = on_epoch};
     struct qx_ctl *ctl = ui_batch_ctl();
-    enum qx_status st = options_take(t->args, &o, err);
+    enum qx_status st = options_take(t->args, qx_session_net(s), &o, err);
     const size_t n = t->args->output ? strlen(t->args->output) : 0;
     if (t->args->checkpoint) {
         snprintf(t->checkpoint, sizeof t->checkpoint, "%s", t->args->checkpoint);
@@ -127,6 +140,16 @@ static double accuracy(const struct training *t)
     return t->qat ? t->qat->accuracy : t->trained->best_accuracy;
 }
 
+static bool is_words(const struct training *t)
+{
+    return t->fp32->nll != NULL;
+}
+
+static double perplexity(const struct training *t)
+{
+    return t->qat ? t->qat->perplexity : t->trained->best_perplexity;
+}
+
 static void num(struct qx_jw *w, const char *key, double value)
 {
     qx_jw_key(w, key);
@@ -153,6 +176,10 @@ static int train_json(const struct training *t)
     qx_jw_object(w);
     num(w, "accuracy", accuracy(t));
     num(w, "accuracy_simulated", r->best_accuracy);
+    if (is_words(t)) {
+        num(w, "ppl", perplexity(t));
+        num(w, "ppl_simulated", r->best_perplexity);
+    }
     whole(w, "n", t->fp32->n);
     qx_jw_end(w);
     text(w, "engine", qx_engine_name(t->qat ? t->qat->engine : QX_ENGINE_SIMULATED));
@@ -160,6 +187,10 @@ static int train_json(const struct training *t)
     qx_jw_object(w);
     num(w, "fp32", t->fp32->accuracy);
     num(w, "ptq", t->ptq->accuracy);
+    if (is_words(t)) {
+        num(w, "ppl_fp32", t->fp32->perplexity);
+        num(w, "ppl_ptq", t->ptq->perplexity);
+    }
     qx_jw_end(w);
     text(w, "end", qx_train_end_name(r->end));
     whole(w, "epochs", r->epochs);
@@ -185,11 +216,20 @@ static void train_print(const struct training *t)
     printf("%s; %lld steps over %lld rows in %.1f s; the best is %s%.0d\n", ends[r->end],
            (long long)r->n_steps, (long long)r->n_rows, r->time_s,
            r->best ? "epoch " : "what there was before training", r->best);
-    printf("accuracy on %lld rows: FP32 %.2f %%, PTQ %.2f %%, QAT %.2f %% (%s): %+.2f points "
-           "against PTQ, %+.2f against FP32\n",
-           (long long)t->fp32->n, 100 * t->fp32->accuracy, 100 * t->ptq->accuracy,
-           100 * accuracy(t), qx_engine_name(t->qat ? t->qat->engine : QX_ENGINE_SIMULATED),
-           100 * (accuracy(t) - t->ptq->accuracy), 100 * (accuracy(t) - t->fp32->accuracy));
+    const char *engine = qx_engine_name(t->qat ? t->qat->engine : QX_ENGINE_SIMULATED);
+    if (is_words(t)) {
+        const double fp32 = t->fp32->perplexity, ptq = t->ptq->perplexity, qat = perplexity(t);
+        printf("perplexity over %lld tokens: FP32 %.3f, PTQ %.3f, QAT %.3f (%s): %+.2f %% against "
+               "PTQ, %+.2f %% against FP32\n",
+               (long long)t->fp32->n, fp32, ptq, qat, engine, 100 * (qat / ptq - 1),
+               100 * (qat / fp32 - 1));
+    } else {
+        printf("accuracy on %lld rows: FP32 %.2f %%, PTQ %.2f %%, QAT %.2f %% (%s): %+.2f points "
+               "against PTQ, %+.2f against FP32\n",
+               (long long)t->fp32->n, 100 * t->fp32->accuracy, 100 * t->ptq->accuracy,
+               100 * accuracy(t), engine, 100 * (accuracy(t) - t->ptq->accuracy),
+               100 * (accuracy(t) - t->fp32->accuracy));
+    }
     if (t->qat) {
         printf("written: %s; run it with  qexplore eval %s --recipe %s\n", t->args->output,
                t->args->output, t->recipe);
@@ -200,15 +240,16 @@ static void train_print(const struct training *t)
 
 static int gate(const struct training *t)
 {
-    const double drop = t->fp32->accuracy - accuracy(t);
+    const double drop =
+        is_words(t) ? perplexity(t) / t->fp32->perplexity - 1.0 : t->fp32->accuracy - accuracy(t);
     if (!isnan(t->args->fail_under) && accuracy(t) < t->args->fail_under) {
         fprintf(stderr, "qexplore train: accuracy %.4f is under --fail-under %g\n", accuracy(t),
                 t->args->fail_under);
         return UI_EXIT_GATE;
     }
     if (!isnan(t->args->max_drop) && drop > t->args->max_drop) {
-        fprintf(stderr, "qexplore train: %.4f of accuracy lost, more than --max-drop %g\n", drop,
-                t->args->max_drop);
+        fprintf(stderr, "qexplore train: %s by %.4f, more than --max-drop %g\n",
+                is_words(t) ? "perplexity grew" : "accuracy fell", drop, t->args->max_drop);
         return UI_EXIT_GATE;
     }
     return t->trained->end == QX_TRAIN_STOPPED ? UI_EXIT_INTERRUPTED : UI_EXIT_OK;
@@ -225,6 +266,11 @@ static int train_run(const struct ui_args *args)
     struct qx_session *s = ui_open_batch(args, &code);
     if (!s) {
         return code;
+    }
+    const struct qx_net *net = qx_session_net(s);
+    if (net && qx_net_is_words(net) && !ui_words_gate(args, "train")) {
+        qx_session_close(&s);
+        return UI_EXIT_UNSUPPORTED;
     }
     ui_progress_begin(args, "train");
     enum qx_status st = train(s, &t, &err);

@@ -4,6 +4,7 @@
 
 #include "commands.h"
 #include "figure.h"
+#include "gauge_text.h"
 #include "widget_hist.h"
 #include "widget_plot.h"
 #include "widget_text.h"
@@ -27,7 +28,7 @@ static void open_view(struct ui_app *app, void *state)
     struct train_state *s = state;
     struct qx_error err;
     if (s->options.epochs == 0) {
-        s->options = qx_train_defaults();
+        s->options = qx_train_defaults(app->session ? qx_session_net(app->session) : NULL);
         s->frame = -1;
     }
     s->reason[0] = 0;
@@ -128,27 +129,36 @@ static void draw_loss(struct ui_app *app, const struct train_state *s, struct ui
                  app->glyphs);
 }
 
-/* ---- accuracy ---- */
+/* ---- what is measured: accuracy, or perplexity ---- */
 
 struct figures {
+    bool is_words;
     double fp32, ptq, qat; /* NaN = unknown; qat: of the best epoch so far */
     int best;
 };
 
+static double figure_of(const struct qx_train_epoch *e)
+{
+    return isnan(e->perplexity) ? e->accuracy : e->perplexity;
+}
+
 static struct figures figures_of(struct ui_app *app)
 {
-    struct figures f = {NAN, NAN, NAN, 0};
+    struct figures f = {false, NAN, NAN, NAN, 0};
     struct qx_gauge g;
     struct qx_train_epoch e;
     qx_session_gauge(app->session, &g);
-    if (g.fp32_correct >= 0 && g.n > 0) {
+    f.is_words = g.is_words;
+    if (g.is_words) {
+        f.fp32 = g.fp32_perplexity;
+    } else if (g.fp32_correct >= 0 && g.n > 0) {
         f.fp32 = (double)g.fp32_correct / (double)g.n;
     }
     for (int i = 0; qx_session_training_epoch(app->session, i, &e); i++) {
         if (i == 0) {
-            f.ptq = e.accuracy;
+            f.ptq = figure_of(&e);
         } else if (e.is_best || isnan(f.qat)) {
-            f.qat = e.accuracy;
+            f.qat = figure_of(&e);
             f.best = e.epoch;
         }
     }
@@ -156,23 +166,41 @@ static struct figures figures_of(struct ui_app *app)
 }
 
 static void legend_row(struct ui_canvas *c, struct ui_rect r, enum ui_style_id style,
-                       const char *name, double value, double fp32, const char *note)
+                       const char *name, double value, const struct figures *f, const char *note)
 {
-    char change[UI_FIG] = "";
+    char change[UI_FIG] = "", text[UI_FIG];
     if (isnan(value)) {
         ui_printf(c, r.x, r.y, r.w, UI_STYLE_DIM, "%-5s not measured yet", name);
         return;
     }
-    if (value != fp32 && !isnan(fp32)) {
-        ui_fig_points(change, value - fp32);
+    if (value != f->fp32 && !isnan(f->fp32)) {
+        if (f->is_words) {
+            ui_fig_increase(change, value / f->fp32 - 1);
+        } else {
+            ui_fig_points(change, value - f->fp32);
+        }
+    }
+    if (f->is_words) {
+        ui_fig_real(text, value, 4);
+    } else {
+        snprintf(text, sizeof(text), "%.2f %%", 100 * value);
     }
     const int x = ui_printf(c, r.x, r.y, r.w, style, "%-5s", name);
-    ui_printf(c, r.x + x, r.y, r.w - x, UI_STYLE_MEASURED, " %6.2f %% %9s %s", 100 * value, change,
-              note);
+    ui_printf(c, r.x + x, r.y, r.w - x, UI_STYLE_MEASURED, " %8s %9s %s", text, change, note);
+}
+
+/* Where a figure lies between the ends of the plot. */
+struct scale {
+    double lo, hi;
+};
+
+static double height_of(const struct scale *s, double figure)
+{
+    return (figure - s->lo) / (s->hi - s->lo);
 }
 
 /* One height for each column between epochs; n_epochs of them fill the width. */
-static void curve(struct ui_app *app, int n_epochs, double lo, double hi, double *v, int n)
+static void curve(struct ui_app *app, int n_epochs, const struct scale *s, double *v, int n)
 {
     struct qx_train_epoch a, b;
     for (int i = 0; i < n; i++) {
@@ -182,11 +210,11 @@ static void curve(struct ui_app *app, int n_epochs, double lo, double hi, double
         if (!qx_session_training_epoch(app->session, k, &a)) {
             continue;
         }
-        const double part = at - k;
+        const double part = at - k, from = figure_of(&a);
         if (part < 1e-9) {
-            v[i] = (a.accuracy - lo) / (hi - lo);
+            v[i] = height_of(s, from);
         } else if (qx_session_training_epoch(app->session, k + 1, &b)) {
-            v[i] = (a.accuracy + part * (b.accuracy - a.accuracy) - lo) / (hi - lo);
+            v[i] = height_of(s, from + part * (figure_of(&b) - from));
         }
     }
 }
@@ -209,32 +237,31 @@ static void draw_accuracy(struct ui_app *app, const struct train_state *s, struc
     if (f.best > 0) {
         snprintf(note, sizeof(note), "epoch %d", f.best);
     }
-    ui_put(c, r.x, r.y, r.w, UI_STYLE_HEADER, "accuracy on the evaluation rows");
-    legend_row(c, (struct ui_rect){r.x, r.y + 1, r.w, 1}, UI_STYLE_NORMAL, "FP32", f.fp32, f.fp32,
-               "");
-    legend_row(c, (struct ui_rect){r.x, r.y + 2, r.w, 1}, UI_STYLE_SIDE_A, "PTQ", f.ptq, f.fp32,
-               "");
-    legend_row(c, (struct ui_rect){r.x, r.y + 3, r.w, 1}, UI_STYLE_SIDE_B, "QAT", f.qat, f.fp32,
-               note);
+    ui_put(c, r.x, r.y, r.w, UI_STYLE_HEADER,
+           f.is_words ? "perplexity on the evaluation text" : "accuracy on the evaluation rows");
+    legend_row(c, (struct ui_rect){r.x, r.y + 1, r.w, 1}, UI_STYLE_NORMAL, "FP32", f.fp32, &f, "");
+    legend_row(c, (struct ui_rect){r.x, r.y + 2, r.w, 1}, UI_STYLE_SIDE_A, "PTQ", f.ptq, &f, "");
+    legend_row(c, (struct ui_rect){r.x, r.y + 3, r.w, 1}, UI_STYLE_SIDE_B, "QAT", f.qat, &f, note);
     const struct ui_rect plot = {r.x, r.y + LEGEND_ROWS, r.w, r.h - LEGEND_ROWS};
     if (plot.h < 2 || isnan(f.ptq)) {
         return;
     }
-    double lo = f.ptq, hi = fmax(f.ptq, isnan(f.fp32) ? 0.0 : f.fp32);
+    const double fp32 = isnan(f.fp32) ? f.ptq : f.fp32;
+    struct scale scale = {fmin(f.ptq, fp32), fmax(f.ptq, fp32)};
     for (int i = 0; qx_session_training_epoch(app->session, i, &e); i++) {
-        lo = fmin(lo, e.accuracy);
-        hi = fmax(hi, e.accuracy);
+        scale.lo = fmin(scale.lo, figure_of(&e));
+        scale.hi = fmax(scale.hi, figure_of(&e));
     }
-    const double room = fmax(0.05 * (hi - lo), 1e-4);
-    lo -= room;
-    hi += room;
+    const double room = fmax(0.05 * (scale.hi - scale.lo), 1e-4);
+    scale.lo -= room;
+    scale.hi += room;
     if (!isnan(f.fp32)) {
-        level(v, n, (f.fp32 - lo) / (hi - lo));
+        level(v, n, height_of(&scale, f.fp32));
         ui_plot_line(c, plot, v, n, UI_STYLE_DIM, app->glyphs);
     }
-    level(v, n, (f.ptq - lo) / (hi - lo));
+    level(v, n, height_of(&scale, f.ptq));
     ui_plot_line(c, plot, v, n, UI_STYLE_SIDE_A, app->glyphs);
-    curve(app, s->t.options.epochs, lo, hi, v, n);
+    curve(app, s->t.options.epochs, &scale, v, n);
     ui_plot_line(c, plot, v, n, UI_STYLE_SIDE_B, app->glyphs);
 }
 
@@ -452,7 +479,7 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
     ui_explain_add(out, "loss = %.2g x KL against float32 (T = %.2g) + %.2g x cross entropy",
                    o->distill, o->temperature, 1 - o->distill);
     ui_explain_add(out, "One row in twenty is held out; its loss decides which epoch is best.");
-    ui_explain_add(out, "Accuracies: all evaluation rows, simulated quantization, measured.");
+    ui_explain_add(out, "Figures: all evaluation rows, simulated quantization, measured.");
     ui_explain_add(out, " ");
     ui_explain_add(out, "The histogram shows the weights before rounding, with the levels of that");
     ui_explain_add(out, "step (one scale per tensor only). What is written lies on the levels.");

@@ -15,15 +15,16 @@
 #define ROWS_LEAST      64
 #define DOCUMENTS_LEAST 16
 
-struct qx_train_options qx_train_defaults(void)
+struct qx_train_options qx_train_defaults(const struct qx_net *net)
 {
+    const bool is_words = net && qx_net_is_words(net);
     return (struct qx_train_options){.epochs = 3,
-                                     .batch = 64,
+                                     .batch = is_words ? 8 : 64,
                                      .warmup = 0.1,
                                      .weight_decay = 1e-4,
                                      .clip = 5.0,
-                                     .distill = 0.5,
-                                     .temperature = 2.0,
+                                     .distill = is_words ? 1.0 : 0.5,
+                                     .temperature = is_words ? 1.0 : 2.0,
                                      .freeze = 0.25,
                                      .max_bytes = UINT64_C(512) << 20};
 }
@@ -253,7 +254,8 @@ static enum qx_status epoch_end(struct qx_train *t, int epoch, double loss,
 /* Linear up to the peak, then a cosine to 0. */
 static double rate_at(const struct qx_train *t)
 {
-    const double peak = t->o.rate > 0.0 ? t->o.rate : t->o.optimizer->rate;
+    const double own = t->o.optimizer->rate * (qx_net_input_is_sequence(t->net) ? 0.25 : 1.0);
+    const double peak = t->o.rate > 0.0 ? t->o.rate : own;
     const double warm = t->o.warmup * (double)t->n_steps, at = (double)t->step + 1.0;
     if (at <= warm) {
         return peak * at / warm;

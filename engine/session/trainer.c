@@ -240,8 +240,14 @@ static void task_done(struct qx_session *s, struct qx_task *task)
     qx_trainer_work(s);
     if (task->status == QX_OK) {
         tr->end = QX_TRAINING_DONE;
-        snprintf(text, sizeof text, "%s after %d epochs: accuracy %.2f %%, %.2f %% before",
-                 qx_train_end_name(r->end), r->epochs, 100.0 * r->best_accuracy, 100.0 * r->ptq);
+        const char *end = qx_train_end_name(r->end);
+        if (isnan(r->best_perplexity)) {
+            snprintf(text, sizeof text, "%s after %d epochs: accuracy %.2f %%, %.2f %% before", end,
+                     r->epochs, 100.0 * r->best_accuracy, 100.0 * r->ptq);
+        } else {
+            snprintf(text, sizeof text, "%s after %d epochs: perplexity %.3f, %.3f before", end,
+                     r->epochs, r->best_perplexity, r->ptq_perplexity);
+        }
     } else {
         tr->end = QX_TRAINING_FAILED;
         qx_str_copy(tr->reason, sizeof tr->reason,

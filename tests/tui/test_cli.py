@@ -697,6 +697,24 @@ class Train(unittest.TestCase):
         self.assertEqual(code, 3, err)
         self.assertIn("folder of the model itself", err)
 
+    def test_trains_texts(self):
+        for sample, flags in (("bert-sentiment", ["--bits", "2"]),
+                              ("llama-tiny", ["--bits", "3", "--scope", "all", "--mem", "8M"])):
+            folder, out = os.path.join(ROOT, "samples", sample), os.path.join(TMP, sample)
+            few = os.path.join(folder, "calib.safetensors")
+            a = answer("train", folder, *flags, "--act-bits", "8", "--gran", "tensor", "--data",
+                       few, "--epochs", "1", "--max-rows", "64", "--batch", "8", "-o", out, "-q")
+            self.assertEqual(a["engine"], "integer")
+            key = "ppl" if sample == "llama-tiny" else "accuracy"
+            again = answer("eval", a["checkpoint"], "--recipe", a["recipe"], "--engine",
+                           "integer", "--data", few)
+            self.assertEqual(again["metrics"][key], a["metrics"][key])
+            simulated = a["metrics"][key + "_simulated"]
+            self.assertAlmostEqual(a["metrics"][key] / simulated, 1, delta=0.003)
+            if sample == "llama-tiny":
+                self.assertLess(a["metrics"]["ppl"], a["baseline"]["ppl_ptq"])
+                self.assertGreater(a["metrics"]["ppl"], a["baseline"]["ppl_fp32"])
+
     def test_refusals(self):
         for args, code, word in (
                 (["train", FASHION], 2, "--bits"),
@@ -704,7 +722,8 @@ class Train(unittest.TestCase):
                 (["train", FASHION, "--bits", "4", "--dynamic"], 4, "dynamic"),
                 (["train", os.path.join(ROOT, "samples/fashion-mlp"), "--bits", "4"], 3,
                  "train.safetensors"),
-                (["train", os.path.join(ROOT, "samples/llama-tiny"), "--bits", "4"], 4, "")):
+                (["train", os.path.join(ROOT, "samples/llama-tiny"), "--bits", "4", "--fail-under",
+                  "0.5"], 4, "--max-drop")):
             got, _, err = run(*args, "-q")
             self.assertEqual(got, code, (args, err))
             self.assertIn(word, err)

@@ -1,11 +1,13 @@
 /* Gradients against torch's autograd (tests/golden/net/make_grads.py) and against finite differences. */
 #include "base/arena.h"
 #include "base/fs.h"
+#include "base/mem.h"
 #include "base/pool.h"
 #include "net/op.h"
 #include "net_fixture.h"
 #include "qx/grad.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -362,6 +364,64 @@ static void gradients_block_by_block_keep_every_bit(void **state)
     assert_true(n_blocks >= 12);
 }
 
+/* What the header states, for a decoder of width 192 with 512 inside: blocks hand 192 values of each place on;
+ * the largest is norm, gate, up, activation, product and down of one layer. An input has at most 512. */
+static uint64_t stated_bytes(const struct qx_tape *t, uint64_t n_params)
+{
+    const uint64_t places = QX_TAPE_LANES * 2 * 128;
+    const uint64_t kept = (uint64_t)(qx_tape_n_blocks(t) - 1) * 192;
+    const uint64_t largest = 192 + 4 * 512 + 192, input = 512;
+    return 2 * 4 * places * (kept + largest + input) + 4 * n_params * (QX_TAPE_LANES + 2) +
+           (4 << 20);
+}
+
+static void memory_is_bounded_whatever_the_batch(void **state)
+{
+    char path[512];
+    struct folder f;
+    struct qx_tape *few = NULL, *many = NULL, *all = NULL;
+    uint64_t n_params = 0;
+    (void)state;
+    source_path(path, sizeof path, "samples/llama-tiny");
+    folder_open(&f, path);
+    const struct mallinfo2 before = mallinfo2();
+    assert_int_equal(qx_tape_new(f.net, 16, 0, &few, NULL), QX_OK);
+    const struct mallinfo2 after = mallinfo2();
+    const uint64_t taken = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
+    assert_int_equal(qx_tape_new(f.net, 1000, 0, &many, NULL), QX_OK);
+    assert_int_equal(qx_tape_new(f.net, 16, UINT64_MAX, &all, NULL), QX_OK);
+    for (int i = 0; i < qx_tape_n_params(few); i++) {
+        n_params += (uint64_t)qx_tape_param(few, i)->n;
+    }
+    assert_true(qx_tape_n_blocks(few) > 5);
+    assert_true(qx_tape_bytes(few) <= stated_bytes(few, n_params));
+    assert_int_equal(qx_tape_bytes(few), qx_tape_bytes(many));
+    assert_true(qx_tape_bytes(few) < qx_tape_bytes(all) / 2);
+    /* what the heap gave, the stored weights included */
+    assert_true(taken <= stated_bytes(few, n_params) + 4 * n_params);
+    qx_tape_free(few);
+    qx_tape_free(many);
+    qx_tape_free(all);
+    folder_close(&f);
+}
+
+/* A pass and the way back allocate nothing. */
+static void check_allocations(const char *path)
+{
+    struct batch b;
+    batch_open(&b, path, 0);
+    const int64_t before = qx_mem_count();
+    run(&b, QX_TAPE_TRAIN, true, NULL);
+    assert_int_equal(qx_mem_count(), before);
+    batch_close(&b);
+}
+
+static void a_run_allocates_nothing(void **state)
+{
+    (void)state;
+    for_each_case(check_allocations);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +431,8 @@ int main(void)
         cmocka_unit_test(gradients_agree_with_finite_differences),
         cmocka_unit_test(every_operation_has_a_way_back),
         cmocka_unit_test(gradients_block_by_block_keep_every_bit),
+        cmocka_unit_test(memory_is_bounded_whatever_the_batch),
+        cmocka_unit_test(a_run_allocates_nothing),
     };
     return cmocka_run_group_tests_name("grad", tests, NULL, NULL);
 }

@@ -41,7 +41,7 @@ static void give_bits(struct qx_session *s)
 
 static struct qx_train_options options_of(int epochs)
 {
-    struct qx_train_options o = qx_train_defaults();
+    struct qx_train_options o = qx_train_defaults(NULL);
     o.batch = 16;
     o.epochs = epochs;
     return o;

@@ -201,7 +201,7 @@ static void whole_open(struct whole *w)
         w->set[i] = setting_of(tape, i, 4);
     }
     qx_tape_free(tape);
-    w->o = qx_train_defaults();
+    w->o = qx_train_defaults(w->f.net);
     w->o.batch = 16;
     w->o.epochs = 6;
     w->o.rate = 5e-3;

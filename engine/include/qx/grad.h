@@ -27,19 +27,18 @@ struct qx_param {
     float *grad;  /* [n] of the loss by `used`, from the last backward; NULL for statistics */
 };
 
-/* A tape for batches of at most `rows` rows. The net must outlive it. QX_EUNSUPPORTED names the operation
- * that cannot be trained through; QX_ENOMEM.
+/* A tape for batches of at most `rows` rows. The net must outlive it. QX_ENOMEM.
  *
  * Memory: qx_tape_bytes. Where no node looks at the whole batch, each of at most QX_TAPE_LANES lanes takes a
- * tile (QX_TAPE_ROWS rows at most) forwards and back before the next one, and its values and their
- * gradients are all there is, whatever the batch. If they take more than max_bytes over all lanes, the tile goes block by
- * block (activation checkpointing, Chen et al., arXiv 1604.06174): what crosses from block to block is
- * kept, what lies inside is computed a second time on the way back, to the same bits. Then a lane holds
- *   2 x 4 bytes x (values between blocks + values of the largest block),
- * at full length of the rows; a block ends where nothing but one value is still needed, such as behind each half
- * of a transformer's layer. Beside that: each lane's own gradients of the parameters (lanes are
- * halved, down to 2, while these exceed QX_TAPE_GRAD_BYTES). A network with statistics of the batch keeps the
- * values of all its tiles. */
+ * tile (QX_TAPE_ROWS rows at most) forwards and back before the next one, so that it does not grow with the
+ * batch. If the values of all lanes' tiles and their gradients take more than max_bytes, a tile goes block by
+ * block (activation checkpointing, Chen et al., arXiv 1604.06174): what one block hands to the next is kept,
+ * what lies inside is computed a second time on the way back, to the same bits. Then a lane holds, for a tile of full rows,
+ *   2 x 4 bytes x (values between blocks + values of the largest block + the largest input of a layer)
+ * and scratch of one operation. A block ends where only one value is still needed, such as behind each
+ * half of a transformer's layer. Beside that: the parameters, stored, in use and their gradients, and each
+ * lane's own gradients (lanes are halved, down to 2, while these exceed QX_TAPE_GRAD_BYTES). A network with
+ * statistics of the batch keeps the values of all its tiles. */
 #define QX_TAPE_ROWS       8
 #define QX_TAPE_GRAD_BYTES (UINT64_C(256) << 20)
 enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, uint64_t max_bytes,

@@ -51,8 +51,9 @@ struct qx_train_options {
     int epochs;                           /* 1.. */
     int64_t batch;                        /* rows a step */
     int64_t max_rows;                     /* of the training data, drawn by seed; 0 = all */
-    double rate;                          /* peak learning rate; 0 = the optimizer's own */
-    double warmup;       /* share of the steps in which it rises, then it falls as a cosine to 0 */
+    double rate;   /* peak learning rate; 0 = the optimizer's own, a quarter of it for networks of
+                    sequences */
+    double warmup; /* share of the steps in which it rises, then it falls as a cosine to 0 */
     double weight_decay; /* of layers' weights; biases, norms and scales have none */
     double clip;         /* largest norm of all gradients together; 0 = any */
     double distill;      /* 0..1: share of the loss that compares with the float32 network, the rest
@@ -68,8 +69,10 @@ struct qx_train_options {
                                none. Borrowed for the run */
     bool resume;    /* go on from it: QX_EDATA when it is of another training */
 };
-/* What works for the samples: LSQ, AdamW, 3 epochs, half of the loss by distillation. */
-struct qx_train_options qx_train_defaults(void);
+/* What works for the samples: LSQ, AdamW, 3 epochs, half of the loss by distillation. For a language model
+ * (NULL: not known) all of it, at temperature 1, so that what is gained over PTQ is not gained by reading
+ * more text than float32 has; batches of 8 documents. */
+struct qx_train_options qx_train_defaults(const struct qx_net *net);
 
 /* Why a training ended. */
 enum qx_train_end {
