@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -185,4 +186,43 @@ char *quoted(const char *text)
         *p = *p == '\'' ? '"' : *p;
     }
     return copy;
+}
+
+bool scratch_enter(char *template)
+{
+    return mkdtemp(template) && chdir(template) == 0;
+}
+
+int scratch_leave(const char *folder)
+{
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return chdir("..") == 0 && system(command) == 0 ? 0 : -1;
+}
+
+void llama_write(int64_t vocabulary)
+{
+    enum { WIDTH = 8, INNER = 12 };
+    const struct tensor_spec tensors[] = {
+        {"model.embed_tokens.weight", "F32", 2, {vocabulary, WIDTH}, NULL},
+        {"model.layers.0.input_layernorm.weight", "F32", 1, {WIDTH}, NULL},
+        {"model.layers.0.post_attention_layernorm.weight", "F32", 1, {WIDTH}, NULL},
+        {"model.layers.0.self_attn.q_proj.weight", "F32", 2, {WIDTH, WIDTH}, NULL},
+        {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {WIDTH / 2, WIDTH}, NULL},
+        {"model.layers.0.self_attn.v_proj.weight", "F32", 2, {WIDTH / 2, WIDTH}, NULL},
+        {"model.layers.0.self_attn.o_proj.weight", "F32", 2, {WIDTH, WIDTH}, NULL},
+        {"model.layers.0.mlp.gate_proj.weight", "F32", 2, {INNER, WIDTH}, NULL},
+        {"model.layers.0.mlp.up_proj.weight", "F32", 2, {INNER, WIDTH}, NULL},
+        {"model.layers.0.mlp.down_proj.weight", "F32", 2, {WIDTH, INNER}, NULL},
+        {"model.norm.weight", "F32", 1, {WIDTH}, NULL}};
+    char text[300];
+    snprintf(text, sizeof text,
+             "{'model_type':'llama','hidden_size':%d,'num_hidden_layers':1,"
+             "'num_attention_heads':4,'num_key_value_heads':2,'intermediate_size':%d,"
+             "'vocab_size':%lld,'max_position_embeddings':%d,'tie_word_embeddings':true}",
+             WIDTH, INNER, (long long)vocabulary, LLAMA_PLACES);
+    model_write("model.safetensors", tensors, (int)(sizeof tensors / sizeof *tensors), NULL);
+    char *json = quoted(text);
+    text_write("config.json", json);
+    free(json);
 }

@@ -5,6 +5,7 @@
 #include "qx/eval.h"
 #include "qx/net.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* An open model folder; net and weights too. Everything is asserted. */
@@ -42,5 +43,15 @@ void model_write(const char *path, const struct tensor_spec *tensors, int n, con
 void text_write(const char *path, const char *text);
 /* The text with every ' made ", so that JSON reads well in C. Free with free. */
 char *quoted(const char *text);
+
+/* Make the folder of a mkdtemp template and go into it; leave it and remove it with what is in it (0 or -1,
+ * as cmocka wants it). */
+bool scratch_enter(char *template);
+int scratch_leave(const char *folder);
+
+/* model.safetensors and config.json of a llama with one block here: width 8, 4 heads on 2 of keys and values, 12
+ * inner, tied head, at most 10 places. */
+enum { LLAMA_PLACES = 10 };
+void llama_write(int64_t vocabulary);
 
 #endif

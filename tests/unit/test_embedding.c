@@ -50,7 +50,7 @@ static void headless_write(void)
 static int enter_folder(void **state)
 {
     (void)state;
-    if (!mkdtemp(folder) || chdir(folder) != 0) {
+    if (!scratch_enter(folder)) {
         return -1;
     }
     headless_write();
@@ -60,9 +60,7 @@ static int enter_folder(void **state)
 static int leave_folder(void **state)
 {
     (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return chdir("..") == 0 && system(command) == 0 ? 0 : -1;
+    return scratch_leave(folder);
 }
 
 static double cosine(const float *a, const float *b, int d)

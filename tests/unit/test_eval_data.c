@@ -41,7 +41,7 @@ static void write_net(const char *dir, const char *dtype, const char *nodes)
 static int enter_folder(void **state)
 {
     (void)state;
-    if (!mkdtemp(folder) || chdir(folder) != 0) {
+    if (!scratch_enter(folder)) {
         return -1;
     }
     write_net("a", "F32",
@@ -59,11 +59,9 @@ static int enter_folder(void **state)
 static int leave_folder(void **state)
 {
     (void)state;
-    char command[64];
     folder_close(&net);
     folder_close(&on_ids);
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return chdir("..") == 0 && system(command) == 0 ? 0 : -1;
+    return scratch_leave(folder);
 }
 
 static const uint8_t bytes[] = {0, 10, 255, 7, 8, 9};

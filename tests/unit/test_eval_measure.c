@@ -23,7 +23,7 @@ static int enter_folder(void **state)
 {
     (void)state;
     static const struct tensor_spec unused[] = {{"w", "F32", 1, {1}, NULL}};
-    if (!mkdtemp(folder) || chdir(folder) != 0) {
+    if (!scratch_enter(folder)) {
         return -1;
     }
     model_write("model.safetensors", unused, 1, NULL);
@@ -40,10 +40,8 @@ static int enter_folder(void **state)
 static int leave_folder(void **state)
 {
     (void)state;
-    char command[64];
     folder_close(&net);
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return chdir("..") == 0 && system(command) == 0 ? 0 : -1;
+    return scratch_leave(folder);
 }
 
 /* Measures rows of logits against labels. */

@@ -22,16 +22,13 @@ static int enter_folder(void **state)
     (void)state;
     char model[1024];
     source_path(model, sizeof model, "tests/golden/net/encoder_bert/model.safetensors");
-    return mkdtemp(folder) && chdir(folder) == 0 && symlink(model, "model.safetensors") == 0 ? 0
-                                                                                             : -1;
+    return scratch_enter(folder) && symlink(model, "model.safetensors") == 0 ? 0 : -1;
 }
 
 static int leave_folder(void **state)
 {
     (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return chdir("..") == 0 && system(command) == 0 ? 0 : -1;
+    return scratch_leave(folder);
 }
 
 /* config.json with one member given, or another value for it. */

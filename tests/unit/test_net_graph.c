@@ -34,7 +34,7 @@ static const struct tensor_spec tensors[] = {
 static int enter_folder(void **state)
 {
     (void)state;
-    if (!mkdtemp(folder) || chdir(folder) != 0) {
+    if (!scratch_enter(folder)) {
         return -1;
     }
     model_write("model.safetensors", tensors, (int)(sizeof tensors / sizeof *tensors), NULL);
@@ -44,9 +44,7 @@ static int enter_folder(void **state)
 static int leave_folder(void **state)
 {
     (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return chdir("..") == 0 && system(command) == 0 ? 0 : -1;
+    return scratch_leave(folder);
 }
 
 #define X    "[{'name':'x','dtype':'F32','shape':['N',2,6,6]}]"

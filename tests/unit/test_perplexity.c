@@ -17,44 +17,23 @@
 
 #include <cmocka.h>
 
-enum { VOCABULARY = 16, HIDDEN = 8, INNER = 12, PLACES = 10 };
+enum { VOCABULARY = 16 };
 static char folder[] = "words-XXXXXX";
-
-static const struct tensor_spec tensors[] = {
-    {"model.embed_tokens.weight", "F32", 2, {VOCABULARY, HIDDEN}, NULL},
-    {"model.layers.0.input_layernorm.weight", "F32", 1, {HIDDEN}, NULL},
-    {"model.layers.0.post_attention_layernorm.weight", "F32", 1, {HIDDEN}, NULL},
-    {"model.layers.0.self_attn.q_proj.weight", "F32", 2, {HIDDEN, HIDDEN}, NULL},
-    {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {HIDDEN / 2, HIDDEN}, NULL},
-    {"model.layers.0.self_attn.v_proj.weight", "F32", 2, {HIDDEN / 2, HIDDEN}, NULL},
-    {"model.layers.0.self_attn.o_proj.weight", "F32", 2, {HIDDEN, HIDDEN}, NULL},
-    {"model.layers.0.mlp.gate_proj.weight", "F32", 2, {INNER, HIDDEN}, NULL},
-    {"model.layers.0.mlp.up_proj.weight", "F32", 2, {INNER, HIDDEN}, NULL},
-    {"model.layers.0.mlp.down_proj.weight", "F32", 2, {HIDDEN, INNER}, NULL},
-    {"model.norm.weight", "F32", 1, {HIDDEN}, NULL}};
 
 static int enter_folder(void **state)
 {
     (void)state;
-    if (!mkdtemp(folder) || chdir(folder) != 0) {
+    if (!scratch_enter(folder)) {
         return -1;
     }
-    model_write("model.safetensors", tensors, (int)(sizeof tensors / sizeof *tensors), NULL);
-    char *json = quoted("{'model_type':'llama','hidden_size':8,'num_hidden_layers':1,"
-                        "'num_attention_heads':4,'num_key_value_heads':2,'intermediate_size':12,"
-                        "'vocab_size':16,'max_position_embeddings':10,"
-                        "'tie_word_embeddings':true}");
-    text_write("config.json", json);
-    free(json);
+    llama_write(VOCABULARY);
     return 0;
 }
 
 static int leave_folder(void **state)
 {
     (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return chdir("..") == 0 && system(command) == 0 ? 0 : -1;
+    return scratch_leave(folder);
 }
 
 static enum qx_status open_documents(const struct folder *f, const uint8_t *ids, int64_t n,
@@ -88,8 +67,8 @@ static void perplexity_is_that_of_its_definition(void **state)
     assert_int_equal(qx_dataset_n(data), 2);
     assert_int_equal(qx_eval_run(f.net, data, f.weights, NULL, NULL, NULL, &p, NULL), QX_OK);
     for (int d = 0; d < 3; d += 2) {
-        float row[PLACES], logits[VOCABULARY];
-        for (int i = 0; i < PLACES; i++) {
+        float row[LLAMA_PLACES], logits[VOCABULARY];
+        for (int i = 0; i < LLAMA_PLACES; i++) {
             row[i] = -1.0f;
         }
         for (int64_t t = offsets[d]; t + 1 < offsets[d + 1]; t++) {
@@ -164,9 +143,9 @@ static void letters_write(void)
 /* -log p of letters[at] behind those from `from` on. */
 static double letter_nll(const struct folder *f, const char *letters, int from, int at)
 {
-    float row[PLACES], logits[VOCABULARY];
+    float row[LLAMA_PLACES], logits[VOCABULARY];
     double sum = 0.0;
-    for (int i = 0; i < PLACES; i++) {
+    for (int i = 0; i < LLAMA_PLACES; i++) {
         row[i] = from + i < at ? (float)(letters[from + i] - 'a') : -1.0f;
     }
     assert_int_equal(qx_net_forward(f->net, f->weights, row, 1, logits, NULL, NULL, NULL), QX_OK);
@@ -194,14 +173,14 @@ static void plain_text_is_predicted_once_in_windows(void **state)
         fail_msg("%s", err.text);
     }
     assert_true(qx_dataset_windows(data, &window, &stride));
-    assert_int_equal(window, PLACES);
-    assert_int_equal(stride, PLACES / 2);
+    assert_int_equal(window, LLAMA_PLACES);
+    assert_int_equal(stride, LLAMA_PLACES / 2);
     assert_int_equal(qx_dataset_n(data), 7);
     assert_non_null(strstr(qx_dataset_note(data), "40 tokens, at most 10 at once"));
     assert_int_equal(qx_eval_run(f.net, data, f.weights, NULL, NULL, NULL, &p, &err), QX_OK);
     for (int at = 1; at < 40; at++) {
-        const int from = at <= PLACES ? 0 : (at - PLACES + 4) / 5 * 5;
-        assert_true(at - from > PLACES / 2 || from == 0);
+        const int from = at <= LLAMA_PLACES ? 0 : (at - LLAMA_PLACES + 4) / 5 * 5;
+        assert_true(at - from > LLAMA_PLACES / 2 || from == 0);
         nll += letter_nll(&f, text, from, at);
     }
     assert_int_equal(p->n, 39);
@@ -230,7 +209,7 @@ static void texts_of_a_table_are_documents(void **state)
     assert_int_equal(p->n, 2 + 15);
     nll += letter_nll(&f, "abc", 0, 1) + letter_nll(&f, "abc", 0, 2);
     for (int at = 1; at < 16; at++) {
-        nll += letter_nll(&f, long_one, at <= PLACES ? 0 : 5, at);
+        nll += letter_nll(&f, long_one, at <= LLAMA_PLACES ? 0 : 5, at);
     }
     assert_true(fabs(p->ce - nll / 17) < 1e-5);
     qx_eval_result_free(p);

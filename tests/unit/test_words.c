@@ -14,28 +14,15 @@
 
 #include <cmocka.h>
 
-enum { VOCABULARY = 100, HIDDEN = 8, INNER = 12, PLACES = 10, N_IDS = 30 };
+enum { VOCABULARY = 100, N_IDS = 30 };
 static char folder[] = "tokens-XXXXXX";
 static uint8_t ids[N_IDS], mask[N_IDS];
 static const int64_t offsets[] = {0, 10, 11, 19, 30};
 
-static const struct tensor_spec tensors[] = {
-    {"model.embed_tokens.weight", "F32", 2, {VOCABULARY, HIDDEN}, NULL},
-    {"model.layers.0.input_layernorm.weight", "F32", 1, {HIDDEN}, NULL},
-    {"model.layers.0.post_attention_layernorm.weight", "F32", 1, {HIDDEN}, NULL},
-    {"model.layers.0.self_attn.q_proj.weight", "F32", 2, {HIDDEN, HIDDEN}, NULL},
-    {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {HIDDEN / 2, HIDDEN}, NULL},
-    {"model.layers.0.self_attn.v_proj.weight", "F32", 2, {HIDDEN / 2, HIDDEN}, NULL},
-    {"model.layers.0.self_attn.o_proj.weight", "F32", 2, {HIDDEN, HIDDEN}, NULL},
-    {"model.layers.0.mlp.gate_proj.weight", "F32", 2, {INNER, HIDDEN}, NULL},
-    {"model.layers.0.mlp.up_proj.weight", "F32", 2, {INNER, HIDDEN}, NULL},
-    {"model.layers.0.mlp.down_proj.weight", "F32", 2, {HIDDEN, INNER}, NULL},
-    {"model.norm.weight", "F32", 1, {HIDDEN}, NULL}};
-
 static int enter_folder(void **state)
 {
     (void)state;
-    if (!mkdtemp(folder) || chdir(folder) != 0) {
+    if (!scratch_enter(folder)) {
         return -1;
     }
     for (int i = 0; i < N_IDS; i++) {
@@ -45,31 +32,23 @@ static int enter_folder(void **state)
     const struct tensor_spec parts[] = {{"input_ids", "U8", 1, {N_IDS}, (const char *)ids},
                                         {"doc_offsets", "I64", 1, {5}, offsets},
                                         {"loss_mask", "U8", 1, {N_IDS}, (const char *)mask}};
-    model_write("model.safetensors", tensors, (int)(sizeof tensors / sizeof *tensors), NULL);
+    llama_write(VOCABULARY);
     model_write("eval.safetensors", parts, 3, NULL);
-    char *json = quoted("{'model_type':'llama','hidden_size':8,'num_hidden_layers':1,"
-                        "'num_attention_heads':4,'num_key_value_heads':2,'intermediate_size':12,"
-                        "'vocab_size':100,'max_position_embeddings':10,"
-                        "'tie_word_embeddings':true}");
-    text_write("config.json", json);
-    free(json);
     return 0;
 }
 
 static int leave_folder(void **state)
 {
     (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return chdir("..") == 0 && system(command) == 0 ? 0 : -1;
+    return scratch_leave(folder);
 }
 
 /* Logits of a prefix by the pass of one row, in double. */
 static double nll_by_hand(const struct folder *f, const int64_t *doc, int64_t t, int *best)
 {
-    float row[PLACES], z[VOCABULARY];
+    float row[LLAMA_PLACES], z[VOCABULARY];
     double sum = 0.0;
-    for (int i = 0; i < PLACES; i++) {
+    for (int i = 0; i < LLAMA_PLACES; i++) {
         row[i] = doc[0] + i < t ? (float)ids[doc[0] + i] : -1.0f;
     }
     assert_int_equal(qx_net_forward(f->net, f->weights, row, 1, z, NULL, NULL, NULL), QX_OK);
