@@ -222,6 +222,7 @@ class Eval(unittest.TestCase):
 
     def test_weights_only_run_packed(self):
         for flags in (["--bits", "4"], ["--bits", "4", "--gran", "group:32"], ["--format", "fp16"]):
+            flags += ["--max-samples", "500", "--seed", "1"]
             a = answer("eval", FASHION, *flags, "--engine", "packed")
             b = answer("eval", FASHION, *flags)
             self.assertEqual((a["engine"], b["engine"]), ("packed", "simulated"))
@@ -251,15 +252,16 @@ class Eval(unittest.TestCase):
         self.assertEqual(a["correct"], b["correct"])
 
     def test_activations(self):
-        fp32 = answer("eval", FASHION)["metrics"]["accuracy"]
+        some = ("--max-samples", "500", "--seed", "1")
+        fp32 = answer("eval", FASHION, *some)["metrics"]["accuracy"]
         for flags in (("--act-bits", "8"), ("--act-bits", "8", "--act-method", "mse"),
                       ("--dynamic",), ("--act-bits", "8", "--act-gran", "token", "--act-asym")):
-            a = answer("eval", FASHION, "--bits", "8", *flags)
+            a = answer("eval", FASHION, "--bits", "8", *flags, *some)
             self.assertEqual(a["engine"], "integer", flags)
-            self.assertGreater(a["metrics"]["accuracy"], fp32 - 0.005, flags)
+            self.assertGreater(a["metrics"]["accuracy"], fp32 - 0.01, flags)
             self.assertLess(a["metrics"]["code_mismatch"], 0.01, flags)
             self.assertEqual("calib" in a, "--act-bits" in flags and "--act-gran" not in flags)
-            b = answer("eval", FASHION, "--bits", "8", *flags, "--engine", "simulated")
+            b = answer("eval", FASHION, "--bits", "8", *flags, *some, "--engine", "simulated")
             self.assertEqual(b["engine"], "simulated")
             self.assertNotIn("code_mismatch", b["metrics"])
             self.assertLessEqual(abs(a["metrics"]["correct"] - b["metrics"]["correct"]), 2)
