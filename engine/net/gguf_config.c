@@ -54,6 +54,32 @@ bool qx_gguf_name(const char *name, char *out, size_t cap)
     return false;
 }
 
+bool qx_gguf_name_there(const char *name, char *out, size_t cap)
+{
+    static const char layers[] = "blk.";
+    for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
+        if (strcmp(name, wholes[i].there) == 0) {
+            const bool is_head = strcmp(wholes[i].here, "lm_head.weight") == 0;
+            snprintf(out, cap, "%s%s", is_head ? "" : "model.", wholes[i].here);
+            return true;
+        }
+    }
+    char *rest;
+    if (strncmp(name, layers, sizeof layers - 1) != 0) {
+        return false;
+    }
+    const long layer = strtol(name + sizeof layers - 1, &rest, 10);
+    const char *kind = strrchr(rest, '.');
+    for (size_t i = 0; *rest == '.' && i < sizeof parts / sizeof *parts; i++) {
+        const size_t n = strlen(parts[i].there);
+        if ((size_t)(kind - rest - 1) == n && strncmp(rest + 1, parts[i].there, n) == 0) {
+            snprintf(out, cap, "model.layers.%ld.%s%s", layer, parts[i].here, kind);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- numbers ---- */
 
 struct source {
@@ -67,6 +93,14 @@ static const char *meta(const struct source *s, const char *key)
     char full[128];
     snprintf(full, sizeof full, "%s.%s", s->arch, key);
     return qx_model_metadata(s->model, full);
+}
+
+int64_t qx_gguf_number_of(const struct qx_model *model, const char *key, int64_t fallback)
+{
+    const char *arch = qx_model_metadata(model, "general.architecture");
+    const struct source s = {model, arch ? arch : "", NULL};
+    const char *text = meta(&s, key);
+    return text ? strtoll(text, NULL, 10) : fallback;
 }
 
 static void number_put(const struct source *s, const char *key, const char *from)
@@ -100,7 +134,24 @@ static void scaling_put(const struct source *s)
     }
 }
 
-static void config_put(const struct source *s, int64_t vocabulary)
+struct known {
+    const char *arch, *title; /* in GGUF; in "architectures" */
+};
+
+static const struct known *known_find(const char *arch)
+{
+    static const struct known known[] = {{"llama", "LlamaForCausalLM"},
+                                         {"qwen2", "Qwen2ForCausalLM"},
+                                         {"qwen3", "Qwen3ForCausalLM"}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(arch, known[i].arch) == 0) {
+            return &known[i];
+        }
+    }
+    return NULL;
+}
+
+static void config_put(const struct source *s, int64_t vocabulary, bool for_others)
 {
     static const char *const numbers[][2] = {
         {"hidden_size", "embedding_length"},
@@ -125,28 +176,26 @@ static void config_put(const struct source *s, int64_t vocabulary)
     id_put(s, "eos_token_id", "tokenizer.ggml.eos_token_id");
     qx_jw_key(s->w, "tie_word_embeddings");
     qx_jw_bool(s->w, qx_model_find(s->model, "output.weight") < 0);
-    qx_jw_key(s->w, "rope_interleaved");
-    qx_jw_bool(s->w, strcmp(s->arch, "llama") == 0);
-}
-
-static bool is_known(const char *arch)
-{
-    static const char *const known[] = {"llama", "qwen2", "qwen3"};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (strcmp(arch, known[i]) == 0) {
-            return true;
-        }
+    if (!for_others) {
+        qx_jw_key(s->w, "rope_interleaved");
+        qx_jw_bool(s->w, strcmp(s->arch, "llama") == 0);
+        return;
     }
-    return false;
+    qx_jw_key(s->w, "hidden_act");
+    qx_jw_str(s->w, "silu");
+    qx_jw_key(s->w, "architectures");
+    qx_jw_array(s->w);
+    qx_jw_str(s->w, known_find(s->arch)->title);
+    qx_jw_end(s->w);
 }
 
-enum qx_status qx_gguf_config(const struct qx_model *model, struct qx_json **out,
-                              struct qx_error *err)
+enum qx_status qx_gguf_config_text(const struct qx_model *model, bool for_others, char **out,
+                                   size_t *len, struct qx_error *err)
 {
     const char *arch = qx_model_metadata(model, "general.architecture");
     const int64_t at = qx_model_find(model, "token_embd.weight");
     const struct qx_tensor *table = at >= 0 ? qx_model_tensor(model, at) : NULL;
-    if (!arch || !is_known(arch)) {
+    if (!arch || !known_find(arch)) {
         return qx_fail(
             err, QX_EUNSUPPORTED,
             "it holds a network of type '%.60s', which is not run (llama, qwen2 and qwen3 "
@@ -166,14 +215,21 @@ enum qx_status qx_gguf_config(const struct qx_model *model, struct qx_json **out
         return qx_fail(err, QX_EFORMAT,
                        "it holds no table 'token_embd.weight', so the network cannot be run");
     }
-    s.w = qx_jw_new(false);
+    s.w = qx_jw_new(for_others);
     qx_jw_object(s.w);
-    config_put(&s, table->shape[0]);
+    config_put(&s, table->shape[0], for_others);
     qx_jw_end(s.w);
+    *out = qx_jw_take(s.w, len);
+    return *out ? QX_OK : qx_fail_nomem(err, 1024);
+}
+
+enum qx_status qx_gguf_config(const struct qx_model *model, struct qx_json **out,
+                              struct qx_error *err)
+{
+    char *text = NULL;
     size_t len = 0;
-    char *text = qx_jw_take(s.w, &len);
-    enum qx_status st =
-        text ? qx_json_parse(text, len, "metadata", out, err) : qx_fail_nomem(err, 1024);
+    enum qx_status st = qx_gguf_config_text(model, false, &text, &len, err);
+    st = st == QX_OK ? qx_json_parse(text, len, "metadata", out, err) : st;
     qx_free_text(text);
     return st;
 }

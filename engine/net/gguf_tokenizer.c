@@ -195,7 +195,13 @@ static enum qx_status types_read(const struct qx_model *m, int64_t n, double **o
     return QX_OK;
 }
 
-enum qx_status qx_gguf_bpe(const struct qx_model *m, struct qx_json **out, struct qx_error *err)
+const char *qx_gguf_tokenizer(const struct qx_model *m)
+{
+    const char *kind = qx_model_metadata(m, "tokenizer.ggml.model");
+    return kind ? kind : "none";
+}
+
+enum qx_status qx_gguf_bpe(const struct qx_model *m, char **out, size_t *len, struct qx_error *err)
 {
     const char *pre = qx_model_metadata(m, "tokenizer.ggml.pre");
     const char *pattern = pattern_of(pre ? pre : "default");
@@ -237,12 +243,15 @@ enum qx_status qx_gguf_bpe(const struct qx_model *m, struct qx_json **out, struc
     qx_jw_end(w);
     qx_jw_end(w);
     qx_mem_free(types);
-    size_t len = 0;
-    char *text = qx_jw_take(w, &len);
-    if (st == QX_OK) {
-        st = text ? qx_json_parse(text, len, qx_model_name(m), out, err) : qx_fail_nomem(err, 0);
+    char *text = qx_jw_take(w, len);
+    if (st == QX_OK && !text) {
+        st = qx_fail_nomem(err, 0);
     }
-    qx_free_text(text);
+    if (st == QX_OK) {
+        *out = text;
+    } else {
+        qx_free_text(text);
+    }
     return st;
 }
 

@@ -359,18 +359,21 @@ static enum qx_status file_gguf(struct qx_tokenizer *t, const char *folder, stru
     if (st != QX_OK) {
         return st;
     }
-    const char *model = qx_model_metadata(m, "tokenizer.ggml.model");
-    if (model && strcmp(model, "gpt2") == 0) {
-        st = qx_gguf_bpe(m, &json, err);
+    const char *kind = qx_gguf_tokenizer(m);
+    if (strcmp(kind, "gpt2") == 0) {
+        char *text = NULL;
+        st = qx_gguf_bpe(m, &text, &len, err);
+        st = st == QX_OK ? qx_json_parse(text, len, qx_model_name(m), &json, err) : st;
         st = st == QX_OK ? json_read(t, qx_json_root(json), err) : st;
-    } else if (model && strcmp(model, "llama") == 0) {
+        qx_free_text(text);
+    } else if (strcmp(kind, "llama") == 0) {
         st = qx_gguf_pieces(m, &data, &len, err);
         st = st == QX_OK ? qx_text_llama2c_read(t, data, len, err) : st;
     } else {
         st = qx_fail(err, QX_EUNSUPPORTED,
                      "%s: a tokenizer of type '%.40s' is not read (gpt2 and llama are); give the "
                      "model's tokenizer.json with --tokenizer",
-                     t->path, model ? model : "none");
+                     t->path, kind);
     }
     qx_json_free(json);
     qx_mem_free(data);

@@ -24,28 +24,31 @@ enum { COPY_BLOCK = 1 << 20 };
 
 /* Files of a model folder that travel along unchanged. reference.* stays behind: its figures are
  * those of the original weights. */
-static const char *const companions[] = {"config.json",
-                                         "generation_config.json",
-                                         "graph.json",
-                                         "eval.safetensors",
-                                         "eval_*.safetensors",
-                                         "calib.safetensors",
-                                         "train.safetensors",
-                                         "vocab.*",
-                                         "merges.txt",
-                                         "tokenizer.*",
-                                         "tokenizer_config.json",
-                                         "special_tokens_map.json",
-                                         "*.tsv",
-                                         "*.md",
-                                         "LICENSE*",
-                                         "*.index.json"};
+static const struct {
+    const char *glob;
+    bool is_network; /* says what the network is: of a GGUF file its metadata do */
+} companions[] = {{"config.json", true},
+                  {"generation_config.json", true},
+                  {"graph.json", true},
+                  {"eval.safetensors", false},
+                  {"eval_*.safetensors", false},
+                  {"calib.safetensors", false},
+                  {"train.safetensors", false},
+                  {"vocab.*", true},
+                  {"merges.txt", true},
+                  {"tokenizer.*", true},
+                  {"tokenizer_config.json", true},
+                  {"special_tokens_map.json", true},
+                  {"*.tsv", false},
+                  {"*.md", false},
+                  {"LICENSE*", false},
+                  {"*.index.json", true}};
 
-static bool is_companion(const char *name)
+static bool is_companion(const char *name, bool is_made)
 {
     for (size_t i = 0; i < sizeof companions / sizeof *companions; i++) {
-        if (qx_str_glob(companions[i], name)) {
-            return true;
+        if (qx_str_glob(companions[i].glob, name)) {
+            return !(is_made && companions[i].is_network);
         }
     }
     return false;
@@ -65,7 +68,8 @@ static bool is_ours(const struct qx_model *model, const char *name)
             return true;
         }
     }
-    return strcmp(name, "recipe.json") == 0 || strcmp(name, STAGE) == 0 || is_companion(name);
+    return strcmp(name, "recipe.json") == 0 || strcmp(name, STAGE) == 0 ||
+           is_companion(name, false);
 }
 
 /* May the folder be written? Nothing is made. */
@@ -257,8 +261,8 @@ static const float *changed(const struct qx_write *w, int64_t item)
 /* Does the tensor stay as it is in the file? safetensors has no block types: they are decoded. */
 static bool is_kept(const struct qx_write *w, int64_t item)
 {
-    return qx_setting_is_fp32(&w->recipe->set[item]) && !changed(w, item) &&
-           !qx_dtype_get(w->items->v[item].tensor->dtype)->block;
+    return !(w->as && w->as[item].heads > 0) && qx_setting_is_fp32(&w->recipe->set[item]) &&
+           !changed(w, item) && !qx_dtype_get(w->items->v[item].tensor->dtype)->block;
 }
 
 static enum qx_status source_fill(struct source *src, struct qx_error *err)
@@ -270,14 +274,19 @@ static enum qx_status source_fill(struct source *src, struct qx_error *err)
         !(src->values = qx_mem_aligned(bytes))) {
         return qx_fail_nomem(err, bytes);
     }
+    struct qx_ctl quiet = {.parent = src->ctl, .is_quiet = true};
+    enum qx_status status = QX_OK;
     if (changed(w, src->item)) {
         memcpy(src->values, changed(w, src->item), bytes);
-        return QX_OK;
+    } else {
+        status = qx_fakequant(it->tensor, it->channels, &w->recipe->set[src->item], w->pool, &quiet,
+                              src->values, NULL, NULL, err);
+        qx_model_dontneed(w->model, it->tensor);
     }
-    struct qx_ctl quiet = {.parent = src->ctl, .is_quiet = true};
-    enum qx_status status = qx_fakequant(it->tensor, it->channels, &w->recipe->set[src->item],
-                                         w->pool, &quiet, src->values, NULL, NULL, err);
-    qx_model_dontneed(w->model, it->tensor);
+    if (status == QX_OK && w->as && w->as[src->item].heads > 0) {
+        status = qx_folder_rows(src->values, it->tensor->numel, it->tensor->shape[0],
+                                w->as[src->item].heads, err);
+    }
     return status;
 }
 
@@ -328,7 +337,7 @@ static enum qx_status file_write(const struct qx_write *w, int file, const char 
         }
         const bool is_same = is_kept(w, i);
         sources[n] = (struct source){w, i, ctl, NULL};
-        tensors[n] = (struct qx_write_tensor){.name = t->name,
+        tensors[n] = (struct qx_write_tensor){.name = w->as ? w->as[i].name : t->name,
                                               .dtype = is_same ? t->dtype : out_dtype(t),
                                               .rank = t->rank,
                                               .shape = t->shape,
@@ -406,16 +415,16 @@ static enum qx_status in_both(const char *from_dir, const char *to_dir, const ch
     return status;
 }
 
-static enum qx_status companions_copy(const struct qx_model *model, const char *dir,
-                                      struct qx_ctl *ctl, struct qx_error *err)
+static enum qx_status companions_copy(const struct qx_write *w, const char *dir, struct qx_ctl *ctl,
+                                      struct qx_error *err)
 {
     struct qx_arena arena = {0};
     char **names;
     size_t n = 0;
-    const char *from = qx_model_folder(model);
+    const char *from = qx_model_folder(w->model);
     enum qx_status status = qx_fs_list(from, &arena, &names, &n, err);
     for (size_t i = 0; i < n && status == QX_OK; i++) {
-        if (is_companion(names[i])) {
+        if (is_companion(names[i], w->as != NULL)) {
             status = in_both(from, dir, names[i], ctl, err);
         }
     }
@@ -439,7 +448,7 @@ static int64_t bytes_total(const struct qx_write *w)
     const struct dirent *e;
     struct stat st;
     while (d && (e = readdir(d))) {
-        if (is_companion(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0 &&
+        if (is_companion(e->d_name, w->as != NULL) && fstatat(dirfd(d), e->d_name, &st, 0) == 0 &&
             S_ISREG(st.st_mode)) {
             total += st.st_size;
         }
@@ -457,11 +466,23 @@ static enum qx_status recipe_write(const struct qx_write *w, const char *dir, st
 {
     size_t len;
     char *path = qx_fs_join(dir, "recipe.json");
-    char *text = qx_recipe_write(w->recipe, w->items, w->model, NULL, &len);
+    struct qx_items named = *w->items; /* as the folder has them */
+    struct qx_tensor *tensors = qx_mem_array((size_t)named.n + 1, sizeof *tensors);
+    named.v = qx_mem_array((size_t)named.n + 1, sizeof *named.v);
+    for (int64_t i = 0; named.v && tensors && i < named.n; i++) {
+        named.v[i] = w->items->v[i];
+        tensors[i] = *named.v[i].tensor;
+        tensors[i].name = w->as ? w->as[i].name : tensors[i].name;
+        named.v[i].tensor = &tensors[i];
+    }
+    char *text =
+        named.v && tensors ? qx_recipe_write(w->recipe, &named, w->model, NULL, &len) : NULL;
     enum qx_status status =
         path && text ? qx_fs_write_atomic(path, text, len, err)
                      : qx_fail(err, QX_ENOMEM, "out of memory for the text of the recipe");
     qx_free_text(text);
+    qx_mem_free(named.v);
+    qx_mem_free(tensors);
     qx_mem_free(path);
     return status;
 }
@@ -469,7 +490,8 @@ static enum qx_status recipe_write(const struct qx_write *w, const char *dir, st
 static enum qx_status all_write(const struct qx_write *w, const char *dir, struct qx_ctl *ctl,
                                 struct qx_error *err)
 {
-    enum qx_status status = companions_copy(w->model, dir, ctl, err);
+    enum qx_status status = companions_copy(w, dir, ctl, err);
+    status = status == QX_OK ? qx_folder_files(w->model, dir, err) : status;
     for (int f = 0; f < qx_model_n_files(w->model) && status == QX_OK; f++) {
         char *path = qx_fs_join(dir, out_name(w->model, f));
         status = path ? file_write(w, f, path, ctl, err) : qx_fail_nomem(err, 1);
@@ -483,18 +505,37 @@ enum qx_status qx_write_check(const struct qx_write *w, const char *dir, struct 
     return dir_check(w->model, dir, err);
 }
 
-enum qx_status qx_write_folder(const struct qx_write *w, const char *dir, struct qx_ctl *ctl,
-                               struct qx_error *err)
+/* Names and rows in the folder; *out stays NULL where all is as in the file. */
+static enum qx_status names_make(const struct qx_write *w, struct qx_folder_tensor **out,
+                                 struct qx_error *err)
+{
+    *out = NULL;
+    if (!qx_folder_is_made(w->model)) {
+        return QX_OK;
+    }
+    struct qx_folder_tensor *as = qx_mem_zalloc(((size_t)w->items->n + 1) * sizeof *as);
+    if (!as) {
+        return qx_fail_nomem(err, (size_t)w->items->n * sizeof *as);
+    }
+    for (int64_t i = 0; i < w->items->n; i++) {
+        if (!qx_folder_tensor(w->model, i, &as[i])) {
+            as[i].heads = 0;
+            qx_str_copy(as[i].name, sizeof as[i].name, w->items->v[i].tensor->name);
+        }
+    }
+    *out = as;
+    return QX_OK;
+}
+
+static enum qx_status staged_write(const struct qx_write *w, const char *dir, struct qx_ctl *ctl,
+                                   struct qx_error *err)
 {
     struct stage stage;
-    enum qx_status status = dir_check(w->model, dir, err);
     if (ctl) {
         atomic_store(&ctl->done, 0); /* bytes written are counted from here on */
         qx_ctl_total(ctl, bytes_total(w));
     }
-    if (status == QX_OK) {
-        status = stage_begin(&stage, dir, err);
-    }
+    enum qx_status status = stage_begin(&stage, dir, err);
     if (status != QX_OK) {
         return status;
     }
@@ -506,5 +547,18 @@ enum qx_status qx_write_folder(const struct qx_write *w, const char *dir, struct
         status = stage_commit(&stage, err);
     }
     stage_end(&stage, status == QX_OK);
+    return status;
+}
+
+enum qx_status qx_write_folder(const struct qx_write *w, const char *dir, struct qx_ctl *ctl,
+                               struct qx_error *err)
+{
+    struct qx_folder_tensor *as = NULL;
+    struct qx_write named = *w;
+    enum qx_status status = dir_check(w->model, dir, err);
+    status = status == QX_OK ? names_make(w, &as, err) : status;
+    named.as = as;
+    status = status == QX_OK ? staged_write(&named, dir, ctl, err) : status;
+    qx_mem_free(as);
     return status;
 }

@@ -15,6 +15,8 @@ struct qx_write {
     const struct qx_recipe *recipe;
     struct qx_pool *pool;
     const struct qx_trained *trained; /* NULL, or values to write instead of the stored ones */
+    const struct qx_folder_tensor
+        *as; /* [items] names and rows in the folder; made by qx_write_folder */
 };
 
 /* May the folder be written: QX_EIO when it is the model's own, or holds other things. Makes nothing. */

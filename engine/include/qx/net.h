@@ -210,4 +210,25 @@ enum qx_status qx_net_run_from(const struct qx_net *net, const struct qx_weights
                                struct qx_net_report *report, struct qx_pool *pool,
                                struct qx_ctl *ctl, struct qx_error *err);
 
+/* ---- a GGUF file as a model folder: names, rows and files as other programs expect them ---- */
+
+enum { QX_FOLDER_NAME = 256 };
+struct qx_folder_tensor {
+    char name[QX_FOLDER_NAME]; /* "model.layers.0.self_attn.q_proj.weight" */
+    /* Its rows lie in pairs (2i, 2i + 1) of each of so many heads, and are to become halves (i, i + d / 2);
+     * 0: they stay. */
+    int64_t heads;
+};
+/* What tensor i is in such a folder. False: it stays as it is (the model is no GGUF file of a network that is run,
+ * or the name has no counterpart). */
+bool qx_folder_tensor(const struct qx_model *model, int64_t i, struct qx_folder_tensor *out);
+/* Is it such a file? Its folder gets files of its own, made from the metadata. */
+bool qx_folder_is_made(const struct qx_model *model);
+/* Write config.json and the tokenizer (tokenizer.json, or tokenizer.bin of pieces with scores; none when it is of
+ * a kind that is not read) into dir. Nothing for other models. QX_EIO, QX_ENOMEM. */
+enum qx_status qx_folder_files(const struct qx_model *model, const char *dir, struct qx_error *err);
+/* Values of a tensor [rows, n / rows] with that many heads: pairs become halves, in place. QX_ENOMEM */
+enum qx_status qx_folder_rows(float *values, int64_t n, int64_t rows, int64_t heads,
+                              struct qx_error *err);
+
 #endif

@@ -499,7 +499,8 @@ enum qx_status qx_session_run_predict(struct qx_session *s, const struct qx_eval
                                       struct qx_ctl *ctl, struct qx_prediction *out,
                                       struct qx_error *err);
 /* A model folder with dequantized values in the original dtypes, beside copies of the source folder's
- * other files (graph.json, data, notes), and recipe.json. All is written aside and then put in place:
+ * other files (graph.json, data, notes), and recipe.json. Of a GGUF file of a network that is run, names and rows are
+ * those of other programs, and config.json and tokenizer are made from its metadata (qx_folder_tensor in qx/net.h). All is written aside and then put in place:
  * on failure or cancel an older folder is as it was, a new one gone. Progress is in bytes. QX_EIO when
  * out_dir holds other things than such a folder. */
 enum qx_status qx_session_run_write(struct qx_session *s, const char *out_dir, struct qx_ctl *ctl,
