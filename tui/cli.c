@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -129,6 +130,20 @@ struct qx_session *ui_open_batch(const struct ui_args *args, int *code)
     }
     *code = UI_EXIT_OK;
     return s;
+}
+
+enum qx_status ui_open_trained(const struct ui_args *args, const char *folder,
+                               struct qx_session **out, struct qx_error *err)
+{
+    char recipe[PATH_MAX];
+    struct qx_session_options options = ui_session_options(args);
+    options.batch = true;
+    snprintf(recipe, sizeof recipe, "%s/recipe.json", folder);
+    enum qx_status st = qx_session_open(folder, &options, out, err);
+    if (st == QX_OK) {
+        st = qx_session_load_recipe(*out, recipe, err);
+    }
+    return st;
 }
 
 struct qx_jw *ui_json_begin(const struct ui_args *args, const char *verb)

@@ -79,6 +79,8 @@ struct ui_args {
     const char *kernels; /* "" = --kernels without a value */
     const char *variants;
     int runs, warmup; /* 0, -1 = unset */
+    bool story;
+    const char *report;
     /* sweep, pareto */
     const char *columns, *n_measure, *mode, *max_latency, *tie;
     uint64_t max_bytes;      /* 0 = unset */
@@ -86,6 +88,7 @@ struct ui_args {
     /* train */
     const char *train_data, *quantizer, *optimizer, *checkpoint;
     bool resume;
+    int64_t max_rows;                                                    /* 0 = all */
     int epochs, batch, patience;                                         /* -1 = unset */
     double rate, warm, weight_decay, clip, distill, temperature, freeze; /* NaN = unset */
     /* generate */
@@ -129,6 +132,9 @@ int ui_exit_of(enum qx_status status);
 struct qx_session_options ui_session_options(const struct ui_args *args);
 /* Open a batch session for the model at positional[0]; reports errors; NULL then, *code set. */
 struct qx_session *ui_open_batch(const struct ui_args *args, int *code);
+/* Open a folder that a training wrote, under its recipe. Closed by the caller, after an error too. */
+enum qx_status ui_open_trained(const struct ui_args *args, const char *folder,
+                               struct qx_session **out, struct qx_error *err);
 /* Put what --recipe or the recipe flags say into the session. False with err filled. Flags naming what
  * this version cannot do (algorithms, presets) give QX_EUNSUPPORTED. */
 bool ui_apply_recipe(const struct ui_args *args, struct qx_session *s, struct qx_error *err);

@@ -129,14 +129,21 @@ static const struct flag flags[] = {
      "timed passes (default 50, or what takes 3 s); below 5 there are no percentiles"},
     {"warmup", 0, KIND_INT, AT(warmup), UI_FLAGS_BENCH, "N", 0, 100000,
      "passes before those (default 5)"},
+    {"story", 0, KIND_BOOL, AT(story), UI_FLAGS_BENCH, NULL, 0, 0,
+     "FP32, FP16, INT8 and INT4 after training and by training, beside a paper's claims; -o keeps "
+     "the "
+     "trained models"},
+    {"report", 0, KIND_TEXT, AT(report), UI_FLAGS_BENCH, "FILE", 0, 0,
+     "the story as a page (HTML) too"},
     /* train */
-    {"train-data", 0, KIND_TEXT, AT(train_data), UI_FLAGS_TRAIN, "FILE", 0, 0,
+    {"train-data", 0, KIND_TEXT, AT(train_data), UI_FLAGS_TRAIN | UI_FLAGS_BENCH, "FILE", 0, 0,
      "labelled rows to train on (default train.safetensors of the folder)"},
     {"quantizer", 0, KIND_TEXT, AT(quantizer), UI_FLAGS_TRAIN, "NAME", 0, 0,
      "lsq (scales are learned, default), pact, ema, ste"},
     {"optimizer", 0, KIND_TEXT, AT(optimizer), UI_FLAGS_TRAIN, "NAME", 0, 0,
      "adamw (default) or sgd"},
-    {"epochs", 0, KIND_INT, AT(epochs), UI_FLAGS_TRAIN, "N", 1, 100000, "times over the rows"},
+    {"epochs", 0, KIND_INT, AT(epochs), UI_FLAGS_TRAIN | UI_FLAGS_BENCH, "N", 1, 100000,
+     "times over the rows"},
     {"batch", 0, KIND_INT, AT(batch), UI_FLAGS_TRAIN, "N", 2, 65536, "rows of one step"},
     {"rate", 0, KIND_REAL, AT(rate), UI_FLAGS_TRAIN, "X", 1e-9, 10,
      "peak learning rate (default the optimizer's)"},
@@ -158,7 +165,7 @@ static const struct flag flags[] = {
      "written after every epoch (default FOLDER.checkpoint beside -o FOLDER, gone at the end)"},
     {"resume", 0, KIND_BOOL, AT(resume), UI_FLAGS_TRAIN, NULL, 0, 0,
      "go on from the checkpoint, bit by bit"},
-    {"max-rows", 0, KIND_INT64, AT(max_samples), UI_FLAGS_TRAIN, "N", 64, 1e15,
+    {"max-rows", 0, KIND_INT64, AT(max_rows), UI_FLAGS_TRAIN | UI_FLAGS_BENCH, "N", 64, 1e15,
      "train on that many rows, drawn by --seed"},
     /* generate */
     {"prompt", 0, KIND_TEXT, AT(prompt), UI_FLAGS_GENERATE, "TEXT", 0, 0, "what to go on with"},
@@ -173,8 +180,9 @@ static const struct flag flags[] = {
      "read the values: min, max, mean, std, absmax, p999, zeros, NaN, Inf"},
     {"hist", 0, KIND_BOOL, AT(hist), UI_FLAGS_INFO, NULL, 0, 0, "with a histogram of each tensor"},
     /* output */
-    {"output", 'o', KIND_TEXT, AT(output), UI_FLAGS_QUANTIZE | UI_FLAGS_RENDER | UI_FLAGS_TRAIN,
-     "PATH", 0, 0, "where to write"},
+    {"output", 'o', KIND_TEXT, AT(output),
+     UI_FLAGS_QUANTIZE | UI_FLAGS_RENDER | UI_FLAGS_TRAIN | UI_FLAGS_BENCH, "PATH", 0, 0,
+     "where to write"},
     {"save-recipe", 0, KIND_TEXT, AT(save_recipe), UI_FLAGS_QUANTIZE, "FILE", 0, 0,
      "write the resolved recipe as JSON"},
     /* screen */

@@ -1,6 +1,8 @@
 /* How far lessons came and what was guessed, in the state folder. */
 #include "lesson_impl.h"
 
+#include "file.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -153,29 +155,16 @@ static char *state_text(size_t *len)
     return qx_jw_take(w, len);
 }
 
-/* Not forced to the disk: that may take longer than a key press should, and only progress would be lost. */
-static bool write_file(const char *path, const char *text, size_t len)
-{
-    FILE *f = fopen(path, "w");
-    if (!f) {
-        return false;
-    }
-    const bool wrote = fwrite(text, 1, len, f) == len;
-    return fclose(f) == 0 && wrote;
-}
-
 static void state_write(void)
 {
-    char path[4200], temp[4300];
+    char path[4200];
     size_t len;
     if (!state_path(path, sizeof(path))) {
         return;
     }
     char *text = state_text(&len);
-    snprintf(temp, sizeof(temp), "%s.%ld", path, (long)getpid());
-    if (!text || !write_file(temp, text, len) || rename(temp, path) != 0) {
+    if (!text || !ui_file_write(path, text, len)) {
         warn("the progress of the lessons is not kept", strerror(errno));
-        unlink(temp);
     }
     qx_free_text(text);
 }

@@ -1,5 +1,7 @@
 #include "out.h"
 
+#include "file.h"
+
 #include <string.h>
 
 static int row_end(const struct ui_canvas *c, int y, bool plane)
@@ -44,10 +46,11 @@ bool ui_out_file(const char *path, const struct ui_canvas *c, const struct ui_th
                  enum ui_colour colour, const char *title)
 {
     const char *dot = strrchr(path, '.');
-    FILE *f = fopen(path, "w");
-    if (!f) {
+    struct ui_file file;
+    if (!ui_file_begin(&file, path)) {
         return false;
     }
+    FILE *f = file.f;
     if (dot && strcmp(dot, ".svg") == 0) {
         ui_out_svg(f, c, t, title);
     } else if (dot && strcmp(dot, ".ansi") == 0) {
@@ -57,6 +60,5 @@ bool ui_out_file(const char *path, const struct ui_canvas *c, const struct ui_th
     } else {
         ui_out_text(f, c);
     }
-    bool written = fflush(f) == 0 && !ferror(f);
-    return fclose(f) == 0 && written;
+    return ui_file_end(&file);
 }

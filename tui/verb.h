@@ -36,6 +36,13 @@ bool ui_words_gate(const struct ui_args *args, const char *verb);
 /* eval of an encoder without a classifier: agreement of its embeddings with FP32's. */
 int ui_eval_embedding(const struct ui_args *args, struct qx_session *s);
 
+/* A row of a benchmark as an object's members, and as a line without its end (verb_bench.c). recipe_hash: of
+ * the row of the recipe. */
+void ui_bench_row_json(struct qx_jw *w, const struct qx_bench_row *r, const char *recipe_hash);
+/* Settings of a training from its flags (verb_train.c). */
+enum qx_status ui_train_options(const struct ui_args *args, const struct qx_net *net,
+                                struct qx_train_options *o, struct qx_error *err);
+
 extern const struct ui_verb ui_verb_info, ui_verb_quantize, ui_verb_eval, ui_verb_sweep,
     ui_verb_pareto, ui_verb_bench, ui_verb_try, ui_verb_generate, ui_verb_render, ui_verb_play,
     ui_verb_doctor, ui_verb_completions, ui_verb_formats, ui_verb_lesson, ui_verb_train;

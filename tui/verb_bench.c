@@ -3,6 +3,7 @@
 #include "verb.h"
 
 #include "bench_text.h"
+#include "story.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -241,13 +242,12 @@ static const char *engine_name(const struct qx_bench_row *r)
     return strcmp(engine, "float32") == 0 ? "float" : engine;
 }
 
-static void row_json(struct qx_jw *w, const struct qx_bench_row *r, const char *recipe_hash)
+void ui_bench_row_json(struct qx_jw *w, const struct qx_bench_row *r, const char *recipe_hash)
 {
     const struct qx_bench_figures *f = &r->figures;
     static const char *const none[] = {"bytes",      "bits_per_weight", "latency_ms",
                                        "throughput", "accuracy",        "ppl",
                                        "speedup",    "energy_j",        "kernel"};
-    qx_jw_object(w);
     text(w, "variant", r->variant->name);
     if (r->variant == &qx_variant_recipe) {
         text(w, "recipe_hash", recipe_hash);
@@ -257,7 +257,6 @@ static void row_json(struct qx_jw *w, const struct qx_bench_row *r, const char *
             text(w, none[i], NULL);
         }
         text(w, "reason", r->reason);
-        qx_jw_end(w);
         return;
     }
     whole(w, "bytes", (int64_t)r->bytes);
@@ -277,8 +276,8 @@ static void row_json(struct qx_jw *w, const struct qx_bench_row *r, const char *
     whole(w, "macs", r->macs);
     num(w, "bytes_moved", r->bytes_moved);
     num(w, "convert_ms", f->convert_ms);
+    whole(w, "weights_bytes", (int64_t)f->weights_bytes);
     text(w, "reason", NULL);
-    qx_jw_end(w);
 }
 
 static int bench_json(const struct ui_args *args, struct qx_session *s, const struct bench *b)
@@ -298,7 +297,9 @@ static int bench_json(const struct ui_args *args, struct qx_session *s, const st
     qx_jw_key(w, "rows");
     qx_jw_array(w);
     for (int i = 0; i < b->n; i++) {
-        row_json(w, &b->row[i], qx_session_recipe_hash(s));
+        qx_jw_object(w);
+        ui_bench_row_json(w, &b->row[i], qx_session_recipe_hash(s));
+        qx_jw_end(w);
     }
     qx_jw_end(w);
     return ui_json_print(w);
@@ -368,6 +369,21 @@ static int bench_run(const struct ui_args *args)
     if (args->n_positional < 1) {
         return ui_usage_error(args, "an argument is missing: qexplore bench FOLDER, or --kernels");
     }
+    if (args->story && (args->variants || args->recipe)) {
+        return ui_usage_error(args, "--story has rows of its own: leave out %s",
+                              args->variants ? "--variants" : "--recipe");
+    }
+    if (args->story) {
+        return ui_story_run(args);
+    }
+    if (args->report || args->output || args->train_data || args->epochs > 0 || args->max_rows) {
+        return ui_usage_error(args, "%s belongs to --story",
+                              args->report       ? "--report"
+                              : args->output     ? "--output"
+                              : args->train_data ? "--train-data"
+                              : args->max_rows   ? "--max-rows"
+                                                 : "--epochs");
+    }
     if (variants_parse(args->variants, ui_has_recipe(args), &b, &err) != QX_OK) {
         return ui_usage_error(args, "%s", err.text);
     }
@@ -395,7 +411,8 @@ static int bench_run(const struct ui_args *args)
 
 const struct ui_verb ui_verb_bench = {
     .name = "bench",
-    .usage = "FOLDER [--variants A,B] [recipe flags] [--runs N] [--json], or --kernels [MxNxK,...] "
+    .usage = "FOLDER [--variants A,B | --story] [recipe flags] [--runs N] [--json], or --kernels "
+             "[MxNxK,...] "
              "[--threads T]",
     .help = "Measure size, speed and accuracy in several number formats, of a recipe, or single "
             "kernels.",

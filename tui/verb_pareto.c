@@ -2,6 +2,7 @@
 #include "verb_search.h"
 
 #include "app.h"
+#include "file.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -152,13 +153,10 @@ static enum qx_status recipe_save(const struct ui_args *args, struct qx_session 
     struct qx_jw *w = qx_jw_new(true);
     qx_session_mixed_recipe(s, p->map, p->plan, p->best, w);
     char *json = qx_jw_take(w, &len);
-    FILE *f = json ? fopen(args->save_recipe, "w") : NULL;
-    const bool ok = f && fwrite(json, 1, len, f) == len;
-    const bool is_closed = f && fclose(f) == 0;
+    const bool is_written = json && ui_file_write(args->save_recipe, json, len);
     qx_free_text(json);
-    return ok && is_closed
-               ? QX_OK
-               : fail(err, QX_EIO, "cannot write the recipe to '%.300s'", args->save_recipe);
+    return is_written ? QX_OK
+                      : fail(err, QX_EIO, "cannot write the recipe to '%.300s'", args->save_recipe);
 }
 
 static enum qx_status pareto_find(const struct ui_args *args, struct qx_session *s,

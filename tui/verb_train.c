@@ -20,14 +20,14 @@ static void set_real(double *field, double value)
     *field = isnan(value) ? *field : value;
 }
 
-static enum qx_status options_take(const struct ui_args *a, const struct qx_net *net,
-                                   struct qx_train_options *o, struct qx_error *err)
+enum qx_status ui_train_options(const struct ui_args *a, const struct qx_net *net,
+                                struct qx_train_options *o, struct qx_error *err)
 {
     *o = qx_train_defaults(net);
     o->epochs = a->epochs > 0 ? a->epochs : o->epochs;
     o->batch = a->batch > 0 ? a->batch : o->batch;
     o->patience = a->patience >= 0 ? a->patience : o->patience;
-    o->max_rows = a->max_samples;
+    o->max_rows = a->max_rows;
     o->seed = a->seed;
     o->max_bytes = a->mem_bytes > 0 ? a->mem_bytes : o->max_bytes;
     set_real(&o->rate, a->rate);
@@ -79,16 +79,10 @@ static enum qx_status before(struct qx_session *s, struct training *t, struct qx
 /* Opens what was written, and measures it as anybody would. */
 static enum qx_status after(struct training *t, struct qx_error *err)
 {
-    struct qx_session_options options = ui_session_options(t->args);
     const struct qx_eval_options all = {0};
     struct qx_session *s = NULL;
-    options.recipe_path = NULL;
-    options.batch = true;
     snprintf(t->recipe, sizeof t->recipe, "%s/recipe.json", t->args->output);
-    enum qx_status st = qx_session_open(t->args->output, &options, &s, err);
-    if (st == QX_OK) {
-        st = qx_session_load_recipe(s, t->recipe, err);
-    }
+    enum qx_status st = ui_open_trained(t->args, t->args->output, &s, err);
     if (st == QX_OK) {
         st = qx_session_run_eval(s, &all, ui_batch_ctl(), &t->qat, err);
     }
@@ -101,7 +95,7 @@ static enum qx_status train(struct qx_session *s, struct training *t, struct qx_
     struct qx_train_options o;
     const struct qx_train_watch watch = {.arg = t, .epoch = on_epoch};
     struct qx_ctl *ctl = ui_batch_ctl();
-    enum qx_status st = options_take(t->args, qx_session_net(s), &o, err);
+    enum qx_status st = ui_train_options(t->args, qx_session_net(s), &o, err);
     const size_t n = t->args->output ? strlen(t->args->output) : 0;
     if (t->args->checkpoint) {
         snprintf(t->checkpoint, sizeof t->checkpoint, "%s", t->args->checkpoint);

@@ -292,6 +292,7 @@ enum qx_status qx_bench_run(const struct qx_net *net, const struct qx_model *mod
     }
     if (st == QX_OK) {
         kernel_name(net, w, set, out);
+        out->weights_bytes = qx_weights_bytes(w);
     }
     qx_mem_free(b.x);
     qx_mem_free(b.logits);

@@ -406,6 +406,44 @@ class Bench(unittest.TestCase):
         self.assertGreater(r["latency_ms"]["mean"], 0)
         self.assertIsNone(r["speedup"])  # FP32 was not asked for
 
+    def test_story(self):
+        page, kept = os.path.join(TMP, "story.html"), os.path.join(TMP, "story")
+        a = answer("bench", FASHION, "--story", "--epochs", "1", "--max-rows", "96", "--runs", "5",
+                   "--max-samples", "100", "-o", kept, "--report", page)
+        rows = {r["row"]: r for r in a["rows"]}
+        self.assertEqual(len(rows), 9)
+        for name, r in rows.items():
+            self.assertIsNone(r["reason"], name)
+            self.assertEqual(r["train_s"] is not None, name.startswith("qat"), name)
+        self.assertEqual(rows["qat-int8"]["engine"], "integer")
+        self.assertLess(rows["ptq-int4"]["bytes"], rows["ptq-mixed"]["bytes"])
+        self.assertLess(rows["ptq-mixed"]["bytes"], rows["ptq-int8"]["bytes"])
+        self.assertEqual(rows["ptq-mixed"]["bytes"], rows["qat-mixed"]["bytes"])
+        claims = {c["claim"]: c for c in a["claims"]}
+        saved = claims["size saved, INT4/8 QAT"]
+        self.assertAlmostEqual(saved["here"],
+                               100 * (1 - rows["qat-mixed"]["bytes"] / rows["fp32"]["bytes"]))
+        self.assertEqual(saved["reached"], saved["here"] >= 68)
+        energy = claims["energy saved, INT8 PTQ"]
+        self.assertEqual(energy["here"] is None, bool(energy["reason"]))
+        again = answer("eval", kept + "/qat-mixed", "--recipe", kept + "/qat-mixed/recipe.json",
+                       "--max-samples", "100")
+        self.assertEqual(again["metrics"]["accuracy"], rows["qat-mixed"]["accuracy"])
+        with open(page) as f:
+            html = f.read()
+        self.assertIn("INT4/8 QAT", html)
+        self.assertNotIn("src=", html)  # needs nothing beside it
+
+    def test_story_without_training_data(self):
+        mlp = os.path.join(ROOT, "samples/fashion-mlp")
+        a = answer("bench", mlp, "--story", "--runs", "5", "--max-samples", "100")
+        reasons = {r["row"]: r["reason"] for r in a["rows"]}
+        self.assertIn("train.safetensors", reasons["qat-int8"])
+        self.assertIsNone(reasons["ptq-mixed"])
+        self.assertIsNone(a["trained"])
+        self.assertEqual(run("bench", mlp, "--epochs", "2")[0], 2)
+        self.assertEqual(run("bench", mlp, "--story", "--variants", "fp32")[0], 2)
+
     def test_kernels(self):
         for args in (("--kernels", "1x64x96,5x70x33"), ("--kernels=1x64x96,5x70x33",)):
             a = answer("bench", *args, "--threads", "1")

@@ -131,7 +131,8 @@ struct qx_bench_figures {
     int64_t batch;
     double energy_j; /* a sample, during the batches; NaN without counters */
     char energy_reason[160];
-    double convert_ms; /* the fastest widening of the weights for a pass; 0 without */
+    uint64_t weights_bytes; /* of the layers' weights in memory, as passes read them */
+    double convert_ms;      /* the fastest widening of the weights for a pass; 0 without */
     enum qx_engine engine;
     char kernel
         [96]; /* of the matrix products: "gemm_u8s8 avx512vnni"; of several kinds, with the number
