@@ -209,7 +209,7 @@ double ui_story_lost(const struct ui_story *story, const struct ui_story_row *ro
 double ui_story_change(const struct ui_story *story, const struct ui_story_row *row)
 {
     const double lost = ui_story_lost(story, row);
-    return isnan(row->bench.perplexity) ? -lost : lost;
+    return isnan(row->bench.perplexity) ? 0.0 - lost : lost; /* no -0.00 */
 }
 
 bool ui_story_is_reached(const struct ui_story_claim *c)
