@@ -19,6 +19,8 @@ void ui_lesson_free(struct ui_lesson *l); /* NULL allowed */
 const char *ui_lesson_id(const struct ui_lesson *l);
 const char *ui_lesson_model(const struct ui_lesson *l); /* a sample's name, or a path */
 const char *ui_lesson_title(const struct ui_lesson *l, const char *lang);
+const char *ui_lesson_about(const struct ui_lesson *l,
+                            const char *lang); /* "" when the file has none */
 int ui_lesson_n_steps(const struct ui_lesson *l);
 
 /* All lessons of both folders by file name; those that cannot be read are logged and left out. Kept for

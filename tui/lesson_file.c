@@ -176,7 +176,9 @@ static bool lesson_ok(struct ui_lesson *l, const char *path, struct qx_error *er
     if (!ui_lesson_id(l)[0] || !ui_lesson_model(l)[0]) {
         return wrong(&k, "\"id\" and \"model\" must be there");
     }
-    if (!text_ok(&k, qx_jget(l->root, "title"), "title")) {
+    const struct qx_jval *about = qx_jget(l->root, "about");
+    if (!text_ok(&k, qx_jget(l->root, "title"), "title") ||
+        (about && !text_ok(&k, about, "about"))) {
         return false;
     }
     if (!qx_jis_array(steps) || qx_jlen(steps) < 1 || qx_jlen(steps) > UI_LESSON_STEPS) {
@@ -231,6 +233,12 @@ const char *ui_lesson_id(const struct ui_lesson *l)
 const char *ui_lesson_model(const struct ui_lesson *l)
 {
     return qx_jstr(qx_jget(l->root, "model"), "");
+}
+
+const char *ui_lesson_about(const struct ui_lesson *l, const char *lang)
+{
+    const struct qx_jval *about = qx_jget(l->root, "about");
+    return about ? ui_lesson_text(about, lang) : "";
 }
 
 const char *ui_lesson_title(const struct ui_lesson *l, const char *lang)

@@ -3,6 +3,7 @@
 
 #include "lesson.h"
 #include "list.h"
+#include "widget_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,9 @@
 struct lessons_state {
     int row;
 };
+
+/* Columns stand together; what the lesson under the cursor is about stands below them when there is room. */
+enum { WIDTH = 96, ABOUT_ROWS = 5 };
 
 static void draw_row(struct ui_app *app, struct ui_canvas *c, struct ui_rect r, int y, int i,
                      bool here)
@@ -48,6 +52,7 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
 {
     struct lessons_state *s = state;
     const int n = ui_course_get()->n, page = r.h - 2;
+    r.w = r.w < WIDTH ? r.w : WIDTH;
     app->page = page;
     if (n == 0) {
         ui_put(c, r.x + 2, r.y + 1, r.w - 4, UI_STYLE_DIM, "No lessons are installed.");
@@ -59,6 +64,11 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     ui_put(c, r.x + r.w - 35, r.y, 18, UI_STYLE_HEADER, "runs on");
     for (int i = first; i < n && i - first < page; i++) {
         draw_row(app, c, r, r.y + 1 + i - first, i, i == s->row);
+    }
+    if (page >= n + ABOUT_ROWS) {
+        const struct ui_lesson *l = ui_course_get()->lesson[s->row];
+        ui_text_draw(c, (struct ui_rect){r.x + 7, r.y + n + 2, r.w - 10, ABOUT_ROWS - 1},
+                     UI_STYLE_NORMAL, ui_lesson_about(l, app->tour.lang));
     }
 }
 

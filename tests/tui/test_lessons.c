@@ -81,6 +81,8 @@ static void all_lessons_speak_three_languages(void **state)
         const struct ui_lesson *l = course->lesson[i];
         assert_string_not_equal(ui_lesson_title(l, "en"), ui_lesson_title(l, "id"));
         assert_string_not_equal(ui_lesson_title(l, "en"), ui_lesson_title(l, "ko"));
+        assert_string_not_equal(ui_lesson_about(l, "en"), ui_lesson_about(l, "id"));
+        assert_string_not_equal(ui_lesson_about(l, "en"), ui_lesson_about(l, "ko"));
         assert_ptr_equal(ui_course_find(ui_lesson_id(l)), l);
     }
 }
