@@ -186,6 +186,9 @@ void ui_explain_predicted(struct ui_explain *e, struct qx_session *s, const stru
     ui_explain_add(e, "predicted: %s", ui_fmt_predicted(text, sizeof text, g, glyphs, false));
     ui_explain_add(e, "composed of %d measured effects of single layers on %lld %s:", g->n_entries,
                    (long long)g->predict_rows, p->is_words ? "places" : "rows");
+    if (g->is_predicted_early) {
+        ui_explain_add(e, "they stand for all rows until FP32 is measured on those:");
+    }
     ui_explain_add(e, "gains multiply, shifts and residuals add. KL %s %.3g, same class %.1f %%.",
                    about(glyphs), p->kl, 100 * p->same_top);
     if (p->has_value) {

@@ -171,7 +171,8 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
     }
     char said[64];
     ui_fmt_predicted(said, sizeof(said), &g, app->glyphs, brief);
-    bool is_open = g.state == QX_GAUGE_WAITING || g.state == QX_GAUGE_RUNNING;
+    bool is_open =
+        g.state == QX_GAUGE_WAITING || g.state == QX_GAUGE_RUNNING || g.state == QX_GAUGE_BASELINE;
     bool is_said = said[0] && is_open && qx_session_n_edits(app->session) > 0;
     if (is_said) {
         snprintf(figure, sizeof(figure), "%s", said);
@@ -204,7 +205,8 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
         }
         break;
     case QX_GAUGE_BASELINE:
-        snprintf(buf, cap, "measuring FP32 %.0f %%", 100 * g.progress);
+        snprintf(buf, cap, "%s%s FP32 %.0f %%", is_said ? figure : "measuring", is_said ? "," : "",
+                 100 * g.progress);
         break;
     case QX_GAUGE_FAILED:
         if (said[0] && qx_session_n_edits(app->session) > 0) { /* rows without labels */

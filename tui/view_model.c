@@ -336,7 +336,10 @@ static void accuracy_text(const struct ui_app *app, const struct qx_gauge *g, ch
         *is_live = false;
         snprintf(buf, cap, "%s", without_folder(g->reason));
     } else if (g->fp32_correct < 0) {
-        int n = snprintf(buf, cap, "measuring FP32, %.0f %%", g->progress * 100);
+        char said[64];
+        ui_fmt_predicted(said, sizeof(said), g, app->glyphs, false);
+        int n = snprintf(buf, cap, "%s%smeasuring FP32, %.0f %%", said,
+                         said[0] ? " predicted; " : "", g->progress * 100);
         if (g->n > 0) {
             snprintf(buf + n, cap - (size_t)n, " of %lld rows", (long long)g->n);
         }

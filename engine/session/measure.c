@@ -305,6 +305,13 @@ static struct qx_task *submit(struct qx_session *s, enum qx_which which, const s
     return &e->task;
 }
 
+static double progress_of(const struct qx_task *t)
+{
+    double total = (double)atomic_load_explicit(&t->ctl.total, memory_order_relaxed);
+    double done = (double)atomic_load_explicit(&t->ctl.done, memory_order_relaxed);
+    return total > 0 ? (done < total ? done / total : 1) : 0;
+}
+
 /* ---- what is due ---- */
 
 void qx_measure_touched(struct qx_session *s)
@@ -317,6 +324,10 @@ void qx_measure_touched(struct qx_session *s)
     m->key_b = qx_recipe_hash(&s->now, &s->items, m->is_layer);
     if (m->task_b && m->task_b_key != m->key_b) {
         qx_task_cancel(m->task_b);
+    }
+    if (m->task_fp32 && progress_of(m->task_fp32) < 0.5 &&
+        qx_predictor_goes_first(s, qx_clock_s())) {
+        qx_task_cancel(m->task_fp32); /* begins anew behind the first prediction */
     }
     adopt(s);
     qx_replayer_work(s);
@@ -363,15 +374,16 @@ void qx_measure_work(struct qx_session *s, double now_s)
     if (!qx_measure_can(s)) {
         return;
     }
+    const bool is_held = qx_predictor_goes_first(s, now_s);
     if (!m->task_fp32 && !slot_find(m, m->key_fp32) && m->failed_fp32 != m->key_fp32 &&
-        m->refused_key != m->key_fp32) {
+        m->refused_key != m->key_fp32 && !is_held) {
         m->task_fp32 = submit(s, QX_WHICH_FP32, NULL, m->key_fp32);
         if (!m->task_fp32) {
             m->failed_fp32 = m->key_fp32;
             qx_str_copy(m->reason, sizeof m->reason, "out of memory");
         }
     }
-    if (qx_measure_due(s, now_s) == 0) {
+    if (!is_held && qx_measure_due(s, now_s) == 0) {
         qx_predictor_asked(s, m->key_b);
         m->task_b = submit(s, QX_WHICH_B, &s->now, m->key_b);
         m->task_b_key = m->key_b;
@@ -493,13 +505,6 @@ const struct qx_eval_result *qx_session_result(struct qx_session *s, enum qx_whi
         m->failed_key = m->task_a ? m->failed_key : key;
     }
     return NULL;
-}
-
-static double progress_of(const struct qx_task *t)
-{
-    double total = (double)atomic_load_explicit(&t->ctl.total, memory_order_relaxed);
-    double done = (double)atomic_load_explicit(&t->ctl.done, memory_order_relaxed);
-    return total > 0 ? (done < total ? done / total : 1) : 0;
 }
 
 static void gauge_reason(const struct qx_session *s, char *out, size_t cap)

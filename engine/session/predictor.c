@@ -214,6 +214,7 @@ void qx_predictor_answer(struct qx_session *s, struct qx_gauge *out)
     if (p->is_on && p->has_answer && p->n_unknown == 0 && p->answer.sum.n_missing == 0) {
         out->guess = QX_GUESS_PREDICTED;
         out->predicted = p->answer;
+        out->is_predicted_early = p->is_early;
         out->predict_rows = qx_predict_base_n(qx_predict_table_base(p->table));
         out->n_entries = qx_predict_table_n(p->table);
         return;
@@ -259,6 +260,7 @@ void qx_predictor_asked(struct qx_session *s, uint64_t key)
     }
     p->asked_key = key;
     p->asked_answer = p->answer;
+    p->asked_answer.has_value &= !p->is_early; /* else it is of other rows than the measurement */
     p->has_asked = true;
 }
 

@@ -39,6 +39,8 @@ struct qx_predictor {
     int64_t rows;                    /* of that; 0 = not chosen yet */
     struct qx_task *task;            /* out with the queue lane */
     uint64_t key;                    /* of the file of points */
+    bool is_early;                   /* the anchors take P for E */
+    double early_end_s;              /* FP32 waits for an answer till then */
     bool is_complete;                /* the full table is there */
     double complete_s;               /* since when */
     bool is_without_act;             /* inputs cannot be calibrated */
@@ -93,7 +95,10 @@ void qx_predictor_point_add(struct qx_predictor *p, struct qx_predict_point *poi
 /* Fills the gauge's predicted part. */
 void qx_predictor_answer(struct qx_session *s, struct qx_gauge *out);
 
-/* ---- predictor_build.c: in the queue lane ---- */
+/* ---- predictor_turn.c ---- */
+/* An edit is there before FP32 was measured on all rows: its first prediction, from P alone, does not wait for
+ * that where it takes a moment. */
+bool qx_predictor_goes_first(struct qx_session *s, double now_s);
 /* The task that is due next, submitted; false when nothing is. */
 bool qx_predictor_submit(struct qx_session *s);
 /* Seconds until the next random configuration is due; negative = none, or what it waits for will wake

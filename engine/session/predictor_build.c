@@ -174,7 +174,7 @@ static void calibrate(struct qx_build_task *b)
     struct qx_error why;
     weights.level = QX_PREDICT_LITE;
     weights.has_act = false;
-    if (!b->calibration && !b->is_without_act &&
+    if (!b->calibration && !b->is_without_act && (!b->is_early || b->want.is_act_urgent) &&
         (b->want.is_act_urgent || !qx_predict_next(b->table, b->s->net, &weights, &spec))) {
         enum qx_status st = qx_ranges_get(b->s, &b->task.ctl, &b->calibration, &why);
         b->is_without_act = st != QX_OK && st != QX_ECANCELLED && st != QX_ENOMEM;
@@ -197,7 +197,10 @@ void qx_build_entries(struct qx_build_task *b)
         struct qx_predict_entry *e = NULL;
         calibrate(b);
         if (!qx_predict_next(b->table, b->s->net, &b->want, &spec)) {
-            b->is_complete = b->calibration || b->is_without_act;
+            b->is_complete = !b->is_early && (b->calibration || b->is_without_act);
+            return;
+        }
+        if (b->is_early && spec.layer != b->want.first) {
             return;
         }
         enum qx_status st = qx_predict_probe_entry(
@@ -213,7 +216,7 @@ void qx_build_entries(struct qx_build_task *b)
         entry_keep(b, &spec, e);
         table_take(b, e);
         qx_predict_entry_unref(e);
-        if (qx_clock_s() > end) {
+        if (qx_clock_s() > end && !b->is_early) {
             return;
         }
     }
@@ -253,6 +256,9 @@ enum qx_status qx_build_run(struct qx_task *t, struct qx_error *err)
     enum qx_status st = b->probe ? QX_OK : qx_build_start(b, err);
     if (st != QX_OK) {
         return st;
+    }
+    if (b->is_early) {
+        b->scale = qx_predict_scale_of(qx_predict_probe_base(b->probe));
     }
     for (int i = 0; i < b->n_fresh; i++) {
         table_take(b, b->fresh[i]); /* of other rows: no entry of this table */

@@ -12,6 +12,7 @@ struct qx_build_task {
     uint64_t key;
     int64_t rows;
     bool is_asked; /* the table that grows is the one that is asked */
+    bool is_early; /* one layer, and as if P were E */
     struct qx_predict_scale scale;
     struct qx_predict_want want;
     bool is_lite_done; /* full entries leave the pool to others */

@@ -12,7 +12,10 @@
 enum { PRIORITY = -1, FAILURES_MOST = 8 };
 static const double idle_s =
     4; /* without edits or entries, before random configurations are measured */
-static const double draw_limit_s = 5; /* longer measurements are the user's to start */
+static const double draw_limit_s = 5;     /* longer measurements are the user's to start */
+static const double early_s = 0.8;        /* that FP32 waits for a first prediction */
+static const double early_pass_s = 0.4;   /* a pass of P that is worth it ... */
+static const double macs_a_second = 4e10; /* ... as far as that is known beforehand */
 
 static void build_done(struct qx_session *s, struct qx_task *t)
 {
@@ -51,6 +54,7 @@ static void build_done(struct qx_session *s, struct qx_task *t)
         qx_predict_anchors_unref(p->anchors);
         p->table = qx_predict_table_ref(p->growing);
         p->anchors = b->anchors;
+        p->is_early = b->is_early;
         p->table_serial++;
         b->anchors = NULL;
     }
@@ -83,6 +87,32 @@ static bool scale_now(struct qx_session *s, struct qx_predict_scale *out)
     const struct qx_eval_result *fp32 = qx_measure_find(&s->measure, s->measure.key_fp32);
     *out = qx_measure_scale(s, fp32);
     return fp32 || !qx_measure_has_truth(s);
+}
+
+bool qx_predictor_goes_first(struct qx_session *s, double now_s)
+{
+    struct qx_predictor *p = &s->predictor;
+    const struct qx_measure *m = &s->measure;
+    if (!p->is_on || p->has_failed || m->key_b == m->key_fp32 || qx_net_is_words(s->net) ||
+        qx_measure_find(&s->measure, m->key_fp32) || !qx_measure_has_truth(s) ||
+        (double)qx_net_macs(s->net) * QX_PREDICT_ROWS > early_pass_s * macs_a_second ||
+        (p->early_end_s > 0 && now_s > p->early_end_s && !p->task)) {
+        return false;
+    }
+    qx_predictor_follow(s);
+    return !p->table || (p->has_answer && p->answer.sum.n_missing > 0);
+}
+
+/* The layer that the next prediction needs: what an answer missed, before that the first one that the recipe
+ * changes. */
+static int layer_first(const struct qx_session *s)
+{
+    const int n = qx_net_n_layers(s->net);
+    int layer = 0;
+    while (layer < n && qx_setting_is_fp32(&s->now.set[qx_net_layer(s->net, layer)->tensor])) {
+        layer++;
+    }
+    return s->predictor.selected >= 0 || layer == n ? s->predictor.selected : layer;
 }
 
 static double rest_since(const struct qx_session *s)
@@ -118,15 +148,17 @@ bool qx_predictor_submit(struct qx_session *s)
     struct qx_predictor *p = &s->predictor;
     struct qx_predict_scale scale;
     struct qx_exact_site *sites = NULL;
-    if (p->task || !scale_now(s, &scale)) {
+    const bool is_early = !scale_now(s, &scale);
+    if (p->task || (is_early && !qx_predictor_goes_first(s, qx_clock_s()))) {
         return false;
     }
-    const int n_sites = qx_predictor_exact_waits(s) && qx_predictor_exact_left(s, qx_clock_s()) == 0
-                            ? qx_predictor_exact_list(s, &sites)
-                            : 0;
+    const int n_sites =
+        !is_early && qx_predictor_exact_waits(s) && qx_predictor_exact_left(s, qx_clock_s()) == 0
+            ? qx_predictor_exact_list(s, &sites)
+            : 0;
     const bool is_draw = n_sites == 0 && draw_is_due(s);
-    if (p->is_complete && !p->has_new_points && !p->has_point_set && !is_draw && n_sites == 0 &&
-        !qx_predictor_fresh_due(s)) {
+    if (p->is_complete && !p->is_early && !p->has_new_points && !p->has_point_set && !is_draw &&
+        n_sites == 0 && !qx_predictor_fresh_due(s)) {
         return false;
     }
     struct qx_build_task *b = qx_mem_zalloc(sizeof *b);
@@ -153,9 +185,13 @@ bool qx_predictor_submit(struct qx_session *s)
     b->is_asked = !p->table || p->rows == qx_predict_base_n(qx_predict_table_base(p->table));
     b->scale = scale;
     b->want =
-        (struct qx_predict_want){QX_PREDICT_FULL, false, qx_build_any_act(s), p->selected, NULL};
+        (struct qx_predict_want){QX_PREDICT_FULL, false, qx_build_any_act(s), layer_first(s), NULL};
     b->is_lite_done = p->growing && qx_predict_table_n(p->growing) >= 5 * (int)n;
-    for (int i = 0; i < p->n_points; i++) {
+    b->is_early = is_early;
+    if (is_early && p->early_end_s == 0) {
+        p->early_end_s = qx_clock_s() + early_s;
+    }
+    for (int i = 0; i < p->n_points && !is_early; i++) { /* measured on E */
         b->points[b->n_points++] = qx_predict_point_ref(p->points[i]);
     }
     if (p->has_point_set && !is_draw) {

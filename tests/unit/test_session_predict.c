@@ -74,6 +74,34 @@ static void every_edit_is_answered_before_it_is_measured(void **state)
     qx_session_close(&s);
 }
 
+/* FP32 on all rows takes a second or more of this sample. */
+static void the_first_prediction_does_not_wait_for_all_rows(void **state)
+{
+    (void)state;
+    const struct qx_session_options o = {.threads = 2, .predict = true};
+    struct qx_session *s = NULL;
+    struct qx_gauge g;
+    assert_int_equal(qx_session_open(QX_SOURCE_ROOT "/samples/fashion-cnn", &o, &s, NULL), QX_OK);
+    qx_session_set_auto_measure(s, false);
+    fixture_bits(s, "stem.conv.weight", 3);
+    for (g.guess = QX_GUESS_NONE; g.guess != QX_GUESS_PREDICTED;) {
+        qx_session_settle(s, 1);
+        qx_session_gauge(s, &g);
+    }
+    assert_true(g.is_predicted_early && g.fp32_correct < 0);
+    assert_true(g.predicted.has_value && g.predicted.n_points == 0);
+    const double right = (g.predicted.value - g.predicted.change) * QX_PREDICT_ROWS;
+    assert_float_equal(right, round(right), 1e-6); /* float32's rows of P */
+    while (g.fp32_correct < 0 || g.is_predicted_early) {
+        qx_session_settle(s, 1);
+        qx_session_gauge(s, &g);
+    }
+    assert_float_equal(g.predicted.value - g.predicted.change, (double)g.fp32_correct / (double)g.n,
+                       1e-9);
+    assert_int_equal(g.predicted.n_points, 0);
+    qx_session_close(&s);
+}
+
 static void measurements_correct_and_grade_what_was_said(void **state)
 {
     (void)state;
@@ -365,6 +393,7 @@ int test_session_predict(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_edit_is_answered_before_it_is_measured),
+        cmocka_unit_test(the_first_prediction_does_not_wait_for_all_rows),
         cmocka_unit_test(measurements_correct_and_grade_what_was_said),
         cmocka_unit_test(what_was_built_is_there_at_once_the_next_time),
         cmocka_unit_test(damaged_files_are_measured_again),

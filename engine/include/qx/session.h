@@ -54,7 +54,8 @@ struct qx_session_options {
 };
 
 /* Opens the model (see qx_model_open for what is recognised), its network and data when there are
- * any, resumes the recipe, starts the job threads and the FP32 measurement. A model without network
+ * any, resumes the recipe, starts the job threads and the FP32 measurement (which begins anew behind the
+ * first prediction where an edit comes before half of it is done). A model without network
  * or data opens too: qx_session_net, qx_session_data are then NULL and the reasons tell why. */
 enum qx_status qx_session_open(const char *path, const struct qx_session_options *options,
                                struct qx_session **out, struct qx_error *err);
@@ -254,7 +255,8 @@ struct qx_gauge {
     enum qx_risk risk;              /* guess RANK */
     struct qx_prediction predicted; /* guess PREDICTED: of the recipe as it is now */
     int64_t predict_rows;           /* P */
-    int n_entries;                  /* of the table */
+    bool is_predicted_early; /* of P's rows, which stand for all until FP32 is measured on those */
+    int n_entries;           /* of the table */
     int n_graded, n_graded_in_band; /* predictions made before their measurement, last 12 */
     double grade_error;             /* their mean absolute error, share of the rows */
 };
