@@ -135,8 +135,7 @@ struct qx_session *ui_open_batch(const struct ui_args *args, int *code);
 /* Open a folder that a training wrote, under its recipe. Closed by the caller, after an error too. */
 enum qx_status ui_open_trained(const struct ui_args *args, const char *folder,
                                struct qx_session **out, struct qx_error *err);
-/* Put what --recipe or the recipe flags say into the session. False with err filled. Flags naming what
- * this version cannot do (algorithms, presets) give QX_EUNSUPPORTED. */
+/* Put what --recipe, --preset or the recipe flags say into the session. False with err filled. */
 bool ui_apply_recipe(const struct ui_args *args, struct qx_session *s, struct qx_error *err);
 /* The setting that the flags describe for every selected tensor; without any: 8 bits, as qx_setting_int. */
 bool ui_setting_parse(const struct ui_args *args, struct qx_setting *set, struct qx_error *err);

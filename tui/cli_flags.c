@@ -73,7 +73,8 @@ static const struct flag flags[] = {
      "activations take the range of each token as it comes (8 bits unless --act-bits)"},
     {"algo", 0, KIND_TEXT, AT(algo), UI_FLAGS_RECIPE, "A,B", 0, 0,
      "post-training methods: gptq, awq, adaround, auto, ..."},
-    {"preset", 0, KIND_TEXT, AT(preset), UI_FLAGS_RECIPE, "NAME", 0, 0, "all of these by name"},
+    {"preset", 0, KIND_TEXT, AT(preset), UI_FLAGS_RECIPE, "NAME", 0, 0,
+     "all of these by the name of a tool (qexplore presets)"},
     {"engine", 0, KIND_CHOICE, AT(engine), UI_FLAGS_EVAL, "simulated|integer|packed", 0, 0,
      "arithmetic: of quantized activations, by default integer where every layer can; packed: "
      "float32 on weights kept as codes or in 16 bits"},

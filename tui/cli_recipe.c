@@ -40,18 +40,6 @@ bool ui_has_recipe(const struct ui_args *a)
            a->scale || a->n_keep || act_flag(a) || a->algo || a->preset;
 }
 
-/* What the flags can name but this version cannot do is refused, never ignored. */
-static bool refuse_later(const struct ui_args *a, struct qx_error *err)
-{
-    if (a->preset) {
-        return fail(err, QX_EUNSUPPORTED,
-                    "--preset %s: this version has no presets; spell it out with --bits, --gran, "
-                    "--method",
-                    a->preset);
-    }
-    return true;
-}
-
 static bool gran_parse(const char *text, struct qx_setting *set, struct qx_error *err)
 {
     if (strcmp(text, "tensor") == 0) {
@@ -175,24 +163,39 @@ bool ui_setting_parse(const struct ui_args *a, struct qx_setting *set, struct qx
     return qx_setting_check(set, err) == QX_OK;
 }
 
+/* "GLOB=FORMAT": is this an item of it? */
+static bool keep_is(const char *spec, const struct qx_item *item)
+{
+    char glob[512];
+    snprintf(glob, sizeof glob, "%.*s", (int)(strrchr(spec, '=') - spec), spec);
+    return item->can_quantize &&
+           (qx_str_glob(glob, item->tensor->name) || qx_str_glob(glob, item->alias));
+}
+
+static bool keeps_any(const struct ui_args *a, const struct qx_item *item)
+{
+    for (int i = 0; i < a->n_keep; i++) {
+        if (keep_is(a->keep[i], item)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Items whose name or alias matches "GLOB" get FORMAT. */
 static bool keep_apply(const char *spec, struct qx_session *s, int64_t *items, struct qx_error *err)
 {
-    const char *eq = strrchr(spec, '=');
-    char glob[512];
-    snprintf(glob, sizeof glob, "%.*s", (int)(eq - spec), spec);
     struct qx_patch patch = {.fields = QX_PATCH_ALL, .value = qx_setting_fp32()};
-    if (!format_parse(eq + 1, &patch.value, err)) {
+    if (!format_parse(strrchr(spec, '=') + 1, &patch.value, err)) {
         return false;
     }
     if (qx_format_is_scaled(patch.value.format)) {
-        return fail(err, QX_EUNSUPPORTED, "--keep %s: keep takes fp32, fp16 or bf16", spec);
+        return fail(err, QX_EUNSUPPORTED,
+                    "--keep %s: keep takes fp32, fp16, bf16 or a format of blocks (q6_k)", spec);
     }
     int64_t n = 0;
     for (int64_t i = 0; i < qx_session_n_items(s); i++) {
-        const struct qx_item *item = qx_session_item(s, i);
-        if (item->can_quantize &&
-            (qx_str_glob(glob, item->tensor->name) || qx_str_glob(glob, item->alias))) {
+        if (keep_is(spec, qx_session_item(s, i))) {
             items[n++] = i;
         }
     }
@@ -211,13 +214,14 @@ static bool flags_apply(const struct ui_args *a, struct qx_session *s, bool *sel
     }
     bool all = a->scope && strcmp(a->scope, "all") == 0;
     qx_session_select(s, all ? QX_SCOPE_ALL : QX_SCOPE_LINEAR, a->layers, selected);
-    int64_t n = 0;
+    int64_t n = 0, n_selected = 0;
     for (int64_t i = 0; i < qx_session_n_items(s); i++) {
-        if (selected[i]) {
+        n_selected += selected[i];
+        if (selected[i] && !keeps_any(a, qx_session_item(s, i))) {
             items[n++] = i;
         }
     }
-    if (n == 0) {
+    if (n_selected == 0) {
         return a->layers
                    ? fail(err, QX_ENAME,
                           "--layers %s matches no tensor that can be quantized: see "
@@ -230,10 +234,37 @@ static bool flags_apply(const struct ui_args *a, struct qx_session *s, bool *sel
     return qx_session_edit(s, items, n, &patch, false, err) == QX_OK;
 }
 
+/* The whole recipe by name: what else would describe it is refused. */
+static bool preset_apply(const struct ui_args *a, struct qx_session *s, bool has_others,
+                         struct qx_error *err)
+{
+    const struct qx_preset *p;
+    if (has_others || a->recipe || a->layers || a->scope) {
+        return fail(err, QX_ERANGE,
+                    "--preset %s says all of it: leave out --recipe, --bits, --layers and the like "
+                    "(--keep may follow)",
+                    a->preset);
+    }
+    return qx_preset_find(a->preset, &p, err) == QX_OK &&
+           qx_session_preset(s, p, NULL, err) == QX_OK;
+}
+
+static bool keeps_apply(const struct ui_args *a, struct qx_session *s, struct qx_error *err)
+{
+    int64_t *items = calloc((size_t)qx_session_n_items(s) + 1, sizeof *items);
+    bool ok = items || fail(err, QX_ENOMEM, "out of memory for the list of tensors");
+    for (int i = 0; ok && i < a->n_keep; i++) {
+        ok = keep_apply(a->keep[i], s, items, err);
+    }
+    free(items);
+    return ok;
+}
+
 bool ui_apply_recipe(const struct ui_args *a, struct qx_session *s, struct qx_error *err)
 {
-    if (!refuse_later(a, err)) {
-        return false;
+    bool describes = ui_describes_setting(a);
+    if (a->preset) {
+        return preset_apply(a, s, describes || act_flag(a), err) && keeps_apply(a, s, err);
     }
     if (a->recipe && qx_session_load_recipe(s, a->recipe, err) != QX_OK) {
         /* a name that the recipe, not the command line, got wrong is invalid input */
@@ -242,7 +273,6 @@ bool ui_apply_recipe(const struct ui_args *a, struct qx_session *s, struct qx_er
         }
         return false;
     }
-    bool describes = ui_describes_setting(a);
     if (!describes && act_flag(a)) {
         return fail(err, QX_ERANGE, "%s needs --bits N: activations are quantized with the weights",
                     act_flag(a));
@@ -265,10 +295,7 @@ bool ui_apply_recipe(const struct ui_args *a, struct qx_session *s, struct qx_er
     if (ok && describes) {
         ok = flags_apply(a, s, selected, items, err);
     }
-    for (int i = 0; ok && i < a->n_keep; i++) {
-        ok = keep_apply(a->keep[i], s, items, err);
-    }
     free(selected);
     free(items);
-    return ok;
+    return ok && keeps_apply(a, s, err);
 }

@@ -48,6 +48,7 @@ static bool (*const runs[UI_CMD_COUNT])(struct ui_app *, const char *) = {
     [UI_CMD_BITS] = cmd_bits,
     [UI_CMD_FORMAT] = cmd_format,
     [UI_CMD_ALGO] = cmd_algo,
+    [UI_CMD_PRESET] = cmd_preset,
     [UI_CMD_GRAN] = cmd_gran,
     [UI_CMD_GRAN_NEXT] = cmd_gran_next,
     [UI_CMD_GRAN_PREV] = cmd_gran_prev,

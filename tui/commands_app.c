@@ -1,6 +1,7 @@
 /* Commands on the program itself: screens' switches, files, help, jobs. */
 #include "commands.h"
 
+#include "flags_text.h"
 #include "predict_text.h"
 #include "out.h"
 #include "popup.h"
@@ -73,112 +74,16 @@ bool cmd_explain(struct ui_app *app, const char *arg)
     return true;
 }
 
-/* A word for the shell: quoted when it holds more than plain characters. */
-static void add_word(char *out, size_t cap, const char *word)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "_./:,-+=%@";
-    size_t n = strlen(out);
-    bool quote = word[0] == 0 || word[strspn(word, plain)] != 0;
-    n += (size_t)snprintf(out + n, cap - n, "%s%s", n ? " " : "", quote ? "'" : "");
-    for (; *word && n + 6 < cap; word++) {
-        if (quote && *word == '\'') {
-            n += (size_t)snprintf(out + n, cap - n, "'\\''");
-        } else {
-            out[n++] = *word;
-            out[n] = 0;
-        }
-    }
-    if (quote) {
-        snprintf(out + n, cap - n, "'");
-    }
-}
-
-static void add_flag(char *out, size_t cap, const char *flag, const char *value)
-{
-    add_word(out, cap, flag);
-    if (value) {
-        add_word(out, cap, value);
-    }
-}
-
-/* --method of a setting: the calibrator, or its range by hand. */
-static void add_method(char *out, size_t cap, const struct qx_setting *s)
-{
-    char text[96];
-    bool by_hand = strcmp(s->calib->name, "manual") == 0;
-    if (by_hand && (s->sym || s->gran != QX_GRAN_TENSOR)) {
-        snprintf(text, sizeof(text), "manual:%.9g", s->range.hi);
-    } else if (by_hand) {
-        snprintf(text, sizeof(text), "manual:%.9g,%.9g", s->range.lo, s->range.hi);
-    } else if (s->calib->takes_param) {
-        snprintf(text, sizeof(text), "%s:%.9g", s->calib->name, s->param);
-    } else {
-        snprintf(text, sizeof(text), "%s", s->calib->name);
-    }
-    add_flag(out, cap, "--method", text);
-}
-
-static void add_act(char *out, size_t cap, const struct qx_act *a)
-{
-    char text[96];
-    if (a->bits == 0) {
-        return;
-    }
-    snprintf(text, sizeof(text), "%d", a->bits);
-    add_flag(out, cap, "--act-bits", text);
-    if (a->dynamic) {
-        add_flag(out, cap, "--dynamic", NULL);
-        add_flag(out, cap, "--act-gran", a->gran == QX_ACT_TOKEN ? "token" : "tensor");
-    } else {
-        if (strcmp(a->calib->name, "manual") == 0 && a->sym) {
-            snprintf(text, sizeof(text), "manual:%.9g", a->range.hi);
-        } else if (strcmp(a->calib->name, "manual") == 0) {
-            snprintf(text, sizeof(text), "manual:%.9g,%.9g", a->range.lo, a->range.hi);
-        } else if (a->calib->takes_param) {
-            snprintf(text, sizeof(text), "%s:%.9g", a->calib->name, a->param);
-        } else {
-            snprintf(text, sizeof(text), "%s", a->calib->name);
-        }
-        add_flag(out, cap, "--act-method", text);
-    }
-    add_flag(out, cap, a->sym ? "--act-sym" : "--act-asym", NULL);
-}
-
 /* The same layer with the same setting, on the command line. */
 static void reproduce_layer(struct ui_app *app, char *out, size_t cap)
 {
     const struct qx_setting *s = ui_setting(app);
-    char text[48];
-    add_flag(out, cap, "--layers", ui_item(app)->tensor->name);
-    if (!qx_setting_is_int(s)) {
-        add_flag(out, cap, "--format", s->format->name);
-    }
-    if (!qx_format_is_scaled(s->format)) {
-        return;
-    }
-    if (qx_setting_is_int(s)) {
-        snprintf(text, sizeof(text), "%d", s->bits);
-        add_flag(out, cap, "--bits", text);
-    }
-    if (s->gran == QX_GRAN_GROUP) {
-        snprintf(text, sizeof(text), "group:%lld", (long long)s->group);
-    } else {
-        snprintf(text, sizeof(text), "%s", s->gran == QX_GRAN_TENSOR ? "tensor" : "channel");
-    }
-    add_flag(out, cap, "--gran", text);
-    if (qx_setting_is_int(s)) {
-        add_flag(out, cap, s->sym ? "--sym" : "--asym", NULL);
-    }
-    add_method(out, cap, s);
-    if (s->algo[0]) {
-        add_flag(out, cap, "--algo", s->algo);
-    }
-    add_act(out, cap, &s->act);
     struct qx_session_calib calib;
-    if (s->act.bits && !s->act.dynamic && qx_session_calib(app->session, &calib) &&
-        calib.is_named) {
-        add_flag(out, cap, "--calib", calib.source);
+    ui_flag_add(out, cap, "--layers", ui_item(app)->tensor->name);
+    ui_flags_of_setting(out, cap, s);
+    if (qx_format_is_scaled(s->format) && s->act.bits && !s->act.dynamic &&
+        qx_session_calib(app->session, &calib) && calib.is_named) {
+        ui_flag_add(out, cap, "--calib", calib.source);
     }
 }
 
@@ -189,7 +94,7 @@ bool cmd_reproduce(struct ui_app *app, const char *arg)
     size_t cap = sizeof(app->copy);
     const char *view = ui_view_at(app->view)->id;
     out[0] = 0;
-    add_word(out, cap, "qexplore");
+    ui_word_add(out, cap, "qexplore");
     if (!app->session) {
         ui_toast(app, UI_TOAST_INFO, "%s", out);
         return true;
@@ -198,13 +103,13 @@ bool cmd_reproduce(struct ui_app *app, const char *arg)
     bool layer = (act || strcmp(view, "layer") == 0) && ui_item(app) && ui_item(app)->can_quantize;
     const char *recipe = qx_session_recipe_path(app->session);
     bool can_eval = qx_session_net(app->session) && qx_session_data(app->session);
-    add_word(out, cap, layer && !act ? "quantize" : can_eval ? "eval" : "quantize");
-    add_word(out, cap,
-             app->model_arg ? app->model_arg : qx_model_path(qx_session_model(app->session)));
+    ui_word_add(out, cap, layer && !act ? "quantize" : can_eval ? "eval" : "quantize");
+    ui_word_add(out, cap,
+                app->model_arg ? app->model_arg : qx_model_path(qx_session_model(app->session)));
     if (layer) {
         reproduce_layer(app, out, cap);
     } else if (recipe[0] && qx_session_n_edits(app->session) > 0) {
-        add_flag(out, cap, "--recipe", recipe);
+        ui_flag_add(out, cap, "--recipe", recipe);
     }
     ui_toast(app, UI_TOAST_INFO, "%.300s", out);
     return true;

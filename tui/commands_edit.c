@@ -1,5 +1,6 @@
 /* Commands that change the recipe but not a threshold. */
 #include "commands.h"
+#include "flags_text.h"
 #include "view.h"
 
 #include <stdlib.h>
@@ -176,6 +177,23 @@ bool cmd_algo(struct ui_app *app, const char *arg)
                         algo.n == 1  ? algo.v[0].method->title
                         : algo.n > 1 ? patch.value.algo
                                      : "round to nearest");
+}
+
+bool cmd_preset(struct ui_app *app, const char *arg)
+{
+    const struct qx_preset *p;
+    struct qx_error err;
+    char flags[300] = "";
+    int64_t n;
+    if (qx_preset_find(arg, &p, &err) != QX_OK ||
+        qx_session_preset(app->session, p, &n, &err) != QX_OK) {
+        return ui_refuse(app, "%s", err.text);
+    }
+    app->first_line = false;
+    ui_flags_of_preset(flags, sizeof(flags), p, app->session);
+    ui_toast(app, UI_TOAST_INFO, "%s: %lld layer%s, u undoes it; %s", p->name, (long long)n,
+             n == 1 ? "" : "s", flags);
+    return true;
 }
 
 bool cmd_scale(struct ui_app *app, const char *arg)

@@ -152,6 +152,9 @@ static void bind_tables(struct ui_keymap *map)
     for (int i = 0; i < qx_method_count(); i++) {
         bind(map, (int[]){'a', qx_method_at(i)->key}, 2, UI_CMD_ALGO, qx_method_at(i)->name);
     }
+    for (int i = 0; i < qx_preset_count(); i++) {
+        bind(map, (int[]){'p', qx_preset_at(i)->key}, 2, UI_CMD_PRESET, qx_preset_at(i)->name);
+    }
     for (int i = 0; i < qx_format_count(); i++) {
         const struct qx_format *row = qx_format_at(i);
         if (row->key) {

@@ -106,10 +106,14 @@ static const char *meaning(const struct ui_binding *b)
     const struct qx_calibrator *calib;
     const struct qx_format *format;
     const struct qx_method *method;
+    const struct qx_preset *preset;
     int view;
     if (b->cmd == UI_CMD_ALGO) {
         method = qx_method_find(b->arg);
         return method ? method->help : "Rounds every weight to the nearest code.";
+    }
+    if (b->cmd == UI_CMD_PRESET && qx_preset_find(b->arg, &preset, NULL) == QX_OK) {
+        return preset->help;
     }
     if (b->cmd == UI_CMD_GO && (view = ui_view_find(b->arg)) >= 0) {
         return ui_view_at(view)->help;
@@ -153,14 +157,19 @@ static void draw_which_key(struct ui_app *app, struct ui_canvas *c)
     char title[24];
     ui_key_text(app->pending[0], title, sizeof(title));
     struct ui_rect r = {app->w - w, app->h - 4 - n, w, n + 2};
+    int wide = 12;
+    for (int i = 0; i < n; i++) {
+        const int width = ui_text_width(list[i]->arg);
+        wide = width > wide ? width : wide;
+    }
     ui_box(c, r, app->glyphs, UI_STYLE_FRAME, title);
     for (int i = 0; i < n; i++) {
         char key[16];
         ui_key_text(list[i]->keys[app->n_pending], key, sizeof(key));
         const char *name = list[i]->arg[0] ? list[i]->arg : ui_command_get(list[i]->cmd)->name;
         ui_put(c, r.x + 2, r.y + 1 + i, 6, UI_STYLE_KEY, key);
-        ui_put(c, r.x + 6, r.y + 1 + i, 12, UI_STYLE_POPUP, name);
-        put_sentence(c, r.x + 19, r.y + 1 + i, w - 21, meaning(list[i]));
+        ui_put(c, r.x + 6, r.y + 1 + i, wide, UI_STYLE_POPUP, name);
+        put_sentence(c, r.x + 7 + wide, r.y + 1 + i, w - 9 - wide, meaning(list[i]));
     }
 }
 

@@ -136,6 +136,11 @@ static void offer_arguments(struct ui_app *app, struct collect *c, enum ui_cmd c
             offer(c, qx_method_at(i)->name, qx_method_at(i)->help, 0, false, false);
         }
         break;
+    case UI_CMD_PRESET:
+        for (int i = 0; i < qx_preset_count(); i++) {
+            offer(c, qx_preset_at(i)->name, qx_preset_at(i)->help, 0, false, false);
+        }
+        break;
     case UI_CMD_BITS:
         offer_words(c, "2|3|4|5|6|7|8");
         break;

@@ -45,7 +45,8 @@ enum qx_status ui_train_options(const struct ui_args *args, const struct qx_net 
 
 extern const struct ui_verb ui_verb_info, ui_verb_quantize, ui_verb_eval, ui_verb_sweep,
     ui_verb_pareto, ui_verb_bench, ui_verb_try, ui_verb_generate, ui_verb_render, ui_verb_play,
-    ui_verb_doctor, ui_verb_completions, ui_verb_formats, ui_verb_lesson, ui_verb_train;
+    ui_verb_doctor, ui_verb_completions, ui_verb_formats, ui_verb_lesson, ui_verb_train,
+    ui_verb_presets;
 
 /* What a language model went on with (verb_generate.c): an object under `key`; lines on stdout. */
 void ui_said_json(struct qx_jw *w, const char *key, const struct qx_try_answer *a);

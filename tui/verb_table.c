@@ -5,9 +5,10 @@
 #include <string.h>
 
 static const struct ui_verb *const verbs[] = {
-    &ui_verb_info,   &ui_verb_quantize, &ui_verb_formats, &ui_verb_eval,     &ui_verb_sweep,
-    &ui_verb_pareto, &ui_verb_bench,    &ui_verb_try,     &ui_verb_generate, &ui_verb_lesson,
-    &ui_verb_train,  &ui_verb_render,   &ui_verb_play,    &ui_verb_doctor,   &ui_verb_completions,
+    &ui_verb_info,   &ui_verb_quantize, &ui_verb_presets, &ui_verb_formats,
+    &ui_verb_eval,   &ui_verb_sweep,    &ui_verb_pareto,  &ui_verb_bench,
+    &ui_verb_try,    &ui_verb_generate, &ui_verb_lesson,  &ui_verb_train,
+    &ui_verb_render, &ui_verb_play,     &ui_verb_doctor,  &ui_verb_completions,
 };
 
 int ui_verb_count(void)

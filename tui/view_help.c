@@ -86,7 +86,8 @@ static const char *disabled_there(struct ui_app *app, const struct help_state *s
 
 static bool has_choices(enum ui_cmd cmd)
 {
-    return cmd == UI_CMD_GO || cmd == UI_CMD_CALIB || cmd == UI_CMD_FORMAT || cmd == UI_CMD_ALGO;
+    return cmd == UI_CMD_GO || cmd == UI_CMD_CALIB || cmd == UI_CMD_FORMAT || cmd == UI_CMD_ALGO ||
+           cmd == UI_CMD_PRESET;
 }
 
 static void binding_text(const struct ui_binding *b, char *buf, size_t cap)
@@ -123,6 +124,7 @@ static const char *choice_help(const struct ui_binding *b)
 {
     const struct qx_calibrator *calib;
     const struct qx_format *format;
+    const struct qx_preset *preset;
     int view;
     switch (b->cmd) {
     case UI_CMD_GO:
@@ -137,6 +139,8 @@ static const char *choice_help(const struct ui_binding *b)
     case UI_CMD_ALGO:
         return qx_method_find(b->arg) ? qx_method_find(b->arg)->help
                                       : "Rounds every weight to the nearest code.";
+    case UI_CMD_PRESET:
+        return qx_preset_find(b->arg, &preset, NULL) == QX_OK ? preset->help : "";
     default:
         return "";
     }

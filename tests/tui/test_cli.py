@@ -6,6 +6,7 @@ usage: test_cli.py QEXPLORE SOURCE_ROOT          (standard library only)
 import json
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -457,6 +458,46 @@ class Bench(unittest.TestCase):
                 self.assertGreater(r["gops"], 0)
             self.assertEqual({r["shape"] for r in a["rows"]}, {"1x64x96", "5x70x33"})
             self.assertTrue(any("s8s4" in r["kernel"] for r in a["rows"]))
+
+
+class Presets(unittest.TestCase):
+    def test_list(self):
+        code, out, _ = run("presets")
+        self.assertEqual(code, 0)
+        names = [line.split()[0] for line in out.splitlines()]
+        self.assertEqual(names, [p["name"] for p in answer("presets")["presets"]])
+        for name in ("seed-004", "torch-dynamic", "ort-static", "tensorrt", "bnb-8bit", "bnb-nf4",
+                     "gptq-w4g128", "awq-w4g128", "q4_k_m-like"):
+            self.assertIn(name, names)
+        one = answer("presets", "bnb-nf4")["presets"]
+        self.assertEqual([p["name"] for p in one], ["bnb-nf4"])
+        self.assertIn("--format nf4", one[0]["flags"])
+
+    def test_flags_say_the_same(self):
+        for model in (FASHION, os.path.join(ROOT, "samples/llama-tiny")):
+            for p in answer("presets")["presets"]:
+                flags = answer("presets", p["name"], model)["presets"][0]["flags"]
+                if "--algo" in flags and model != FASHION:
+                    continue                    # minutes, and nothing new
+                layers = []
+                for args in (shlex.split(flags), ["--preset", p["name"]]):
+                    path = os.path.join(TMP, "preset.json")
+                    answer("quantize", model, *args, "--save-recipe", path)
+                    layers.append(load(path)["layers"])
+                    for layer in layers[-1].values():
+                        layer.pop("origin")
+                self.assertEqual(*layers, p["name"])
+
+    def test_with_others(self):
+        self.assertEqual(run("quantize", FASHION, "--preset", "bnb-nf4", "--keep", "dense*=fp16")[0],
+                         0)
+        for more in (["--bits", "4"], ["--layers", "x"], ["--dynamic"], ["--recipe", "x"]):
+            code, _, err = run("quantize", FASHION, "--preset", "bnb-nf4", *more)
+            self.assertEqual(code, 2, more)
+            self.assertIn("--preset", err)
+        code, _, err = run("quantize", FASHION, "--preset", "bnb-nf5")
+        self.assertEqual(code, 2)
+        self.assertIn("bnb-nf4", err)
 
 
 class Errors(unittest.TestCase):

@@ -303,6 +303,10 @@ static void popups(void **state)
     check("explain-80x24");
     app_line(&app, "key <Esc>g");
     check("which-key-80x24");
+    app_line(&app, "key <Esc>p");
+    check("presets-80x24");
+    app_line(&app, "key <Esc>a");
+    check("methods-80x24");
     app_line(&app, "key <Esc>:cal");
     check("palette-80x24");
     app_line(&app, "key <Esc>t");

@@ -25,6 +25,7 @@
 #include "qx/net.h"
 #include "qx/overlay.h"
 #include "qx/predict.h"
+#include "qx/preset.h"
 #include "qx/qat.h"
 #include "qx/quant.h"
 #include "qx/search.h"
