@@ -51,9 +51,13 @@ static enum qx_status add(struct qx_algo *a, const struct qx_method *m, double p
         if (a->v[i].method == m) {
             return qx_fail(err, QX_ERANGE, "%s is named twice", m->name);
         }
-        if (m->stage == QX_STAGE_CODES && a->v[i].method->stage == QX_STAGE_CODES) {
-            return qx_fail(err, QX_ERANGE, "%s and %s both choose the codes: name one of them",
-                           a->v[i].method->name, m->name);
+        const unsigned both = m->claims & a->v[i].method->claims;
+        if (both) {
+            return qx_fail(err, QX_ERANGE, "%s and %s both choose %s: name one of them",
+                           a->v[i].method->name, m->name,
+                           both & QX_CLAIM_CODES    ? "the codes"
+                           : both & QX_CLAIM_INPUTS ? "the factors of inputs"
+                                                    : "the inputs kept apart");
         }
     }
     if (a->n == QX_ALGO_METHODS) {
@@ -127,10 +131,12 @@ enum qx_status qx_algo_parse(const char *text, struct qx_algo *out, char *canoni
     return QX_OK;
 }
 
-bool qx_algo_needs_inputs(const struct qx_algo *a)
+bool qx_algo_needs_inputs(const struct qx_algo *a, const struct qx_setting *s)
 {
+    const bool is_static = s->act.bits > 0 && !s->act.dynamic;
     for (int i = 0; i < a->n; i++) {
-        if (a->v[i].method->needs_inputs) {
+        const struct qx_method *m = a->v[i].method;
+        if (m->needs_inputs || (is_static && (m->claims & QX_CLAIM_INPUTS))) {
             return true;
         }
     }

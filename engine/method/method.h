@@ -4,7 +4,7 @@
 
 #include "qx/method.h"
 
-extern const struct qx_method qx_method_gptq, qx_method_awq, qx_method_adaround,
+extern const struct qx_method qx_method_gptq, qx_method_awq, qx_method_adaround, qx_method_cle,
     qx_method_smoothquant, qx_method_llmint8, qx_method_salient, qx_method_biascorr,
     qx_method_gamma, qx_method_auto;
 
@@ -12,17 +12,22 @@ extern const struct qx_method qx_method_gptq, qx_method_awq, qx_method_adaround,
  * ones before it left, and leaves codes that fit the units. */
 struct qx_method_work {
     const struct qx_setting *set;
+    struct qx_setting calibrated; /* the same, with the range that holds for what is aimed at */
     const struct qx_method_target *target;
     struct qx_channels channels;
     int64_t groups, n, k;        /* [groups * n] rows of k; moments are of groups */
+    int64_t taps;                /* inputs next to each other that are one channel's */
     const struct qx_moments *m;  /* NULL where no method asked */
     float *w;                    /* [rows][k] finite */
     int8_t *codes;               /* [rows][k], as qx_quantize_tensor has them */
     int64_t row_units, unit_len; /* units of a row, values of a unit; granularity tensor: 0, k */
     struct qx_qparams *units;    /* in the domain of the codes */
-    float *in_scale, *bias;      /* [k], [rows]; NULL = none */
+    float *in_scale;             /* [groups * k / taps]; NULL = none */
+    float *out_scale, *bias;     /* [rows]; NULL = none */
+    bool is_folded;              /* neighbours take the factors up */
     uint8_t *is_kept;            /* [k] columns that stay 16-bit floats; NULL = none */
     char note[96];
+    struct qx_equalizer *equal; /* of all layers, for methods that look at several */
     struct qx_pool *pool;
     struct qx_ctl *ctl;
 };
@@ -30,6 +35,16 @@ static inline struct qx_qparams *qx_work_unit(const struct qx_method_work *w, in
                                               int64_t j)
 {
     return &w->units[w->row_units ? row * w->row_units + j / w->unit_len : 0];
+}
+/* The factor of an input; and what is rounded for a weight. */
+static inline float qx_work_in(const struct qx_method_work *w, int64_t row, int64_t j)
+{
+    return w->in_scale ? w->in_scale[row / w->n * (w->k / w->taps) + j / w->taps] : 1.0f;
+}
+static inline float qx_work_aim(const struct qx_method_work *w, int64_t row, int64_t j)
+{
+    const float x = w->w[row * w->k + j] * qx_work_in(w, row, j);
+    return w->out_scale ? x / w->out_scale[row] : x;
 }
 /* Code of a value, and the value of a code, in a unit of the work. */
 static inline int8_t qx_work_code(const struct qx_qparams *u, float x)
@@ -42,12 +57,14 @@ static inline float qx_work_value(const struct qx_qparams *u, int8_t code)
 }
 /* The weight that codes, factors and kept columns stand for. */
 float qx_work_weight(const struct qx_method_work *w, int64_t row, int64_t j);
-/* Round w * in_scale to nearest, for all or one row. */
+/* Round what is aimed at to nearest, for all or one row. */
 void qx_work_round(struct qx_method_work *w);
 void qx_work_round_row(struct qx_method_work *w, int64_t row);
-/* Units anew, for w * in_scale without the kept columns: all of them, or unit u of a row (not granularity
- * tensor) clipped to a share of its own range. */
+/* Units anew, for what is aimed at without the kept columns: all of them, or unit u of a row (not
+ * granularity tensor) clipped to a share of its own range. */
 void qx_work_units(struct qx_method_work *w);
+/* The same after the setting's calibrator has chosen again, for what is aimed at. */
+enum qx_status qx_work_calibrate(struct qx_method_work *w, struct qx_error *err);
 struct qx_qparams qx_work_fit(const struct qx_method_work *w, int64_t row, int64_t u, float share);
 /* Range of the inputs divided by in_scale, without the kept ones, as the moments have seen it. */
 struct qx_range qx_work_input_range(const struct qx_method_work *w);

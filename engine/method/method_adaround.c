@@ -29,12 +29,6 @@ struct band {
     int8_t *codes;
 };
 
-static float aim(const struct qx_method_work *w, int64_t row, int64_t j)
-{
-    const float v = w->w[row * w->k + j];
-    return w->in_scale ? v * w->in_scale[j] : v;
-}
-
 /* Codes of the moved weights, and the error they leave, of x / s. */
 static void codes_move(const struct qx_method_work *w, struct band *b)
 {
@@ -42,11 +36,11 @@ static void codes_move(const struct qx_method_work *w, struct band *b)
         for (int64_t j = 0; j < w->k; j++) {
             const int64_t i = r * w->k + j;
             const struct qx_qparams *u = qx_work_unit(w, b->first + r, j);
-            const float x = aim(w, b->first + r, j);
+            const float x = qx_work_aim(w, b->first + r, j);
             const int8_t code = qx_work_code(u, x + b->move[i] * u->scale);
             b->codes[i] = code;
             b->e[i] = w->is_kept && w->is_kept[j] ? 0.0f : qx_work_value(u, code) - x;
-            b->e[i] = w->in_scale ? b->e[i] / w->in_scale[j] : b->e[i];
+            b->e[i] = w->in_scale ? b->e[i] / qx_work_in(w, b->first + r, j) : b->e[i];
         }
     }
 }
@@ -120,6 +114,7 @@ const struct qx_method qx_method_adaround = {
     .help = "Learns by signed gradients which way each weight is rounded (2309.05516, 2004.10568).",
     .key = 'o',
     .stage = QX_STAGE_CODES,
+    .claims = QX_CLAIM_CODES,
     .needs_inputs = true,
     .refuse = qx_refuse_no_inputs,
     .run = run,

@@ -22,13 +22,18 @@ static enum qx_status state_copy(const struct qx_method_work *w, struct state *s
 {
     const size_t n = (size_t)(w->groups * w->n * w->k);
     const size_t n_units = (size_t)(w->row_units ? w->groups * w->n * w->row_units : 1);
+    const size_t n_in = (size_t)(w->groups * w->k / w->taps);
     s->codes = qx_mem_alloc(n + 1);
     s->units = qx_mem_array(n_units + 1, sizeof *s->units);
-    if (!s->codes || !s->units) {
+    s->in_scale = w->in_scale ? qx_mem_array(n_in + 1, sizeof *s->in_scale) : NULL;
+    if (!s->codes || !s->units || (w->in_scale && !s->in_scale)) {
         return qx_fail_nomem(err, n);
     }
     memcpy(s->codes, w->codes, n);
     memcpy(s->units, w->units, n_units * sizeof *s->units);
+    if (s->in_scale) {
+        memcpy(s->in_scale, w->in_scale, n_in * sizeof *s->in_scale);
+    }
     return QX_OK;
 }
 
@@ -70,6 +75,7 @@ static enum qx_status list_try(struct qx_method_work *w, const struct state *nea
     struct qx_method_work from = *w;
     from.codes = nearest->codes;
     from.units = nearest->units;
+    from.in_scale = nearest->in_scale;
     enum qx_status st = state_copy(&from, &best, err);
     state_swap(w, &best); /* best is what was there */
     if (st == QX_OK) {
@@ -85,10 +91,12 @@ static enum qx_status list_try(struct qx_method_work *w, const struct state *nea
     return st;
 }
 
-static bool may_run(const struct qx_method_work *w, const struct qx_algo *a)
+/* has_factors: inputs have some already. */
+static bool may_run(const struct qx_method_work *w, const struct qx_algo *a, bool has_factors)
 {
     for (int i = 0; i < a->n; i++) {
-        if (a->v[i].method->refuse && a->v[i].method->refuse(w->target)) {
+        const struct qx_method *m = a->v[i].method;
+        if (((m->claims & QX_CLAIM_INPUTS) && has_factors) || (m->refuse && m->refuse(w->target))) {
             return false;
         }
     }
@@ -100,13 +108,14 @@ static enum qx_status run(struct qx_method_work *w, double param, struct qx_erro
     struct state nearest = {0};
     double least = INFINITY, first = 0.0;
     const char *best = "";
+    const bool has_factors = w->in_scale || w->out_scale;
     enum qx_status st = state_copy(w, &nearest, err);
     (void)param;
     for (size_t i = 0; st == QX_OK && i < sizeof lists / sizeof *lists; i++) {
         struct qx_algo a;
         bool is_best = false;
         st = qx_algo_parse(lists[i], &a, NULL, err);
-        if (st == QX_OK && may_run(w, &a)) {
+        if (st == QX_OK && may_run(w, &a, has_factors)) {
             st = list_try(w, &nearest, &a, &least, &is_best, err);
             best = is_best ? lists[i] : best;
         }
@@ -126,6 +135,7 @@ const struct qx_method qx_method_auto = {
     .help = "Tries what the layer can take and keeps what changes its output least.",
     .key = 't',
     .stage = QX_STAGE_CODES,
+    .claims = QX_CLAIM_CODES,
     .needs_inputs = true,
     .refuse = qx_refuse_no_inputs,
     .run = run,

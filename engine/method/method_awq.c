@@ -138,6 +138,7 @@ const struct qx_method qx_method_awq = {
     .help = "A finer grid for the weights of large inputs, and a searched clipping (2306.00978).",
     .key = 'a',
     .stage = QX_STAGE_SCALE,
+    .claims = QX_CLAIM_INPUTS,
     .needs_inputs = true,
     .param = "alpha",
     .param_default = (double)NAN,

@@ -46,7 +46,8 @@ static int by_weight(const void *a, const void *b)
 static double moment(const struct qx_method_work *w, int64_t group, int64_t i, int64_t j)
 {
     const double h = (double)w->m->second[(group * w->k + i) * w->k + j];
-    return w->in_scale ? h / ((double)w->in_scale[i] * (double)w->in_scale[j]) : h;
+    const int64_t row = group * w->n;
+    return w->in_scale ? h / ((double)qx_work_in(w, row, i) * (double)qx_work_in(w, row, j)) : h;
 }
 
 static bool order_make(struct gptq *g)
@@ -140,9 +141,7 @@ static void band_run(void *arg, int64_t band, int worker)
     float *e = x + rows * w->k;
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t i = 0; i < w->k; i++) {
-            const int64_t j = g->order[i];
-            const float v = w->w[(row + r) * w->k + j];
-            x[r * w->k + i] = w->in_scale ? v * w->in_scale[j] : v;
+            x[r * w->k + i] = qx_work_aim(w, row + r, g->order[i]);
         }
     }
     for (int64_t i = 0; i < w->k && !qx_cancel_test(w->ctl); i += BLOCK) {
@@ -204,6 +203,7 @@ const struct qx_method qx_method_gptq = {
     .help = "Rounds one input after the other; what is left takes up the error (2210.17323).",
     .key = 'g',
     .stage = QX_STAGE_CODES,
+    .claims = QX_CLAIM_CODES,
     .needs_inputs = true,
     .refuse = qx_refuse_no_inputs,
     .run = run,

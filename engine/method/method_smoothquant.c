@@ -127,6 +127,7 @@ const struct qx_method qx_method_smoothquant = {
         "Moves outliers of the inputs into the weights, so that both can be rounded (2211.10438).",
     .key = 's',
     .stage = QX_STAGE_SCALE,
+    .claims = QX_CLAIM_INPUTS,
     .needs_inputs = true,
     .param = "alpha",
     .param_default = (double)NAN,

@@ -1,4 +1,5 @@
 /* The methods of one layer, and of a network from its first layer to its last. */
+#include "method/equal.h"
 #include "method/work.h"
 
 #include "base/error.h"
@@ -12,21 +13,25 @@ static void product_of(const struct qx_net *net, int layer, struct qx_method_wor
 {
     struct qx_net_product p;
     w->channels = qx_net_layer(net, layer)->channels;
-    w->groups = 1;
+    w->groups = w->taps = 1;
     w->n = w->channels.count;
     if (qx_net_layer_product(net, layer, &p)) {
         w->groups = p.groups;
         w->n = p.n;
+        w->taps = p.taps;
     }
 }
 
-enum qx_status qx_methods_apply(const struct qx_net *net, int layer, const struct qx_setting *s,
-                                const struct qx_moments *moments, struct qx_pool *pool,
-                                struct qx_ctl *ctl, struct qx_overlay **out, struct qx_error *err)
+/* One layer; equal: NULL where none of its methods looks at neighbours. */
+
+static enum qx_status apply(const struct qx_net *net, int layer, const struct qx_setting *s,
+                            const struct qx_moments *moments, struct qx_equalizer *equal,
+                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_overlay **out,
+                            struct qx_error *err)
 {
     const struct qx_tensor *t =
         qx_model_tensor(qx_net_model(net), qx_net_layer(net, layer)->tensor);
-    struct qx_method_work w = {.set = s, .m = moments, .pool = pool, .ctl = ctl};
+    struct qx_method_work w = {.set = s, .m = moments, .equal = equal, .pool = pool, .ctl = ctl};
     struct qx_overlay *o = NULL;
     double before = (double)NAN, after = (double)NAN;
     struct qx_algo algo;
@@ -64,6 +69,20 @@ enum qx_status qx_methods_apply(const struct qx_net *net, int layer, const struc
     return QX_OK;
 }
 
+enum qx_status qx_methods_apply(const struct qx_net *net, int layer, const struct qx_setting *set,
+                                const struct qx_moments *moments, struct qx_pool *pool,
+                                struct qx_ctl *ctl, struct qx_overlay **out, struct qx_error *err)
+{
+    struct qx_equalizer *equal = NULL;
+    enum qx_status st =
+        qx_setting_names(&set[layer], "cle") ? qx_equalizer_new(net, set, ctl, &equal, err) : QX_OK;
+    if (st == QX_OK) {
+        st = apply(net, layer, &set[layer], moments, equal, pool, ctl, out, err);
+    }
+    qx_equalizer_free(equal);
+    return st;
+}
+
 /* ---- a network ---- */
 
 struct sequence {
@@ -73,6 +92,7 @@ struct sequence {
     struct qx_ctl *ctl;
     struct qx_weights *weights; /* as the layers before are; NULL until inputs are needed */
     struct qx_moments *moments; /* of the last layer looked at */
+    struct qx_equalizer *equal; /* NULL until a layer needs it */
     int n_layers;
 };
 
@@ -125,11 +145,14 @@ static enum qx_status layer_make(struct sequence *q, int layer, uint64_t key,
 {
     struct qx_overlay *o = NULL;
     struct qx_ctl quiet = {.parent = q->ctl, .is_quiet = true};
-    const bool needs_inputs = qx_algo_needs_inputs(algo);
+    const bool needs_inputs = qx_algo_needs_inputs(algo, &q->set[layer]);
     enum qx_status st = needs_inputs ? moments_get(q, layer, err) : QX_OK;
+    if (st == QX_OK && !q->equal && qx_setting_names(&q->set[layer], "cle")) {
+        st = qx_equalizer_new(q->run->net, q->set, &quiet, &q->equal, err);
+    }
     if (st == QX_OK) {
-        st = qx_methods_apply(q->run->net, layer, &q->set[layer], needs_inputs ? q->moments : NULL,
-                              q->pool, &quiet, &o, err);
+        st = apply(q->run->net, layer, &q->set[layer], needs_inputs ? q->moments : NULL, q->equal,
+                   q->pool, &quiet, &o, err);
     }
     if (st != QX_OK) {
         return st;
@@ -150,7 +173,11 @@ static enum qx_status layer_run(struct sequence *q, int layer, uint64_t before,
     if (st != QX_OK) {
         return st;
     }
-    const uint64_t from = qx_algo_needs_inputs(&algo) ? before : q->run->key;
+    uint64_t from = qx_algo_needs_inputs(&algo, &q->set[layer]) ? before : q->run->key;
+    for (int i = 0; i < q->n_layers && qx_setting_names(&plain, "cle"); i++) {
+        const bool is_part = qx_setting_names(&q->set[i], "cle"); /* its neighbours count too */
+        from = qx_hash64(&is_part, sizeof is_part, from);
+    }
     const int64_t tensor = qx_net_layer(q->run->net, layer)->tensor;
     const uint64_t key = qx_setting_hash(&plain, qx_hash64(&tensor, sizeof tensor, from));
     q->set[layer].overlay = q->run->find(q->run->arg, layer, key, &plain);
@@ -186,5 +213,6 @@ enum qx_status qx_methods_run(const struct qx_methods_run *run, struct qx_settin
     }
     qx_weights_free(q.weights);
     qx_moments_free(q.moments);
+    qx_equalizer_free(q.equal);
     return st;
 }

@@ -35,17 +35,15 @@ float qx_work_weight(const struct qx_method_work *w, int64_t row, int64_t j)
     if (w->is_kept && w->is_kept[j]) {
         return qx_format_find("fp16")->round(w->w[row * w->k + j]);
     }
-    const float v = qx_work_value(qx_work_unit(w, row, j), w->codes[row * w->k + j]);
-    return w->in_scale ? v / w->in_scale[j] : v;
+    float v = qx_work_value(qx_work_unit(w, row, j), w->codes[row * w->k + j]);
+    v = w->in_scale ? v / qx_work_in(w, row, j) : v;
+    return w->out_scale ? v * w->out_scale[row] : v;
 }
 
 void qx_work_round_row(struct qx_method_work *w, int64_t row)
 {
-    const float *x = w->w + row * w->k;
     for (int64_t j = 0; j < w->k; j++) {
-        const float v = w->is_kept && w->is_kept[j] ? 0.0f
-                        : w->in_scale               ? x[j] * w->in_scale[j]
-                                                    : x[j];
+        const float v = w->is_kept && w->is_kept[j] ? 0.0f : qx_work_aim(w, row, j);
         w->codes[row * w->k + j] = qx_work_code(qx_work_unit(w, row, j), v);
     }
 }
@@ -85,7 +83,7 @@ static void reach(const struct qx_method_work *w, int64_t row, int64_t first, in
 {
     for (int64_t j = first; j < first + n; j++) {
         if (!w->is_kept || !w->is_kept[j]) {
-            const float s = w->in_scale ? w->in_scale[j] : 1.0f, v = w->w[row * w->k + j] * s;
+            const float v = qx_work_aim(w, row, j);
             *lo = v < *lo ? v : *lo;
             *hi = v > *hi ? v : *hi;
         }
@@ -108,13 +106,13 @@ struct qx_qparams qx_work_fit(const struct qx_method_work *w, int64_t row, int64
     const int64_t first = u * w->unit_len;
     float lo = 0.0f, hi = 0.0f;
     reach(w, row, first, w->unit_len < w->k - first ? w->unit_len : w->k - first, &lo, &hi);
-    return fit(w->set, lo * share, hi * share);
+    return fit(&w->calibrated, lo * share, hi * share);
 }
 
 /* One range for all: the setting's, in proportion to what the factors made of the largest weight. */
 static void tensor_unit(struct qx_method_work *w)
 {
-    struct qx_setting s = *w->set;
+    struct qx_setting s = w->calibrated;
     float lo = 0.0f, hi = 0.0f, most = 0.0f;
     for (int64_t r = 0; r < w->groups * w->n; r++) {
         reach(w, r, 0, w->k, &lo, &hi);
@@ -141,14 +139,68 @@ void qx_work_units(struct qx_method_work *w)
     }
 }
 
+/* A range for the values x, as the setting's calibrator chooses it. */
+static enum qx_status range_choose(const struct qx_method_work *w, const float *x,
+                                   struct qx_setting *out, struct qx_error *err)
+{
+    const struct qx_channels channels = {1, w->groups * w->n, w->k};
+    const int64_t shape[2] = {channels.count, channels.inner}, n = shape[0] * shape[1];
+    const struct qx_tensor t = {.name = "aimed",
+                                .dtype = QX_DTYPE_F32,
+                                .rank = 2,
+                                .shape = shape,
+                                .numel = n,
+                                .data = (const uint8_t *)x,
+                                .bytes = (uint64_t)n * sizeof *x};
+    const struct qx_hist_spec spec = qx_setting_spec(w->set, channels);
+    struct qx_hist *hist = NULL;
+    enum qx_status st = qx_hist_build(&t, &spec, 0, w->pool, w->ctl, &hist, err);
+    *out = *w->set;
+    out->has_range = false;
+    if (st == QX_OK && qx_hist_stats(hist)->n > 0) {
+        st = qx_setting_resolve(out, hist, err);
+    }
+    qx_hist_unref(hist);
+    return st;
+}
+
+enum qx_status qx_work_calibrate(struct qx_method_work *w, struct qx_error *err)
+{
+    const int64_t n = w->groups * w->n * w->k;
+    struct qx_setting chosen;
+    if (strcmp(w->set->calib->name, "manual") == 0) {
+        qx_work_units(w);
+        return QX_OK;
+    }
+    float *x = qx_mem_array((size_t)n + 1, sizeof *x);
+    if (!x) {
+        return qx_fail_nomem(err, (size_t)n * sizeof *x);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = w->is_kept && w->is_kept[i % w->k] ? 0.0f : qx_work_aim(w, i / w->k, i % w->k);
+    }
+    enum qx_status st = range_choose(w, x, &chosen, err);
+    qx_mem_free(x);
+    if (st == QX_OK && chosen.has_range) {
+        w->calibrated = chosen;
+        if (w->row_units == 0) {
+            w->units[0] = fit(&chosen, 0.0f, 0.0f);
+        } else {
+            qx_work_units(w);
+        }
+    }
+    return st;
+}
+
 struct qx_range qx_work_input_range(const struct qx_method_work *w)
 {
     struct qx_range r = {0.0, 0.0};
-    for (int64_t j = 0; j < w->k; j++) {
+    for (int64_t i = 0; i < w->groups * w->k; i++) {
+        const int64_t group = i / w->k, j = i % w->k;
         if (!w->is_kept || !w->is_kept[j]) {
-            const double s = w->in_scale ? (double)w->in_scale[j] : 1.0;
-            r.lo = fmin(r.lo, (double)w->m->lo[j] / s);
-            r.hi = fmax(r.hi, (double)w->m->hi[j] / s);
+            const double s = (double)qx_work_in(w, group * w->n, j);
+            r.lo = fmin(r.lo, (double)w->m->lo[i] / s);
+            r.hi = fmax(r.hi, (double)w->m->hi[i] / s);
         }
     }
     return r;
@@ -216,6 +268,7 @@ enum qx_status qx_work_open(struct qx_method_work *w, const struct qx_tensor *t,
 {
     const struct qx_setting *s = w->set;
     const size_t n = (size_t)t->numel;
+    w->calibrated = *s;
     w->k = w->channels.outer * w->channels.inner;
     w->unit_len = s->gran == QX_GRAN_GROUP ? s->group : w->k;
     w->row_units = s->gran == QX_GRAN_TENSOR    ? 0
@@ -236,6 +289,7 @@ void qx_work_release(struct qx_method_work *w)
     qx_mem_free(w->codes);
     qx_mem_free(w->units);
     qx_mem_free(w->in_scale);
+    qx_mem_free(w->out_scale);
     qx_mem_free(w->bias);
     qx_mem_free(w->is_kept);
 }
@@ -286,9 +340,13 @@ enum qx_status qx_work_take(struct qx_method_work *w, const struct qx_tensor *t,
     if (w->m && (w->in_scale || w->is_kept)) {
         o->in_range = qx_work_input_range(w);
     }
+    o->groups = w->groups;
+    o->taps = w->taps;
     o->in_scale = w->in_scale;
+    o->out_scale = w->out_scale;
+    o->is_folded = w->is_folded;
     o->bias = w->bias;
-    w->in_scale = w->bias = NULL;
+    w->in_scale = w->out_scale = w->bias = NULL;
     memcpy(o->note, w->note, sizeof o->note);
     if (st == QX_OK) {
         st = qx_overlay_finish(o, t, err);

@@ -1,5 +1,5 @@
 /* What a linear layer multiplies, as the columns of a matrix product. */
-#include "net/cut.h"
+#include "net/exec.h"
 #include "net/graph.h"
 #include "net/window.h"
 
@@ -7,15 +7,15 @@
 
 #include <string.h>
 
-static const struct qx_node *node_of(const struct qx_net *net, int layer)
+int qx_net_layer_node(const struct qx_net *net, int layer)
 {
     for (int i = 0; i < net->n_nodes; i++) {
         const struct qx_node *node = net->nodes[i];
         if (qx_node_is_tapped(node) && net->layer_of_tensor[node->in[1]->tensor] == layer) {
-            return node;
+            return i;
         }
     }
-    return NULL;
+    return -1;
 }
 
 static bool window_of(const struct qx_node *node, struct qx_window *w)
@@ -27,7 +27,8 @@ static bool window_of(const struct qx_node *node, struct qx_window *w)
 
 bool qx_net_layer_product(const struct qx_net *net, int layer, struct qx_net_product *out)
 {
-    const struct qx_node *node = layer >= 0 && layer < net->n_layers ? node_of(net, layer) : NULL;
+    const int at = layer >= 0 && layer < net->n_layers ? qx_net_layer_node(net, layer) : -1;
+    const struct qx_node *node = at >= 0 ? net->nodes[at] : NULL;
     struct qx_channels input;
     struct qx_window w;
     if (!node || !qx_net_layer_input(net, layer, &input)) {
@@ -38,6 +39,7 @@ bool qx_net_layer_product(const struct qx_net *net, int layer, struct qx_net_pro
                                    .n = c->count,
                                    .k = c->outer * c->inner,
                                    .places = input.outer,
+                                   .taps = 1,
                                    .input = node->in[0]->index};
     if (!qx_node_is(node, "Conv")) {
         return input.count == out->k && input.inner == 1;
@@ -48,6 +50,7 @@ bool qx_net_layer_product(const struct qx_net *net, int layer, struct qx_net_pro
     out->groups = qx_node_attr(node, "group")->i;
     out->n = c->count / out->groups;
     out->places = w.oh * w.ow;
+    out->taps = w.kh * w.kw;
     out->input = -1 - layer; /* another window makes other columns */
     return true;
 }
@@ -74,7 +77,7 @@ static int64_t window_columns(const struct qx_window *w, const float *x, int64_t
 int64_t qx_net_layer_columns(const struct qx_net *net, const struct qx_net_seen *seen, int64_t row,
                              int64_t group, float *out)
 {
-    const struct qx_node *node = node_of(net, seen->layer);
+    const struct qx_node *node = net->nodes[qx_net_layer_node(net, seen->layer)];
     const struct qx_channels *c = &net->layers[seen->layer].channels;
     const float *x = seen->x + seen->begin[row];
     const int64_t n = seen->begin[row + 1] - seen->begin[row], k = c->outer * c->inner;

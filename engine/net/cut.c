@@ -73,6 +73,7 @@ enum qx_status qx_cut_layout(const struct qx_net *net, const struct qx_weights *
 {
     const struct qx_exec *e = qx_weights_exec(w);
     struct qx_net_cut c = {.net = net, .node = node, .n = n, .is_integer = e != NULL};
+    c.folded = qx_exec_folded(e, node);
     struct live *live = qx_mem_array((size_t)net->n_values, sizeof *live);
     c.slots = qx_mem_array((size_t)net->n_values, sizeof *c.slots);
     enum qx_status st =
@@ -121,7 +122,8 @@ enum qx_status qx_cut_check(const struct qx_net_cut *c, const struct qx_weights 
     if (st != QX_OK) {
         return st;
     }
-    bool same = now.is_integer == c->is_integer && now.n_slots == c->n_slots;
+    bool same =
+        now.is_integer == c->is_integer && now.n_slots == c->n_slots && now.folded == c->folded;
     for (int i = 0; same && i < c->n_slots; i++) {
         same = now.slots[i].root == c->slots[i].root &&
                same_form(&now.slots[i].form, &c->slots[i].form);

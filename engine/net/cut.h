@@ -17,6 +17,7 @@ struct qx_net_cut {
     int node;  /* the first that has not run */
     int64_t n; /* rows */
     bool is_integer;
+    uint64_t folded;           /* of the program's values (qx_exec_folded) */
     struct qx_cut_slot *slots; /* [n_slots] */
     int n_slots;
     uint8_t *data;

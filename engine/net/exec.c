@@ -74,6 +74,18 @@ static bool is_constant(const struct qx_net *net, const struct qx_node *node)
     return true;
 }
 
+/* Factors of inputs go into the products before them, which then depend on more than their own settings. */
+static bool has_factors(const struct qx_weights *w)
+{
+    for (int i = 0; i < w->net->n_nodes; i++) {
+        const struct qx_value *v = packed_weight(w, w->net->nodes[i]);
+        if (v && qx_weight_has_factors(w, v)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The product of node i in an earlier program, with what is fused into it: that depends on the weight's own
  * setting and on constants. */
 static bool product_take(struct qx_exec *e, struct qx_exec *old, int i)
@@ -117,6 +129,9 @@ static enum qx_status pack_float(struct qx_exec *e, const struct qx_weights *w, 
     struct qx_packed **p = &e->packed[v->index];
     enum qx_status st = qx_qlinear_new(w, e->net->nodes[i], pool, ctl, &n->linear, err);
     n->kind = st == QX_OK ? QX_EXEC_LINEAR : QX_EXEC_FLOAT;
+    if (st == QX_EUNSUPPORTED && qx_weight_has_factors(w, v)) {
+        return QX_OK; /* it stays float32 */
+    }
     if (st == QX_EUNSUPPORTED) {
         st = *p ? QX_OK : qx_packed_new(w, v, pool, ctl, p, err);
     }
@@ -164,17 +179,24 @@ enum qx_status qx_exec_new(const struct qx_weights *w, struct qx_exec *old, stru
     e->packed = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->packed);
     e->tied = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->tied);
     e->set = qx_mem_array((size_t)e->net->n_values, sizeof *e->set);
-    enum qx_status st = e->nodes && e->values && e->packed && e->tied && e->set
-                            ? QX_OK
-                            : qx_fail_nomem(err, (size_t)e->net->n_values * sizeof *e->values);
+    e->own = qx_mem_zalloc((size_t)e->net->n_values * sizeof *e->own);
+    e->folds = qx_mem_zalloc(((size_t)e->net->n_nodes + 1) * sizeof *e->folds);
+    const bool is_whole =
+        e->nodes && e->values && e->packed && e->tied && e->set && e->own && e->folds;
+    enum qx_status st =
+        is_whole ? QX_OK : qx_fail_nomem(err, (size_t)e->net->n_values * sizeof *e->values);
     for (int v = 0; st == QX_OK && v < e->net->n_values; v++) {
         e->set[v] = w->values[v].setting;
     }
     if (st == QX_OK) {
-        st = pack_all(e, w, old, pool, ctl, err);
+        st = pack_all(e, w, has_factors(w) || (old && old->n_folds > 0) ? NULL : old, pool, ctl,
+                      err);
     }
     if (st == QX_OK) {
         st = qx_exec_fuse(e, w, err);
+    }
+    if (st == QX_OK) {
+        st = qx_exec_fold(e, w, err);
     }
     for (int i = 0; st == QX_OK && i < e->net->n_nodes; i++) {
         st = e->nodes[i].linear ? qx_qlinear_finish(e->nodes[i].linear, err) : QX_OK;
@@ -223,6 +245,11 @@ void qx_exec_free(struct qx_exec *e)
     for (int v = 0; e->packed && v < e->net->n_values; v++) {
         qx_packed_free(e->packed[v]);
     }
+    for (int v = 0; e->own && v < e->net->n_values; v++) {
+        qx_mem_free(e->own[v]);
+    }
+    qx_mem_free(e->own);
+    qx_mem_free(e->folds);
     qx_mem_free(e->packed);
     qx_mem_free(e->tied);
     qx_mem_free(e->set);

@@ -44,6 +44,12 @@ struct qx_exec_node {
     const struct qx_qlinear *reader; /* first product that quantizes its rows; NULL: none */
 };
 
+/* Values from behind node `from` to the inputs of node `to` come divided. */
+struct qx_fold {
+    int from, to;
+    uint64_t hash;
+};
+
 struct qx_exec {
     const struct qx_net *net;
     struct qx_exec_node *nodes;   /* [n_nodes] */
@@ -51,7 +57,10 @@ struct qx_exec {
     struct qx_packed *
         *packed; /* [n_values] weights that FLOAT nodes decode as they run; NULL: float32 */
     const struct qx_qlinear *
-        *tied;              /* [n_values] the product from whose codes a table's rows come */
+        *tied;             /* [n_values] the product from whose codes a table's rows come */
+    float **own;           /* [n_values] initializers that the program has changed; NULL: stored */
+    struct qx_fold *folds; /* [n_folds] values between nodes that are divided here */
+    int n_folds;
     int64_t wide_floats;    /* of the largest of the packed that are decoded as a whole */
     struct qx_setting *set; /* [n_values] of the weights that it packs */
 };
@@ -93,11 +102,18 @@ void qx_exec_table_row(const struct qx_exec *e, int value, int64_t i, float *out
 enum qx_status qx_exec_fuse(struct qx_exec *e, const struct qx_weights *w, struct qx_error *err);
 enum qx_status qx_exec_forms(struct qx_exec *e, struct qx_error *err);
 
+/* Factors of inputs go into what comes before them, where it can take them (fold.c). After fusing. */
+enum qx_status qx_exec_fold(struct qx_exec *e, const struct qx_weights *w, struct qx_error *err);
+/* What is divided of the values alive before a node: 0 = nothing. e: NULL allowed. */
+uint64_t qx_exec_folded(const struct qx_exec *e, int node);
+
 /* Layer normalizations that run with their neighbours in one pass over the row (exec_norm.c). */
 void qx_exec_norms(struct qx_exec *e);
 
 bool qx_node_is(const struct qx_node *node, const char *op);
 bool qx_node_is_tapped(const struct qx_node *node); /* its input is shown to a tap */
+/* Node that multiplies the inputs of a layer, the first of them; -1: none. */
+int qx_net_layer_node(const struct qx_net *net, int layer);
 /* begin[rows + 1]: where the values of each row of its input begin. */
 void qx_node_begins(const struct qx_node *node, const struct qx_extent *e, int64_t *begin);
 const struct qx_attr *qx_node_attr(const struct qx_node *node, const char *name);

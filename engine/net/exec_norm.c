@@ -52,7 +52,7 @@ static const struct qx_qlinear *find_reader(const struct qx_exec *e, int i)
     for (int k = i + 1; k < e->net->n_nodes; k++) {
         const struct qx_qlinear *q = e->nodes[k].linear;
         if (q && q->kind == QX_QMATRIX && q->node->in[0] == e->net->nodes[i]->out) {
-            return q->act.dynamic && q->act.gran == QX_ACT_TOKEN ? q : NULL;
+            return q->act.dynamic && q->act.gran == QX_ACT_TOKEN && !qx_qbeside_is(q) ? q : NULL;
         }
     }
     return NULL;

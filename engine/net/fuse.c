@@ -251,7 +251,7 @@ static void node_wants(struct forms *f, int i)
         if (e->nodes[i].kind == QX_EXEC_LINEAR && k == 0) {
             const struct qx_qlinear *q = e->nodes[i].linear;
             w->last &= q->kind != QX_QMATRIX;
-            if (q->act.bits == 0 || q->act.dynamic) {
+            if (q->act.bits == 0 || q->act.dynamic || qx_qbeside_is(q)) {
                 want_float(w);
             } else {
                 want_codes(w, &q->in, true);

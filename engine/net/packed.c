@@ -1,5 +1,7 @@
 #include "net/packed.h"
 
+#include "qx/overlay.h"
+
 #include "base/error.h"
 #include "base/mapfile.h"
 #include "base/mem.h"
@@ -214,6 +216,12 @@ static enum qx_status codes_new(struct qx_packed *p, const struct qx_tensor *t,
     qx_mem_free(scale);
     qx_mem_free(zero);
     return st;
+}
+
+bool qx_weight_has_factors(const struct qx_weights *w, const struct qx_value *v)
+{
+    const struct qx_overlay *o = qx_setting_overlay(&w->values[v->index].setting);
+    return o && (o->out_scale || qx_overlay_has_inputs(o));
 }
 
 enum qx_status qx_packed_new(const struct qx_weights *w, const struct qx_value *v,

@@ -25,7 +25,9 @@ struct qx_packed {
     int32_t *zero; /* the same; NULL: all are 0 (never of columns) */
 };
 
-/* Of initializer v under its setting. QX_EUNSUPPORTED: its axes have no such form, or float32. */
+/* Does a method keep factors or columns beside the codes of v? */
+bool qx_weight_has_factors(const struct qx_weights *w, const struct qx_value *v);
+/* Of initializer v under its setting: of a method's codes, without factors. QX_EUNSUPPORTED: its axes have no such form, or float32. */
 enum qx_status qx_packed_new(const struct qx_weights *w, const struct qx_value *v,
                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_packed **out,
                              struct qx_error *err);

@@ -1,7 +1,7 @@
 /* Running the nodes of a network on one tile. */
 #include "forward.h"
 
-#include "qx/overlay.h"
+#include "net/beside.h"
 
 #include "base/error.h"
 
@@ -37,7 +37,8 @@ static const float *input_at(const struct qx_forward *f, const struct qx_worker 
     const int root = f->net->plan.root[value];
     const struct qx_value *v = f->net->values[root];
     if (v->tensor >= 0) {
-        return f->weights->values[root].data;
+        const float *own = t->is_program ? f->weights->exec->own[root] : NULL;
+        return own ? own : f->weights->values[root].data;
     }
     return v == f->net->input ? f->x + t->first * qx_shape_numel(&v->shape, 1)
                               : value_at(f, w, t, value);
@@ -63,35 +64,16 @@ static const struct qx_overlay *overlay_of(const struct qx_forward *f, const str
     return v && v->tensor >= 0 ? qx_setting_overlay(&f->weights->values[v->index].setting) : NULL;
 }
 
-/* Inputs that a method divides by factors, or leaves alone, quantized and put back: y is x but for the
- * rounding. Only matrix products have such inputs: rows of k. */
-static void fake_beside(const struct qx_overlay *o, const struct qx_act *act, const float *x,
-                        int64_t n, float *y, int64_t *n_nonfinite)
+/* Its factors and kept columns, for inputs as the graph has them. */
+static struct qx_beside beside_of(const struct qx_overlay *o, const struct qx_node *node)
 {
-    const int64_t k = o->channels.outer * o->channels.inner;
-    struct qx_act own = *act;
-    own.range = act->sym ? (struct qx_range){-fmax(-o->in_range.lo, o->in_range.hi),
-                                             fmax(-o->in_range.lo, o->in_range.hi)}
-                         : o->in_range;
-    for (int64_t i = 0; i < n; i++) {
-        y[i] = o->in_scale ? x[i] / o->in_scale[i % k] : x[i];
-    }
-    for (int64_t row = 0; row < n; row += k) {
-        for (int64_t i = 0; i < o->n_kept; i++) {
-            y[row + o->kept[i]] = 0.0f;
-        }
-    }
-    const struct qx_qparams p = qx_qinput_params(&own, y, n);
-    const struct qxk_affine q = {p.scale, (float)p.zero, (float)p.qmin, (float)p.qmax};
-    *n_nonfinite += qxk_get()->fakequant(y, (size_t)n, &q, y);
-    for (int64_t i = 0; o->in_scale && i < n; i++) {
-        y[i] *= o->in_scale[i % k];
-    }
-    for (int64_t row = 0; row < n; row += k) {
-        for (int64_t i = 0; i < o->n_kept; i++) {
-            y[row + o->kept[i]] = x[row + o->kept[i]];
-        }
-    }
+    const struct qx_shape *s = &node->in[0]->shape;
+    return (struct qx_beside){.div = o->in_scale,
+                              .channels =
+                                  o->groups * o->channels.outer * o->channels.inner / o->taps,
+                              .inner = qx_node_is(node, "Conv") ? qx_shape_span(s, 2, s->rank) : 1,
+                              .kept = o->kept,
+                              .n_kept = o->n_kept};
 }
 
 /* A correction of the outputs: of a convolution planes, else rows. */
@@ -105,33 +87,43 @@ static void bias_add(const struct qx_overlay *o, const struct qx_node *node, int
     }
 }
 
+/* n values from `at` on that share a range: quantized and put back, and their codes where a comparison
+ * wants them. */
+static void fake_part(struct qx_worker *w, const struct qx_act *act, const struct qx_beside *b,
+                      int64_t at, int64_t n, bool has_codes)
+{
+    const float *x = w->in[0] + at;
+    float *y = w->fake + at;
+    if (b) {
+        qx_beside_divide(b, x, n, y);
+        x = y;
+    }
+    const struct qx_qparams p = qx_qinput_params(act, x, n);
+    const struct qxk_affine q = {p.scale, (float)p.zero, (float)p.qmin, (float)p.qmax};
+    if (has_codes) {
+        const struct qx_codes c = qx_codes_of(&p);
+        const struct qxk_affine stored = {c.scale, (float)c.zero, (float)c.min, (float)c.max};
+        qxk_get()->quantize(x, (size_t)n, &stored, w->codes + at);
+    }
+    w->report.n_nonfinite += qxk_get()->fakequant(x, (size_t)n, &q, y);
+    if (b) {
+        qx_beside_restore(b, w->in[0] + at, n, y);
+    }
+}
+
 /* Input 0 as the codes say; in a comparison, also how many codes are not the other engine's. */
 static void fake_input(const struct qx_forward *f, struct qx_worker *w, const struct qx_node *node,
                        struct qx_tile *t)
 {
-    const struct qx_act *act = qx_node_act(f->weights, node);
-    const struct qx_shape *s = &node->in[0]->shape;
-    const int64_t n = qx_shape_count(s, &t->extent);
     const struct qx_overlay *o = overlay_of(f, node);
-    for (int64_t at = 0, row = 0, step; o && !qx_overlay_is_plain(o) && at < n; at += step, row++) {
-        step = !act->dynamic ? n : unit_of(node, act, &t->extent, row);
-        fake_beside(o, act, w->in[0] + at, step, w->fake + at, &w->report.n_nonfinite);
-    }
-    if (o && !qx_overlay_is_plain(o)) {
-        w->in[0] = w->fake;
-        return;
-    }
+    const bool has_inputs = o && qx_overlay_has_inputs(o);
+    const struct qx_act plain = *qx_node_act(f->weights, node);
+    const struct qx_act act = has_inputs ? qx_overlay_act(o, &plain) : plain;
+    const struct qx_beside b = has_inputs ? beside_of(o, node) : (struct qx_beside){0};
+    const int64_t n = qx_shape_count(&node->in[0]->shape, &t->extent);
     for (int64_t at = 0, row = 0, step; at < n; at += step, row++) {
-        step = !act->dynamic ? n : unit_of(node, act, &t->extent, row);
-        const struct qx_qparams p = qx_qinput_params(act, w->in[0] + at, step);
-        const struct qxk_affine q = {p.scale, (float)p.zero, (float)p.qmin, (float)p.qmax};
-        w->report.n_nonfinite +=
-            qxk_get()->fakequant(w->in[0] + at, (size_t)step, &q, w->fake + at);
-        if (t->met) {
-            const struct qx_codes c = qx_codes_of(&p);
-            const struct qxk_affine stored = {c.scale, (float)c.zero, (float)c.min, (float)c.max};
-            qxk_get()->quantize(w->in[0] + at, (size_t)step, &stored, w->codes + at);
-        }
+        step = !act.dynamic ? n : unit_of(node, &act, &t->extent, row);
+        fake_part(w, &act, has_inputs ? &b : NULL, at, step, t->met);
     }
     for (int64_t i = 0; t->met && i < n; i++) {
         w->report.n_codes_differ += w->codes[i] != t->met[i];

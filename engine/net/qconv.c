@@ -22,6 +22,7 @@ struct conv {
     bool is_stored;          /* columns in the order of the stored weight */
     uint8_t flip;            /* 0x80: stored columns of the 4-bit kernel are signed */
     uint8_t *codes, *turned; /* one sample */
+    float *divided;          /* the same, where inputs have factors */
     uint8_t *padded;
     float *floats;    /* depthwise with zero points of weights: the padded input as float32 */
     uint8_t *pad_row; /* depthwise without: one place of padding */
@@ -64,6 +65,7 @@ static size_t conv_cut(const struct qx_qlinear *q, uint8_t *base, struct conv *c
     const size_t padded = (size_t)(c->plane * w->c), m = (size_t)(c->lines * w->ow);
     const bool is_unrolled = q->kind == QX_QCONV && !c->is_pointwise;
     c->codes = qx_cut_take(&cut, in);
+    c->divided = q->beside.div ? qx_cut_take(&cut, in * sizeof(float)) : NULL;
     c->turned = qx_cut_take(&cut, in);
     c->padded = qx_cut_take(&cut, padded);
     c->floats = q->taps ? qx_cut_take(&cut, padded * sizeof(float)) : NULL;
@@ -83,8 +85,15 @@ static const uint8_t *codes_at(struct qx_qrun *r, const struct conv *c, int64_t 
     const struct qx_exec_value *v = r->in_value;
     const int64_t size = w->c * w->h * w->w;
     if (v->form != QX_FORM_CODES) {
-        r->n_nonfinite += qx_qinput(c->q, (const float *)r->in + s * size, size, c->codes, used);
+        const float *sample = (const float *)r->in + s * size;
         *is_last = v->form == QX_FORM_LAST;
+        if (c->divided) {
+            struct qx_beside b = c->q->beside;
+            b.inner = *is_last ? 1 : b.inner;
+            qx_beside_divide(&b, sample, size, c->divided);
+            sample = c->divided;
+        }
+        r->n_nonfinite += qx_qinput(c->q, sample, size, c->codes, used);
         return c->codes;
     }
     const uint8_t *x = (const uint8_t *)r->in + s * size;

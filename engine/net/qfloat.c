@@ -31,7 +31,7 @@ static void blocks_run(const struct qx_qlinear *q, const float *x, int64_t m, fl
         for (int64_t o = 0; o < q->oc; o++) {
             y[o] = y[o] * q->scale[o] + q->bias[o];
         }
-        qx_qact_row(q, q->oc, y);
+        qx_qact_row(q, q->fused, q->oc, y);
     }
 }
 
@@ -69,16 +69,21 @@ void qx_qfloat_run(struct qx_qrun *r)
     const struct qx_extent extent = {r->rows, r->start};
     const int64_t m = qx_shape_count(&q->node->in[0]->shape, &extent) / q->k;
     const bool is_codes = r->out_value->form == QX_FORM_CODES;
-    struct qx_cut cut = {r->scratch, 0};
+    struct qx_qmatrix own;
+    qx_qbeside_begin(q, r->in, m, r->scratch, &own);
+    struct qx_cut cut = {own.rest, 0};
     float *product = qx_cut_take(&cut, (size_t)(is_codes ? m * q->oc : 0) * sizeof *product);
-    float *y = is_codes ? product : r->out;
+    float *y = own.y ? own.y : is_codes ? product : r->out;
+    const float *x = own.x ? own.x : r->in;
     if (q->packed) {
         const size_t floats = (size_t)(block_rows(q->packed) * q->packed->row);
-        blocks_run(q, r->in, m, qx_cut_take(&cut, floats * sizeof(float)), y);
+        blocks_run(q, x, m, qx_cut_take(&cut, floats * sizeof(float)), y);
     } else {
-        kernel_run(q, r->pool, r->in, m, y);
+        kernel_run(q, r->pool, x, m, y);
     }
-    if (is_codes) {
+    if (own.y) {
+        qx_qbeside_end(q, &own, m, is_codes, r->out);
+    } else if (is_codes) {
         qx_qfinish(q, y, m * q->oc, true, r->out);
     }
 }

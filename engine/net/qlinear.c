@@ -176,7 +176,14 @@ static void w4_fill(struct qx_qlinear *q, int64_t g, const struct w4_parts *to)
 /* The 4-bit kernel's scales hold the epilogue's, so this comes after fusing. */
 enum qx_status qx_qlinear_finish(struct qx_qlinear *q, struct qx_error *err)
 {
+    if (q->is_finished) {
+        return QX_OK;
+    }
     q->is_finished = true;
+    if (q->beside.n_kept > 0) {
+        q->behind = q->fused;
+        q->fused = QXK_ACT_NONE;
+    }
     if (!q->w4_codes) {
         return QX_OK;
     }
@@ -343,9 +350,13 @@ static enum qx_status epilogue(struct qx_qlinear *q, const struct qx_weights *w,
     }
     const struct qx_overlay *by_method = qx_setting_overlay(&w->values[node->in[1]->index].setting);
     for (int64_t o = 0; o < q->oc; o++) {
-        q->scale[o] = (float)alpha;
+        q->scale[o] =
+            (float)alpha * (by_method && by_method->out_scale ? by_method->out_scale[o] : 1.0f);
         q->bias[o] = b ? (float)(beta * (double)w->values[b->index].data[o]) : 0.0f;
         q->bias[o] += by_method && by_method->bias ? by_method->bias[o] : 0.0f;
+    }
+    for (int64_t i = 0; i < q->oc * q->beside.n_kept; i++) {
+        q->kept_values[i] *= (float)alpha;
     }
     qx_qlinear_affine(q, NULL, NULL);
     return QX_OK;
@@ -358,6 +369,10 @@ void qx_qlinear_affine(struct qx_qlinear *q, const double *scale, const double *
         q->scale[o] = (float)((double)q->scale[o] * s);
         q->bias[o] = (float)((double)q->bias[o] * s + t);
         q->folded[o] = (float)((q->w_scale ? (double)q->w_scale[o] : 1.0) * (double)q->scale[o]);
+        for (int64_t i = 0; i < q->beside.n_kept; i++) {
+            float *v = &q->kept_values[o * q->beside.n_kept + i];
+            *v = (float)((double)*v * s);
+        }
     }
 }
 
@@ -367,13 +382,14 @@ enum qx_status qx_qlinear_new(const struct qx_weights *w, const struct qx_node *
 {
     const struct qx_layer *layer = &w->net->layers[w->net->layer_of_tensor[node->in[1]->tensor]];
     const struct qx_act *act = qx_node_act(w, node);
+    const struct qx_overlay *by_method = qx_setting_overlay(&w->values[node->in[1]->index].setting);
     struct qx_qlinear *q = qx_mem_zalloc(sizeof *q);
     if (!q) {
         return qx_fail_nomem(err, sizeof *q);
     }
     q->node = node;
     if (act) {
-        q->act = *act;
+        q->act = by_method ? qx_overlay_act(by_method, act) : *act;
     }
     if (act && !act->dynamic) {
         const struct qx_qparams p = qx_act_qparams(&q->act, 0.0f, 0.0f);
@@ -385,6 +401,9 @@ enum qx_status qx_qlinear_new(const struct qx_weights *w, const struct qx_node *
                                         : matrix_shape(q, err);
     if (st == QX_OK && layer->axis != node->op->weight_axis(node)) {
         st = refuse(node, "its weight is shared with a node that has its outputs elsewhere", err);
+    }
+    if (st == QX_OK && by_method) {
+        st = qx_qbeside_set(q, by_method, err);
     }
     if (st == QX_OK) {
         st = pack_weight(q, w, pool, ctl, err);
@@ -423,6 +442,7 @@ void qx_qlinear_free(struct qx_qlinear *q)
     qx_mem_free(q->scale);
     qx_mem_free(q->bias);
     qx_mem_free(q->folded);
+    qx_mem_free(q->kept_values);
     qx_mem_free(q);
 }
 
@@ -442,5 +462,5 @@ size_t qx_qlinear_bytes(const struct qx_qlinear *q)
     }
     const size_t per_output = q->w4 || !q->w_scale ? 0 : (size_t)q->n_units;
     return bytes + (q->taps ? (size_t)(q->k * q->oc) * sizeof *q->taps : 0) +
-           (size_t)q->oc * per_output * sizeof(float);
+           (size_t)q->oc * (per_output + (size_t)q->beside.n_kept) * sizeof(float);
 }

@@ -2,6 +2,7 @@
 #ifndef QX_NET_QLINEAR_H
 #define QX_NET_QLINEAR_H
 
+#include "net/beside.h"
 #include "net/exec.h"
 #include "net/packed.h"
 #include "net/window.h"
@@ -37,6 +38,13 @@ struct qx_qlinear {
     bool is_finished;         /* qx_qlinear_finish has been here */
     enum qxk_act fused;       /* after the bias */
     float act_lo, act_hi;
+    /* Beside the codes (qbeside.c): what inputs need first, and the weights of kept ones [oc][n_kept], with
+     * all that is multiplied behind; then the activation comes after them: `behind`, and fused is none. */
+    struct qx_beside beside;
+    uint64_t beside_hash; /* 0: none */
+    bool has_factors;     /* the codes alone do not say what the weight is */
+    float *kept_values;
+    enum qxk_act behind;
     struct qx_codes out; /* where the output value holds codes */
     struct qx_window w;  /* of one row */
 };
@@ -70,6 +78,7 @@ struct qx_qkept {
     int value; /* in the net's list; -1: none */
     struct qx_act act;
     int64_t unit; /* that sums are for; 0: no sums, codes are u8 */
+    uint64_t beside;
     int64_t n_nonfinite;
     uint8_t *base; /* qx_qkept_bytes of the largest product, 64-byte aligned */
 };
@@ -135,8 +144,8 @@ struct qx_qproduct {
 };
 void qx_qproduct_run(const struct qx_qproduct *p);
 size_t qx_qproduct_scratch(const struct qx_qlinear *q, int64_t m);
-/* What is fused behind the bias, in place. */
-void qx_qact_row(const struct qx_qlinear *q, int64_t n, float *v);
+/* An activation of n values, in place; the limits of a Clip are q's. */
+void qx_qact_row(const struct qx_qlinear *q, enum qxk_act act, int64_t n, float *v);
 /* v[m * oc] behind bias and fused activation, to the form asked for. */
 void qx_qfinish(const struct qx_qlinear *q, const float *v, int64_t n, bool is_codes, void *y);
 
@@ -147,6 +156,28 @@ int64_t qx_qinput(const struct qx_qlinear *q, const float *x, int64_t n, uint8_t
 struct qx_qparams qx_qinput_params(const struct qx_act *act, const float *x, int64_t n);
 /* [c][places] to [places][c], bytes. */
 void qx_bytes_turn(const uint8_t *x, int64_t c, int64_t places, uint8_t *out);
+
+/* ---- qbeside.c ---- */
+
+/* q gets what the overlay keeps beside the codes. */
+enum qx_status qx_qbeside_set(struct qx_qlinear *q, const struct qx_overlay *o,
+                              struct qx_error *err);
+void qx_qbeside_fold(struct qx_qlinear *q); /* its inputs come divided from now on */
+bool qx_qbeside_is(const struct qx_qlinear *q);
+/* One tile of a matrix. */
+struct qx_qmatrix {
+    float *x;      /* [m][k] inputs to be multiplied as codes; NULL: as they are */
+    float *kept;   /* [m][n_kept]; NULL: none */
+    float *y;      /* [m][oc] where the product goes when something is kept; NULL: to its place */
+    uint8_t *rest; /* scratch behind */
+    size_t used;
+};
+void qx_qbeside_begin(const struct qx_qlinear *q, const float *x, int64_t m, uint8_t *scratch,
+                      struct qx_qmatrix *out);
+/* Kept columns added to at->y, the activation, and the form asked for. */
+void qx_qbeside_end(const struct qx_qlinear *q, const struct qx_qmatrix *at, int64_t m,
+                    bool is_codes, void *y);
+size_t qx_qbeside_scratch(const struct qx_qlinear *q, int64_t m);
 
 /* Matrices on float32 (qfloat.c). */
 void qx_qfloat_run(struct qx_qrun *r);

@@ -110,17 +110,17 @@ static void product_whole(const struct qx_qproduct *p)
     }
 }
 
-void qx_qact_row(const struct qx_qlinear *q, int64_t n, float *v)
+void qx_qact_row(const struct qx_qlinear *q, enum qxk_act act, int64_t n, float *v)
 {
-    if (q->fused == QXK_ACT_GELU) {
+    if (act == QXK_ACT_GELU) {
         qxk_get()->gelu(v, n, v);
-    } else if (q->fused == QXK_ACT_GELU_TANH) {
+    } else if (act == QXK_ACT_GELU_TANH) {
         qxk_get()->gelu_tanh(v, n, v);
     }
-    for (int64_t i = 0; q->fused == QXK_ACT_RELU && i < n; i++) {
+    for (int64_t i = 0; act == QXK_ACT_RELU && i < n; i++) {
         v[i] = v[i] > 0.0f ? v[i] : 0.0f;
     }
-    for (int64_t i = 0; q->fused == QXK_ACT_CLIP && i < n; i++) {
+    for (int64_t i = 0; act == QXK_ACT_CLIP && i < n; i++) {
         v[i] = v[i] < q->act_lo ? q->act_lo : v[i] > q->act_hi ? q->act_hi : v[i];
     }
 }
@@ -171,7 +171,7 @@ static void product_units(const struct qx_qproduct *p)
         for (int64_t o = 0; o < q->n; o++) {
             row[o] = row[o] * (a_scale * q->scale[first + o]) + q->bias[first + o];
         }
-        qx_qact_row(q, q->n, row);
+        qx_qact_row(q, q->fused, q->n, row);
         void *y = p->is_codes ? (void *)((uint8_t *)p->y + m * q->oc + first)
                               : (void *)((float *)p->y + m * q->oc + first);
         qx_qfinish(q, row, q->n, p->is_codes, y);
@@ -295,7 +295,7 @@ int64_t qx_qtokens_row(const struct qx_qlinear *q, const struct qx_qtokens *t, i
 bool qx_qkept_is(const struct qx_qkept *kept, const struct qx_qlinear *q)
 {
     return kept->value == q->node->in[0]->index && kept->unit == unit_of(q) &&
-           qx_act_equal(&kept->act, &q->act);
+           kept->beside == q->beside_hash && qx_act_equal(&kept->act, &q->act);
 }
 
 void qx_qkept_set(struct qx_qkept *kept, const struct qx_qlinear *q, int64_t n_nonfinite)
@@ -303,16 +303,18 @@ void qx_qkept_set(struct qx_qkept *kept, const struct qx_qlinear *q, int64_t n_n
     kept->value = q->node->in[0]->index;
     kept->unit = unit_of(q);
     kept->act = q->act;
+    kept->beside = q->beside_hash;
     kept->n_nonfinite = n_nonfinite;
 }
 
 /* Codes of one sample in the order of the matrix; `used` is for all its rows. */
-static const uint8_t *matrix_static(struct qx_qrun *r, uint8_t *codes, int64_t numel)
+static const uint8_t *matrix_static(struct qx_qrun *r, const float *x, uint8_t *codes,
+                                    int64_t numel)
 {
     const struct qx_exec_value *v = r->in_value;
     struct qx_codes used;
     if (v->form != QX_FORM_CODES) {
-        r->n_nonfinite += qx_qinput(r->q, r->in, numel, codes, &used);
+        r->n_nonfinite += qx_qinput(r->q, x, numel, codes, &used);
         return codes;
     }
     if (!v->is_last || v->c == 1 || v->places == 1) {
@@ -326,10 +328,9 @@ static const uint8_t *matrix_static(struct qx_qrun *r, uint8_t *codes, int64_t n
 }
 
 /* Every row (or sample) has its own range. What the product before has left is used again. */
-static void matrix_dynamic(struct qx_qrun *r, const struct qx_qtokens *t, int64_t m)
+static void matrix_dynamic(struct qx_qrun *r, const float *x, const struct qx_qtokens *t, int64_t m)
 {
     const struct qx_qlinear *q = r->q;
-    const float *x = r->in;
     const bool is_ragged = q->node->in[0]->shape.is_ragged;
     int64_t n_nonfinite = 0;
     if (qx_qkept_is(r->kept, q)) {
@@ -369,28 +370,35 @@ static void matrix_run(struct qx_qrun *r)
     const struct qx_extent extent = {r->rows, r->start};
     const int64_t numel = qx_shape_count(&q->node->in[0]->shape, &extent), m = numel / q->k;
     struct qx_qtokens t;
+    const bool is_codes = r->out_value->form == QX_FORM_CODES;
+    struct qx_qmatrix own;
     qx_qrows_cut(q, m, r->kept->base, &t);
+    qx_qbeside_begin(q, r->in, m, r->scratch, &own);
+    const float *x = own.x ? own.x : r->in;
     struct qx_qproduct p = {.q = q,
                             .m = m,
                             .lda = t.lda,
                             .rows = {&q->in.scale, &q->in.zero, 0},
-                            .is_codes = r->out_value->form == QX_FORM_CODES,
-                            .y = r->out,
-                            .scratch = r->scratch,
+                            .is_codes = is_codes && !own.y,
+                            .y = own.y ? own.y : r->out,
+                            .scratch = own.rest,
                             .pool = r->pool};
     if (q->act.dynamic) {
-        matrix_dynamic(r, &t, m);
+        matrix_dynamic(r, x, &t, m);
         p.a = t.codes;
         p.sums = unit_of(q) ? t.sums : NULL;
         p.rows = (struct qx_qrows){t.scale, t.zero, 1};
     } else {
         r->kept->value = -1;
-        p.a = matrix_static(r, t.codes, numel);
+        p.a = matrix_static(r, x, t.codes, numel);
     }
     if (r->record) {
         matrix_record(&p, r->record);
     }
     qx_qproduct_run(&p);
+    if (own.y) {
+        qx_qbeside_end(q, &own, m, is_codes, r->out);
+    }
 }
 
 void qx_qlinear_run(struct qx_qrun *r)
@@ -410,7 +418,8 @@ size_t qx_qlinear_scratch(const struct qx_qlinear *q, const struct qx_room *room
         return qx_qconv_scratch(q);
     }
     const int64_t m = qx_shape_room(&q->node->in[0]->shape, room) / q->k;
-    return q->act.bits == 0 ? qx_qfloat_scratch(q, is_codes ? m : 0) : qx_qproduct_scratch(q, m);
+    return qx_qbeside_scratch(q, m) +
+           (q->act.bits == 0 ? qx_qfloat_scratch(q, is_codes ? m : 0) : qx_qproduct_scratch(q, m));
 }
 
 size_t qx_qkept_bytes(const struct qx_qlinear *q, const struct qx_room *room)

@@ -8,7 +8,8 @@
 
 bool qx_qlinear_has_rows(const struct qx_qlinear *q)
 {
-    if (q->kind != QX_QMATRIX || !q->is_out_first || !(q->packed || q->w4 || q->n_units == 1)) {
+    if (q->kind != QX_QMATRIX || !q->is_out_first || q->has_factors ||
+        !(q->packed || q->w4 || q->n_units == 1)) {
         return false;
     }
     for (int64_t o = 0; q->w4 && o < q->oc; o++) {
@@ -105,7 +106,7 @@ enum qx_status qx_exec_tables(struct qx_exec *e, const struct qx_weights *w, str
             continue;
         }
         e->tied[v->index] = product_of(e, v);
-        if (!e->tied[v->index]) {
+        if (!e->tied[v->index] && !qx_weight_has_factors(w, v)) {
             st = qx_packed_new(w, v, pool, ctl, &e->packed[v->index], err);
             st = st == QX_EUNSUPPORTED ? QX_OK : st; /* it stays float32 */
         }

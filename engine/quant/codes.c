@@ -24,19 +24,11 @@ static void code_run(void *arg, const struct qx_run *run)
     }
 }
 
-static enum qx_status overlay_copy(const struct qx_overlay *o, int8_t *codes, float *scale,
-                                   int32_t *zero, struct qx_error *err)
+static void overlay_copy(const struct qx_overlay *o, int8_t *codes, float *scale, int32_t *zero)
 {
-    const size_t n = (size_t)(o->channels.outer * o->channels.count * o->channels.inner);
-    if (!qx_overlay_is_plain(o)) {
-        return qx_fail(err, QX_EUNSUPPORTED,
-                       "%s keeps factors or columns beside the codes, which no integer kernel runs",
-                       o->setting.algo);
-    }
-    memcpy(codes, o->codes, n);
+    memcpy(codes, o->codes, (size_t)(o->channels.outer * o->channels.count * o->channels.inner));
     memcpy(scale, o->scale, (size_t)o->n_units * sizeof *scale);
     memcpy(zero, o->zero, (size_t)o->n_units * sizeof *zero);
-    return QX_OK;
 }
 
 enum qx_status qx_quantize_tensor(const struct qx_tensor *t, struct qx_channels channels,
@@ -50,7 +42,8 @@ enum qx_status qx_quantize_tensor(const struct qx_tensor *t, struct qx_channels 
         s->sym ? 0 : 1 << (s->bits - 1); /* of a table: 0, and the byte holds any code */
     enum qx_status st = qx_setting_ready(s, err);
     if (st == QX_OK && s->overlay) {
-        return overlay_copy(s->overlay, codes, scale, zero, err);
+        overlay_copy(s->overlay, codes, scale, zero);
+        return QX_OK;
     }
     if (st == QX_OK) {
         st = qx_units_resolve(&walk, s, pool, ctl, &units, err);

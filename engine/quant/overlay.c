@@ -22,6 +22,7 @@ enum qx_status qx_overlay_new(struct qx_channels channels, const struct qx_setti
     o->setting.overlay_key = 0;
     o->channels = channels;
     o->n_units = n_units;
+    o->groups = o->taps = 1;
     o->codes = qx_mem_zalloc(n + 1);
     o->scale = qx_mem_zalloc(((size_t)n_units + 1) * sizeof *o->scale);
     o->zero = qx_mem_zalloc(((size_t)n_units + 1) * sizeof *o->zero);
@@ -43,22 +44,44 @@ void qx_overlay_free(struct qx_overlay *o)
     qx_mem_free(o->scale);
     qx_mem_free(o->zero);
     qx_mem_free(o->in_scale);
+    qx_mem_free(o->out_scale);
     qx_mem_free(o->bias);
     qx_mem_free(o->kept);
     qx_mem_free(o->kept_values);
     qx_mem_free(o);
 }
 
-bool qx_overlay_is_plain(const struct qx_overlay *o)
+bool qx_overlay_has_inputs(const struct qx_overlay *o)
 {
-    return !o->in_scale && o->n_kept == 0;
+    return o->in_scale || o->n_kept > 0;
+}
+
+struct qx_act qx_overlay_act(const struct qx_overlay *o, const struct qx_act *act)
+{
+    struct qx_act own = *act;
+    if (qx_overlay_has_inputs(o)) {
+        const double most = fmax(-o->in_range.lo, o->in_range.hi);
+        own.range = act->sym ? (struct qx_range){-most, most} : o->in_range;
+    }
+    return own;
 }
 
 uint64_t qx_overlay_extra_bytes(const struct qx_overlay *o)
 {
-    const int64_t n_in = o->channels.outer * o->channels.inner, n_out = o->channels.count;
-    return 2 * (uint64_t)(o->in_scale ? n_in : 0) + 4 * (uint64_t)(o->bias ? n_out : 0) +
+    const int64_t n_in = o->groups * o->channels.outer * o->channels.inner / o->taps;
+    const int64_t n_out = o->channels.count;
+    const uint64_t factors =
+        (uint64_t)(o->in_scale ? n_in : 0) + (uint64_t)(o->out_scale ? n_out : 0);
+    return 2 * (o->is_folded ? 0 : factors) + 4 * (uint64_t)(o->bias ? n_out : 0) +
            2 * (uint64_t)(o->n_kept * n_out);
+}
+
+float qx_overlay_in(const struct qx_overlay *o, int64_t channel, int64_t pos)
+{
+    const int64_t k = o->channels.outer * o->channels.inner;
+    return o->in_scale ? o->in_scale[channel / (o->channels.count / o->groups) * (k / o->taps) +
+                                     pos / o->taps]
+                       : 1.0f;
 }
 
 static int64_t unit_of(const struct qx_overlay *o, int64_t channel, int64_t pos)
@@ -103,8 +126,9 @@ float qx_overlay_value(const struct qx_overlay *o, int64_t channel, int64_t pos)
     const int8_t code = o->codes[element_of(o, channel, pos)];
     const float step =
         s->format->book ? s->format->book->level[(uint8_t)code] : (float)(code - o->zero[unit]);
-    const float value = step * o->scale[unit];
-    return o->in_scale ? value / o->in_scale[pos] : value;
+    float value = step * o->scale[unit];
+    value = o->in_scale ? value / qx_overlay_in(o, channel, pos) : value;
+    return o->out_scale ? value * o->out_scale[channel] : value;
 }
 
 /* Channel and position of an element. */
@@ -177,7 +201,8 @@ static void value_add(const struct qx_overlay *o, int64_t channel, int64_t pos, 
         return;
     }
     unit_range(o, unit_of(o, channel, pos), &lo, &hi);
-    const double f = o->in_scale ? (double)o->in_scale[pos] : 1.0;
+    const double f = (double)qx_overlay_in(o, channel, pos) /
+                     (o->out_scale ? (double)o->out_scale[channel] : 1.0);
     const double c = fmin(fmax(x, lo / f), hi / f);
     e->clipped_low += x < lo / f;
     e->clipped_high += x > hi / f;

@@ -10,15 +10,15 @@
 #include <math.h>
 #include <string.h>
 
-enum { VERSION = 2, MAX_BYTES = 1 << 30 };
+enum { VERSION = 3, MAX_BYTES = 1 << 30 };
 
 struct header {
     char magic[8];
     uint32_t version, metrics_bytes;
     uint64_t key, checksum, payload_bytes;
     struct qx_channels channels;
-    int64_t n_units, n_kept;
-    uint32_t has_in_scale, has_bias;
+    int64_t n_units, n_kept, groups, taps;
+    uint32_t has_in_scale, has_out_scale, has_bias, is_folded;
     struct qx_range in_range;
     double before, after;
     char note[96];
@@ -37,17 +37,18 @@ struct part {
     void **at;
     size_t bytes;
 };
-enum { N_PARTS = 7 };
+enum { N_PARTS = 8 };
 
 static void parts_of(struct qx_overlay *o, const struct header *h, struct part *out)
 {
-    const size_t n_in = (size_t)(h->channels.outer * h->channels.inner);
+    const size_t n_in = (size_t)(h->groups * h->channels.outer * h->channels.inner / h->taps);
     const size_t n_out = (size_t)h->channels.count, n_kept = (size_t)h->n_kept;
     const struct part parts[N_PARTS] = {
         {(void **)&o->codes, (size_t)numel(h->channels)},
         {(void **)&o->scale, (size_t)h->n_units * sizeof *o->scale},
         {(void **)&o->zero, (size_t)h->n_units * sizeof *o->zero},
         {(void **)&o->in_scale, h->has_in_scale ? n_in * sizeof *o->in_scale : 0},
+        {(void **)&o->out_scale, h->has_out_scale ? n_out * sizeof *o->out_scale : 0},
         {(void **)&o->bias, h->has_bias ? n_out * sizeof *o->bias : 0},
         {(void **)&o->kept, n_kept * sizeof *o->kept},
         {(void **)&o->kept_values, n_out * n_kept * sizeof *o->kept_values}};
@@ -62,7 +63,11 @@ enum qx_status qx_overlay_save(const struct qx_overlay *o, const char *path, str
                        .channels = o->channels,
                        .n_units = o->n_units,
                        .n_kept = o->n_kept,
+                       .groups = o->groups,
+                       .taps = o->taps,
                        .has_in_scale = o->in_scale != NULL,
+                       .has_out_scale = o->out_scale != NULL,
+                       .is_folded = o->is_folded,
                        .has_bias = o->bias != NULL,
                        .in_range = o->in_range,
                        .before = o->before,
@@ -98,14 +103,18 @@ static bool is_same(struct qx_channels a, struct qx_channels b)
 static bool is_sound(const struct qx_overlay *o)
 {
     const int64_t n_in = o->channels.outer * o->channels.inner;
+    const float *const factors[2] = {o->in_scale, o->out_scale};
+    const int64_t n_factors[2] = {o->groups * n_in / o->taps, o->channels.count};
     for (int64_t u = 0; u < o->n_units; u++) {
         if (!(o->scale[u] >= 0.0f && isfinite(o->scale[u]))) {
             return false;
         }
     }
-    for (int64_t i = 0; o->in_scale && i < n_in; i++) {
-        if (!(o->in_scale[i] > 0.0f && isfinite(o->in_scale[i]))) {
-            return false;
+    for (int f = 0; f < 2; f++) {
+        for (int64_t i = 0; factors[f] && i < n_factors[f]; i++) {
+            if (!(factors[f][i] > 0.0f && isfinite(factors[f][i]))) {
+                return false;
+            }
         }
     }
     for (int64_t i = 0; i < o->n_kept; i++) {
@@ -144,8 +153,10 @@ static bool header_fits(const struct header *h, size_t len, uint64_t key,
 {
     return memcmp(h->magic, magic, sizeof magic) == 0 && h->version == VERSION &&
            h->metrics_bytes == sizeof(struct qx_metrics) && h->key == key &&
-           is_same(h->channels, channels) && h->n_units == n_units && h->n_kept >= 0 &&
-           h->n_kept <= channels.outer * channels.inner && h->payload_bytes == len - sizeof *h;
+           is_same(h->channels, channels) && h->groups > 0 && channels.count % h->groups == 0 &&
+           h->taps > 0 && channels.outer * channels.inner % h->taps == 0 && h->n_units == n_units &&
+           h->n_kept >= 0 && h->n_kept <= channels.outer * channels.inner &&
+           h->payload_bytes == len - sizeof *h;
 }
 
 enum qx_status qx_overlay_load(const char *path, uint64_t key, struct qx_channels channels,
@@ -173,6 +184,9 @@ enum qx_status qx_overlay_load(const char *path, uint64_t key, struct qx_channel
     if (st == QX_OK) {
         o->key = key;
         o->n_kept = h.n_kept;
+        o->groups = h.groups;
+        o->taps = h.taps;
+        o->is_folded = h.is_folded != 0;
         o->in_range = h.in_range;
         o->before = h.before;
         o->after = h.after;

@@ -132,7 +132,7 @@ static bool needs_inputs(const struct qx_session *s, const struct qx_setting *se
     struct qx_algo a;
     for (int i = 0; i < qx_net_n_layers(s->net); i++) {
         if (qx_setting_awaits(&set[i]) && qx_algo_parse(set[i].algo, &a, NULL, NULL) == QX_OK &&
-            qx_algo_needs_inputs(&a)) {
+            qx_algo_needs_inputs(&a, &set[i])) {
             return true;
         }
     }

@@ -84,7 +84,12 @@ static struct qx_overlay *applied(const struct bench *b, struct qx_pool *pool)
 {
     struct qx_overlay *o = NULL;
     struct qx_error err = {0};
-    if (qx_methods_apply(mlp.net, b->layer, &b->set, &b->m, pool, NULL, &o, &err) != QX_OK) {
+    struct qx_setting set[16];
+    for (int i = 0; i < 16; i++) {
+        set[i] = qx_setting_fp32();
+    }
+    set[b->layer] = b->set;
+    if (qx_methods_apply(mlp.net, b->layer, set, &b->m, pool, NULL, &o, &err) != QX_OK) {
         fail_msg("%s", err.text);
     }
     return o;

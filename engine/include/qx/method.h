@@ -9,11 +9,18 @@
 #include "qx/moments.h"
 #include "qx/overlay.h"
 
-/* What a method changes; of methods that choose codes only one may be named. */
+/* When a method runs. */
 enum qx_method_stage {
     QX_STAGE_SCALE, /* factors of input channels, clipping of units, columns kept apart */
     QX_STAGE_CODES, /* which code each weight gets */
     QX_STAGE_AFTER  /* corrections once the codes are known */
+};
+
+/* What a method decides alone: two that claim the same cannot be named together. */
+enum qx_method_claim {
+    QX_CLAIM_INPUTS = 1,  /* factors of input channels */
+    QX_CLAIM_COLUMNS = 2, /* inputs kept apart */
+    QX_CLAIM_CODES = 4
 };
 
 struct qx_method_work;
@@ -32,6 +39,7 @@ struct qx_method {
     const char *help;  /* one sentence */
     char key;          /* after `a` on the Layer screen */
     enum qx_method_stage stage;
+    unsigned claims;
     bool needs_inputs; /* moments of the layer's inputs, from calibration rows */
     /* A number behind ':'; NULL = none. NaN as default: the method searches. */
     const char *param;
@@ -57,16 +65,18 @@ struct qx_algo {
  * none. QX_ENAME with the nearest name, QX_ERANGE. */
 enum qx_status qx_algo_parse(const char *text, struct qx_algo *out, char *canonical,
                              struct qx_error *err);
-bool qx_algo_needs_inputs(const struct qx_algo *a);
+/* Do they look at the layer's inputs? With static activations under factors, for the range too. */
+bool qx_algo_needs_inputs(const struct qx_algo *a, const struct qx_setting *s);
 /* May this layer have the methods of its setting? QX_EUNSUPPORTED with the reason. layer < 0: a tensor
  * that no node multiplies (weights-only methods may still apply). */
 enum qx_status qx_algo_check(const struct qx_net *net, int layer, const char *tensor,
                              const struct qx_setting *s, struct qx_error *err);
 
-/* Run the methods of one layer's setting (range resolved). moments: NULL unless they are needed. A method
+/* Run the methods of layer's setting set[layer] (range resolved); set: of all layers, for methods that look
+ * at neighbours. moments: NULL unless they are needed. A method
  * that finds no sound result (a matrix that stays singular when damped) leaves the codes of rounding to
  * nearest and says so in the note. The key is left 0. */
-enum qx_status qx_methods_apply(const struct qx_net *net, int layer, const struct qx_setting *s,
+enum qx_status qx_methods_apply(const struct qx_net *net, int layer, const struct qx_setting *set,
                                 const struct qx_moments *moments, struct qx_pool *pool,
                                 struct qx_ctl *ctl, struct qx_overlay **out, struct qx_error *err);
 

@@ -176,6 +176,8 @@ int64_t qx_net_tile_rows(const struct qx_net *net);
  * output channel c = g n + o is that of qx_layer.channels, position j. At most `places` columns a row. */
 struct qx_net_product {
     int64_t groups, n, k, places;
+    int64_t
+        taps;  /* inputs next to each other that are one channel's: of a convolution its window */
     int input; /* layers with the same number read the same values in the same way */
 };
 /* False when the layer takes no float32 input (embeddings), or its input is no batch of samples. */

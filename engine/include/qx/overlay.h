@@ -6,7 +6,9 @@
 #include "qx/quant.h"
 
 /* One layer's, for one setting: x^ = (codes - zero) * scale of the unit (level[codes] * scale of a
- * table), divided by in_scale of the input channel where there is one; kept columns as they are.
+ * table), divided by in_scale of the input channel and multiplied by out_scale of the output channel where
+ * there are such; kept columns as they are. With its factors a layer gives what it gave without them, but for
+ * rounding, whatever its neighbours are.
  * Immutable once finished; a setting that points to it borrows it, so its owner outlives them. */
 struct qx_overlay {
     uint64_t key;              /* hash of all it was made from: its name */
@@ -16,9 +18,15 @@ struct qx_overlay {
     int8_t *codes; /* storage order, as qx_quantize_tensor has them */
     float *scale;  /* [n_units] */
     int32_t *zero; /* [n_units] */
+    /* Input channels lie [groups][outer * inner / taps]: of a convolution, taps weights share one. */
+    int64_t groups, taps;
+    float
+        *in_scale; /* [groups * outer * inner / taps] what inputs are divided by, and their weights
+                         were multiplied by; NULL = none */
     float *
-        in_scale; /* [outer * inner] what each input of a channel is divided by, and its weights were
-                        multiplied by; NULL = none */
+        out_scale; /* [count] what outputs are multiplied by, and their weights were divided by, before
+                         any bias; NULL = none */
+    bool is_folded; /* the neighbours take the factors up, so that nothing of them is stored */
     struct qx_range in_range; /* of the inputs divided by in_scale, without the kept ones */
     float *bias;              /* [count] to be added to each output; NULL = none */
     int64_t n_kept; /* inputs whose weights stay 16-bit floats (and are not quantized as inputs) */
@@ -37,6 +45,8 @@ void qx_overlay_free(struct qx_overlay *o); /* NULL allowed */
 /* Fill metrics, once the rest is there. t: the weights it stands for. O(values), in the caller's thread. */
 enum qx_status qx_overlay_finish(struct qx_overlay *o, const struct qx_tensor *t,
                                  struct qx_error *err);
+/* What the input of value `pos` of a channel is divided by: 1 without factors. */
+float qx_overlay_in(const struct qx_overlay *o, int64_t channel, int64_t pos);
 /* x^ of value `pos` of a channel, and of an element of the tensor. O(log n_kept) */
 float qx_overlay_value(const struct qx_overlay *o, int64_t channel, int64_t pos);
 float qx_overlay_element(const struct qx_overlay *o, int64_t element);
@@ -47,8 +57,10 @@ float qx_overlay_shown(const struct qx_overlay *o, bool is_error, float x, int64
 /* What it stores beyond the codes, scales and zero points of its setting, in bytes: two for a factor or a
  * kept value, four for a bias. */
 uint64_t qx_overlay_extra_bytes(const struct qx_overlay *o);
-/* Can codes alone say what it is: no factors of inputs, no kept columns? */
-bool qx_overlay_is_plain(const struct qx_overlay *o);
+/* Must inputs be divided, or some of them be left out, before they are quantized? */
+bool qx_overlay_has_inputs(const struct qx_overlay *o);
+/* Its static range of inputs under an act, symmetric where the act is; the act's own without that. */
+struct qx_act qx_overlay_act(const struct qx_overlay *o, const struct qx_act *act);
 
 /* The overlay of a setting; NULL when it has none, or one that was made for other bits, ranges or
  * methods than the setting now asks for. */

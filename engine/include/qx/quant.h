@@ -241,8 +241,8 @@ enum qx_status qx_fakequant(const struct qx_tensor *t, struct qx_channels channe
 /* The stored numbers of a setting with scales, for execution: x^ = (codes - zero) * scale of its unit,
  * or level[codes] * scale of a table, whose codes are to be read as uint8 (zero 0 there).
  * codes [numel] in storage order; scale, zero [qx_setting_units], channels in order, a channel's
- * groups together. Asymmetric codes and zeros are shifted by -2^(bits-1), so that they fit. As
- * qx_fakequant otherwise. */
+ * groups together. Asymmetric codes and zeros are shifted by -2^(bits-1), so that they fit. Of an overlay:
+ * its codes, without its factors and kept columns. As qx_fakequant otherwise. */
 enum qx_status qx_quantize_tensor(const struct qx_tensor *t, struct qx_channels channels,
                                   const struct qx_setting *s, struct qx_pool *pool,
                                   struct qx_ctl *ctl, int8_t *codes, float *scale, int32_t *zero,

@@ -14,6 +14,7 @@
 #include "qx/job.h"
 #include "qx/json.h"
 #include "qx/kernels.h"
+#include "qx/links.h"
 #include "qx/log.h"
 #include "qx/mapfault.h"
 #include "qx/matrix.h"

@@ -1,0 +1,59 @@
+/* Pairs of layers between which channels can be scaled: what one divides its outputs by, the other
+ * multiplies its inputs' weights by, and the network stays what it is. */
+#ifndef QX_LINKS_H
+#define QX_LINKS_H
+
+#include "qx/net.h"
+
+/* The inputs of a linear layer are, one by one, outputs of a linear layer before it or of a normalization.
+ * Between them lie operations that pass a positive factor of a channel on: Relu, pooling, views, a product
+ * with other values, the values of an attention; and, next to the layer before, batch normalization and the
+ * bias, which scale with it. Nothing else reads what lies between (of a normalization: only linear layers do). */
+enum { QX_LINK_AFFINE = 4 };
+struct qx_net_link {
+    int consumer; /* layer */
+    int producer; /* layer, -1: a normalization */
+    int node;     /* of the producer or the normalization, in execution order */
+    int64_t n_in, n_out;
+    int32_t *
+        channel; /* [n_in] which of the n_out outputs each input channel of the consumer is: those of
+                         struct qx_overlay's in_scale; owned */
+    bool is_rectified; /* a Relu lies between ... */
+    bool is_direct;    /* ... and nothing else but views and what scales with the producer */
+    int n_affine;      /* nodes that scale and shift each output of the producer */
+    int affine[QX_LINK_AFFINE];
+};
+/* QX_EUNSUPPORTED: there is no such layer (text: why, the end of a sentence); QX_ENOMEM. O(nodes). */
+enum qx_status qx_net_link(const struct qx_net *net, int layer, struct qx_net_link *out,
+                           struct qx_error *err);
+void qx_net_link_release(struct qx_net_link *link); /* zeroed struct allowed */
+
+/* Batch normalization right behind a layer (a bias may lie between): tensors of the model, [n] each. */
+struct qx_net_batchnorm {
+    int node;
+    int64_t n, gamma, beta, mean, variance;
+    double epsilon;
+};
+bool qx_net_layer_batchnorm(const struct qx_net *net, int layer, struct qx_net_batchnorm *out);
+
+/* ---- stored values rewritten, so that factors are nowhere but in them ---- */
+
+struct qx_rewrite;
+enum qx_status qx_rewrite_new(const struct qx_net *net, struct qx_rewrite **out,
+                              struct qx_error *err);
+void qx_rewrite_free(struct qx_rewrite *r); /* NULL allowed */
+/* Values of a tensor of the model in storage order; NULL: as stored. Borrowed. */
+const float *qx_rewrite_get(const struct qx_rewrite *r, int64_t tensor);
+/* The outputs of the link's producer come divided by factor[n_out]: its weight, its bias, a batch
+ * normalization behind it (which becomes part of the weight first), or the factors of a normalization.
+ * QX_EUNSUPPORTED: something there is no value of an output each. */
+enum qx_status qx_rewrite_outputs(struct qx_rewrite *r, const struct qx_net_link *link,
+                                  const float *factor, struct qx_error *err);
+/* The weights of a layer's inputs are multiplied by factor[input channels], as the link counts them. */
+enum qx_status qx_rewrite_inputs(struct qx_rewrite *r, int layer, const float *factor,
+                                 struct qx_error *err);
+/* Passes under w use them from now on, in float32; r must outlive that. NULL: the stored ones again. */
+enum qx_status qx_weights_rewrite(struct qx_weights *w, const struct qx_rewrite *r,
+                                  struct qx_error *err);
+
+#endif
