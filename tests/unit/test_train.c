@@ -173,6 +173,106 @@ static void ten_steps_have_torchs_losses(void **state)
     }
 }
 
+/* ---- the same of texts, nothing rounded (tests/golden/train/make_train_text.py) ---- */
+
+enum { SLOTS = 64, MOST_ROWS = 32 };
+
+/* All parameters; only matrices and tables decay. */
+static int text_slots(struct qx_tape *tape, struct qx_slot *slot, float **moments)
+{
+    int n = 0;
+    int64_t total = 0;
+    for (int i = 0; i < qx_tape_n_params(tape); i++) {
+        struct qx_param *p = qx_tape_param(tape, i);
+        assert_true(n < SLOTS);
+        slot[n++] = (struct qx_slot){.value = p->value,
+                                     .grad = p->grad,
+                                     .n = p->n,
+                                     .has_decay = p->kind == QX_PARAM_WEIGHT,
+                                     .rate_share = 1.0};
+        total += p->n;
+    }
+    float *at = *moments = calloc((size_t)(2 * total), sizeof *at);
+    assert_non_null(at);
+    for (int i = 0; i < n; i++) {
+        slot[i].moment[0] = at;
+        slot[i].moment[1] = at + slot[i].n;
+        at += 2 * slot[i].n;
+    }
+    return n;
+}
+
+static void text_steps(struct folder *f, const struct qx_dataset *data, const char *name,
+                       const float *want)
+{
+    struct qx_batch b;
+    struct qx_teacher teacher;
+    struct qx_tape *tape = NULL;
+    struct qx_slot slot[SLOTS];
+    struct qx_error err = {0};
+    int64_t rows[MOST_ROWS];
+    float *moments;
+    const int64_t n = qx_dataset_n(data);
+    for (int64_t i = 0; i < n && n <= MOST_ROWS; i++) {
+        rows[i] = i;
+    }
+    assert_int_equal(qx_batch_new(&b, f->net, n, true, &err), QX_OK);
+    b.share = 0.5;
+    b.temperature = 2.0;
+    assert_int_equal(qx_teacher_new(&teacher, f->net, &err), QX_OK);
+    if (!b.is_words) {
+        assert_int_equal(qx_teacher_keep(&teacher, &b, data, rows, n, NULL, NULL, &err), QX_OK);
+    }
+    assert_int_equal(qx_batch_read(&b, data, rows, n, &err), QX_OK);
+    assert_int_equal(qx_teacher_ask(&teacher, &b, rows, NULL, NULL, &err), QX_OK);
+    assert_int_equal(qx_tape_new(f->net, n, UINT64_MAX, &tape, &err), QX_OK);
+    const int n_slots = text_slots(tape, slot, &moments);
+    const struct qx_tape_loss l = qx_batch_loss(&b);
+    for (int i = 0; i < STEPS; i++) {
+        double loss = 0.0;
+        assert_int_equal(
+            qx_tape_run(tape, b.x, n, QX_TAPE_TRAIN, &l, true, &loss, NULL, NULL, &err), QX_OK);
+        if (!(fabs(loss - (double)want[i]) <= 1e-4)) {
+            fail_msg("%s, step %d: loss %.6f, torch has %.6f", name, i + 1, loss, (double)want[i]);
+        }
+        for (int k = 0; k < n_slots; k++) {
+            qx_optimizer_adamw.fn->step(&slot[k], &(struct qx_optim_step){3e-3, 0.01, i + 1});
+        }
+    }
+    qx_tape_free(tape);
+    qx_teacher_release(&teacher);
+    qx_batch_release(&b);
+    free(moments);
+}
+
+static void ten_steps_of_texts_have_torchs_losses(void **state)
+{
+    static const char *const names[] = {"decoder_llama", "decoder_qwen3", "decoder_gpt2",
+                                        "encoder_bert"};
+    char file[600], path[512], rest[128];
+    (void)state;
+    source_path(file, sizeof file, "tests/golden/train/texts.safetensors");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct folder f;
+        struct qx_dataset *data = NULL;
+        struct qx_error err = {0};
+        int64_t n = 0;
+        float *want = tensor_load(file, names[i], &n);
+        assert_non_null(want);
+        assert_int_equal(n, STEPS);
+        snprintf(rest, sizeof rest, "tests/golden/net/%s", names[i]);
+        source_path(path, sizeof path, rest);
+        folder_open(&f, path);
+        snprintf(rest, sizeof rest, "tests/golden/net/%s/eval.safetensors", names[i]);
+        source_path(path, sizeof path, rest);
+        assert_int_equal(qx_dataset_open(path, f.net, &data, &err), QX_OK);
+        text_steps(&f, data, names[i], want);
+        qx_dataset_close(&data);
+        folder_close(&f);
+        free(want);
+    }
+}
+
 /* ---- whole trainings ---- */
 
 struct whole {
@@ -463,6 +563,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ten_steps_have_torchs_losses),
+        cmocka_unit_test(ten_steps_of_texts_have_torchs_losses),
         cmocka_unit_test(a_training_learns),
         cmocka_unit_test(units_of_all_kinds_settle_on_their_levels),
         cmocka_unit_test(threads_change_nothing),

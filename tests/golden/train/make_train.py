@@ -6,10 +6,12 @@ Needs Debian's python3-torch and python3-numpy:
     /usr/bin/python3 tests/golden/train/make_train.py
 
 Writes conv/ beside this script: graph.json, model.safetensors, eval.safetensors (96 rows, labels), and
-losses.safetensors: the loss of each of ten steps, batches of 32 rows in order, for every pair QUANTIZER.OPTIMIZER,
+losses.safetensors: the loss of each of ten steps, all rows each, for every pair QUANTIZER.OPTIMIZER,
 in float64. Weights and inputs have 8 bits: with fewer, one value that float32 rounds to the next code moves the
 loss by more than the tolerance. Scales start at T = 0.8 of the largest weight and at an input range of 0 to 2
-(the graph's input: -2 to 2). The quantizers are written here from the papers' formulas.
+(the graph's input: -2 to 2). The quantizers are written here from the papers' formulas. Rows and weights are the
+first drawn ones whose losses stay within 4e-5 while everything that is rounded is moved by a few units in the last
+place of float32, so that no value of theirs lies between two codes.
 """
 import json
 import os
@@ -23,7 +25,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "..", "samples"))
 import safetensors_io  # noqa: E402
 
-BITS, STEPS, BATCH, ROWS, CLASSES = 8, 10, 32, 96, 5
+BITS, STEPS, BATCH, ROWS, CLASSES = 8, 10, 96, 96, 5
+PAIRS = [(q, o) for q in ("lsq", "pact", "ste") for o in ("adamw", "sgd")]
+STEADY = 4e-5
 
 
 class Round(torch.autograd.Function):
@@ -82,9 +86,9 @@ class Pact(torch.autograd.Function):
 
 
 class Net(torch.nn.Module):
-    def __init__(self, weights, quantizer):
+    def __init__(self, weights, quantizer, noise=None):
         super().__init__()
-        self.quantizer = quantizer
+        self.quantizer, self.noise = quantizer, noise
         self.p = torch.nn.ParameterDict({
             name.replace(".", "_"): torch.nn.Parameter(torch.from_numpy(a.astype(np.float64)))
             for name, a in weights.items() if "running" not in name})
@@ -104,13 +108,20 @@ class Net(torch.nn.Module):
             else:
                 self.register_buffer(f"{name}_act", act)
 
+    def moved(self, x):
+        """As float32 might have it instead."""
+        if self.noise is None:
+            return x
+        return x * (1 + 3e-7 * torch.randn(x.shape, dtype=x.dtype, generator=self.noise))
+
     def weight(self, name):
-        w, top = self.p[f"{name}_weight"], 2 ** (BITS - 1) - 1
+        w, top = self.moved(self.p[f"{name}_weight"]), 2 ** (BITS - 1) - 1
         if self.quantizer == "lsq":
             return lsq(w, self.p[f"{name}_step"], 0, -top, top, w.numel())
         return straight(w, 0.8 * w.detach().abs().max() / top, 0, -top, top)
 
     def act(self, name, x):
+        x = self.moved(x)
         hi, zero = 2 ** BITS - 1, 2 ** (BITS - 1) if name == "conv" else 0
         features = x[0].numel()
         if self.quantizer == "lsq":
@@ -129,8 +140,8 @@ class Net(torch.nn.Module):
         return F.linear(self.act("head", x.flatten(1)), self.weight("head"), p["head_bias"])
 
 
-def losses(weights, x, y, quantizer, optimizer):
-    net = Net(weights, quantizer)
+def losses(weights, x, y, quantizer, optimizer, noise=None):
+    net = Net(weights, quantizer, noise)
     decayed = [v for name, v in net.p.items()
                if name.endswith("_weight") and not name.startswith("bn")]
     scales = [v for name, v in net.p.items() if name.endswith(("_step", "_act"))]
@@ -172,8 +183,8 @@ def graph():
             "nodes": nodes, "outputs": ["logits"]}
 
 
-def main():
-    rng = np.random.default_rng(7)
+def draw(seed):
+    rng = np.random.default_rng(seed)
     y = rng.integers(0, CLASSES, ROWS).astype(np.uint8)
     centres = rng.normal(size=(CLASSES, 1, 10, 10))
     x = (0.7 * centres[y] + 0.5 * rng.normal(size=(ROWS, 1, 10, 10))).astype(np.float32)
@@ -185,7 +196,31 @@ def main():
                "deep.bias": rng.normal(size=8) * 0.1,
                "head.weight": rng.normal(size=(CLASSES, 72)) / 8.5,
                "head.bias": rng.normal(size=CLASSES) * 0.1}
-    weights = {name: a.astype(np.float32) for name, a in weights.items()}
+    return x, y, {name: a.astype(np.float32) for name, a in weights.items()}
+
+
+def pair_losses(x, y, weights, pair, seed=None):
+    noise = None if seed is None else torch.Generator().manual_seed(seed)
+    x, y = torch.from_numpy(x.astype(np.float64)), torch.from_numpy(y.astype(np.int64))
+    return losses(weights, x, y, *pair, noise)
+
+
+def is_steady(drawn):
+    """Do the losses stay where they are while the last places of float32 move?"""
+    for pair in PAIRS:
+        found = pair_losses(*drawn, pair)
+        if any(np.abs(pair_losses(*drawn, pair, seed) - found).max() > STEADY
+               for seed in range(8)):
+            return False
+    return True
+
+
+def main():
+    seed = 7
+    while not is_steady(draw(seed)):
+        seed += 1
+    x, y, weights = drawn = draw(seed)
+    print("drawn by seed", seed)
     folder = os.path.join(HERE, "conv")
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "graph.json"), "w", encoding="utf-8") as f:
@@ -194,9 +229,7 @@ def main():
     safetensors_io.save(os.path.join(folder, "model.safetensors"), weights)
     safetensors_io.save(os.path.join(folder, "eval.safetensors"), {"x": x, "labels": y},
                         {"task": "classification", "n": str(ROWS)})
-    tx, ty = torch.from_numpy(x.astype(np.float64)), torch.from_numpy(y.astype(np.int64))
-    found = {f"{q}.{o}": losses(weights, tx, ty, q, o)
-             for q in ("lsq", "pact", "ste") for o in ("adamw", "sgd")}
+    found = {".".join(pair): pair_losses(*drawn, pair) for pair in PAIRS}
     safetensors_io.save(os.path.join(folder, "losses.safetensors"), found)
     for name, values in found.items():
         print(name, np.round(values, 4))
