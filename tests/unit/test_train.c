@@ -18,7 +18,7 @@
 
 /* ---- ten steps as torch takes them ---- */
 
-enum { STEPS = 10, BATCH = 32, ROWS = 96 };
+enum { STEPS = 10, BATCH = 96, ROWS = 96 };
 
 struct steps {
     struct folder f;

@@ -216,7 +216,7 @@ def is_steady(drawn):
 
 
 def main():
-    seed = 7
+    seed = 39  # the first one from 7 on
     while not is_steady(draw(seed)):
         seed += 1
     x, y, weights = drawn = draw(seed)
