@@ -88,9 +88,9 @@ struct ui_args {
     /* train */
     const char *train_data, *quantizer, *optimizer, *checkpoint;
     bool resume;
-    int64_t max_rows;                                                    /* 0 = all */
-    int epochs, batch, patience;                                         /* -1 = unset */
-    double rate, warm, weight_decay, clip, distill, temperature, freeze; /* NaN = unset */
+    int64_t max_rows;                                                            /* 0 = all */
+    int epochs, batch, patience;                                                 /* -1 = unset */
+    double rate, warm, weight_decay, clip, distill, temperature, dampen, freeze; /* NaN = unset */
     /* generate */
     const char *prompt;
     int64_t tokens; /* 0 = unset */

@@ -158,6 +158,8 @@ static const struct flag flags[] = {
      "share of the loss that follows the float32 network, the rest follows the labels"},
     {"temperature", 0, KIND_REAL, AT(temperature), UI_FLAGS_TRAIN, "X", 0.1, 100,
      "of that comparison"},
+    {"dampen", 0, KIND_REAL, AT(dampen), UI_FLAGS_TRAIN, "X", 0, 100,
+     "how strongly weights are drawn to their levels, 0 = not (default the quantizer's)"},
     {"freeze", 0, KIND_REAL, AT(freeze), UI_FLAGS_TRAIN, "X", 0, 1,
      "share of the steps, at the end, in which statistics and ranges stand still"},
     {"patience", 0, KIND_INT, AT(patience), UI_FLAGS_TRAIN, "N", 0, 100000,
@@ -447,7 +449,7 @@ int ui_args_parse(struct ui_args *args, const char *verb, unsigned groups, int a
     args->warmup = -1;
     args->epochs = args->batch = args->patience = -1;
     args->rate = args->warm = args->weight_decay = args->clip = NAN;
-    args->distill = args->temperature = args->freeze = NAN;
+    args->distill = args->temperature = args->dampen = args->freeze = NAN;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0) {
             args->json = true; /* so that errors before it are JSON too */

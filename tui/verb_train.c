@@ -36,6 +36,7 @@ enum qx_status ui_train_options(const struct ui_args *a, const struct qx_net *ne
     set_real(&o->clip, a->clip);
     set_real(&o->distill, a->distill);
     set_real(&o->temperature, a->temperature);
+    set_real(&o->dampen, a->dampen);
     set_real(&o->freeze, a->freeze);
     enum qx_status st = a->quantizer ? qx_quantizer_find(a->quantizer, &o->quantizer, err) : QX_OK;
     return st == QX_OK && a->optimizer ? qx_optimizer_find(a->optimizer, &o->optimizer, err) : st;

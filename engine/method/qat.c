@@ -97,47 +97,122 @@ static struct qxk_affine affine_of(const struct qx_qat_layer *l, int64_t unit, c
 
 /* ---- weights ---- */
 
-/* x^ of one unit; a table of levels goes value by value. */
-static void unit_quantize(const struct qx_qat_layer *l, int64_t unit, const float *x, int64_t n,
-                          float *out)
+/* The quantizer of a unit as it is now. */
+struct rounding {
+    struct qx_qparams p;
+    struct qxk_affine a; /* integers */
+    float lo, hi;        /* first and last level */
+};
+
+static struct rounding rounding_of(const struct qx_qat_layer *l, int64_t unit, const float *x,
+                                   int64_t n)
 {
-    if (qx_setting_is_int(&l->set)) {
-        const struct qxk_affine a = affine_of(l, unit, x, n);
-        qxk_get()->fakequant(x, (size_t)n, &a, out);
+    struct rounding r = {.p = stored_params(l, x, n)};
+    if (r.p.book) {
+        r.hi = r.p.book->top * r.p.scale;
+        r.lo = -r.hi;
+    } else {
+        r.a = affine_of(l, unit, x, n);
+        r.lo = (r.a.qmin - r.a.zero) * r.a.scale;
+        r.hi = (r.a.qmax - r.a.zero) * r.a.scale;
+    }
+    return r;
+}
+
+/* x^; a table of levels goes value by value. */
+static void round_values(const struct rounding *r, const float *x, int64_t n, float *out)
+{
+    if (!r->p.book) {
+        qxk_get()->fakequant(x, (size_t)n, &r->a, out);
         return;
     }
-    const struct qx_qparams p = stored_params(l, x, n);
     for (int64_t i = 0; i < n; i++) {
-        out[i] = qx_dequantize(&p, qx_quantize(&p, x[i]));
+        out[i] = qx_dequantize(&r->p, qx_quantize(&r->p, x[i]));
     }
 }
 
-/* Calls fn for every unit of a channel (tensor: of the whole). */
-static void channel_quantize(const struct qx_qat_layer *l, int64_t channel)
+/* Something for the values of one unit, x to out (which may be x). */
+typedef void unit_fn(const struct rounding *r, const float *x, int64_t n, double arg, float *out);
+
+static void unit_quantize(const struct rounding *r, const float *x, int64_t n, double arg,
+                          float *out)
+{
+    (void)arg;
+    round_values(r, x, n, out);
+}
+
+/* x += pull (x^ - x), where x is not clipped. */
+static void unit_dampen(const struct rounding *r, const float *x, int64_t n, double pull,
+                        float *out)
+{
+    enum { BLOCK = 512 };
+    float y[BLOCK];
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        const int64_t m = n - at < BLOCK ? n - at : BLOCK;
+        round_values(r, x + at, m, y);
+        for (int64_t i = 0; i < m; i++) {
+            const float v = x[at + i];
+            out[at + i] = v >= r->lo && v <= r->hi ? v + (float)pull * (y[i] - v) : v;
+        }
+    }
+}
+
+/* In units of the last level. */
+static void unit_scale(const struct rounding *r, const float *x, int64_t n, double arg, float *out)
+{
+    const float by = r->hi > 0.0f ? 1.0f / r->hi : 0.0f;
+    (void)arg;
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = x[i] * by;
+    }
+}
+
+/* fn for every unit of the layer's weight, into `to` in storage order. */
+static void units_each(const struct qx_qat_layer *l, unit_fn *fn, double arg, float *to)
 {
     const struct qx_channels *c = &l->channels;
-    const int64_t n = fan_in(c), size = unit_size(l), units = (n + size - 1) / size;
-    float *out = c->outer == 1 ? l->weight->used + channel * n : l->gather + n;
-    const float *x = channel_read(c, l->weight->value, channel, l->gather);
-    for (int64_t u = 0; u < units; u++) {
-        const int64_t len = n - u * size < size ? n - u * size : size;
-        unit_quantize(l, channel * units + u, x + u * size, len, out + u * size);
+    const float *from = l->weight->value;
+    if (l->set.gran == QX_GRAN_TENSOR) {
+        const struct rounding r = rounding_of(l, 0, from, l->weight->n);
+        fn(&r, from, l->weight->n, arg, to);
+        return;
     }
-    channel_write(c, out, channel, l->weight->used);
+    const int64_t n = fan_in(c), size = unit_size(l), units = (n + size - 1) / size;
+    for (int64_t i = 0; i < c->count; i++) {
+        float *out = c->outer == 1 ? to + i * n : l->gather + n;
+        const float *x = channel_read(c, from, i, l->gather);
+        for (int64_t u = 0; u < units; u++) {
+            const int64_t len = n - u * size < size ? n - u * size : size;
+            const struct rounding r = rounding_of(l, i * units + u, x + u * size, len);
+            fn(&r, x + u * size, len, arg, out + u * size);
+        }
+        channel_write(c, out, i, to);
+    }
 }
 
 static void layer_quantize(void *arg, int64_t i, int worker)
 {
-    struct qx_qat *q = arg;
-    const struct qx_qat_layer *l = &q->v[i];
+    const struct qx_qat *q = arg;
     (void)worker;
-    if (l->set.gran == QX_GRAN_TENSOR) {
-        unit_quantize(l, 0, l->weight->value, l->weight->n, l->weight->used);
-        return;
-    }
-    for (int64_t c = 0; c < l->channels.count; c++) {
-        channel_quantize(l, c);
-    }
+    units_each(&q->v[i], unit_quantize, 0.0, q->v[i].weight->used);
+}
+
+static void layer_dampen(void *arg, int64_t i, int worker)
+{
+    const struct qx_qat *q = arg;
+    (void)worker;
+    units_each(&q->v[i], unit_dampen, q->pull, q->v[i].weight->value);
+}
+
+void qx_qat_dampen(struct qx_qat *q, double pull, struct qx_pool *pool)
+{
+    q->pull = pull;
+    qx_pool_for(pool, q->n, layer_dampen, q);
+}
+
+void qx_qat_units(const struct qx_qat_layer *l, float *out)
+{
+    units_each(l, unit_scale, 0.0, out);
 }
 
 void qx_qat_quantize(struct qx_qat *q, struct qx_pool *pool)

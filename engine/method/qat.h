@@ -32,6 +32,7 @@ struct qx_qat_layer {
 struct qx_qat {
     struct qx_tape *tape;
     int n; /* quantized layers */
+    double pull;
     struct qx_qat_layer *v;
 };
 
@@ -48,6 +49,11 @@ void qx_qat_begin(struct qx_qat *q);
 void qx_qat_back(struct qx_qat *q, struct qx_pool *pool);
 /* After a step: scales stay positive and within the weights; followed ranges move, unless is_frozen. */
 void qx_qat_follow(struct qx_qat *q, bool is_frozen);
+/* After a step: weights that are not clipped go the share `pull` of the way to their level. */
+void qx_qat_dampen(struct qx_qat *q, double pull, struct qx_pool *pool);
+/* Weights in units of the last level of their tensor, channel or group, [n] in storage order. One thread at a
+ * time for a layer. */
+void qx_qat_units(const struct qx_qat_layer *l, float *out);
 /* The setting of a layer with the ranges of now. */
 struct qx_setting qx_qat_setting(const struct qx_qat_layer *l);
 

@@ -12,6 +12,7 @@
 #define MOMENTUM        0.1  /* of running statistics */
 #define HELD_OUT_SHARE  0.05 /* of the rows, at most HELD_OUT_MOST */
 #define HELD_OUT_MOST   1000
+#define PI              3.14159265358979
 #define ROWS_LEAST      64
 #define DOCUMENTS_LEAST 16
 
@@ -25,6 +26,7 @@ struct qx_train_options qx_train_defaults(const struct qx_net *net)
                                      .clip = 5.0,
                                      .distill = is_words ? 1.0 : 0.5,
                                      .temperature = is_words ? 1.0 : 2.0,
+                                     .dampen = NAN,
                                      .freeze = 0.25,
                                      .max_bytes = UINT64_C(512) << 20};
 }
@@ -60,6 +62,7 @@ static enum qx_status options_check(const struct qx_train_options *o, struct qx_
                 {o->clip, 0, 1e9, "the largest gradient"},
                 {o->distill, 0, 1, "the share of distillation"},
                 {o->temperature, 0.1, 100, "the temperature"},
+                {o->dampen, 0, 100, "the dampening"},
                 {o->freeze, 0, 1, "the share of frozen steps"},
                 {o->patience, 0, 1e6, "the patience"}};
     enum qx_status st = QX_OK;
@@ -133,7 +136,7 @@ static void scales_add(struct qx_train *t, float *value, float *grad, int64_t n)
 static enum qx_status slots_new(struct qx_train *t, struct qx_error *err)
 {
     const int n_params = qx_tape_n_params(t->tape), n_moments = t->o.optimizer->fn->n_moments;
-    int64_t total = 0;
+    int64_t total = 0, most = 1;
     t->slots = qx_mem_zalloc(((size_t)n_params + 2 * (size_t)t->qat.n) * sizeof *t->slots);
     if (!t->slots) {
         return qx_fail_nomem(err, (size_t)n_params * sizeof *t->slots);
@@ -148,6 +151,7 @@ static enum qx_status slots_new(struct qx_train *t, struct qx_error *err)
     for (int i = 0; i < t->qat.n; i++) {
         struct qx_qat_layer *l = &t->qat.v[i];
         t->n_values += l->n_units + 1;
+        most = l->weight->n > most ? l->weight->n : most;
         if (l->has_step) {
             scales_add(t, l->step, l->d_step, l->n_units);
         }
@@ -158,8 +162,9 @@ static enum qx_status slots_new(struct qx_train *t, struct qx_error *err)
     for (int i = 0; i < t->n_slots; i++) {
         total += t->slots[i].n;
     }
+    t->units = qx_mem_array((size_t)most, sizeof *t->units);
     t->moments = qx_mem_zalloc((size_t)(total * n_moments + 1) * sizeof *t->moments);
-    if (!t->moments) {
+    if (!t->moments || !t->units) {
         return qx_fail_nomem(err, (size_t)(total * n_moments) * sizeof *t->moments);
     }
     t->n_moments = total * n_moments;
@@ -261,7 +266,14 @@ static double rate_at(const struct qx_train *t)
         return peak * at / warm;
     }
     const double rest = fmax((double)t->n_steps - warm, 1.0);
-    return peak * 0.5 * (1.0 + cos(3.14159265358979 * (at - 1.0 - warm) / rest));
+    return peak * 0.5 * (1.0 + cos(PI * (at - 1.0 - warm) / rest));
+}
+
+/* From 0 up with a cosine; all steps together: o.dampen. */
+static double pull_at(const struct qx_train *t)
+{
+    const double at = ((double)t->step + 0.5) / (double)t->n_steps;
+    return t->o.dampen * (1.0 - cos(PI * at)) / (double)t->n_steps;
 }
 
 static void clip(const struct qx_train *t)
@@ -283,7 +295,7 @@ static void clip(const struct qx_train *t)
     }
 }
 
-static void look(const struct qx_train *t)
+static void look(struct qx_train *t)
 {
     const struct qx_train_watch *w = t->watch;
     if (!w || !w->look || !w->want_look || !w->want_look(w->arg, t->step)) {
@@ -291,8 +303,10 @@ static void look(const struct qx_train *t)
     }
     for (int i = 0; i < t->qat.n; i++) {
         const struct qx_qat_layer *l = &t->qat.v[i];
+        qx_qat_units(l, t->units);
         w->look(w->arg, &(struct qx_train_look){.layer = l->layer,
                                                 .weight = l->weight->value,
+                                                .unit = t->units,
                                                 .n = l->weight->n,
                                                 .setting = qx_qat_setting(l)});
     }
@@ -333,6 +347,9 @@ static enum qx_status step(struct qx_train *t, int64_t first, double *loss, stru
         t->o.optimizer->fn->step(&t->slots[i], &o);
     }
     qx_qat_follow(&t->qat, is_frozen(t));
+    if (t->o.dampen > 0.0) {
+        qx_qat_dampen(&t->qat, pull_at(t), t->pool);
+    }
     t->step++;
     if (t->watch && t->watch->step) {
         t->watch->step(t->watch->arg, &(struct qx_train_step){t->step, t->n_steps, *loss, o.rate});
@@ -409,7 +426,7 @@ static void release(struct qx_train *t)
     qx_train_kept_free(&t->best);
     qx_teacher_release(&t->teacher);
     qx_batch_release(&t->batch);
-    void *const all[] = {t->slots, t->moments, t->order, t->count, t->shuffled, t->rows};
+    void *const all[] = {t->slots, t->moments, t->order, t->count, t->shuffled, t->rows, t->units};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         qx_mem_free(all[i]);
     }
@@ -468,6 +485,7 @@ enum qx_status qx_train_run(const struct qx_net *net, const struct qx_dataset *d
                          .best_loss = INFINITY,
                          .start_s = qx_clock_s()};
     t.o.quantizer = t.o.quantizer ? t.o.quantizer : qx_quantizer_at(0);
+    t.o.dampen = isnan(t.o.dampen) ? t.o.quantizer->dampen : t.o.dampen;
     t.o.optimizer = t.o.optimizer ? t.o.optimizer : qx_optimizer_at(0);
     struct qx_trained *r = qx_mem_zalloc(sizeof *r);
     enum qx_status st = r ? build(&t, set, err) : qx_fail_nomem(err, sizeof *r);

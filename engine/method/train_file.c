@@ -37,7 +37,8 @@ uint64_t qx_train_key(const struct qx_train *t)
     const struct qx_train_options *o = &t->o;
     const double number[] = {
         o->epochs, (double)o->batch, (double)o->max_rows, o->rate,   o->warmup,   o->weight_decay,
-        o->clip,   o->distill,       o->temperature,      o->freeze, o->patience, (double)o->seed};
+        o->clip,   o->distill,       o->temperature,      o->freeze, o->patience, (double)o->seed,
+        o->dampen};
     uint64_t h = hash_more(HASH, number, sizeof number);
     h = hash_more(h, o->quantizer->name, strlen(o->quantizer->name));
     h = hash_more(h, o->optimizer->name, strlen(o->optimizer->name));

@@ -35,6 +35,7 @@ struct qx_train {
     int64_t *shuffled; /* [n_train] of the epoch: places in order */
     int64_t *rows;     /* of a batch */
     int64_t *count;    /* 0, 1, 2, ... */
+    float *units;      /* of the largest quantized layer: qx_qat_units */
     struct qx_batch batch;
     struct qx_teacher teacher;
 

@@ -158,26 +158,43 @@ static int n_looks(const struct qx_trainer_run *r)
     return n;
 }
 
-/* Scale of the unit that value i lies in, from the range the unit has now; per channel and group the values'
- * own ranges would be needed, and only their common shape is shown. */
+/* Distance to the nearest level, as a share of the gap around it. */
+static double level_miss(const double *level, int n, double x)
+{
+    int lo = 0, hi = n - 1;
+    while (lo < hi) { /* the first level above x, or the last */
+        const int mid = (lo + hi) / 2;
+        if (level[mid] < x) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    const int from = lo > 0 ? lo - 1 : 0;
+    const double gap = from < lo ? level[lo] - level[from] : level[n - 1] - level[0];
+    return fmin(fabs(x - level[from]), fabs(x - level[lo])) / gap;
+}
+
 static void frame_fill(const struct qx_train_look *look, double top, struct qx_trainer_frame *f)
 {
     double levels[256];
-    const int n_levels =
-        look->setting.gran == QX_GRAN_TENSOR ? qx_setting_levels(&look->setting, levels, 256) : 0;
+    const bool is_tensor = look->setting.gran == QX_GRAN_TENSOR;
+    const int n_levels = qx_setting_levels(&look->setting, levels, 256);
+    const float *x = is_tensor ? look->weight : look->unit;
     const double per = (double)QX_TRAINING_COLUMNS / (2.0 * top);
-    const double step = n_levels > 1 ? levels[1] - levels[0] : 0.0;
+    double sum_x = 0.0, sum_unit = 0.0;
     int64_t n_on = 0;
     f->setting = look->setting;
     for (int64_t i = 0; i < look->n; i++) {
-        const double x = (double)look->weight[i];
-        int column = (int)((x + top) * per);
+        int column = (int)(((double)x[i] + top) * per);
         column = column < 0 ? 0 : column >= QX_TRAINING_COLUMNS ? QX_TRAINING_COLUMNS - 1 : column;
         f->count[column] += 1.0f;
-        const double u = step > 0.0 ? (x - levels[0]) / step : 0.5;
-        n_on += fabs(u - rint(u)) <= 0.1;
+        sum_x += fabs((double)look->weight[i]);
+        sum_unit += fabs((double)look->unit[i]);
+        n_on += n_levels > 1 && level_miss(levels, n_levels, (double)x[i]) <= 0.1;
     }
-    f->on_level = step > 0.0 ? (float)((double)n_on / (double)look->n) : NAN;
+    f->last = sum_unit > 0.0 ? (float)(sum_x / sum_unit) : 0.0f;
+    f->on_level = n_levels > 1 ? (float)((double)n_on / (double)look->n) : NAN;
 }
 
 static void on_look(void *arg, const struct qx_train_look *look)
@@ -186,7 +203,8 @@ static void on_look(void *arg, const struct qx_train_look *look)
     struct qx_trainer_run *r = t->run;
     struct qx_trainer_layer *l = r->layer[look->layer];
     if (l->top == 0.0) {
-        for (int64_t i = 0; i < look->n; i++) {
+        l->top = look->setting.gran == QX_GRAN_TENSOR ? 0.0 : 1.0;
+        for (int64_t i = 0; look->setting.gran == QX_GRAN_TENSOR && i < look->n; i++) {
             l->top = fmax(l->top, fabs((double)look->weight[i]));
         }
         l->top = l->top > 0.0 ? 1.1 * l->top : 1.0;
@@ -418,6 +436,7 @@ bool qx_session_training_frame(const struct qx_session *s, int64_t item, int fra
                                       .axis_hi = l->top,
                                       .count = f->count,
                                       .on_level = (double)f->on_level,
+                                      .last = (double)f->last,
                                       .setting = f->setting};
     return true;
 }

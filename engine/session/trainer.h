@@ -18,7 +18,7 @@ struct qx_trainer_view {
 };
 struct qx_trainer_frame {
     float count[QX_TRAINING_COLUMNS];
-    float on_level;
+    float on_level, last;
     struct qx_setting setting;
 };
 struct qx_trainer_layer {

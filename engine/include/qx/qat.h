@@ -57,14 +57,16 @@ bool qx_session_training_point(const struct qx_session *s, int i, struct qx_trai
 /* Epoch i, 0 = before training. */
 bool qx_session_training_epoch(const struct qx_session *s, int i, struct qx_train_epoch *out);
 /* The values of a layer's weight before rounding, at one step: counts over equal columns of axis_lo..axis_hi,
- * which is the same for all frames of a layer. False when the layer is not quantized. Borrowed until the next
+ * which is the same for all frames of a layer; in the tensor's own units, or with a scale for each channel or group
+ * as a share of the unit's last level. False when the layer is not quantized. Borrowed until the next
  * poll. */
 enum { QX_TRAINING_COLUMNS = 240, QX_TRAINING_FRAMES = 64 };
 struct qx_training_frame {
     int64_t step;
     double axis_lo, axis_hi;
     const float *count; /* [QX_TRAINING_COLUMNS] */
-    double on_level;    /* share of the values within a tenth of a step of a level */
+    double on_level;    /* share of the values within a tenth of a step of a level; 0.2 by chance */
+    double last; /* the last level in the tensor's own units; of channels, groups their mean */
     struct qx_setting setting;
 };
 bool qx_session_training_frame(const struct qx_session *s, int64_t item, int frame,

@@ -21,6 +21,7 @@ struct qx_quantizer {
     const char *help;                   /* one sentence */
     bool learns_weights, learns_inputs; /* the scale is trained with the weights */
     bool follows_inputs;                /* ranges of inputs follow the batches */
+    double dampen;                      /* by default: qx_train_options */
     const struct qx_quantizer_fn *fn;
 };
 int qx_quantizer_count(void);
@@ -59,6 +60,12 @@ struct qx_train_options {
     double distill;      /* 0..1: share of the loss that compares with the float32 network, the rest
                             compares with the labels */
     double temperature;  /* of that comparison */
+    /* Weights are drawn to their levels, so that they do not go to and fro between two (oscillation dampening,
+     * Nagel et al., arXiv 2203.11086, eq. 5): after each step w -= k (w - x^), a step along the gradient of
+     * ||x^ - clamp(w)||^2 that is kept apart from the optimizer's, as AdamW keeps decay. k grows with a
+     * cosine from 0; over the whole training it sums up to this: by itself it would shrink distances by
+     * exp(-dampen). NaN = the quantizer's own; 0 = not. */
+    double dampen;
     double freeze; /* share of the steps, the last ones, in which running statistics and followed
                             ranges stay as they are */
     int patience;  /* stop after so many epochs without a better one; 0 = never */
@@ -101,6 +108,7 @@ struct qx_train_epoch {
 struct qx_train_look { /* one layer as it stands */
     int layer;
     const float *weight; /* [n] before rounding */
+    const float *unit;   /* [n] the same, the last level of its tensor, channel or group being 1 */
     int64_t n;
     struct qx_setting setting; /* with the ranges of now */
 };
