@@ -129,6 +129,7 @@ static enum qx_status moments_get(struct sequence *q, int layer, struct qx_error
     }
     if (q->moments && qx_net_layer_product(q->run->net, layer, &p) &&
         p.input == q->moments->product.input && p.k == q->moments->product.k) {
+        q->moments->product = p; /* as many inputs, but not as many outputs */
         return QX_OK;
     }
     qx_moments_free(q->moments);
