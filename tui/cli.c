@@ -226,3 +226,16 @@ void ui_print_name(const char *name, int w)
     int used = ui_text_width(text);
     printf("%s%*s", text, used < w ? w - used : 0, "");
 }
+
+int ui_names_width(const struct qx_session *s)
+{
+    int w = 16;
+    for (int64_t i = 0; i < qx_session_n_items(s); i++) {
+        const struct qx_item *item = qx_session_item(s, i);
+        if (item->role == QX_ROLE_LINEAR || !qx_setting_is_fp32(qx_session_setting(s, i))) {
+            const int used = ui_text_width(item->tensor->name);
+            w = used > w && used <= 60 ? used : w;
+        }
+    }
+    return w;
+}

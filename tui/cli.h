@@ -165,6 +165,8 @@ int ui_stdout_done(const struct ui_args *args, int code);
 char *ui_safe_text(const char *text, char *buf, size_t cap);
 /* A tensor's name on standard output, made safe and filled up to w cells. */
 void ui_print_name(const char *name, int w);
+/* Cells for the names of linear and of quantized tensors: 16 to 60. */
+int ui_names_width(const struct qx_session *s);
 
 /* ---- paths ---- */
 /* Folder of assets / samples: beside the source tree when run from a build folder, else installed.

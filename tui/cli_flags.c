@@ -56,7 +56,7 @@ static const struct flag flags[] = {
     {"scope", 0, KIND_CHOICE, AT(scope), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "linear|all", 0, 0,
      "what --bits touches: linear weights (default), or embedding tables too"},
     {"keep", 0, KIND_KEEP, AT(keep), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "GLOB=FORMAT", 0, 0,
-     "keep matching tensors in fp32, fp16 or bf16 (repeatable)"},
+     "keep matching tensors (or `first`, `last`, `ends` of the network) in fp32, fp16 or bf16"},
     {"weights-only", 0, KIND_BOOL, AT(weights_only), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, NULL, 0, 0,
      "activations stay float32 (the default)"},
     {"act-bits", 0, KIND_INT, AT(act_bits), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "N", 2, 8,
@@ -94,7 +94,8 @@ static const struct flag flags[] = {
     {"min-acc", 0, KIND_REAL, AT(min_acc), UI_FLAGS_PARETO, "X", 0, 1,
      "suggest the smallest recipe with this accuracy (0..1)"},
     {"tie", 0, KIND_TEXT, AT(tie), UI_FLAGS_PARETO, "GLOB,GLOB", 0, 0,
-     "layers of one glob take the same width"},
+     "layers of one glob take the same width (default in transformers: q, k and v; gate and up); "
+     "none"},
     {"save-recipe", 0, KIND_TEXT, AT(save_recipe), UI_FLAGS_PARETO, "FILE", 0, 0,
      "write the suggested recipe as JSON"},
     /* data and gates */

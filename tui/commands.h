@@ -30,6 +30,7 @@ bool cmd_undo(struct ui_app *app, const char *arg);
 bool cmd_redo(struct ui_app *app, const char *arg);
 bool cmd_bits(struct ui_app *app, const char *arg);
 bool cmd_format(struct ui_app *app, const char *arg);
+bool cmd_ends(struct ui_app *app, const char *arg);
 bool cmd_algo(struct ui_app *app, const char *arg);
 bool cmd_preset(struct ui_app *app, const char *arg);
 bool cmd_gran(struct ui_app *app, const char *arg);

@@ -63,6 +63,34 @@ bool cmd_format(struct ui_app *app, const char *arg)
     return set_format(app, arg);
 }
 
+bool cmd_ends(struct ui_app *app, const char *arg)
+{
+    struct qx_patch patch = {.fields = QX_PATCH_FORMAT};
+    int64_t items[16], n = 0;
+    patch.value.format = qx_format_find(arg[0] ? arg : "fp16");
+    if (!patch.value.format || qx_format_is_scaled(patch.value.format)) {
+        return ui_refuse(app, "the ends take fp16, bf16 or fp32, not '%s'", arg);
+    }
+    for (int64_t i = 0; i < qx_session_n_items(app->session) && n < 16; i++) {
+        if (qx_session_item(app->session, i)->can_quantize &&
+            qx_session_match(app->session, i, "ends")) {
+            items[n++] = i;
+        }
+    }
+    if (n == 0) {
+        return ui_refuse(app, "%s",
+                         qx_session_net(app->session) ? "the network has no linear layer"
+                                                      : qx_session_net_reason(app->session));
+    }
+    if (!ui_edit(app, items, n, &patch, false)) {
+        return false;
+    }
+    ui_toast(app, UI_TOAST_INFO, "%s: %s to %s, u undoes it", patch.value.format->title,
+             qx_session_item(app->session, items[0])->alias,
+             qx_session_item(app->session, items[n - 1])->alias);
+    return true;
+}
+
 bool cmd_bits(struct ui_app *app, const char *arg)
 {
     char *end;

@@ -6,6 +6,12 @@
 #include <math.h>
 #include <stdio.h>
 
+bool ui_is_words(const struct ui_app *app)
+{
+    const struct qx_net *net = qx_session_net(app->session);
+    return net && qx_net_is_words(net);
+}
+
 bool ui_can_run(struct ui_app *app)
 {
     if (!qx_session_net(app->session)) {

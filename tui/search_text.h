@@ -4,6 +4,8 @@
 
 #include "view.h"
 
+/* A language model: figures are changes of perplexity. */
+bool ui_is_words(const struct ui_app *app);
 /* Can the network be run on data? False: refused with the reason. */
 bool ui_can_run(struct ui_app *app);
 /* "4", "fp16". */

@@ -14,6 +14,8 @@ struct pareto {
     struct qx_sens *map;
     struct qx_mixed *plan;
     struct qx_mixed_options options;
+    bool *select; /* [items] */
+    double n_float;
     bool *keep;
     int *tie;
     int best;
@@ -62,13 +64,16 @@ static enum qx_status tie_parse(const struct ui_args *args, struct qx_session *s
 {
     const int n = qx_sens_n_layers(p->map);
     int group = 0;
-    for (const char *at = args->tie; at && *at; group++) {
+    if (strcmp(args->tie, "none") == 0) {
+        return QX_OK;
+    }
+    for (const char *at = args->tie; *at; group++) {
         const size_t len = strcspn(at, ",");
         char glob[256];
         int found = 0;
         snprintf(glob, sizeof glob, "%.*s", (int)len, at);
         for (int i = 0; i < n; i++) {
-            if (ui_search_match(s, qx_session_map_item(s, i), glob)) {
+            if (qx_session_match(s, qx_session_map_item(s, i), glob)) {
                 p->tie[i] = group;
                 found++;
             }
@@ -87,9 +92,8 @@ static void keep_parse(const struct ui_args *args, struct qx_session *s, struct 
         const char *eq = strrchr(args->keep[k], '=');
         char glob[512];
         snprintf(glob, sizeof glob, "%.*s", (int)(eq - args->keep[k]), args->keep[k]);
-        const char *meant = ui_search_glob(s, glob);
         for (int i = 0; i < qx_sens_n_layers(p->map); i++) {
-            p->keep[i] = p->keep[i] || ui_search_match(s, qx_session_map_item(s, i), meant);
+            p->keep[i] = p->keep[i] || qx_session_match(s, qx_session_map_item(s, i), glob);
         }
     }
 }
@@ -108,9 +112,11 @@ static enum qx_status options_parse(const struct ui_args *args, struct qx_sessio
         p->tie[i] = -1;
     }
     keep_parse(args, s, p);
-    st = tie_parse(args, s, p, err);
     p->options.keep = p->keep;
-    p->options.tie = p->tie;
+    if (args->tie) {
+        st = tie_parse(args, s, p, err);
+        p->options.tie = p->tie;
+    }
     if (args->max_bytes) {
         p->options.max_bytes = (double)args->max_bytes;
     }
@@ -159,20 +165,79 @@ static enum qx_status recipe_save(const struct ui_args *args, struct qx_session 
                       : fail(err, QX_EIO, "cannot write the recipe to '%.300s'", args->save_recipe);
 }
 
+/* Bytes of the items with all that are selected at the fewest bits, scales not counted: of float tensors,
+ * and of all. */
+static void least_find(struct qx_session *s, const struct pareto *p, int bits, double *floats,
+                       double *all)
+{
+    struct qx_totals t;
+    qx_session_totals(s, &t);
+    double saved = 0;
+    for (int64_t i = 0; i < qx_session_n_items(s); i++) {
+        const struct qx_item *it = qx_session_item(s, i);
+        const struct qx_setting *set = qx_session_setting(s, i);
+        const int64_t n = it->tensor->numel;
+        if (p->select[i]) {
+            saved += (qx_setting_is_fp32(set)
+                          ? (double)it->tensor->bytes
+                          : (double)qx_setting_bytes(set, n, qx_setting_units(set, it->channels))) -
+                     (double)n * bits / 8;
+        }
+    }
+    *all = (double)t.bytes - saved;
+    *floats = *all - ((double)t.bytes_fp32 - 4 * p->n_float);
+}
+
+/* A budget that nothing can meet is told before anything is run. */
+static enum qx_status budget_check(const struct ui_args *args, struct qx_session *s,
+                                   struct pareto *p, const struct qx_sens_column *columns, int n,
+                                   struct qx_error *err)
+{
+    int bits = 32;
+    double floats, all;
+    for (int c = 0; c < n; c++) {
+        bits = columns[c].site == QX_SITE_W && columns[c].bits < bits ? columns[c].bits : bits;
+    }
+    for (int64_t i = 0; i < qx_session_n_items(s); i++) {
+        const struct qx_tensor *t = qx_session_item(s, i)->tensor;
+        p->n_float += qx_dtype_get(t->dtype)->is_float ? (double)t->numel : 0;
+    }
+    least_find(s, p, bits, &floats, &all);
+    const double bpw = p->n_float > 0 ? 8 * floats / p->n_float : 0;
+    const bool is_bpw = !isnan(args->max_bpw) && bpw > args->max_bpw;
+    if (!is_bpw && !(args->max_bytes && all > (double)args->max_bytes)) {
+        return QX_OK;
+    }
+    return fail(err, QX_ERANGE,
+                "no recipe is that small: even the smallest has %.0f bytes, %.2f bits a weight%s",
+                all, bpw,
+                ui_search_scope(args) == QX_SCOPE_LINEAR
+                    ? "; embedding tables stay as they are unless --scope all"
+                    : "");
+}
+
 static enum qx_status pareto_find(const struct ui_args *args, struct qx_session *s,
                                   struct pareto *p, struct qx_error *err)
 {
     struct qx_sens_column columns[QX_SENS_COLUMNS];
     bool is_cut = false;
     int n, n_measure;
-    enum qx_status st = ui_search_columns(args, columns, &n, err);
+    enum qx_status st = ui_search_check(args, s, err);
+    st = st == QX_OK ? ui_search_columns(args, columns, &n, err) : st;
     st = st == QX_OK ? ui_search_measure(args, &n_measure, err) : st;
     st = st == QX_OK ? flags_check(args, p, err) : st;
+    p->select = calloc((size_t)qx_session_n_items(s) + 1, sizeof *p->select);
+    st = st == QX_OK && !p->select ? fail(err, QX_ENOMEM, "out of memory") : st;
     if (st == QX_OK && !ui_search_apply(args, s, err)) {
         st = err->status;
     }
+    if (st == QX_OK) {
+        qx_session_select(s, ui_search_scope(args), args->layers, p->select);
+        st = budget_check(args, s, p, columns, n, err);
+    }
     if (st == QX_OK) { /* scores are measured: a site at a width, alone */
-        st = qx_session_run_map(s, columns, n, NULL, -1, ui_batch_ctl(), &p->map, &is_cut, err);
+        st =
+            qx_session_run_map(s, columns, n, p->select, -1, ui_batch_ctl(), &p->map, &is_cut, err);
     }
     st = st == QX_OK ? options_parse(args, s, p, err) : st;
     if (st == QX_OK && !is_cut) {
@@ -193,17 +258,30 @@ static enum qx_status pareto_find(const struct ui_args *args, struct qx_session 
 
 /* ---- the answer ---- */
 
+struct figure {
+    double value, lo, hi;
+};
+
+/* Of language models perplexity, else what the point holds. */
+static struct figure figure_of(const struct qx_session *s, const struct qx_point *p)
+{
+    const double fp32 = qx_session_mixed_fp32(s);
+    return ui_search_is_words(s) ? (struct figure){fp32 / p->value, fp32 / p->hi, fp32 / p->lo}
+                                 : (struct figure){p->value, p->lo, p->hi};
+}
+
 static void point_json(struct qx_jw *w, struct qx_session *s, const struct pareto *p, int i)
 {
     const struct qx_point *at = qx_mixed_point(p->plan, i);
+    const struct figure figure = figure_of(s, at);
     qx_jw_object(w);
     qx_jw_key(w, "bytes");
     qx_jw_int(w, (int64_t)at->bytes);
     num(w, "bits_per_weight", at->bits_per_weight);
     num(w, "latency_ms", at->latency_ms);
-    num(w, "value", at->value);
-    num(w, "lo", at->lo);
-    num(w, "hi", at->hi);
+    num(w, "value", figure.value);
+    num(w, "lo", figure.lo);
+    num(w, "hi", figure.hi);
     text(w, "basis", qx_sens_basis_name(at->basis));
     num(w, "kl", at->harm);
     qx_jw_key(w, "recipe");
@@ -213,10 +291,9 @@ static void point_json(struct qx_jw *w, struct qx_session *s, const struct paret
     qx_jw_end(w);
 }
 
-/* Of language models: perplexity of FP32 over that of the recipe, 1 for FP32. */
 static const char *metric_of(const struct qx_session *s)
 {
-    return qx_net_is_words(qx_session_net(s))             ? "ppl_fp32/ppl"
+    return ui_search_is_words(s)                          ? "ppl"
            : qx_dataset_label(qx_session_data(s), 0) >= 0 ? "accuracy"
                                                           : "agreement";
 }
@@ -226,6 +303,9 @@ static int pareto_json(const struct ui_args *args, struct qx_session *s, const s
     struct qx_jw *w = ui_json_begin(args, "pareto");
     text(w, "mode", qx_mixed_mode_name(p->options.mode));
     text(w, "metric", metric_of(s));
+    if (ui_search_is_words(s)) {
+        num(w, "ppl_fp32", qx_session_mixed_fp32(s));
+    }
     qx_jw_key(w, "data");
     qx_jw_object(w);
     text(w, "path", qx_dataset_path(qx_session_data(s)));
@@ -252,16 +332,18 @@ static int pareto_json(const struct ui_args *args, struct qx_session *s, const s
     return ui_json_print(w);
 }
 
-static void point_print(const struct pareto *p, int i)
+static void point_print(const struct qx_session *s, const struct pareto *p, int i)
 {
     const struct qx_point *at = qx_mixed_point(p->plan, i);
+    const struct figure f = figure_of(s, at);
+    const double unit = ui_search_is_words(s) ? 1.0 : 100.0;
     char latency[24] = "-", value[48] = "-", size[32];
     if (!isnan(at->latency_ms)) {
         snprintf(latency, sizeof latency, "%.4f", at->latency_ms);
     }
     if (!isnan(at->value)) {
-        snprintf(value, sizeof value, "%.2f%s [%.2f %.2f]", 100 * at->value,
-                 at->basis == QX_SENS_PREDICTED ? "~" : " ", 100 * at->lo, 100 * at->hi);
+        snprintf(value, sizeof value, "%.2f%s [%.2f %.2f]", unit * f.value,
+                 at->basis == QX_SENS_PREDICTED ? "~" : " ", unit * f.lo, unit * f.hi);
     }
     ui_fmt_bytes(size, sizeof size, (double)at->bytes);
     printf("%c %10s %6.2f %9s %22s %10.4g  ", i == p->best ? '>' : ' ', size, at->bits_per_weight,
@@ -279,14 +361,18 @@ static void point_print(const struct pareto *p, int i)
 static int pareto_print(struct qx_session *s, const struct pareto *p)
 {
     char metric[32];
-    snprintf(metric, sizeof metric, "%s %%", metric_of(s));
+    if (ui_search_is_words(s)) {
+        snprintf(metric, sizeof metric, "perplexity");
+    } else {
+        snprintf(metric, sizeof metric, "%s %%", metric_of(s));
+    }
     for (int i = 0; qx_mixed_step(p->plan, i); i++) {
         printf("%3d. %s\n", i + 1, qx_mixed_step(p->plan, i));
     }
     printf("  %10s %6s %9s %22s %10s   bits of the layers, in order (~ predicted)\n", "size",
            "bits", "ms", metric, "KL");
     for (int i = 0; i < qx_mixed_n(p->plan); i++) {
-        point_print(p, i);
+        point_print(s, p, i);
     }
     return UI_EXIT_OK;
 }
@@ -295,13 +381,15 @@ static int pareto_print(struct qx_session *s, const struct pareto *p)
 static int gate(const struct ui_args *args, struct qx_session *s, const struct pareto *p)
 {
     const struct qx_point *at = qx_mixed_point(p->plan, p->best);
-    double fp32 = qx_session_mixed_fp32(s);
+    const double fp32 = qx_session_mixed_fp32(s);
+    const bool is_words = ui_search_is_words(s);
     if (!isnan(args->min_acc) && !(at->value >= args->min_acc)) {
         fprintf(stderr, "qexplore pareto: no recipe reaches --min-acc %g\n", args->min_acc);
         return UI_EXIT_GATE;
     }
-    return ui_search_gate(args, "the suggested recipe", at->value, fp32 - at->value) ? UI_EXIT_GATE
-                                                                                     : UI_EXIT_OK;
+    const double drop = is_words ? 1.0 / at->value - 1.0 : fp32 - at->value;
+    return ui_search_gate(args, "the suggested recipe", is_words, at->value, drop) ? UI_EXIT_GATE
+                                                                                   : UI_EXIT_OK;
 }
 
 static int pareto_run(const struct ui_args *args)
@@ -324,6 +412,7 @@ static int pareto_run(const struct ui_args *args)
     }
     qx_mixed_free(p.plan);
     qx_sens_free(p.map);
+    free(p.select);
     free(p.keep);
     free(p.tie);
     qx_session_close(&s);

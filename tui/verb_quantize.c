@@ -74,7 +74,7 @@ static void layer_json(struct qx_jw *w, const struct qx_item *item, const struct
     qx_jw_end(w);
 }
 
-static void layer_print(const struct qx_item *item, const struct qx_setting *set,
+static void layer_print(const struct qx_item *item, int name_w, const struct qx_setting *set,
                         const struct qx_metrics *m)
 {
     char gran[32], format[32], db[16] = "exact";
@@ -83,7 +83,7 @@ static void layer_print(const struct qx_item *item, const struct qx_setting *set
     }
     snprintf(format, sizeof format, qx_setting_is_int(set) ? "%s%d" : "%s", set->format->title,
              set->bits);
-    ui_print_name(item->tensor->name, 32);
+    ui_print_name(item->tensor->name, name_w);
     printf(" %-6s %-9s %9.4g %8.3f %11.4g %9s %7.3f %11llu\n", format,
            gran_text(set, gran, sizeof gran),
            qx_format_is_scaled(set->format) ? set->range.hi : NAN,
@@ -99,6 +99,7 @@ struct power {
 static enum qx_status layers_report(const struct ui_args *args, struct qx_session *s,
                                     struct qx_jw *w, struct power *sum, struct qx_error *err)
 {
+    const int name_w = ui_names_width(s);
     for (int64_t i = 0; i < qx_session_n_items(s); i++) {
         if (qx_setting_is_fp32(qx_session_setting(s, i))) {
             continue;
@@ -113,7 +114,7 @@ static enum qx_status layers_report(const struct ui_args *args, struct qx_sessio
         if (args->json) {
             layer_json(w, qx_session_item(s, i), qx_session_setting(s, i), &m);
         } else {
-            layer_print(qx_session_item(s, i), qx_session_setting(s, i), &m);
+            layer_print(qx_session_item(s, i), name_w, qx_session_setting(s, i), &m);
         }
     }
     return QX_OK;
@@ -156,8 +157,8 @@ static int quantize_report(const struct ui_args *args, struct qx_session *s)
         qx_jw_key(w, "layers");
         qx_jw_array(w);
     } else {
-        printf("%-32s %-6s %-9s %9s %8s %11s %9s %7s %11s\n", "tensor", "format", "gran", "T|ratio",
-               "clip %", "MSE", "SQNR dB", "b/w", "bytes");
+        printf("%-*s %-6s %-9s %9s %8s %11s %9s %7s %11s\n", ui_names_width(s), "tensor", "format",
+               "gran", "T|ratio", "clip %", "MSE", "SQNR dB", "b/w", "bytes");
     }
     struct power sum = {0, 0};
     ui_progress_begin(args, "quantize");

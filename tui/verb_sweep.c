@@ -28,6 +28,25 @@ static const char *name_of(struct qx_session *s, int layer)
     return qx_session_item(s, qx_session_map_item(s, layer))->tensor->name;
 }
 
+/* Of language models a cell holds float32's perplexity over that of the layer alone. */
+static void words_json(struct qx_jw *w, const struct qx_sens_cell *cell)
+{
+    num(w, "increase", 1.0 / cell->accuracy - 1.0);
+    num(w, "ppl_ratio", 1.0 / cell->accuracy);
+    text(w, "basis", qx_sens_basis_name(cell->basis));
+    num(w, "lo", 1.0 / cell->hi);
+    num(w, "hi", 1.0 / cell->lo);
+}
+
+static void rows_json(struct qx_jw *w, const struct qx_sens_cell *cell)
+{
+    num(w, "delta", cell->delta);
+    num(w, "accuracy", cell->accuracy);
+    text(w, "basis", qx_sens_basis_name(cell->basis));
+    num(w, "lo", cell->lo);
+    num(w, "hi", cell->hi);
+}
+
 static void row_json(struct qx_jw *w, struct qx_session *s, const struct sweep *v, int layer,
                      int column)
 {
@@ -40,11 +59,11 @@ static void row_json(struct qx_jw *w, struct qx_session *s, const struct sweep *
     qx_jw_int(w, c->bits);
     text(w, "format", c->format->name);
     num(w, "kl", cell->kl);
-    num(w, "delta", cell->delta);
-    num(w, "accuracy", cell->accuracy);
-    text(w, "basis", qx_sens_basis_name(cell->basis));
-    num(w, "lo", cell->lo);
-    num(w, "hi", cell->hi);
+    if (ui_search_is_words(s)) {
+        words_json(w, cell);
+    } else {
+        rows_json(w, cell);
+    }
     num(w, "relative_error", cell->proxy);
     qx_jw_end(w);
 }
@@ -80,31 +99,32 @@ static void cell_print(const struct qx_sens_cell *c)
 {
     const char *mark = c->basis == QX_SENS_PREDICTED ? "~" : c->basis == QX_SENS_RANK ? "?" : " ";
     if (c->basis == QX_SENS_NONE) {
-        printf("%10s", "-");
+        printf("%12s", "-");
     } else if (c->basis == QX_SENS_RANK) {
-        printf("%8d.%s", c->rank, mark);
+        printf("%10d.%s", c->rank, mark);
     } else {
-        printf("%9.4g%s", c->kl, mark);
+        printf("%11.4g%s", c->kl, mark);
     }
 }
 
 static int sweep_print(struct qx_session *s, const struct sweep *v)
 {
     struct qx_map_state state;
+    const int name_w = ui_names_width(s);
     qx_session_map_state(s, &state);
     printf("KL in nats on %lld rows if only this layer is quantized; ~ predicted, plain measured\n",
            (long long)state.n_rows);
-    printf("%-32s", "layer");
+    printf("%-*s", name_w, "layer");
     for (int c = 0; c < qx_sens_n_columns(v->map); c++) {
         char title[24];
-        printf("%9s ", qx_sens_column_text(qx_sens_column_at(v->map, c), title, sizeof title));
+        printf("%11s ", qx_sens_column_text(qx_sens_column_at(v->map, c), title, sizeof title));
     }
     printf("\n");
     for (int i = 0; i < qx_sens_n_layers(v->map); i++) {
         if (qx_sens_cell_at(v->map, i, 0)->basis == QX_SENS_NONE) {
             continue;
         }
-        ui_print_name(name_of(s, i), 32);
+        ui_print_name(name_of(s, i), name_w);
         for (int c = 0; c < qx_sens_n_columns(v->map); c++) {
             cell_print(qx_sens_cell_at(v->map, i, c));
         }
@@ -120,9 +140,14 @@ static int gate(const struct ui_args *args, struct qx_session *s, const struct s
         for (int c = 0; c < qx_sens_n_columns(v->map); c++) {
             const struct qx_sens_cell *cell = qx_sens_cell_at(v->map, i, c);
             char column[24], what[512];
+            if (cell->basis < QX_SENS_PREDICTED) {
+                continue;
+            }
             qx_sens_column_text(qx_sens_column_at(v->map, c), column, sizeof column);
             snprintf(what, sizeof what, "%.400s at %s", name_of(s, i), column);
-            if (ui_search_gate(args, what, cell->accuracy, -cell->delta)) {
+            const bool is_words = ui_search_is_words(s);
+            if (ui_search_gate(args, what, is_words, cell->accuracy,
+                               is_words ? 1.0 / cell->accuracy - 1.0 : -cell->delta)) {
                 return UI_EXIT_GATE;
             }
         }
@@ -140,12 +165,13 @@ static enum qx_status sweep_find(const struct ui_args *args, struct qx_session *
         *err = (struct qx_error){.status = QX_ENOMEM, .text = "out of memory", .offset = -1};
         return QX_ENOMEM;
     }
-    qx_session_select(s, QX_SCOPE_LINEAR, args->layers, select);
-    enum qx_status st = ui_search_columns(args, columns, &n, err);
+    enum qx_status st = ui_search_check(args, s, err);
+    st = st == QX_OK ? ui_search_columns(args, columns, &n, err) : st;
     st = st == QX_OK ? ui_search_measure(args, &n_measure, err) : st;
     if (st == QX_OK && !ui_search_apply(args, s, err)) {
         st = err->status;
     }
+    qx_session_select(s, ui_search_scope(args), args->layers, select);
     if (st == QX_OK) {
         ui_progress_begin(args, "sweep");
         st = qx_session_run_map(s, columns, n, select, n_measure, ui_batch_ctl(), &v->map,

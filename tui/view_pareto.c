@@ -3,6 +3,7 @@
 
 #include "commands.h"
 #include "figure.h"
+#include "gauge_text.h"
 #include "search_text.h"
 
 #include <math.h>
@@ -54,7 +55,9 @@ static double fp32_value(const struct ui_app *app)
 {
     struct qx_gauge g;
     qx_session_gauge(app->session, &g);
-    return g.fp32_correct >= 0 && g.n > 0 ? (double)g.fp32_correct / (double)g.n : (double)NAN;
+    return g.fp32_correct < 0 || g.n == 0 ? (double)NAN
+           : g.is_words                   ? 1.0
+                                          : (double)g.fp32_correct / (double)g.n;
 }
 
 static void axes_find(struct ui_app *app, const struct pareto_state *s, const struct qx_mixed *plan,
@@ -101,9 +104,14 @@ static int row_of(const struct axes *a, struct ui_rect r, double y)
 
 /* ---- drawing ---- */
 
-static void value_text(const struct axes *a, double y, char *buf, size_t cap)
+/* Of language models the change of perplexity, else what the point holds in percent. */
+static void value_text(const struct ui_app *app, const struct axes *a, double y, char *buf,
+                       size_t cap)
 {
-    if (a->is_value) {
+    char change[UI_FIG];
+    if (a->is_value && ui_is_words(app)) {
+        snprintf(buf, cap, "%s", ui_fig_change(change, true, y - 1));
+    } else if (a->is_value) {
         snprintf(buf, cap, "%.1f %%", 100 * y);
     } else {
         snprintf(buf, cap, "%.1e", pow(10, -y));
@@ -131,7 +139,7 @@ static void draw_axes(struct ui_app *app, struct ui_canvas *c, const struct axes
     }
     for (int i = 0; i <= steps; i++) {
         const double y = a->y0 + (a->y1 - a->y0) * i / steps;
-        value_text(a, y, text, sizeof(text));
+        value_text(app, a, y, text, sizeof(text));
         ui_put_right(c, r.x - W_AXIS, row_of(a, r, y), W_AXIS - 1, UI_STYLE_DIM, text);
     }
     ui_put(c, r.x - 1, r.y + r.h, 1, UI_STYLE_FRAME, ui_sym(app->glyphs, UI_SYM_BOTTOM_LEFT));
@@ -245,9 +253,20 @@ static void draw_panel(struct ui_app *app, const struct pareto_state *s, struct 
     }
 }
 
+/* "94.06 %", or of a language model "perplexity +1.2 %". */
+static void figure_text(const struct ui_app *app, double value, char *buf, size_t cap)
+{
+    char change[UI_FIG];
+    if (ui_is_words(app)) {
+        snprintf(buf, cap, "perplexity %s", ui_fig_change(change, true, value - 1));
+    } else {
+        snprintf(buf, cap, "%.2f %%", 100 * value);
+    }
+}
+
 static void point_text(struct ui_app *app, const struct qx_point *p, char *buf, size_t cap)
 {
-    char size[64], harm[UI_FIG];
+    char size[64], harm[UI_FIG], value[64];
     ui_fmt_bytes(size, 32, (double)p->bytes);
     if (!isnan(p->latency_ms)) {
         snprintf(size + strlen(size), sizeof(size) - strlen(size), ", %.3g ms", p->latency_ms);
@@ -256,7 +275,8 @@ static void point_text(struct ui_app *app, const struct qx_point *p, char *buf, 
         snprintf(buf, cap, "%s, %.2f bits, %s %s", size, p->bits_per_weight,
                  p->basis == QX_SENS_RANK ? "relative error" : "KL", ui_fig_real(harm, p->harm, 2));
     } else {
-        snprintf(buf, cap, "%s, %.2f bits, %.2f %%%s", size, p->bits_per_weight, 100 * p->value,
+        figure_text(app, p->value, value, sizeof(value));
+        snprintf(buf, cap, "%s, %.2f bits, %s%s", size, p->bits_per_weight, value,
                  p->basis == QX_SENS_PREDICTED ? ui_sym(app->glyphs, UI_SYM_APPROX) : " measured");
     }
 }
@@ -267,6 +287,7 @@ static void head_text(struct ui_app *app, const struct pareto_state *s, char *bu
     const struct qx_point *p = qx_mixed_point(plan, 0);
     const char *what = p->basis == QX_SENS_RANK ? "relative error (nothing is run)"
                        : isnan(p->value)        ? "KL"
+                       : ui_is_words(app)       ? "perplexity"
                                                 : "accuracy";
     snprintf(buf, cap, "%s against %s: %d recipe%s, %s (%s measured %s predicted %s you %s FP32)",
              what, x_name[s->x], qx_mixed_n(plan), qx_mixed_n(plan) == 1 ? "" : "s",
@@ -361,7 +382,9 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
         const double gain = p->value - you.value;
         const bool is_noise = fabs(gain) <= (p->hi - p->lo + you.hi - you.lo) / 2 &&
                               (p->basis == QX_SENS_PREDICTED || you.basis == QX_SENS_PREDICTED);
-        snprintf(buf + at, cap - (size_t)at, ", %s%s; Enter loads it", ui_fig_points(points, gain),
+        snprintf(buf + at, cap - (size_t)at, ", %s%s; Enter loads it",
+                 ui_is_words(app) ? ui_fig_increase(points, you.value / p->value - 1)
+                                  : ui_fig_points(points, gain),
                  is_noise ? ", within the bands" : "");
     } else {
         snprintf(buf + at, cap - (size_t)at, "; Enter loads it");
@@ -564,7 +587,10 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
     snprintf(out->title, sizeof(out->title), "recipe %d of %d", s->cursor + 1, qx_mixed_n(plan));
     ui_explain_add(out, "%s", text);
     if (!isnan(p->value)) {
-        ui_explain_add(out, "between %.2f and %.2f %%", 100 * p->lo, 100 * p->hi);
+        char lo[64], hi[64];
+        figure_text(app, ui_is_words(app) ? p->hi : p->lo, lo, sizeof(lo));
+        figure_text(app, ui_is_words(app) ? p->lo : p->hi, hi, sizeof(hi));
+        ui_explain_add(out, "between %s and %s", lo, hi);
     }
     ui_explain_add(out, "%s = %.5g",
                    p->basis == QX_SENS_RANK ? "sum of squared relative errors"

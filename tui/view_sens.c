@@ -145,16 +145,20 @@ static void kl_text(double kl, char *buf, size_t cap)
     }
 }
 
-static void figure_text(const struct sens_state *s, const struct qx_sens_cell *c, char *buf,
-                        size_t cap)
+static void figure_text(const struct ui_app *app, const struct sens_state *s,
+                        const struct qx_sens_cell *c, char *buf, size_t cap)
 {
     if (c->basis == QX_SENS_RANK) {
         snprintf(buf, cap, "%d", c->rank);
     } else if (s->shows_kl || isnan(c->delta)) {
         kl_text(c->kl, buf, cap);
     } else {
-        const double p = 100 * c->delta;
-        snprintf(buf, cap, "%+.*f", fabs(p) < 9.995 ? 2 : 1, fabs(p) < 0.005 ? 0.0 : p);
+        const double p = 100 * (ui_is_words(app) ? 1 / c->accuracy - 1 : c->delta);
+        snprintf(buf, cap, "%+.*f",
+                 fabs(p) < 9.995    ? 2
+                 : fabs(p) < 999.95 ? 1
+                                    : 0,
+                 fabs(p) < 0.005 ? 0.0 : p);
     }
 }
 
@@ -195,7 +199,7 @@ static void draw_cell(struct ui_app *app, const struct sens_state *s, struct ui_
                                    : cell->basis == QX_SENS_MEASURED ? UI_STYLE_MEASURED
                                    : cell->basis == QX_SENS_RANK     ? UI_STYLE_DIM
                                                                      : UI_STYLE_PREDICTED;
-    figure_text(s, cell, text, sizeof(text));
+    figure_text(app, s, cell, text, sizeof(text));
     ui_put(c, x, y, 1, UI_STYLE_BAR, shade_glyph(step, app->glyphs));
     struct ui_cell *glyph = ui_canvas_at(c, x, y);
     if (glyph && step > 0) {
@@ -260,12 +264,6 @@ static void draw_row(struct ui_app *app, const struct sens_state *s, struct ui_c
     }
 }
 
-static bool is_words(const struct ui_app *app)
-{
-    const struct qx_net *net = qx_session_net(app->session);
-    return net && qx_net_is_words(net);
-}
-
 static void head_texts(struct ui_app *app, const struct sens_state *s, char *what, size_t cap,
                        char *how, size_t how_cap)
 {
@@ -274,10 +272,10 @@ static void head_texts(struct ui_app *app, const struct sens_state *s, char *wha
     qx_session_map_state(app->session, &m);
     const bool has_points = m.n_rows >= QX_PREDICT_ROWS_LEAST && !s->shows_kl;
     const bool is_rank = m.n_measured + m.n_predicted == 0;
-    const char *unit = is_rank      ? "rank by relative error (1 = worst)"
-                       : has_points ? is_words(app) ? "perplexity of FP32 / perplexity, points"
-                                                    : "accuracy, points"
-                                    : "KL, nats";
+    const char *unit = is_rank ? "rank by relative error (1 = worst)"
+                       : has_points
+                           ? ui_is_words(app) ? "perplexity, change in %" : "accuracy, points"
+                           : "KL, nats";
     snprintf(what, cap, "%s, only this layer %s%s", unit,
              s->is_act ? "with quantized inputs" : "quantized", is_rank ? "" : ", on P");
     if (m.reason[0] && is_rank) {
@@ -376,11 +374,12 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
         snprintf(buf + at, cap - (size_t)at, "KL %s%s nats", ui_fig_real(a, c->kl, 3),
                  c->basis == QX_SENS_PREDICTED ? ui_sym(app->glyphs, UI_SYM_APPROX) : "");
     } else {
+        const double low = ui_is_words(app) ? c->hi : c->lo, high = c->lo + c->hi - low;
         snprintf(buf + at, cap - (size_t)at, "%s%s (%s to %s), KL %.3g, %s",
-                 ui_fig_change(a, is_words(app), c->delta),
+                 ui_fig_change(a, ui_is_words(app), c->delta),
                  c->basis == QX_SENS_PREDICTED ? ui_sym(app->glyphs, UI_SYM_APPROX) : "",
-                 ui_fig_change(b, is_words(app), c->delta + c->lo - c->accuracy),
-                 ui_fig_change(d, is_words(app), c->delta + c->hi - c->accuracy), c->kl,
+                 ui_fig_change(b, ui_is_words(app), c->delta + low - c->accuracy),
+                 ui_fig_change(d, ui_is_words(app), c->delta + high - c->accuracy), c->kl,
                  qx_sens_basis_name(c->basis));
     }
 }

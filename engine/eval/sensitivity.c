@@ -171,6 +171,9 @@ static enum qx_status layer_prepare(struct qx_sens *s, int layer, const struct q
     enum qx_status st = QX_OK;
     for (int c = 0; st == QX_OK && c < s->n_columns; c++) {
         struct qx_setting *set = &s->setting[layer * s->n_columns + c];
+        if (l->is_table && s->column[c].site == QX_SITE_A) {
+            continue;
+        }
         *set = setting_of(&s->column[c], now);
         const struct qx_hist_spec spec = qx_setting_spec(set, l->channels);
         const bool is_had =

@@ -66,6 +66,24 @@ bool qx_node_is_tapped(const struct qx_node *node)
            node->in[0]->tensor < 0;
 }
 
+bool qx_net_layer_is_end(const struct qx_net *net, int layer, bool is_last)
+{
+    const struct qx_node *end = NULL;
+    for (int i = 0; i < net->n_nodes; i++) {
+        if (qx_node_is_tapped(net->nodes[i]) && (!end || is_last)) {
+            end = net->nodes[i];
+        }
+    }
+    for (int i = 0; end && i < net->n_nodes; i++) {
+        const struct qx_node *node = net->nodes[i];
+        if (qx_node_is_tapped(node) && net->layer_of_tensor[node->in[1]->tensor] == layer &&
+            (node == end || (!is_last && node->in[0] == end->in[0]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void qx_node_begins(const struct qx_node *node, const struct qx_extent *e, int64_t *begin)
 {
     begin[0] = 0;

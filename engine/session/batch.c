@@ -11,6 +11,28 @@ static bool in_scope(const struct qx_item *it, enum qx_scope scope)
     return it->role == QX_ROLE_LINEAR || (scope == QX_SCOPE_ALL && it->role == QX_ROLE_EMBEDDING);
 }
 
+static bool is_named(const struct qx_item *it, const char *glob)
+{
+    return qx_str_glob(glob, it->tensor->name) || qx_str_glob(glob, it->alias);
+}
+
+bool qx_session_match(const struct qx_session *s, int64_t item, const char *glob)
+{
+    const bool is_first = strcmp(glob, "first") == 0, is_last = strcmp(glob, "last") == 0;
+    const bool is_both = strcmp(glob, "ends") == 0;
+    const struct qx_item *it = &s->items.v[item];
+    bool is_word = s->net && (is_first || is_last || is_both);
+    for (int64_t i = 0; is_word && i < s->items.n; i++) {
+        is_word = !is_named(&s->items.v[i], glob);
+    }
+    if (!is_word) {
+        return is_named(it, glob);
+    }
+    const int layer = qx_net_layer_of_tensor(s->net, item);
+    return layer >= 0 && ((!is_last && qx_net_layer_is_end(s->net, layer, false)) ||
+                          (!is_first && qx_net_layer_is_end(s->net, layer, true)));
+}
+
 void qx_session_select(const struct qx_session *s, enum qx_scope scope, const char *glob, bool *out)
 {
     for (int64_t i = 0; i < s->items.n; i++) {

@@ -10,6 +10,7 @@ struct qx_mixed_input {
     const struct qx_predict_table *table; /* NULL: ranks only */
     const struct qx_sens_layer *layers;
     const char *const *names;
+    const int *tie;                        /* where the options name none */
     const struct qx_setting *now;          /* ranges chosen; its act goes with every choice */
     const struct qx_predict_layer *change; /* of now */
     double rest_bytes,
@@ -26,6 +27,8 @@ struct qx_mixed_input {
 
 enum qx_status qx_mixed_make(const struct qx_mixed_input *in, struct qx_ctl *ctl,
                              struct qx_mixed **out, struct qx_error *err);
+/* Has the row any cell? */
+bool qx_mixed_is_on(const struct qx_sens *map, int layer);
 /* The row's setting at a column (-1: now): the map's, with the activations of now where it is an integer. */
 struct qx_setting qx_mixed_setting(const struct qx_sens *map, const struct qx_setting *now,
                                    int layer, int column);

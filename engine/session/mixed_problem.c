@@ -58,11 +58,21 @@ struct qx_predict_layer qx_mixed_change(const struct qx_mixed_input *in, int lay
     return c;
 }
 
+bool qx_mixed_is_on(const struct qx_sens *map, int layer)
+{
+    for (int c = 0; c < qx_sens_n_columns(map); c++) {
+        if (qx_sens_cell_at(map, layer, c)->basis != QX_SENS_NONE) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- the tables ---- */
 
 static bool is_free(const struct qx_mixed_input *in, int layer)
 {
-    return in->layers[layer].can && !(in->options->keep && in->options->keep[layer]);
+    return qx_mixed_is_on(in->map, layer) && !(in->options->keep && in->options->keep[layer]);
 }
 
 static enum qx_status room_make(struct qx_mixed_problem *p, struct qx_error *err)
@@ -73,6 +83,7 @@ static enum qx_status room_make(struct qx_mixed_problem *p, struct qx_error *err
             p->column[p->alloc.n_choices++] = c;
         }
     }
+    const int *tie = in->options->tie ? in->options->tie : in->tie;
     const int rows = qx_sens_n_layers(in->map);
     const size_t cells = ((size_t)rows + 1) * (size_t)(p->alloc.n_choices + 1);
     p->layer = qx_mem_array((size_t)rows + 1, sizeof *p->layer);
@@ -85,7 +96,7 @@ static enum qx_status room_make(struct qx_mixed_problem *p, struct qx_error *err
     }
     for (int i = 0; i < rows; i++) {
         if (is_free(in, i)) {
-            p->tie[p->alloc.n_sites] = in->options->tie ? in->options->tie[i] : -1;
+            p->tie[p->alloc.n_sites] = tie ? tie[i] : -1;
             p->layer[p->alloc.n_sites++] = i;
         }
     }

@@ -34,6 +34,7 @@ void qx_search_release(struct qx_session *s)
     qx_mem_free(r->layers);
     qx_mem_free(r->item);
     qx_mem_free(r->name);
+    qx_mem_free(r->tie);
     qx_mem_free(r->plan_keep);
     qx_mem_free(r->plan_tie);
 }
@@ -78,6 +79,7 @@ struct map_task {
     struct qx_session *s;
     uint64_t key;
     struct qx_setting *now; /* [rows] */
+    bool *select;           /* [rows] */
     struct qx_sens_column column[QX_SENS_COLUMNS];
     int n_columns;
     struct qx_sens *map;
@@ -88,13 +90,14 @@ static void map_drop(struct qx_task *t)
     struct map_task *m = (struct map_task *)t;
     qx_sens_free(m->map);
     qx_mem_free(m->now);
+    qx_mem_free(m->select);
     qx_mem_free(m);
 }
 
 static enum qx_status map_run(struct qx_task *t, struct qx_error *err)
 {
     struct map_task *m = (struct map_task *)t;
-    return qx_search_map(m->s, m->now, m->column, m->n_columns, NULL, &t->ctl, &m->map, err);
+    return qx_search_map(m->s, m->now, m->column, m->n_columns, m->select, &t->ctl, &m->map, err);
 }
 
 static void map_done(struct qx_session *s, struct qx_task *t)
@@ -119,7 +122,9 @@ static void map_submit(struct qx_session *s, uint64_t key)
 {
     struct map_task *m = qx_mem_zalloc(sizeof *m);
     struct qx_setting *now = m ? qx_search_settings(s) : NULL;
-    if (!now) {
+    bool *select = now ? qx_search_default(s) : NULL;
+    if (!select) {
+        qx_mem_free(now);
         qx_mem_free(m);
         s->search.failed_key = key;
         return;
@@ -128,6 +133,7 @@ static void map_submit(struct qx_session *s, uint64_t key)
     m->s = s;
     m->key = key;
     m->now = now;
+    m->select = select;
     m->n_columns = qx_search_columns(s, m->column);
     s->search.task_map = &m->task;
     submit(s, &m->task, "settings of the sensitivity map");
@@ -425,8 +431,7 @@ static void plan_submit(struct qx_session *s)
     p->options.keep = p->keep;
     p->options.tie = p->tie;
     p->table = r->table ? qx_predict_table_ref(r->table) : NULL;
-    qx_search_input(s, &p->options, p->now, &p->in);
-    p->in.map = p->map;
+    qx_search_input(s, &p->options, p->map, p->now, &p->in);
     p->in.table = p->table;
     p->in.change = p->change;
     const struct qx_eval_result *fp32 = qx_session_result(s, QX_WHICH_FP32);

@@ -11,6 +11,7 @@ struct qx_search {
     struct qx_sens_layer *layers;
     int64_t *item;
     const char **name;
+    int *tie; /* rows of one number >= 0 read the same values (transformers), others -1 */
 
     struct qx_sens_column column[QX_SENS_COLUMNS];
     int n_columns; /* 0 = the default ones */
@@ -60,6 +61,9 @@ void qx_search_retry(struct qx_session *s);
 
 /* Rows of the map. QX_ENOMEM. */
 enum qx_status qx_search_rows(struct qx_session *s, struct qx_error *err);
+/* Rows that take part unless others are named: linear weights, and embedding tables that the recipe
+ * quantizes. [rows] owned by the caller, NULL without memory. */
+bool *qx_search_default(const struct qx_session *s);
 /* Columns: the host's, or the default ones. */
 int qx_search_columns(const struct qx_session *s, struct qx_sens_column *out);
 bool qx_search_has_act(const struct qx_sens_column *columns, int n);
@@ -78,7 +82,8 @@ enum qx_status qx_search_change(struct qx_session *s, struct qx_setting *now,
                                 struct qx_error *err);
 /* Worker: sizes and the like of a plan's input; the other fields are the caller's. */
 void qx_search_input(const struct qx_session *s, const struct qx_mixed_options *o,
-                     const struct qx_setting *now, struct qx_mixed_input *out);
+                     const struct qx_sens *map, const struct qx_setting *now,
+                     struct qx_mixed_input *out);
 /* Time of one sample: ms [rows, columns] of each row at each weight column, and what no row accounts for. */
 enum qx_status qx_search_latency(struct qx_session *s, const struct qx_sens *map,
                                  const struct qx_setting *now, struct qx_ctl *ctl, double *ms,

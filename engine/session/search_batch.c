@@ -100,9 +100,12 @@ static enum qx_status cannot_run(const struct qx_session *s, struct qx_error *er
 static bool *rows_of(const struct qx_session *s, const bool *select)
 {
     const struct qx_search *r = &s->search;
+    if (!select) {
+        return qx_search_default(s);
+    }
     bool *rows = qx_mem_array((size_t)r->n_rows + 1, sizeof *rows);
     for (int i = 0; rows && i < r->n_rows; i++) {
-        rows[i] = !select || select[r->item[i]];
+        rows[i] = select[r->item[i]];
     }
     return rows;
 }
@@ -242,8 +245,7 @@ static enum qx_status plan_run(struct qx_session *s, const struct qx_sens *map,
     struct qx_eval_result *fp32 = NULL;
     struct qx_mixed *p = NULL;
     enum qx_status st = qx_search_change(s, now, change, ctl, err);
-    qx_search_input(s, o, now, &in);
-    in.map = map;
+    qx_search_input(s, o, map, now, &in);
     in.table = s->survey.table;
     in.change = change;
     st = st == QX_OK ? fp32_measure(s, ctl, &fp32, err) : st;
@@ -253,7 +255,7 @@ static enum qx_status plan_run(struct qx_session *s, const struct qx_sens *map,
         in.rest_ms += st == QX_OK ? qx_search_kept_ms(map, o, ms) : 0.0;
     }
     in.scale = qx_measure_scale(s, fp32);
-    s->search.fp32 = fp32 ? in.scale.fp32_accuracy : 1.0;
+    s->search.fp32 = !fp32 ? 1.0 : in.scale.is_words ? fp32->perplexity : in.scale.fp32_accuracy;
     if (st == QX_OK) {
         progress_begin(ctl, 0);
         st = qx_mixed_make(&in, ctl, &p, err);

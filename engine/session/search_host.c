@@ -336,7 +336,7 @@ static enum qx_status purse_make(struct qx_session *s, struct purse *p, struct q
     }
     p->is_rank = qx_sens_count(r->map, QX_SENS_RANK) > 0;
     for (int i = 0; i < r->n_rows; i++) {
-        if (r->layers[i].can) {
+        if (qx_mixed_is_on(r->map, i)) {
             purse_row(s, p, i);
         }
     }

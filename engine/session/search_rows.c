@@ -15,7 +15,26 @@ bool qx_search_can(const struct qx_session *s)
 static struct qx_sens_layer row_of(const struct qx_item *it)
 {
     return (struct qx_sens_layer){it->tensor, it->channels,
-                                  it->can_quantize && it->role == QX_ROLE_LINEAR};
+                                  it->can_quantize && it->role != QX_ROLE_OTHER,
+                                  it->role == QX_ROLE_EMBEDDING};
+}
+
+/* q, k and v, gate and up: linear layers of a network on sequences that read the same values. */
+static void ties_find(const struct qx_session *s, int n_rows, int *tie)
+{
+    for (int i = 0; i < n_rows; i++) {
+        struct qx_net_product mine, other;
+        tie[i] = -1;
+        if (!s->net || !qx_net_input_is_sequence(s->net) ||
+            !qx_net_layer_product(s->net, i, &mine)) {
+            continue;
+        }
+        for (int k = 0; k < i && tie[i] < 0; k++) {
+            if (qx_net_layer_product(s->net, k, &other) && other.input == mine.input) {
+                tie[i] = tie[k] = k;
+            }
+        }
+    }
 }
 
 /* With a network its layers, in order: the table's indices are theirs. Else what may be weights. */
@@ -29,7 +48,9 @@ enum qx_status qx_search_rows(struct qx_session *s, struct qx_error *err)
     struct qx_sens_layer *layers = qx_mem_array(n, sizeof *layers);
     int64_t *item = qx_mem_array(n, sizeof *item);
     const char **name = qx_mem_array(n, sizeof *name);
-    if (!layers || !item || !name) {
+    int *tie = qx_mem_array(n, sizeof *tie);
+    if (!layers || !item || !name || !tie) {
+        qx_mem_free(tie);
         qx_mem_free(layers);
         qx_mem_free(item);
         qx_mem_free(name);
@@ -45,11 +66,23 @@ enum qx_status qx_search_rows(struct qx_session *s, struct qx_error *err)
             item[k++] = at;
         }
     }
+    ties_find(s, k, tie);
+    r->tie = tie;
     r->layers = layers;
     r->item = item;
     r->name = name;
     r->n_rows = k;
     return k > 0 ? QX_OK : qx_fail(err, QX_EDATA, "the model has no linear layers");
+}
+
+bool *qx_search_default(const struct qx_session *s)
+{
+    const struct qx_search *r = &s->search;
+    bool *on = qx_mem_array((size_t)r->n_rows + 1, sizeof *on);
+    for (int i = 0; on && i < r->n_rows; i++) {
+        on[i] = !r->layers[i].is_table || !qx_setting_is_fp32(&s->now.set[r->item[i]]);
+    }
+    return on;
 }
 
 int qx_search_columns(const struct qx_session *s, struct qx_sens_column *out)
@@ -98,8 +131,10 @@ uint64_t qx_search_key(const struct qx_session *s)
         if (!qx_format_is_scaled(set.format)) {
             set = qx_setting_int(4);
         }
-        const int v[] = {set.sym,          (int)set.gran, (int)set.group,    (int)set.scale,
-                         set.act.bits > 0, set.act.sym,   (int)set.act.gran, set.act.dynamic};
+        const bool is_off = r->layers[i].is_table && qx_setting_is_fp32(&s->now.set[r->item[i]]);
+        const int v[] = {set.sym,           (int)set.gran,    (int)set.group,
+                         (int)set.scale,    set.act.bits > 0, set.act.sym,
+                         (int)set.act.gran, set.act.dynamic,  is_off};
         key = qx_hash64(v, sizeof v, key);
         if (strcmp(set.calib->name, "manual") != 0) {
             key = qx_hash64(set.calib->name, strlen(set.calib->name), key);
@@ -181,7 +216,8 @@ enum qx_status qx_search_change(struct qx_session *s, struct qx_setting *now,
 }
 
 void qx_search_input(const struct qx_session *s, const struct qx_mixed_options *o,
-                     const struct qx_setting *now, struct qx_mixed_input *out)
+                     const struct qx_sens *map, const struct qx_setting *now,
+                     struct qx_mixed_input *out)
 {
     const struct qx_search *r = &s->search;
     struct qx_sums sums;
@@ -189,11 +225,13 @@ void qx_search_input(const struct qx_session *s, const struct qx_mixed_options *
     double free_bytes = 0;
     for (int i = 0; i < r->n_rows; i++) {
         const struct qx_item *it = &s->items.v[r->item[i]];
-        if (r->layers[i].can && !(o->keep && o->keep[i])) {
+        if (qx_mixed_is_on(map, i) && !(o->keep && o->keep[i])) {
             free_bytes += (double)qx_item_bytes(it, &s->now.set[r->item[i]]);
         }
     }
-    *out = (struct qx_mixed_input){.layers = r->layers,
+    *out = (struct qx_mixed_input){.map = map,
+                                   .layers = r->layers,
+                                   .tie = r->tie,
                                    .names = r->name,
                                    .now = now,
                                    .n_float = (double)sums.n_float,

@@ -16,6 +16,7 @@ import unittest
 PROGRAM, ROOT = sys.argv[1], sys.argv[2]
 FASHION = os.path.join(ROOT, "samples/fashion-cnn")
 FIVE = os.path.join(ROOT, "samples/five-weights/model.safetensors")
+LLAMA = os.path.join(ROOT, "samples/llama-tiny")
 TMP = tempfile.mkdtemp(prefix="qx-cli-")
 ENV = dict(os.environ, HOME=TMP, XDG_CACHE_HOME=TMP + "/cache", XDG_STATE_HOME=TMP + "/state",
            LC_ALL="C.UTF-8", TERM="xterm-256color")
@@ -678,6 +679,16 @@ class Search(unittest.TestCase):
                 self.assertEqual(layers[block + ".a.conv.weight"]["bits"],
                                  layers[block + ".b.conv.weight"]["bits"])
 
+    def test_ends(self):
+        a = answer("quantize", LLAMA, "--bits", "4", "--scope", "all", "--keep", "ends=fp16")
+        self.assertEqual({r["name"] for r in a["layers"] if r["format"] == "fp16"},
+                         {"model.embed_tokens.weight"} |
+                         {"model.layers.0.self_attn.%s_proj.weight" % x for x in "qkv"})
+        a = answer("quantize", FASHION, "--bits", "4", "--keep", "last=fp32", "--keep", "first=bf16")
+        self.assertEqual({r["name"] for r in a["layers"] if r["format"] == "bf16"},
+                         {"stem.conv.weight"})
+        self.assertNotIn("head.weight", [r["name"] for r in a["layers"]])
+
     def test_pareto_modes(self):
         kl = {}
         for mode in ("dp", "greedy", "closed-form"):
@@ -698,6 +709,45 @@ class Search(unittest.TestCase):
             code, out, err = run("pareto", FASHION, *flags)
             self.assertEqual((code, out), (2, ""), (flags, err))
             self.assertIn(text, err)
+
+    def test_language_model(self):
+        rows = answer("sweep", LLAMA, "--bits", "2", "--layers", "*layers.0*", "--measure", "1")["rows"]
+        self.assertEqual(len(rows), 7)
+        for r in rows:
+            self.assertNotIn("accuracy", r)
+            self.assertTrue(0 < r["lo"] <= r["ppl_ratio"] <= r["hi"])
+            self.assertAlmostEqual(r["increase"], r["ppl_ratio"] - 1, 12)
+        self.assertGreater(max(r["increase"] for r in rows), 0.005)
+        for verb, flag in (("sweep", "--fail-under"), ("pareto", "--min-acc")):
+            code, out, err = run(verb, LLAMA, flag, "0.9")
+            self.assertEqual((code, out), (4, ""), err)
+            self.assertIn("--max-drop", err)
+        code, out, err = run("sweep", LLAMA, "--bits", "2", "--layers", "*layers.0*", "--max-drop",
+                             "0.001")
+        self.assertEqual(code, 5, err)
+        self.assertIn("perplexity", err)
+
+    def test_language_model_front(self):
+        names = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj",
+                 "gate": "mlp.gate_proj", "up": "mlp.up_proj"}
+        a = answer("pareto", LLAMA, "--bits", "3,6", "--scope", "all", "--bpw", "4.5")
+        self.assertEqual(a["metric"], "ppl")
+        self.assertLess(abs(a["ppl_fp32"] - 50.1534), 1e-3)
+        chosen = set()
+        for p in a["points"]:
+            self.assertTrue(p["lo"] <= p["value"] <= p["hi"])
+            self.assertGreater(p["hi"], a["ppl_fp32"])
+            layers = p["recipe"]["layers"]
+            self.assertIn("model.embed_tokens.weight", layers)
+            for i in range(5):
+                bits = {k: layers["model.layers.%d.%s.weight" % (i, n)]["bits"]
+                        for k, n in names.items()}
+                self.assertTrue(bits["q"] == bits["k"] == bits["v"] and bits["gate"] == bits["up"])
+                chosen.add((bits["q"], bits["gate"]))
+        self.assertGreater(len(chosen), 1)
+        code, out, err = run("pareto", LLAMA, "--bpw", "4")
+        self.assertEqual((code, out), (2, ""), err)
+        self.assertIn("--scope all", err)
 
     def test_no_data(self):
         code, out, _ = run("sweep", FIVE)

@@ -332,6 +332,28 @@ static void edits_reach_all_marked_layers(void **state)
     app_close(&app);
 }
 
+static void one_key_keeps_both_ends_in_16_bits(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    app_open(&app, sample_path("fashion-cnn"), 100, 30, false);
+    app_line(&app, "mark-all");
+    app_line(&app, "bits 4");
+    app_line(&app, "key K");
+    for (int64_t i = 0; i < app.n_items; i++) {
+        const char *name = qx_session_item(app.session, i)->tensor->name;
+        const bool is_end =
+            strcmp(name, "stem.conv.weight") == 0 || strcmp(name, "head.weight") == 0;
+        const struct qx_setting *set = qx_session_setting(app.session, i);
+        assert_int_equal(strcmp(set->format->name, "fp16") == 0, is_end);
+        assert_int_equal(qx_setting_is_int(set), app.marked[i] && !is_end);
+    }
+    app_line(&app, "undo");
+    assert_int_equal(qx_session_n_edits(app.session), 1);
+    assert_false(ui_do(&app, UI_CMD_ENDS, "nf4"));
+    app_close(&app);
+}
+
 static void refused(struct ui_app *app, enum ui_cmd cmd, const char *arg, const char *why)
 {
     assert_false(ui_do(app, cmd, arg));
@@ -499,6 +521,7 @@ int main(void)
         cmocka_unit_test(resizing_at_each_step_never_breaks_a_screen),
         cmocka_unit_test(the_palette_finds_by_parts_of_words),
         cmocka_unit_test(edits_reach_all_marked_layers),
+        cmocka_unit_test(one_key_keeps_both_ends_in_16_bits),
         cmocka_unit_test(refusals_name_the_reason_of_the_layer_they_meet),
         cmocka_unit_test(a_recorded_log_replays_to_the_same_recipe),
         cmocka_unit_test(a_wrong_log_line_is_named),

@@ -43,6 +43,9 @@ const char *qx_net_task(const struct qx_net *net); /* "classification" */
 /* Layers in execution order, one per quantizable tensor. */
 int qx_net_n_layers(const struct qx_net *net);
 const struct qx_layer *qx_net_layer(const struct qx_net *net, int i);
+/* Is the layer at that end of the network? First: the first linear layer, and those that read the same values
+ * (q, k and v); last: the last one, which may be a table that is also the head. */
+bool qx_net_layer_is_end(const struct qx_net *net, int layer, bool is_last);
 /* Layer that owns the tensor, -1 when none (the tensor has no influence or is not quantizable). */
 int qx_net_layer_of_tensor(const struct qx_net *net, int64_t tensor);
 /* Does any node use this tensor? */

@@ -23,7 +23,8 @@ struct qx_map_state {
 };
 /* Columns of the map from now on (the default: 2, 3, 4, 5, 6, 8 bits of weights). */
 void qx_session_map_columns(struct qx_session *s, const struct qx_sens_column *columns, int n);
-/* Build the map, or build it anew when layers changed in what its settings keep (granularity and so on):
+/* Build the map, or build it anew when layers changed in what its settings keep (granularity and so on);
+ * embedding tables are on it once the recipe quantizes them:
  * first ranks, then predictions layer by layer. Cheap when nothing is to be done: call it on every draw. */
 void qx_session_map_want(struct qx_session *s);
 /* Borrowed until the next qx_session_poll; NULL while there is none. */
@@ -50,7 +51,9 @@ struct qx_mixed_options {
     double max_bytes, max_bpw, max_latency_ms; /* infinite = no limit */
     int n_points;                              /* at most; 0 = 32 */
     const bool *keep; /* [rows of the map] stays as the recipe has it; NULL = none */
-    const int *tie;   /* [rows] rows of one number >= 0 take the same column; NULL = none */
+    /* [rows] rows of one number >= 0 take the same column; NULL: in a network on sequences those that read
+     * the same values (q, k and v; gate and up), else none */
+    const int *tie;
 };
 struct qx_mixed_options qx_mixed_options_default(void);
 
@@ -60,7 +63,8 @@ struct qx_point {
     double latency_ms;      /* sum of the layers' times; NaN when not asked for */
     enum qx_sens_basis basis;
     double harm; /* KL of the whole on P, nats; RANK: sum of squared relative errors, no unit */
-    /* PREDICTED and MEASURED: accuracy on the evaluation data (agreement with float32 without labels) */
+    /* PREDICTED and MEASURED: accuracy on the evaluation data (agreement with float32 without labels); of a
+     * language model float32's perplexity over this one's */
     double value, lo, hi;
     bool is_within_noise; /* PREDICTED: the data cannot show the loss */
     int64_t n_rows;       /* MEASURED: rows */
@@ -117,7 +121,7 @@ enum qx_status qx_session_trade_take(struct qx_session *s, const struct qx_trade
 /* ---- the same in the caller's thread [blocking] ---- */
 
 /* The map with predictions, and the n_measure cells most worth it measured (-1 = all). select [items]:
- * rows that count (NULL = all). Cancelled while measuring, it keeps and returns what is done: QX_OK, and
+ * rows that count (NULL = linear weights, and embedding tables that the recipe quantizes). Cancelled while measuring, it keeps and returns what is done: QX_OK, and
  * *is_cut true. Progress in passes over P. Owned by the caller. */
 enum qx_status qx_session_run_map(struct qx_session *s, const struct qx_sens_column *columns, int n,
                                   const bool *select, int n_measure, struct qx_ctl *ctl,
@@ -129,7 +133,7 @@ enum qx_status qx_session_run_mixed(struct qx_session *s, const struct qx_sens *
                                     struct qx_ctl *ctl, struct qx_mixed **out, bool *is_cut,
                                     struct qx_error *err);
 /* What values of the last qx_session_run_mixed are compared with: float32's accuracy on the evaluation
- * data; 1 without labels. */
+ * data; its perplexity of a language model; 1 without labels. */
 double qx_session_mixed_fp32(const struct qx_session *s);
 /* The recipe of point i, a whole document, as a value of w. False: out of memory, nothing was written. */
 struct qx_jw;

@@ -49,7 +49,8 @@ struct qx_sens_cell {
 struct qx_sens_layer {
     const struct qx_tensor *tensor;
     struct qx_channels channels;
-    bool can; /* a linear weight that can be quantized; else all its cells are NONE */
+    bool can;      /* a weight to be judged; else all its cells are NONE */
+    bool is_table; /* embeddings: looked up, so its cells of site A are NONE */
 };
 
 /* The map: settings with their ranges, and cells. One thread at a time. */

@@ -470,6 +470,9 @@ void qx_session_settle(struct qx_session *s, int max_ms);
 
 /* Which items a scope, a --layers glob (NULL = all) names. out[n_items] true for those. */
 enum qx_scope { QX_SCOPE_LINEAR, QX_SCOPE_ALL };
+/* Does the item's name or alias match the glob, or is it what the words "first", "last" or "ends" (both) say
+ * (qx_net_layer_is_end)? A tensor of that name comes before the word. */
+bool qx_session_match(const struct qx_session *s, int64_t item, const char *glob);
 void qx_session_select(const struct qx_session *s, enum qx_scope scope, const char *glob,
                        bool *out);
 /* Resolve every range of the recipe that is still open: of weights, and, where there is a network, of
