@@ -1,10 +1,12 @@
-/* What the Sensitivity and Pareto screens share: acts at a fixed size, and words. */
+/* What the Sensitivity and Pareto screens share: acts at a fixed size, and texts. */
 #include "commands.h"
 #include "figure.h"
+#include "gauge_text.h"
 #include "search_text.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 bool ui_is_words(const struct ui_app *app)
 {
@@ -21,6 +23,33 @@ bool ui_can_run(struct ui_app *app)
         return ui_refuse(app, "%s", qx_session_data_reason(app->session));
     }
     return true;
+}
+
+void ui_point_figure(const struct ui_app *app, double value, char *buf, size_t cap)
+{
+    char change[UI_FIG];
+    if (ui_is_words(app)) {
+        snprintf(buf, cap, "perplexity %s", ui_fig_change(change, true, value - 1));
+    } else {
+        snprintf(buf, cap, "%.2f %%", 100 * value);
+    }
+}
+
+void ui_point_text(const struct ui_app *app, const struct qx_point *p, char *buf, size_t cap)
+{
+    char size[64], harm[UI_FIG], value[64];
+    ui_fmt_bytes(size, 32, (double)p->bytes);
+    if (!isnan(p->latency_ms)) {
+        snprintf(size + strlen(size), sizeof(size) - strlen(size), ", %.3g ms", p->latency_ms);
+    }
+    if (isnan(p->value)) {
+        snprintf(buf, cap, "%s, %.2f bits, %s %s", size, p->bits_per_weight,
+                 p->basis == QX_SENS_RANK ? "relative error" : "KL", ui_fig_real(harm, p->harm, 2));
+    } else {
+        ui_point_figure(app, p->value, value, sizeof(value));
+        snprintf(buf, cap, "%s, %.2f bits, %s%s", size, p->bits_per_weight, value,
+                 p->basis == QX_SENS_PREDICTED ? ui_sym(app->glyphs, UI_SYM_APPROX) : " measured");
+    }
 }
 
 void ui_width_text(const struct qx_setting *set, char *buf, size_t cap)

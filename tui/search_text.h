@@ -10,6 +10,9 @@ bool ui_is_words(const struct ui_app *app);
 bool ui_can_run(struct ui_app *app);
 /* "4", "fp16". */
 void ui_width_text(const struct qx_setting *set, char *buf, size_t cap);
+/* A value of qx_point: "94.06 %", of a language model "perplexity +1.2 %"; and the point with its size. */
+void ui_point_figure(const struct ui_app *app, double value, char *buf, size_t cap);
+void ui_point_text(const struct ui_app *app, const struct qx_point *p, char *buf, size_t cap);
 /* The layer takes the column's bits, the marked layers pay for it. */
 bool ui_purse(struct ui_app *app, int layer, int column);
 /* How a cell of the map came about; n_rows: rows listed. */

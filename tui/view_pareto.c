@@ -253,34 +253,6 @@ static void draw_panel(struct ui_app *app, const struct pareto_state *s, struct 
     }
 }
 
-/* "94.06 %", or of a language model "perplexity +1.2 %". */
-static void figure_text(const struct ui_app *app, double value, char *buf, size_t cap)
-{
-    char change[UI_FIG];
-    if (ui_is_words(app)) {
-        snprintf(buf, cap, "perplexity %s", ui_fig_change(change, true, value - 1));
-    } else {
-        snprintf(buf, cap, "%.2f %%", 100 * value);
-    }
-}
-
-static void point_text(struct ui_app *app, const struct qx_point *p, char *buf, size_t cap)
-{
-    char size[64], harm[UI_FIG], value[64];
-    ui_fmt_bytes(size, 32, (double)p->bytes);
-    if (!isnan(p->latency_ms)) {
-        snprintf(size + strlen(size), sizeof(size) - strlen(size), ", %.3g ms", p->latency_ms);
-    }
-    if (isnan(p->value)) {
-        snprintf(buf, cap, "%s, %.2f bits, %s %s", size, p->bits_per_weight,
-                 p->basis == QX_SENS_RANK ? "relative error" : "KL", ui_fig_real(harm, p->harm, 2));
-    } else {
-        figure_text(app, p->value, value, sizeof(value));
-        snprintf(buf, cap, "%s, %.2f bits, %s%s", size, p->bits_per_weight, value,
-                 p->basis == QX_SENS_PREDICTED ? ui_sym(app->glyphs, UI_SYM_APPROX) : " measured");
-    }
-}
-
 static void head_text(struct ui_app *app, const struct pareto_state *s, char *buf, size_t cap)
 {
     const struct qx_mixed *plan = qx_session_mixed(app->session);
@@ -353,7 +325,8 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     } else if (s->shows_diff) {
         draw_panel(app, s, c, (struct ui_rect){in.x, in.y + 2, in.w, in.h - 3});
     }
-    point_text(app, qx_mixed_point(qx_session_mixed(app->session), s->cursor), text, sizeof(text));
+    ui_point_text(app, qx_mixed_point(qx_session_mixed(app->session), s->cursor), text,
+                  sizeof(text));
     ui_printf(c, in.x, in.y + in.h - 1, in.w, UI_STYLE_BOLD, "%s %d of %d: %s",
               ui_sym(app->glyphs, UI_SYM_CURSOR), s->cursor + 1,
               qx_mixed_n(qx_session_mixed(app->session)), text);
@@ -400,7 +373,8 @@ static bool load(struct ui_app *app, const struct pareto_state *s)
     if (qx_session_mixed_load(app->session, s->cursor, &err) != QX_OK) {
         return ui_refuse(app, "%s", err.text);
     }
-    point_text(app, qx_mixed_point(qx_session_mixed(app->session), s->cursor), text, sizeof(text));
+    ui_point_text(app, qx_mixed_point(qx_session_mixed(app->session), s->cursor), text,
+                  sizeof(text));
     ui_toast(app, UI_TOAST_GOOD, "loaded: %s; u undoes it", text);
     return true;
 }
@@ -583,13 +557,13 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
         return false;
     }
     const struct qx_point *p = qx_mixed_point(plan, s->cursor);
-    point_text(app, p, text, sizeof(text));
+    ui_point_text(app, p, text, sizeof(text));
     snprintf(out->title, sizeof(out->title), "recipe %d of %d", s->cursor + 1, qx_mixed_n(plan));
     ui_explain_add(out, "%s", text);
     if (!isnan(p->value)) {
         char lo[64], hi[64];
-        figure_text(app, ui_is_words(app) ? p->hi : p->lo, lo, sizeof(lo));
-        figure_text(app, ui_is_words(app) ? p->lo : p->hi, hi, sizeof(hi));
+        ui_point_figure(app, ui_is_words(app) ? p->hi : p->lo, lo, sizeof(lo));
+        ui_point_figure(app, ui_is_words(app) ? p->lo : p->hi, hi, sizeof(hi));
         ui_explain_add(out, "between %s and %s", lo, hi);
     }
     ui_explain_add(out, "%s = %.5g",
