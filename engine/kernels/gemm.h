@@ -148,9 +148,12 @@ void qxk_gemm4(struct qx_pool *pool, const struct qxk_gemm4 *g);
  *   w8: (w - w_zero) * w_scale; parts of QXK_F32_PART inputs are summed by fma, then added
  *   w4: table[code] * scale (only without zeros) or (code - zero) * scale; each group is summed by fma,
  *       then scaled and added by fma. table NULL: the integers the codes stand for.
+ * Sums over codes are kept QXK_F32_UNIT times as large, and divided afterwards: exact, since it is a power of
+ * two, but they overflow from |x| = 1e27 on.
  * The same bits on every rung. NaN and infinities of x reach y. x: [m][ldx]; y: [m][ldy] float. Of the
  * epilogue w_scale, w_zero (w8), bias and act apply. */
 #define QXK_F32_PART 128
+#define QXK_F32_UNIT 16777216.0f
 struct qxk_gemmf {
     const struct qxk_w8 *w8;
     const struct qxk_w4 *w4;

@@ -38,9 +38,9 @@ static void row_w8(const struct qxk_gemmf *g, const struct qxk_epilogue *e, cons
         for (int64_t k0 = 0; k0 < w->k; k0 += QXK_F32_PART) {
             float s = 0.0f;
             for (int64_t k = k0; k < k0 + QXK_F32_PART && k < w->k; k++) {
-                s = fmaf(x[k], (float)at[k / 4 * 4 * w->panel + k % 4], s);
+                s = fmaf(x[k], QXK_F32_UNIT * (float)at[k / 4 * 4 * w->panel + k % 4], s);
             }
-            f += s;
+            f += s / QXK_F32_UNIT;
         }
         f = e->w_zero ? fmaf((float)-e->w_zero[e->w_zero_step * n], x_sum, f) : f;
         emit_ref(f * e->w_scale[e->w_scale_step * n], e, y, n);
@@ -66,9 +66,10 @@ static float group_dot(const struct qxk_gemmf *g, const uint8_t *record, const f
     float s = 0.0f;
     for (int64_t k = 0; k < size; k++) {
         int code = code_of(w, record, k, j);
-        float v = g->table ? g->table[code] : (float)(w->has_zeros ? code : code - 8);
-        s = fmaf(x[k], v, s);
+        float v = QXK_F32_UNIT * (float)(w->has_zeros ? code : code - 8);
+        s = fmaf(x[k], g->table ? g->table[code] : v, s);
     }
+    s = g->table ? s : s / QXK_F32_UNIT;
     if (w->has_zeros) {
         float zero = (float)record[w->group_bytes - w->panel + j];
         s = fmaf(-zero, sum_of(x, size), s);

@@ -38,17 +38,48 @@ INLINE void add(sums s, const int n_rows, const int n_vecs, const float *x, int6
     }
 }
 
+/* Byte k of each lane to its top, zeros below: as a number the signed byte times QXK_F32_UNIT. One move
+ * instead of two shifts. */
+#define TOP(k) 128, 128, 128, k, 128, 128, 128, k + 4, 128, 128, 128, k + 8, 128, 128, 128, k + 12
+#define TOPS(k)                        \
+    {                                  \
+        TOP(k), TOP(k), TOP(k), TOP(k) \
+    }
+static const uint8_t to_top[4][64]
+    __attribute__((aligned(64))) = {TOPS(0), TOPS(1), TOPS(2), TOPS(3)};
+
+INLINE vf byte_of(vi v, const int k)
+{
+    return vf_of(vi_shuffle(v, vi_load(to_top[k])));
+}
+
+/* Four inputs of one row, whose weights are the bytes of `codes`: one vector after the other, so that few
+ * registers are needed. */
+INLINE void add_bytes(vf *s, const float *x, vi codes)
+{
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        *s = vf_fma(vf_set1(x[k]), byte_of(codes, k), *s);
+    }
+}
+
 /* Four inputs of int8 weights. */
 INLINE void add_step8(sums s, const int n_rows, const int n_vecs, const float *x, int64_t ldx,
                       const int8_t *codes)
 {
+    if (n_rows == 1) {
+#pragma GCC unroll 8
+        for (int j = 0; j < n_vecs; j++) {
+            add_bytes(&s[0][j], x, vi_load(codes + 4 * VL * j));
+        }
+        return;
+    }
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++) {
         vf w[PANEL_VECS];
 #pragma GCC unroll 8
         for (int j = 0; j < n_vecs; j++) {
-            vi c = vi_load(codes + 4 * VL * j);
-            w[j] = vf_of(vi_sar(k < 3 ? vi_shl(c, 24 - 8 * k) : c, 24));
+            w[j] = byte_of(vi_load(codes + 4 * VL * j), k);
         }
         add(s, n_rows, n_vecs, x + k, ldx, w);
     }
@@ -57,27 +88,45 @@ INLINE void add_step8(sums s, const int n_rows, const int n_vecs, const float *x
 /* What codes stand for: entries of a table, 0..15, or -8..7. */
 enum meaning { CODE_TABLE, CODE_PLAIN, CODE_LESS_8 };
 
-/* Nibble number `at` of each lane as a float. */
-INLINE vf decode4(vi c, const int at, const enum meaning meaning, struct table16 t)
+/* Inputs 0..3 of each lane as bytes, or 4..7. */
+INLINE vi half4(vi c, const bool is_high, const enum meaning meaning)
 {
-    if (meaning == CODE_TABLE) {
-        return table_get(t, vi_shr(c, 4 * at));
-    }
-    vf v = vf_of(vi_and(vi_shr(c, 4 * at), vi_set1(15)));
-    return meaning == CODE_LESS_8 ? vf_sub(v, vf_set1(8.0f)) : v;
+    const vi b = vi_and(is_high ? vi_shr4(c) : c, vi_set1(0x0F0F0F0F));
+    return meaning == CODE_LESS_8 ? vi_sub8(b, vi_set1(0x08080808)) : b;
+}
+
+INLINE vf entry4(vi c, const int k, struct table16 t)
+{
+    return table_get(t, vi_shr(c, 4 * (k < 4 ? 2 * k : 2 * k - 7)));
 }
 
 /* Eight inputs of 4-bit codes. Input k is nibble 2k, or 2k - 7 from 4 on. */
 INLINE void add_step4(sums s, const int n_rows, const int n_vecs, const float *x, int64_t ldx,
                       const uint8_t *codes, const enum meaning meaning, struct table16 t)
 {
+    vi half[PANEL_VECS];
+    if (n_rows == 1 && meaning != CODE_TABLE) {
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+#pragma GCC unroll 8
+            for (int j = 0; j < n_vecs; j++) {
+                add_bytes(&s[0][j], x + 4 * h, half4(vi_load(codes + 4 * VL * j), h, meaning));
+            }
+        }
+        return;
+    }
 #pragma GCC unroll 8
     for (int k = 0; k < 8; k++) {
         vf w[PANEL_VECS];
 #pragma GCC unroll 8
         for (int j = 0; j < n_vecs; j++) {
-            vi c = vi_load(codes + 4 * VL * j);
-            w[j] = decode4(c, k < 4 ? 2 * k : 2 * k - 7, meaning, t);
+            const uint8_t *at = codes + 4 * VL * j;
+            if (meaning == CODE_TABLE) {
+                w[j] = entry4(vi_load(at), k, t);
+                continue;
+            }
+            half[j] = k % 4 == 0 ? half4(vi_load(at), k == 4, meaning) : half[j];
+            w[j] = byte_of(half[j], k % 4);
         }
         add(s, n_rows, n_vecs, x + k, ldx, w);
     }
@@ -119,7 +168,7 @@ INLINE void pass8(const int n_rows, const int n_vecs, const int width, const str
 #pragma GCC unroll 8
             for (int j = 0; j < n_vecs; j++) {
                 float *f = out[i] + c + VL * j;
-                vf_store(f, vf_add(vf_load(f), s[i][j]));
+                vf_store(f, vf_add(vf_load(f), vf_mul(s[i][j], vf_set1(1.0f / QXK_F32_UNIT))));
             }
         }
     }
@@ -134,7 +183,7 @@ INLINE vf scale4(const uint8_t *scales, bool is_f16, int at)
 /* As pass8 for 4-bit weights, scaled. */
 INLINE void pass4(const int n_rows, const int n_vecs, const int width, const struct qxk_w4 *w,
                   const uint8_t *record, const enum meaning meaning, struct table16 t, int c,
-                  const float *x, int64_t ldx, float (*out)[QXK_PANEL])
+                  const float unit, const float *x, int64_t ldx, float (*out)[QXK_PANEL])
 {
     for (int64_t left = w->k; left > 0; left -= w->group, record += w->group_bytes, x += w->group) {
         int64_t size = left < w->group ? left : w->group, k = 0;
@@ -156,7 +205,7 @@ INLINE void pass4(const int n_rows, const int n_vecs, const int width, const str
 #pragma GCC unroll 8
             for (int j = 0; j < n_vecs; j++) {
                 float *f = out[i] + c + VL * j;
-                vf v = s[i][j];
+                vf v = vf_mul(s[i][j], vf_set1(unit));
                 if (w->has_zeros) {
                     const uint8_t *zeros = record + w->group_bytes - width + c;
                     v = vf_fnma(vf_of(vi_of_u8(zeros + VL * j)), x_sum, v);
@@ -204,7 +253,8 @@ INLINE int vecs_of(const int cols, const int width)
 #define ALL_PASSES(CALL) PASSES(1, CALL) PASSES(2, CALL) PASSES(3, CALL) PASSES(4, CALL)
 #endif
 #define PASS8(rows, vecs) pass8(rows, vecs, width, g->w8, panel, c, x, g->ldx, out)
-#define PASS4(rows, vecs) pass4(rows, vecs, width, g->w4, record, meaning, t, c, x, g->ldx, out)
+#define PASS4(rows, vecs) \
+    pass4(rows, vecs, width, g->w4, record, meaning, t, c, unit, x, g->ldx, out)
 
 INLINE void block8(const struct qxk_gemmf *g, const int width, int n_rows, const int8_t *panel,
                    const float *x, float (*out)[QXK_PANEL])
@@ -218,6 +268,7 @@ INLINE void block4(const struct qxk_gemmf *g, const int width, const enum meanin
                    struct table16 t, int n_rows, const uint8_t *record, const float *x,
                    float (*out)[QXK_PANEL])
 {
+    const float unit = g->table ? 1.0f : 1.0f / QXK_F32_UNIT;
     switch (n_rows) {
         ALL_PASSES(PASS4)
     }
@@ -262,7 +313,7 @@ INLINE void gemm_f32s4(const struct qxk_gemmf *g, const enum meaning meaning, in
     const int64_t n_blocks = (m + ROWSF - 1) / ROWSF;
     float values[16];
     for (int i = 0; i < 16; i++) {
-        values[i] = g->table ? g->table[i] : (float)(w->has_zeros ? i : i - 8);
+        values[i] = g->table ? g->table[i] : QXK_F32_UNIT * (float)(w->has_zeros ? i : i - 8);
     }
     const struct table16 t = table_load(values);
     for (int64_t p = p0; p < p0 + n_panels; p++) {

@@ -207,6 +207,14 @@ INLINE vi vi_sar(vi a, int bits)
 {
     return _mm512_srai_epi32(a, (unsigned)bits);
 }
+INLINE vi vi_shuffle(vi a, vi index) /* bytes within each 128 bits; 0x80 gives 0 */
+{
+    return _mm512_shuffle_epi8(a, index);
+}
+INLINE vi vi_sub8(vi a, vi b)
+{
+    return _mm512_sub_epi8(a, b);
+}
 struct table16 {
     vf v;
 };
@@ -401,6 +409,14 @@ INLINE vi vi_shl(vi a, int bits)
 INLINE vi vi_sar(vi a, int bits)
 {
     return _mm256_srai_epi32(a, bits);
+}
+INLINE vi vi_shuffle(vi a, vi index)
+{
+    return _mm256_shuffle_epi8(a, index);
+}
+INLINE vi vi_sub8(vi a, vi b)
+{
+    return _mm256_sub_epi8(a, b);
 }
 struct table16 {
     vf low, high;
