@@ -56,7 +56,8 @@ static const struct flag flags[] = {
     {"scope", 0, KIND_CHOICE, AT(scope), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "linear|all", 0, 0,
      "what --bits touches: linear weights (default), or embedding tables too"},
     {"keep", 0, KIND_KEEP, AT(keep), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "GLOB=FORMAT", 0, 0,
-     "keep matching tensors (or `first`, `last`, `ends` of the network) in fp32, fp16 or bf16"},
+     "keep matching tensors (or `first`, `last`, `ends` of the network) in fp32, fp16, bf16 or "
+     "blocks"},
     {"weights-only", 0, KIND_BOOL, AT(weights_only), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, NULL, 0, 0,
      "activations stay float32 (the default)"},
     {"act-bits", 0, KIND_INT, AT(act_bits), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "N", 2, 8,
