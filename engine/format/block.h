@@ -4,6 +4,7 @@
 #ifndef QX_FORMAT_BLOCK_H
 #define QX_FORMAT_BLOCK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,15 +26,37 @@ void qx_block_half_put(uint8_t *p, float x);
 void qx_block_scale_min(const uint8_t *s, int i, int *scale, int *min);
 void qx_block_scale_min_put(uint8_t *s, int i, int scale, int min);
 
-/* The quantizers. x is finite; out [n_blocks * bytes]. */
-void qx_encode_q4_0(const float *x, size_t n_blocks, uint8_t *out);
-void qx_encode_q4_1(const float *x, size_t n_blocks, uint8_t *out);
-void qx_encode_q5_0(const float *x, size_t n_blocks, uint8_t *out);
-void qx_encode_q5_1(const float *x, size_t n_blocks, uint8_t *out);
-void qx_encode_q8_0(const float *x, size_t n_blocks, uint8_t *out);
-void qx_encode_q4_k(const float *x, size_t n_blocks, uint8_t *out);
-void qx_encode_q6_k(const float *x, size_t n_blocks, uint8_t *out);
-void qx_encode_mxfp4(const float *x, size_t n_blocks, uint8_t *out);
-void qx_encode_nvfp4(const float *x, size_t n_blocks, uint8_t *out);
+/* The quantizers (struct qx_block). */
+void qx_encode_q4_0(const float *x, const float *weight, size_t n_blocks, uint8_t *out);
+void qx_encode_q4_1(const float *x, const float *weight, size_t n_blocks, uint8_t *out);
+void qx_encode_q5_0(const float *x, const float *weight, size_t n_blocks, uint8_t *out);
+void qx_encode_q5_1(const float *x, const float *weight, size_t n_blocks, uint8_t *out);
+void qx_encode_q8_0(const float *x, const float *weight, size_t n_blocks, uint8_t *out);
+void qx_encode_q4_k(const float *x, const float *weight, size_t n_blocks, uint8_t *out);
+void qx_encode_q6_k(const float *x, const float *weight, size_t n_blocks, uint8_t *out);
+void qx_encode_mxfp4(const float *x, const float *weight, size_t n_blocks, uint8_t *out);
+void qx_encode_nvfp4(const float *x, const float *weight, size_t n_blocks, uint8_t *out);
+
+/* The line x^ = scale code - min, codes 0..top, with the least weighted squared error among those that steps around
+ * the ends of n values lead to (block_fit.c). is_low: min must not be below 0 (and lo is at most 0). Returns false, and
+ * scale 0, where all values are the same. */
+struct qx_fit {
+    float scale, min;
+};
+bool qx_fit_line(const float *x, const float *weight, int n, int top, bool is_low,
+                 struct qx_fit *out);
+/* The scale of x^ = scale code, codes -zero..zero - 1, found the same way, of either sign; 0 when all are 0. */
+float qx_fit_scale(const float *x, const float *weight, int n, int zero);
+/* The whole number nearest to q within lo..hi, ties to even; |lo|, |hi| < 2^22. */
+static inline int qx_fit_code(float q, float lo, float hi)
+{
+    const float magic = 0x1.8p23f; /* adding it rounds */
+
+    q = q > lo ? q : lo;
+    q = q < hi ? q : hi;
+    return (int)((q + magic) - magic);
+}
+/* 1 / scale, 0 where that is not finite. */
+float qx_fit_inverse(float scale);
 
 #endif

@@ -8,13 +8,9 @@
 #include <string.h>
 
 #include "format/block.h"
+#include "kernels/kernels.h"
 
 enum { N = 32, HALF = N / 2 };
-
-static int smaller(int a, int b)
-{
-    return a < b ? a : b;
-}
 
 /* ---- reading ---- */
 
@@ -87,32 +83,6 @@ static void unpack_q8_1(const uint8_t *p, struct qx_block_parts *out)
 
 /* ---- writing ---- */
 
-static float extreme(const float *x)
-{
-    float most = 0.0f;
-
-    for (int j = 0; j < N; j++) {
-        most = fabsf(x[j]) > fabsf(most) ? x[j] : most;
-    }
-    return most;
-}
-
-/* 0 where there is none in float32. */
-static float inverse(float scale)
-{
-    float inv = scale != 0.0f ? 1.0f / scale : 0.0f;
-
-    return isfinite(inv) ? inv : 0.0f;
-}
-
-/* Codes 0..top of x * inv + shift, cut to whole numbers. */
-static void codes_put(const float *x, float inv, float shift, int top, uint8_t *code)
-{
-    for (int j = 0; j < N; j++) {
-        code[j] = (uint8_t)smaller(top, (int8_t)(x[j] * inv + shift));
-    }
-}
-
 static void nibbles_put(const uint8_t *code, uint8_t *q)
 {
     for (int j = 0; j < HALF; j++) {
@@ -128,85 +98,77 @@ static void bits_put(const uint8_t *code, uint8_t *p)
     }
 }
 
-/* Codes around `zero`. */
-static void encode_signed(const float *x, int zero, uint8_t *p, uint8_t *code)
+static void codes_put(const float *x, float inv, float shift, int top, uint8_t *code)
 {
-    float d = extreme(x) / (float)-zero;
-
-    codes_put(x, inverse(d), (float)zero + 0.5f, 2 * zero - 1, code);
-    qx_block_half_put(p, d);
-}
-
-/* Codes from the smallest value up to `top`. */
-static void encode_ranged(const float *x, int top, uint8_t *p, uint8_t *code)
-{
-    float lo = x[0], hi = x[0], d, inv;
-
-    for (int j = 1; j < N; j++) {
-        lo = x[j] < lo ? x[j] : lo;
-        hi = x[j] > hi ? x[j] : hi;
-    }
-    d = (hi - lo) / (float)top;
-    inv = inverse(d);
     for (int j = 0; j < N; j++) {
-        code[j] = (uint8_t)smaller(top, (int8_t)((x[j] - lo) * inv + 0.5f));
-    }
-    qx_block_half_put(p, d);
-    qx_block_half_put(p + 2, lo);
-}
-
-void qx_encode_q4_0(const float *x, size_t n_blocks, uint8_t *out)
-{
-    for (size_t i = 0; i < n_blocks; i++, x += N, out += qx_block_q4_0.bytes) {
-        uint8_t code[N];
-
-        encode_signed(x, 8, out, code);
-        nibbles_put(code, out + 2);
+        code[j] = (uint8_t)qx_fit_code(x[j] * inv + shift, 0.0f, (float)top);
     }
 }
 
-void qx_encode_q4_1(const float *x, size_t n_blocks, uint8_t *out)
+/* One block whose values count differently: the scale (and minimum) is searched. */
+static uint8_t *weighted(const float *x, const float *weight, int bits, bool is_ranged, uint8_t *p)
 {
-    for (size_t i = 0; i < n_blocks; i++, x += N, out += qx_block_q4_1.bytes) {
-        uint8_t code[N];
+    const int zero = 1 << (bits - 1), top = 2 * zero - 1;
+    uint8_t code[N];
 
-        encode_ranged(x, 15, out, code);
-        nibbles_put(code, out + 4);
+    if (is_ranged) {
+        struct qx_fit fit;
+
+        qx_fit_line(x, weight, N, top, false, &fit);
+        qx_block_half_put(p, fit.scale);
+        qx_block_half_put(p + 2, 0.0f - fit.min);
+        const float inv = qx_fit_inverse(qx_block_half(p));
+        codes_put(x, inv, -qx_block_half(p + 2) * inv, top, code);
+        p += 4;
+    } else {
+        qx_block_half_put(p, qx_fit_scale(x, weight, N, zero));
+        codes_put(x, qx_fit_inverse(qx_block_half(p)), (float)zero, top, code);
+        p += 2;
+    }
+    if (bits == 5) {
+        bits_put(code, p);
+        p += 4;
+    }
+    nibbles_put(code, p);
+    return p + HALF;
+}
+
+static void encode(const float *x, const float *weight, size_t n_blocks, int bits, bool is_ranged,
+                   uint8_t *out)
+{
+    if (!weight) {
+        qxk_get()->plain_blocks(x, n_blocks, bits, is_ranged, out);
+        return;
+    }
+    for (size_t i = 0; i < n_blocks; i++) {
+        out = weighted(x + i * N, weight + i * N, bits, is_ranged, out);
     }
 }
 
-void qx_encode_q5_0(const float *x, size_t n_blocks, uint8_t *out)
+void qx_encode_q4_0(const float *x, const float *weight, size_t n_blocks, uint8_t *out)
 {
-    for (size_t i = 0; i < n_blocks; i++, x += N, out += qx_block_q5_0.bytes) {
-        uint8_t code[N];
-
-        encode_signed(x, 16, out, code);
-        bits_put(code, out + 2);
-        nibbles_put(code, out + 6);
-    }
+    encode(x, weight, n_blocks, 4, false, out);
 }
 
-void qx_encode_q5_1(const float *x, size_t n_blocks, uint8_t *out)
+void qx_encode_q4_1(const float *x, const float *weight, size_t n_blocks, uint8_t *out)
 {
-    for (size_t i = 0; i < n_blocks; i++, x += N, out += qx_block_q5_1.bytes) {
-        uint8_t code[N];
-
-        encode_ranged(x, 31, out, code);
-        bits_put(code, out + 4);
-        nibbles_put(code, out + 8);
-    }
+    encode(x, weight, n_blocks, 4, true, out);
 }
 
-void qx_encode_q8_0(const float *x, size_t n_blocks, uint8_t *out)
+void qx_encode_q5_0(const float *x, const float *weight, size_t n_blocks, uint8_t *out)
 {
-    for (size_t i = 0; i < n_blocks; i++, x += N, out += qx_block_q8_0.bytes) {
-        float d = fabsf(extreme(x)) / 127.0f, inv = inverse(d);
+    encode(x, weight, n_blocks, 5, false, out);
+}
 
-        qx_block_half_put(out, d);
-        for (int j = 0; j < N; j++) {
-            out[2 + j] = (uint8_t)(int8_t)roundf(x[j] * inv);
-        }
-    }
+void qx_encode_q5_1(const float *x, const float *weight, size_t n_blocks, uint8_t *out)
+{
+    encode(x, weight, n_blocks, 5, true, out);
+}
+
+void qx_encode_q8_0(const float *x, const float *weight, size_t n_blocks, uint8_t *out)
+{
+    (void)weight;
+    encode(x, NULL, n_blocks, 8, false, out);
 }
 
 const struct qx_block qx_block_q4_0 = {"Q4_0", N, 18, 1, -8, 7, NULL, unpack_q4_0, qx_encode_q4_0};

@@ -69,28 +69,68 @@ static void unpack_iq4_xs(const uint8_t *p, struct qx_block_parts *out)
 
 /* ---- writing ---- */
 
+/* Half-way between the magnitudes of E2M1, doubled: at them the smaller one is nearest enough. */
+static const float between[7] = {0.5f, 1.5f, 2.5f, 3.5f, 5.0f, 7.0f, 10.0f};
+
 /* The code whose level is nearest to x under half the scale; the first of equals. */
-static int nearest(float x, float half)
+static int nearest(float x, const float edge[7])
 {
-    int best = 0;
-    float least = fabsf((float)e2m1[0] * half - x);
+    const float a = fabsf(x);
+    int q = 0;
 
-    for (int i = 1; i < 16; i++) {
-        float away = fabsf((float)e2m1[i] * half - x);
-
-        if (away < least) {
-            least = away;
-            best = i;
-        }
+    for (int i = 0; i < 7; i++) {
+        q += a > edge[i];
     }
-    return best;
+    return q + (x < 0.0f && q > 0 ? 8 : 0);
 }
 
 static void e2m1_put(const float *x, int half_n, float half, uint8_t *q)
 {
-    for (int j = 0; j < half_n; j++) {
-        q[j] = (uint8_t)(nearest(x[j], half) | nearest(x[j + half_n], half) << 4);
+    float edge[7];
+
+    for (int i = 0; i < 7; i++) {
+        edge[i] = between[i] * half;
     }
+    for (int j = 0; j < half_n; j++) {
+        q[j] = (uint8_t)(nearest(x[j], edge) | nearest(x[j + half_n], edge) << 4);
+    }
+}
+
+/* The weighted squared error of 2 half_n values under half the scale. */
+static float error_of(const float *x, const float *weight, int half_n, float half)
+{
+    uint8_t q[16];
+    float sum = 0.0f;
+
+    e2m1_put(x, half_n, half, q);
+    for (int j = 0; j < 2 * half_n; j++) {
+        const int code = j < half_n ? q[j] & 15 : q[j - half_n] >> 4;
+        const float e = x[j] - (float)e2m1[code] * half;
+
+        sum += weight[j] * e * e;
+    }
+    return sum;
+}
+
+/* Among the scales next to one that the largest value leads to, the one with the least weighted error. */
+static uint8_t scale_choose(const float *x, const float *weight, int half_n, uint8_t first,
+                            int most, float (*half_of)(uint8_t))
+{
+    enum { AROUND = 2 };
+    uint8_t best = first;
+    float least = error_of(x, weight, half_n, half_of(first));
+
+    for (int code = first - AROUND; code <= first + AROUND; code++) {
+        const float e = code < 0 || code > most
+                            ? INFINITY
+                            : error_of(x, weight, half_n, half_of((uint8_t)code));
+
+        if (e < least) {
+            least = e;
+            best = (uint8_t)code;
+        }
+    }
+    return best;
 }
 
 static float largest(const float *x, int n)
@@ -105,23 +145,32 @@ static float largest(const float *x, int n)
 
 /* The scale is the power of two that puts the largest value into E2M1's top binade, 4 to 8; what lies
  * beyond 6 is clipped. */
-void qx_encode_mxfp4(const float *x, size_t n_blocks, uint8_t *out)
+void qx_encode_mxfp4(const float *x, const float *weight, size_t n_blocks, uint8_t *out)
 {
     for (size_t i = 0; i < n_blocks; i++, x += 32, out += qx_block_mxfp4.bytes) {
         float most = largest(x, 32);
         int e = most > 0.0f ? ilogbf(most) - 2 + 127 : 0;
 
         out[0] = (uint8_t)(e < 0 ? 0 : e);
+        if (weight) {
+            out[0] = scale_choose(x, weight + 32 * i, 16, out[0], 254, half_power);
+        }
         e2m1_put(x, 16, half_power(out[0]), out + 1);
     }
 }
 
-void qx_encode_nvfp4(const float *x, size_t n_blocks, uint8_t *out)
+void qx_encode_nvfp4(const float *x, const float *weight, size_t n_blocks, uint8_t *out)
 {
     for (size_t i = 0; i < n_blocks; i++, x += 64, out += qx_block_nvfp4.bytes) {
         for (int s = 0; s < 4; s++) {
-            out[s] = qx_f32_to_f8e4m3(largest(x + 16 * s, 16) / 6.0f);
-            e2m1_put(x + 16 * s, 8, half_e4m3(out[s]), out + 4 + 8 * s);
+            const float *part = x + 16 * s;
+
+            out[s] = qx_f32_to_f8e4m3(largest(part, 16) / 6.0f);
+            if (weight) {
+                out[s] =
+                    scale_choose(part, weight + 64 * i + 16 * (size_t)s, 8, out[s], 126, half_e4m3);
+            }
+            e2m1_put(part, 8, half_e4m3(out[s]), out + 4 + 8 * s);
         }
     }
 }

@@ -8,6 +8,7 @@
 #define QXK_KERNELS_H
 
 #include "kernels/attention.h"
+#include "kernels/blocks.h"
 #include "kernels/conv.h"
 #include "kernels/gemm.h"
 #include "kernels/rows.h"
@@ -221,7 +222,10 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(turn_u8, qxk_turn_u8_fn)               \
     X(sums_s8, qxk_sums_s8_fn)               \
     X(s8_to_f32, qxk_s8_to_f32_fn)           \
-    X(u4_to_f32, qxk_u4_to_f32_fn)
+    X(u4_to_f32, qxk_u4_to_f32_fn)           \
+    X(plain_blocks, qxk_plain_blocks_fn)     \
+    X(code_sums, qxk_code_sums_fn)           \
+    X(code_errors, qxk_code_errors_fn)
 
 enum qxk_op {
 #define QXK_OP_ENUM(name, type) QXK_OP_##name,

@@ -41,7 +41,10 @@
     X(turn_u8, qxk_turn_u8_fn)               \
     X(sums_s8, qxk_sums_s8_fn)               \
     X(s8_to_f32, qxk_s8_to_f32_fn)           \
-    X(u4_to_f32, qxk_u4_to_f32_fn)
+    X(u4_to_f32, qxk_u4_to_f32_fn)           \
+    X(plain_blocks, qxk_plain_blocks_fn)     \
+    X(code_sums, qxk_code_sums_fn)           \
+    X(code_errors, qxk_code_errors_fn)
 
 #define QXK_AVXVNNI_OPS(X)     \
     X(gemm_u8s8, qxk_gemm8_fn) \
@@ -61,7 +64,9 @@
     X(attention, qxk_attention_fn)           \
     X(gemm_f32s8, qxk_gemmf_fn)              \
     X(gemm_f32s4, qxk_gemmf_fn)              \
-    X(dwconv_u8s8, qxk_dwconv_fn)
+    X(dwconv_u8s8, qxk_dwconv_fn)            \
+    X(code_sums, qxk_code_sums_fn)           \
+    X(code_errors, qxk_code_errors_fn)
 
 #define QXK_AVX512VBMI_OPS(X)              X(f8e4m3_to_f32, qxk_to_f32_fn)
 

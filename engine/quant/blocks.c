@@ -4,6 +4,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "format/block.h"
 
@@ -68,30 +69,55 @@ static int64_t fill(const float *x, int64_t n, int64_t whole, float scale, float
     return bad;
 }
 
-/* The next at most QX_BLOCK_MOST values as blocks; returns how many blocks. */
-static size_t encode_some(const struct qx_format *f, float scale, const float *x, int64_t n,
-                          uint8_t *stored, int64_t *bad)
+static bool are_finite(const float *x, int64_t n)
+{
+    uint32_t any = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u;
+
+        memcpy(&u, x + i, sizeof u);
+        u &= 0x7F800000u;
+        any |= u == 0x7F800000u;
+    }
+    return !any;
+}
+
+/* n values as blocks; returns how many were not finite. Whole blocks of finite ones go as they are. */
+static int64_t encode(const struct qx_format *f, float scale, const float *x, int64_t n,
+                      uint8_t *out)
 {
     const struct qx_block *b = f->block;
-    size_t n_blocks = (size_t)((n + b->n - 1) / b->n);
-    float in[QX_BLOCK_MOST];
+    int64_t bad = 0;
 
-    *bad += fill(x, n, (int64_t)n_blocks * b->n, scale, in);
-    b->encode(in, n_blocks, stored);
-    return n_blocks;
+    if (scale == 1.0f && n % b->n == 0 && are_finite(x, n)) {
+        b->encode(x, NULL, (size_t)(n / b->n), out);
+        return 0;
+    }
+    for (int64_t at = 0; at < n; at += QX_BLOCK_MOST) {
+        const int64_t len = n - at < QX_BLOCK_MOST ? n - at : QX_BLOCK_MOST;
+        const int64_t n_blocks = (len + b->n - 1) / b->n;
+        float in[QX_BLOCK_MOST];
+
+        bad += fill(x + at, len, n_blocks * b->n, scale, in);
+        b->encode(in, NULL, (size_t)n_blocks, out);
+        out += n_blocks * b->bytes;
+    }
+    return bad;
 }
 
 int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, int64_t n, float *y)
 {
+    const struct qx_block *b = f->block;
     int64_t bad = 0;
 
     for (int64_t at = 0; at < n; at += QX_BLOCK_MOST) {
-        int64_t len = n - at < QX_BLOCK_MOST ? n - at : QX_BLOCK_MOST;
+        const int64_t len = n - at < QX_BLOCK_MOST ? n - at : QX_BLOCK_MOST;
         float out[QX_BLOCK_MOST];
         uint8_t stored[QX_BLOCK_STORED];
-        size_t n_blocks = encode_some(f, scale, x + at, len, stored, &bad);
 
-        qx_block_decode(f->block, stored, n_blocks, out);
+        bad += encode(f, scale, x + at, len, stored);
+        qx_block_decode(b, stored, (size_t)((len + b->n - 1) / b->n), out);
         for (int64_t i = 0; i < len; i++) {
             y[at + i] = out[i] * scale;
         }
@@ -101,13 +127,7 @@ int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, 
 
 void qx_block_store(const struct qx_format *f, float scale, const float *x, int64_t n, uint8_t *out)
 {
-    int64_t bad = 0;
-
-    for (int64_t at = 0; at < n; at += QX_BLOCK_MOST) {
-        int64_t len = n - at < QX_BLOCK_MOST ? n - at : QX_BLOCK_MOST;
-
-        out += encode_some(f, scale, x + at, len, out, &bad) * (size_t)f->block->bytes;
-    }
+    encode(f, scale, x, n, out);
 }
 
 /* Stored blocks lie along the storage: channel and first say where that begins. */
@@ -149,7 +169,7 @@ enum qx_status qx_block_find(const struct qx_tensor *t, struct qx_channels chann
     }
     if (st == QX_OK) {
         fill(x, out->n, f->block->n, scale, in);
-        f->block->encode(in, 1, stored);
+        f->block->encode(in, NULL, 1, stored);
         f->block->unpack(stored, &out->parts);
         qx_block_values(f, scale, x, out->n, out->y);
     }

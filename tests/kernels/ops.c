@@ -443,4 +443,7 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     SHAPES(sums_s8),
     SHAPES(s8_to_f32),
     SHAPES(u4_to_f32),
+    SHAPES(plain_blocks),
+    SHAPES(code_sums),
+    SHAPES(code_errors),
 };

@@ -57,5 +57,8 @@ void check_turn_u8(struct shape_test *t);
 void check_sums_s8(struct shape_test *t);
 void check_s8_to_f32(struct shape_test *t);
 void check_u4_to_f32(struct shape_test *t);
+void check_plain_blocks(struct shape_test *t);
+void check_code_sums(struct shape_test *t);
+void check_code_errors(struct shape_test *t);
 
 #endif

@@ -79,7 +79,7 @@ static void golden_bytes_are_decoded_and_reached(void **state)
             want[i] = (uint8_t)byte;
         }
         assert_true(fabs(error_of(b, want, x) - golden[k].sse) < 1e-8);
-        b->encode(x, 1, have);
+        b->encode(x, NULL, 1, have);
         if (golden[k].is_exact) {
             assert_memory_equal(have, want, (size_t)b->bytes);
         }
@@ -105,7 +105,7 @@ static void round_trips_stay_within_the_tolerance(void **state)
         if (f->kind != QX_FORMAT_BLOCK) {
             continue;
         }
-        f->block->encode(x, (size_t)(N / f->block->n), stored);
+        f->block->encode(x, NULL, (size_t)(N / f->block->n), stored);
         qx_block_decode(f->block, stored, (size_t)(N / f->block->n), y);
         for (int k = 0; k < N; k++) {
             sse += ((double)x[k] - (double)y[k]) * ((double)x[k] - (double)y[k]);
@@ -140,11 +140,88 @@ static void errors_come_in_the_expected_order(void **state)
             for (int i = 0; i < N; i += b->n) {
                 uint8_t stored[512];
 
-                b->encode(x + i, 1, stored);
+                b->encode(x + i, NULL, 1, stored);
                 sse[side] += error_of(b, stored, x + i);
             }
         }
         assert_true(sse[0] < sse[1]);
+    }
+}
+
+static double weighted_error(const struct qx_block *b, const uint8_t *stored, const float *x,
+                             const float *w)
+{
+    float y[QX_BLOCK_MOST];
+    double sum = 0.0;
+
+    qx_block_decode(b, stored, 1, y);
+    for (int i = 0; i < b->n; i++) {
+        const double e = (double)y[i] - (double)x[i];
+
+        sum += (double)w[i] * e * e;
+    }
+    return sum;
+}
+
+/* Weights are heeded: over many blocks the weighted error falls, by far where a few values have nearly all the weight;
+ * equal weights of K types change nothing. */
+static void weights_move_the_error(void **state)
+{
+    enum { BLOCKS = 64 };
+    uint32_t seed = 3;
+
+    (void)state;
+    for (int i = 0; i < qx_format_count(); i++) {
+        const struct qx_format *f = qx_format_at(i);
+        const struct qx_block *b = f->block;
+        double plain = 0.0, heeded = 0.0;
+
+        for (int k = 0; b && k < BLOCKS; k++) {
+            float x[QX_BLOCK_MOST], w[QX_BLOCK_MOST], same[QX_BLOCK_MOST];
+            uint8_t without[512], with[512], equal[512];
+
+            for (int j = 0; j < b->n; j++) {
+                seed = seed * 1664525u + 1013904223u;
+                x[j] = ((float)(seed >> 8) / 0x1p24f - 0.5f) * 0.1f;
+                w[j] = j % 8 == 3 ? 40.0f : 0.01f;
+                same[j] = 2.5f;
+            }
+            b->encode(x, NULL, 1, without);
+            b->encode(x, w, 1, with);
+            b->encode(x, same, 1, equal);
+            plain += weighted_error(b, without, x, w);
+            heeded += weighted_error(b, with, x, w);
+            if (b->n == 256) {
+                assert_memory_equal(equal, without, (size_t)b->bytes);
+            }
+        }
+        if (b && strcmp(f->name, "q8_0") != 0) {
+            const bool is_coarse = strcmp(f->name, "mxfp4") == 0; /* its scales are powers of two */
+
+            assert_true(heeded < (is_coarse ? 1.0 : 0.5) * plain);
+        }
+    }
+}
+
+/* A part whose values all have the weight 0 is still stored as finite numbers. */
+static void weights_of_nothing_are_harmless(void **state)
+{
+    (void)state;
+    for (int i = 0; i < qx_format_count(); i++) {
+        const struct qx_block *b = qx_format_at(i)->block;
+        float x[QX_BLOCK_MOST], w[QX_BLOCK_MOST] = {0}, y[QX_BLOCK_MOST];
+        uint8_t stored[512];
+
+        for (int j = 0; b && j < b->n; j++) {
+            x[j] = (float)(j % 7 - 3) * 0.5f;
+        }
+        if (b) {
+            b->encode(x, w, 1, stored);
+            qx_block_decode(b, stored, 1, y);
+        }
+        for (int j = 0; b && j < b->n; j++) {
+            assert_true(isfinite(y[j]) && fabsf(y[j]) < 8.0f);
+        }
     }
 }
 
@@ -164,7 +241,7 @@ static void odd_values_give_finite_ones(void **state)
                 for (int j = 0; j < b->n; j++) {
                     x[j] = alternate && j % 2 ? -odd[k] / 2.0f : odd[k];
                 }
-                b->encode(x, 1, stored);
+                b->encode(x, NULL, 1, stored);
                 qx_block_decode(b, stored, 1, y);
                 for (int j = 0; j < b->n; j++) {
                     assert_true(isfinite(y[j]));
@@ -222,6 +299,8 @@ int main(void)
         cmocka_unit_test(round_trips_stay_within_the_tolerance),
         cmocka_unit_test(errors_come_in_the_expected_order),
         cmocka_unit_test(odd_values_give_finite_ones),
+        cmocka_unit_test(weights_move_the_error),
+        cmocka_unit_test(weights_of_nothing_are_harmless),
         cmocka_unit_test(six_bit_scales_pack_and_unpack),
         cmocka_unit_test(rows_are_complete),
     };

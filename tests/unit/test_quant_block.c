@@ -54,7 +54,7 @@ static void row_by_hand(const struct qx_format *f, float scale, const float *x, 
         for (int64_t i = 0; i < f->block->n; i++) {
             in[i] = x[at + i < n ? at + i : n - 1] / scale;
         }
-        f->block->encode(in, 1, stored);
+        f->block->encode(in, NULL, 1, stored);
         qx_block_decode(f->block, stored, 1, out);
         for (int64_t i = 0; i < f->block->n && at + i < n; i++) {
             y[at + i] = out[i] * scale;

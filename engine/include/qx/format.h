@@ -37,8 +37,9 @@ struct qx_block {
     int lo, hi;          /* levels are whole numbers lo..hi, */
     const int8_t *level; /* [hi + 1], lo = 0: or these; a level may come twice (0 and -0) */
     void (*unpack)(const uint8_t *data, struct qx_block_parts *out);
-    /* Finite values; NULL: read only. */
-    void (*encode)(const float *x, size_t n_blocks, uint8_t *out);
+    /* Finite values; NULL: read only. weight [n_blocks * n]: what the squared error of each value counts, finite and
+     * not below 0; NULL: all the same. Formats that leave no scale to search (Q8_0) do not look at it. */
+    void (*encode)(const float *x, const float *weight, size_t n_blocks, uint8_t *out);
 };
 
 struct qx_format {
