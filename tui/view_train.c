@@ -110,7 +110,8 @@ static bool step(struct ui_app *app, const struct train_state *s, int direction)
             return true;
         }
     }
-    return ui_refuse(app, "no other layer is trained there");
+    ui_refuse(app, "no other layer is trained there");
+    return true; /* it stays here */
 }
 
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)

@@ -55,6 +55,24 @@ void app_line(struct ui_app *app, const char *line)
     }
 }
 
+bool app_shows(struct ui_app *app, const char *text)
+{
+    static char line[400 * 7];
+    struct ui_canvas c;
+    bool found = false;
+    assert_true(ui_canvas_init(&c, app->w, app->h));
+    ui_draw(app, &c);
+    for (int y = 0; y < c.h && !found; y++) {
+        line[0] = '\0';
+        for (int x = 0; x < c.w; x++) {
+            strcat(line, ui_canvas_at(&c, x, y)->glyph);
+        }
+        found = strstr(line, text) != NULL;
+    }
+    ui_canvas_release(&c);
+    return found;
+}
+
 const char *app_recipe(struct ui_app *app)
 {
     static char text[2][65536];

@@ -18,6 +18,8 @@ void app_settle(struct ui_app *app);
 /* Play a line of a command log; fails the test when it is refused. */
 void app_line(struct ui_app *app, const char *line);
 /* The recipe as text; static storage, two buffers in turn. */
+/* Is the text on one row of the screen as drawn now? */
+bool app_shows(struct ui_app *app, const char *text);
 const char *app_recipe(struct ui_app *app);
 /* Next pseudo-random number below n. */
 unsigned next_random(unsigned *seed, unsigned n);

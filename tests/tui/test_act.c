@@ -77,24 +77,6 @@ static const struct qx_act *act_now(void)
     return ui_act(&app, app.cursor);
 }
 
-static bool on_screen(const char *text)
-{
-    static char line[400 * 7];
-    struct ui_canvas c;
-    bool found = false;
-    assert_true(ui_canvas_init(&c, app.w, app.h));
-    ui_draw(&app, &c);
-    for (int y = 0; y < c.h && !found; y++) {
-        line[0] = '\0';
-        for (int x = 0; x < c.w; x++) {
-            strcat(line, ui_canvas_at(&c, x, y)->glyph);
-        }
-        found = strstr(line, text) != NULL;
-    }
-    ui_canvas_release(&c);
-    return found;
-}
-
 static void mouse(enum ui_mouse_kind kind, int x, int y, int wheel)
 {
     ui_mouse_event(&app, &(struct ui_mouse){.kind = kind, .x = x, .y = y, .wheel = wheel});
@@ -105,12 +87,12 @@ static void digits_and_letters_act_on_the_inputs(void **state)
     (void)state;
     open_acts(80, 24);
     assert_true(ui_has_input(&app, app.cursor)); /* not the bias before it */
-    assert_true(on_screen("float32"));
+    assert_true(app_shows(&app, "float32"));
     app_line(&app, "key 8");
     app_settle(&app);
     assert_int_equal(act_now()->bits, 8);
     assert_int_equal(ui_setting(&app)->bits, 8); /* its weights became integers for it */
-    assert_true(on_screen("became INT8") && on_screen("UINT8 percentile"));
+    assert_true(app_shows(&app, "became INT8") && app_shows(&app, "UINT8 percentile"));
     app_line(&app, "key 4");
     assert_int_equal(act_now()->bits, 4);
     assert_int_equal(ui_setting(&app)->bits, 8);
@@ -186,7 +168,7 @@ static void moves_of_the_range_are_one_step_until_let_go(void **state)
     assert_true(act_now()->range.hi < 0.9 * hi && act_now()->range.hi > 0.8 * hi);
     assert_int_equal(qx_session_n_edits(app.session), edits + 1);
     app_line(&app, "key ;"); /* the low end */
-    assert_true(on_screen("low end"));
+    assert_true(app_shows(&app, "low end"));
     app_line(&app, "act-range -0.25");
     assert_true(act_now()->range.lo == -0.25);
     app_line(&app, "act-range -0.5,1.5");
@@ -199,7 +181,7 @@ static void moves_of_the_range_are_one_step_until_let_go(void **state)
                        0.5 * qx_hist_stats(qx_session_observed(app.session, app.cursor)->hist)->max,
                        1e-9);
     app_line(&app, "key O"); /* values of a grid of 1/255: nothing is lost */
-    assert_true(on_screen("exact"));
+    assert_true(app_shows(&app, "exact"));
     static const char *const wrong[] = {"act-range x",   "act-range 1,2",  "act-range 5s",
                                         "act-bits 9",    "act-bits 1",     "act-method nothing",
                                         "act-gran rows", "act-dynamic no", "act maybe"};
@@ -281,15 +263,15 @@ static void noise_is_told_and_its_command_line_too(void **state)
     app_open(&app, without_eval("fashion-mlp", false), 80, 24, false);
     app_line(&app, "go act");
     app_settle(&app);
-    assert_true(on_screen("No rows to calibrate on") && on_screen("random:64"));
+    assert_true(app_shows(&app, "No rows to calibrate on") && app_shows(&app, "random:64"));
     app_line(&app, "calibrate random:40");
     app_settle(&app);
-    assert_true(on_screen("40 rows of noise"));
+    assert_true(app_shows(&app, "40 rows of noise"));
     app_line(&app, "act-bits 8");
     app_line(&app, "act-sym on");
     app_settle(&app);
     app.toast[0] = 0;
-    assert_true(on_screen("come from noise"));
+    assert_true(app_shows(&app, "come from noise"));
     app_line(&app, "reproduce");
     assert_non_null(strstr(app.copy, "--bits 8"));
     assert_non_null(strstr(app.copy, "--act-bits 8 --act-method percentile:99.99 --act-sym"));
@@ -325,18 +307,18 @@ static void other_screens_show_that_inputs_are_quantized(void **state)
     app_line(&app, "act-bits 5");
     app_settle(&app);
     app_line(&app, "go model");
-    assert_true(on_screen("W8A5"));
+    assert_true(app_shows(&app, "W8A5"));
     app_line(&app, "go layer");
     app_settle(&app);
-    assert_true(on_screen("W8A5 sym channel"));
+    assert_true(app_shows(&app, "W8A5 sym channel"));
     app_line(&app, "reproduce");
     assert_non_null(strstr(app.copy, "--act-bits 5"));
     app_line(&app, "go compare");
-    assert_true(on_screen("W8A5 sym channel"));
+    assert_true(app_shows(&app, "W8A5 sym channel"));
     app_line(&app, "go act");
     app_line(&app, "act-dynamic on");
     app_line(&app, "go model");
-    assert_true(on_screen("W8A5d"));
+    assert_true(app_shows(&app, "W8A5d"));
     app_close(&app);
 }
 
@@ -387,7 +369,7 @@ static void every_figure_explains_itself_at_every_size(void **state)
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
             app.glyphs = (enum ui_glyphs)(i % 3);
             ui_app_resize(&app, sizes[i][0], sizes[i][1]);
-            on_screen("");
+            app_shows(&app, "");
         }
         int n = 0;
         for (;; n++) {

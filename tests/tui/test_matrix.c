@@ -37,24 +37,6 @@ static const char *status(void)
     return text;
 }
 
-static bool on_screen(const char *text)
-{
-    static char line[400 * 7];
-    struct ui_canvas c;
-    bool found = false;
-    assert_true(ui_canvas_init(&c, app.w, app.h));
-    ui_draw(&app, &c);
-    for (int y = 0; y < c.h && !found; y++) {
-        line[0] = '\0';
-        for (int x = 0; x < c.w; x++) {
-            strcat(line, ui_canvas_at(&c, x, y)->glyph);
-        }
-        found = strstr(line, text) != NULL;
-    }
-    ui_canvas_release(&c);
-    return found;
-}
-
 /* A model file of one F32 tensor, whose data may be a hole; values at some places. */
 static void write_model(const char *path, const char *name, const char *shape, int64_t numel,
                         const int64_t *places, const float *values, int n)
@@ -108,7 +90,7 @@ static void the_element_under_the_cursor_is_the_lessons(void **state)
     app_line(&app, "show value");
     assert_string_equal(status(), "[0,3] 1.000; FP16 keeps it");
     app_line(&app, "show code");
-    assert_true(on_screen("FP16 has no codes"));
+    assert_true(app_shows(&app, "FP16 has no codes"));
     app_close(&app);
 }
 
@@ -184,7 +166,7 @@ static void jumps_find_what_stands_out_and_what_is_dead(void **state)
     write_model("matrix-lines.safetensors", "w.weight", "40,50", ROWS * COLS, places, values,
                 ROWS * COLS);
     open_matrix("matrix-lines.safetensors", 80, 24, (const char *const[]){NULL});
-    assert_true(on_screen("1 outlier column, 1 dead column, 1 dead row"));
+    assert_true(app_shows(&app, "1 outlier column, 1 dead column, 1 dead row"));
     struct ui_matrix *s = matrix_state();
     app_line(&app, "next-dead");
     assert_true(s->row == 11 && s->pick == MATRIX_ROW);
@@ -240,12 +222,12 @@ static void a_large_weight_streams_in(void **state)
                 (const float[]){3.0f, -4.0f}, 2);
     app_open(&app, "matrix-large.safetensors", 80, 24, false);
     app_line(&app, "go matrix");
-    assert_true(on_screen("largest of"));
+    assert_true(app_shows(&app, "largest of"));
     assert_true(frame(&f));
     assert_true(f.map && !qx_matrix_map_done(f.map)); /* nobody waited */
     for (int i = 0; i < 20; i++) { /* the newest counts: those before are given up */
         app_line(&app, i % 2 ? "zoom-out" : "zoom-in");
-        on_screen("");
+        app_shows(&app, "");
     }
     app_settle(&app);
     assert_true(frame(&f));
@@ -253,7 +235,7 @@ static void a_large_weight_streams_in(void **state)
     const struct qx_matrix_cell *last = qx_matrix_map_cell(f.map, f.down - 1, f.across - 1);
     assert_true(last->largest == -4.0f && last->element == places[1]);
     assert_int_equal(f.margins->n_dead_rows, rows - 2);
-    assert_true(on_screen("29,998 dead rows") || on_screen("16,382 dead columns"));
+    assert_true(app_shows(&app, "29,998 dead rows") || app_shows(&app, "16,382 dead columns"));
     app_close(&app);
     unlink("matrix-large.safetensors");
 }
@@ -284,7 +266,7 @@ static void odd_weights_draw_at_every_size(void **state)
             app.glyphs = (enum ui_glyphs)(i % 3);
             app.shades = i % 4 != 1;
             ui_app_resize(&app, sizes[i % 5][0], sizes[i % 5][1]);
-            on_screen("");
+            app_shows(&app, "");
             memset(&e, 0, sizeof(e));
             ui_view_at(app.view)->explain(&app, app.state[app.view], i % 3, &e);
             for (int l = 0; l < e.n; l++) {

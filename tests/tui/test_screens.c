@@ -121,6 +121,20 @@ static void open_conv(void)
     app.first_line = false;
 }
 
+static void train_screen(void **state)
+{
+    (void)state;
+    app_open(&app, sample_path("fashion-cnn"), 80, 24, false);
+    app.first_line = false;
+    app_line(&app, "mark-all");
+    app_line(&app, "bits 4");
+    app_line(&app, "unmark");
+    app_line(&app, "go train");
+    app.toast[0] = 0;
+    check_looks("train");
+    app_close(&app);
+}
+
 static void model_screen(void **state)
 {
     (void)state;
@@ -322,6 +336,7 @@ static void popups(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(train_screen),
         cmocka_unit_test(model_screen),
         cmocka_unit_test(layer_screen),
         cmocka_unit_test(layer_of_a_real_network),

@@ -293,24 +293,6 @@ static void every_number_explains_itself(void **state)
     }
 }
 
-static bool on_screen(struct ui_app *app, const char *text)
-{
-    static char line[400 * 7];
-    struct ui_canvas c;
-    bool found = false;
-    assert_true(ui_canvas_init(&c, app->w, app->h));
-    ui_draw(app, &c);
-    for (int y = 0; y < c.h && !found; y++) {
-        line[0] = '\0';
-        for (int x = 0; x < c.w; x++) {
-            strcat(line, ui_canvas_at(&c, x, y)->glyph);
-        }
-        found = strstr(line, text) != NULL;
-    }
-    ui_canvas_release(&c);
-    return found;
-}
-
 static void the_worked_example_shows_its_figures(void **state)
 {
     (void)state;
@@ -321,12 +303,12 @@ static void the_worked_example_shows_its_figures(void **state)
     app_line(&app, "calib manual:8");
     app_line(&app, "go layer");
     app_settle(&app);
-    assert_true(on_screen(&app, "52.75 dB"));
-    assert_true(on_screen(&app, "7.44e-05"));
+    assert_true(app_shows(&app, "52.75 dB"));
+    assert_true(app_shows(&app, "7.44e-05"));
     app_line(&app, "threshold 3");
     app_settle(&app);
-    assert_true(on_screen(&app, "20.0 %")); /* one of five is clipped */
-    assert_true(on_screen(&app, "5.00"));
+    assert_true(app_shows(&app, "20.0 %")); /* one of five is clipped */
+    assert_true(app_shows(&app, "5.00"));
     app_close(&app);
 }
 
@@ -336,15 +318,15 @@ static void compare_lists_what_differs(void **state)
     static struct ui_app app;
     app_open(&app, weights_only(), 100, 30, false);
     app_line(&app, "go compare");
-    assert_true(on_screen(&app, "m keeps the recipe"));
+    assert_true(app_shows(&app, "m keeps the recipe"));
     app_line(&app, "snapshot");
-    assert_true(on_screen(&app, "A and B are the same recipe"));
+    assert_true(app_shows(&app, "A and B are the same recipe"));
     app_line(&app, "select dense.weight");
     app_line(&app, "bits 4");
     app_line(&app, "select head.weight");
     app_line(&app, "bits 8");
     app_settle(&app);
-    assert_true(on_screen(&app, "2 of "));
+    assert_true(app_shows(&app, "2 of "));
     app_line(&app, "up");
     assert_string_equal(ui_item(&app)->tensor->name, "dense.weight");
     app_line(&app, "down");
@@ -352,7 +334,7 @@ static void compare_lists_what_differs(void **state)
     app_line(&app, "take-a");
     app_settle(&app);
     app_line(&app, "up"); /* its notice goes, the count stands there again */
-    assert_true(on_screen(&app, "1 of "));
+    assert_true(app_shows(&app, "1 of "));
     app_close(&app);
 }
 
@@ -362,13 +344,13 @@ static void help_finds_and_gives_reasons(void **state)
     static struct ui_app app;
     app_open(&app, sample_path("five-weights"), 100, 30, false);
     app_line(&app, "help");
-    assert_true(on_screen(&app, "Model"));
+    assert_true(app_shows(&app, "Model"));
     app_line(&app, "filter accuracy");
-    assert_true(on_screen(&app, "measure"));
-    assert_true(on_screen(&app, "Not now"));
-    assert_false(on_screen(&app, "gran-next"));
+    assert_true(app_shows(&app, "measure"));
+    assert_true(app_shows(&app, "Not now"));
+    assert_false(app_shows(&app, "gran-next"));
     app_line(&app, "back"); /* clears the search first */
-    assert_true(on_screen(&app, "gran-next"));
+    assert_true(app_shows(&app, "gran-next"));
     app_close(&app);
 }
 
@@ -380,8 +362,8 @@ static void jobs_show_what_ran(void **state)
     app_settle(&app);
     app_line(&app, "go jobs");
     app_settle(&app);
-    assert_true(on_screen(&app, "accuracy of FP32"));
-    assert_true(on_screen(&app, "done"));
+    assert_true(app_shows(&app, "accuracy of FP32"));
+    assert_true(app_shows(&app, "done"));
     app_line(&app, "down 5");
     app_line(&app, "up 9");
     draw_once(&app);
@@ -410,7 +392,7 @@ static void an_edit_is_replayed_before_all_rows_are_measured(void **state)
     assert_true(was_replayed);
     assert_int_equal(style, UI_STYLE_MEASURED);
     app_line(&app, "go layer");
-    assert_true(on_screen(&app, "on 256 rows"));
+    assert_true(app_shows(&app, "on 256 rows"));
     app_close(&app);
 }
 
@@ -421,17 +403,17 @@ static void the_bench_fills_row_by_row(void **state)
     static struct ui_explain e;
     app_open(&app, sample_path("fashion-cnn"), 140, 45, false);
     app_line(&app, "go bench");
-    assert_true(on_screen(&app, "not measured"));
+    assert_true(app_shows(&app, "not measured"));
     app_line(&app, "bench fp32");
     app_line(&app, "bench fp16-convert");
     app_line(&app, "bottom");
     app_line(&app, "open");
     ui_do(&app, UI_CMD_CANCEL, "");
     app_settle(&app);
-    assert_true(on_screen(&app, "sgemm openblas"));
-    assert_true(on_screen(&app, "93.70"));
-    assert_true(on_screen(&app, "cancelled"));
-    assert_true(on_screen(&app, "All widened before every pass"));
+    assert_true(app_shows(&app, "sgemm openblas"));
+    assert_true(app_shows(&app, "93.70"));
+    assert_true(app_shows(&app, "cancelled"));
+    assert_true(app_shows(&app, "All widened before every pass"));
     app_line(&app, "top");
     const struct ui_view *view = ui_view_at(app.view);
     int n = 0;
