@@ -303,7 +303,7 @@ int64_t qx_build_rows_first(const struct qx_session *s, const struct qx_predict_
     static const double patience_s = 20, rest_of_a_pass = 0.6;
     const int64_t goal = qx_build_rows_goal(scale);
     const double row_s = eval_s / (double)scale->n * (scale->is_words ? QX_PREDICT_SPREAD : 1);
-    const double lite_s = 3.0 * qx_net_n_layers(s->net) * (double)goal * row_s * rest_of_a_pass;
+    const double lite_s = 4.0 * qx_net_n_layers(s->net) * (double)goal * row_s * rest_of_a_pass;
     return lite_s > patience_s && goal > QX_PREDICT_ROWS_LEAST ? QX_PREDICT_ROWS_LEAST : goal;
 }
 

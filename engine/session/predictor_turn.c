@@ -186,7 +186,7 @@ bool qx_predictor_submit(struct qx_session *s)
     b->scale = scale;
     b->want =
         (struct qx_predict_want){QX_PREDICT_FULL, false, qx_build_any_act(s), layer_first(s), NULL};
-    b->is_lite_done = p->growing && qx_predict_table_n(p->growing) >= 5 * (int)n;
+    b->is_lite_done = p->growing && qx_predict_table_n(p->growing) >= 6 * (int)n;
     b->is_early = is_early;
     if (is_early && p->early_end_s == 0) {
         p->early_end_s = qx_clock_s() + early_s;

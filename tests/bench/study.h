@@ -171,6 +171,10 @@ void study_edits(struct study_predictor *p, const struct study_config *configs, 
 /* Steps of hands that tune, beside 19 measured configurations. */
 void study_walks(struct study_predictor *p, const struct study_config *configs);
 
+/* Prints a row: points that a drag's steps are off, of those that they lose, and abs log10 of the KL's ratio,
+ * for thresholds from .45 of the largest value on, from .3 on, and below (study_drags.c). */
+void study_drags(struct study_predictor *p);
+
 /* ---- mixed precision (study_mixed.c) ---- */
 
 /* Prints a row for each budget: true KL on E (and mean bits) of uniform, HIGGS, Fisher, greedy, the best

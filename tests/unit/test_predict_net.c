@@ -320,10 +320,10 @@ static void lite_comes_before_full_and_the_chosen_layer_first(void **state)
     struct qx_predict_want want = {QX_PREDICT_FULL, true, false, 2, NULL};
     struct qx_predict_spec spec;
     const float *zeros = calloc((size_t)s.cells, sizeof *zeros);
-    int n = 0, n_lite = 5 * n_layers, n_weights = 3 * n_layers;
+    int n = 0, n_lite = 6 * n_layers, n_weights = 4 * n_layers;
     while (qx_predict_next(t, s.f.net, &want, &spec)) {
         struct qx_predict_entry *e = NULL;
-        assert_true((n < 3) == (n < n_weights && spec.layer == 2 && n < n_lite));
+        assert_true((n < 4) == (n < n_weights && spec.layer == 2 && n < n_lite));
         assert_true(n >= n_weights || spec.family < QX_FAMILY_A_ROUND);
         assert_true(n < n_weights || n >= n_lite || spec.family >= QX_FAMILY_A_ROUND);
         assert_int_equal(qx_predict_entry_new(qx_predict_probe_base(s.probe), &spec, 0,
@@ -337,7 +337,7 @@ static void lite_comes_before_full_and_the_chosen_layer_first(void **state)
             want.level = QX_PREDICT_FULL;
         }
     }
-    assert_int_equal(n, 18 * n_layers);
+    assert_int_equal(n, 20 * n_layers);
     assert_int_equal(qx_predict_n_specs(s.f.net, &want), n);
     qx_predict_table_unref(t);
     free((void *)zeros);

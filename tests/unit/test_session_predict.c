@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-enum { LAYERS = 2, ALL_ENTRIES = 18 * LAYERS };
+enum { LAYERS = 2, ALL_ENTRIES = 20 * LAYERS };
 
 static struct qx_session *open_predicting(const char *cache)
 {

@@ -210,8 +210,8 @@ enum qx_status qx_predict_probe_draw(struct qx_predict_probe *probe, enum qx_pre
 
 /* What to measure next. */
 enum qx_predict_level {
-    QX_PREDICT_LITE, /* 5 entries a layer: weights 3 and 5 bits, clip .45; activations 4 bits, clip .5 */
-    QX_PREDICT_FULL /* 18: 2, 3, 4, 5, 6, 8 bits, clip .3 .45 .6 .8; 3, 4, 5, 6, 8 bits, .3 .5 .75 */
+    QX_PREDICT_LITE, /* 6 entries a layer: weights 3 and 5 bits, clip .45 .15; activations 4 bits, clip .5 */
+    QX_PREDICT_FULL /* 20: 2, 3, 4, 5, 6, 8 bits, clip .15 .3 .45 .6 .8; 3, 4, 5, 6, 8 bits, .15 .3 .5 .75 */
 };
 struct qx_predict_want {
     enum qx_predict_level level;

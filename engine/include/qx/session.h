@@ -499,7 +499,7 @@ enum qx_status qx_session_run_beside(struct qx_session *s, const struct qx_eval_
 void qx_beside_release(struct qx_beside *b); /* zeroed struct allowed */
 /* Predict the recipe's accuracy on the evaluation rows (agreement with FP32, without labels), measuring
  * only what is not kept on disk: FP32 there (options NULL = all rows) and the layers that the recipe
- * changes on P, five entries each at most. Needs no session that predicts in the background. */
+ * changes on P, six entries each at most. Needs no session that predicts in the background. */
 enum qx_status qx_session_run_predict(struct qx_session *s, const struct qx_eval_options *options,
                                       struct qx_ctl *ctl, struct qx_prediction *out,
                                       struct qx_error *err);
