@@ -190,8 +190,10 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
     if (edited && figure[0]) {
         *style = UI_STYLE_PREDICTED;
         ui_fmt_fp32(figure, sizeof(figure), &g, true);
-        strncat(figure, brief ? ", edited" : ", edits not measured",
-                sizeof(figure) - strlen(figure) - 1);
+        const char *edits = g.state == QX_GAUGE_RUNNING ? ""
+                            : brief                     ? ", edited"
+                                                        : ", edits not measured";
+        strncat(figure, edits, sizeof(figure) - strlen(figure) - 1);
     }
     switch (g.state) {
     case QX_GAUGE_NONE:

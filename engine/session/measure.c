@@ -554,7 +554,9 @@ void qx_session_gauge(const struct qx_session *cs, struct qx_gauge *out)
     out->is_words = s->net && qx_net_is_words(s->net);
     out->n = s->data && !out->is_words ? qx_dataset_n(s->data) : 0;
     const struct qx_eval_result *fp32 = m->key_fp32 ? qx_measure_find(m, m->key_fp32) : NULL;
-    const struct qx_eval_result *last = m->last_key ? qx_measure_find(m, m->last_key) : NULL;
+    /* float32 says nothing of an edit */
+    const bool is_edit = m->last_key && (m->last_key != m->key_fp32 || m->key_b == m->key_fp32);
+    const struct qx_eval_result *last = is_edit ? qx_measure_find(m, m->last_key) : NULL;
     if (fp32) {
         out->fp32_correct = fp32->correct;
         out->fp32_perplexity = fp32->perplexity;
@@ -568,7 +570,7 @@ void qx_session_gauge(const struct qx_session *cs, struct qx_gauge *out)
         int64_t moves = s->n_moves - m->last_moves;
         out->edits_since = m->last_key == m->key_b ? 0 : moves > 0 ? (int)moves : 1;
     }
-    if (m->has_pair) {
+    if (m->has_pair && is_edit) {
         out->pair = m->pair;
     }
     qx_predictor_answer(s, out);

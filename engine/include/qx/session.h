@@ -242,9 +242,9 @@ struct qx_gauge {
     bool is_words; /* a language model: rows are tokens, the figure is perplexity (pair.increase) */
     int64_t n;     /* rows; of a language model 0 until FP32 is measured */
     double fp32_perplexity,
-        perplexity;           /* of a language model, beside the counts; NaN while unknown */
-    int64_t fp32_correct;     /* -1 while unknown */
-    int64_t correct;          /* of the last measured recipe; -1 while unknown */
+        perplexity;       /* of a language model, beside the counts; NaN while unknown */
+    int64_t fp32_correct; /* -1 while unknown */
+    int64_t correct; /* of the last measured recipe (an edit's: not float32's); -1 while unknown */
     struct qx_eval_pair pair; /* FP32 against the last measured recipe, when both are known */
     enum qx_engine engine;    /* that measured it; AUTO: not known */
     int edits_since;          /* edits since that measurement: > 0 means stale */
