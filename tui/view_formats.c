@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "figure.h"
 #include "gauge_text.h"
+#include "list.h"
 #include "predict_text.h"
 #include "widget_table.h"
 
@@ -60,7 +61,7 @@ struct shown {
     const struct qx_formats_row *rows;
     int n;
     struct formats_state *s;
-    int64_t cursor; /* of those listed */
+    int cursor; /* of those listed */
     struct qx_gauge gauge;
 };
 
@@ -85,7 +86,7 @@ static double key_of(const struct qx_formats_row *r, enum order order)
 
 static void rows_order(struct shown *w)
 {
-    int64_t now = -1;
+    int now = -1;
     w->cursor = -1;
     for (int i = 0; i < w->n; i++) {
         int k = i;
@@ -377,46 +378,18 @@ static bool sort(struct ui_app *app, struct formats_state *s, const char *arg)
     return true;
 }
 
-static void move(struct shown *w, int64_t to)
-{
-    to = to >= w->n ? w->n - 1 : to;
-    w->s->row = w->s->at[to < 0 ? 0 : to];
-}
-
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)
 {
     struct formats_state *s = state;
     struct shown w;
-    const int count = atoi(arg) > 0 ? atoi(arg) : 1;
     if (!look(app, s, &w)) {
         return false;
     }
-    switch (cmd) {
-    case UI_CMD_UP:
-        move(&w, w.cursor - count);
+    if (ui_list_move(cmd, arg, app->page, w.n, &w.cursor)) {
+        s->row = s->at[w.cursor];
         return true;
-    case UI_CMD_DOWN:
-        move(&w, w.cursor + count);
-        return true;
-    case UI_CMD_PAGE_UP:
-        move(&w, w.cursor - app->page);
-        return true;
-    case UI_CMD_PAGE_DOWN:
-        move(&w, w.cursor + app->page);
-        return true;
-    case UI_CMD_TOP:
-        move(&w, 0);
-        return true;
-    case UI_CMD_BOTTOM:
-        move(&w, w.n - 1);
-        return true;
-    case UI_CMD_SORT:
-        return sort(app, s, arg);
-    case UI_CMD_OPEN:
-        return apply(app, &w);
-    default:
-        return false;
     }
+    return cmd == UI_CMD_SORT ? sort(app, s, arg) : cmd == UI_CMD_OPEN ? apply(app, &w) : false;
 }
 
 /* A click takes the cursor there; on the row that has it, the format is applied. */
@@ -432,16 +405,7 @@ static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, str
         return ui_do(app, m->wheel > 0 ? UI_CMD_DOWN : UI_CMD_UP, "");
     }
     const struct ui_table table = {.n_rows = w.n, .top = s->top};
-    const int64_t row = m->kind == UI_MOUSE_PRESS && s->table.h > 0
-                            ? ui_table_hit(s->table, &table, m->x, m->y)
-                            : -1;
-    if (row < 0) {
-        return false;
-    }
-    if (row == w.cursor) {
-        return ui_do(app, UI_CMD_OPEN, "");
-    }
-    return ui_dof(app, row > w.cursor ? UI_CMD_DOWN : UI_CMD_UP, "%d", abs((int)(row - w.cursor)));
+    return ui_list_press(app, m, s->table, &table, w.cursor, true);
 }
 
 static void explain_row(const struct shown *w, struct ui_explain *out)
