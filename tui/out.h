@@ -16,6 +16,8 @@ void ui_out_plane(FILE *f, const struct ui_canvas *c);
 /* Text with SGR sequences; every row ends with a reset. */
 void ui_out_ansi(FILE *f, const struct ui_canvas *c, const struct ui_theme *t,
                  enum ui_colour colour);
+/* Text between tags of SVG and HTML. */
+void ui_out_escaped(FILE *f, const char *text);
 /* A picture that needs no font but for letters: blocks, bars, braille and lines are drawn as shapes.
  * title (NULL = none): for readers who cannot see it. */
 void ui_out_svg(FILE *f, const struct ui_canvas *c, const struct ui_theme *t, const char *title);

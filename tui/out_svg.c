@@ -155,20 +155,22 @@ static bool shape(FILE *f, double x, double y, int cp, int rgb)
     return true;
 }
 
-static void escape(FILE *f, const char *glyph)
+void ui_out_escaped(FILE *f, const char *text)
 {
-    switch (glyph[0]) {
-    case '<':
-        fputs("&lt;", f);
-        break;
-    case '>':
-        fputs("&gt;", f);
-        break;
-    case '&':
-        fputs("&amp;", f);
-        break;
-    default:
-        fputs(glyph, f);
+    for (; *text; text++) {
+        switch (*text) {
+        case '<':
+            fputs("&lt;", f);
+            break;
+        case '>':
+            fputs("&gt;", f);
+            break;
+        case '&':
+            fputs("&amp;", f);
+            break;
+        default:
+            fputc(*text, f);
+        }
     }
 }
 
@@ -194,7 +196,7 @@ static int text_run(FILE *f, const struct ui_canvas *c, int x, int y, const stru
             ink->attrs & UI_ATTR_BOLD ? " font-weight=\"bold\"" : "",
             ink->attrs & UI_ATTR_UNDERLINE ? " text-decoration=\"underline\"" : "");
     for (int i = x; i < end; i++) {
-        escape(f, row[i].glyph);
+        ui_out_escaped(f, row[i].glyph);
     }
     fputs("</text>\n", f);
     return end;
@@ -242,7 +244,7 @@ void ui_out_svg(FILE *f, const struct ui_canvas *c, const struct ui_theme *t, co
         fputs("<title>", f);
         for (const char *p = title; *p; p++) {
             char one[2] = {*p, 0};
-            escape(f, one);
+            ui_out_escaped(f, one);
         }
         fputs("</title>\n", f);
     }

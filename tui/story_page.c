@@ -1,30 +1,15 @@
 /* The story as a page of HTML that needs nothing beside it. */
 #include "story.h"
 
+#include "out.h"
+
 #include <math.h>
 #include <stdio.h>
 
 static void put(FILE *f, const char *text)
 {
     char safe[1024];
-    for (const char *p = ui_safe_text(text, safe, sizeof safe); *p; p++) {
-        switch (*p) {
-        case '<':
-            fputs("&lt;", f);
-            break;
-        case '>':
-            fputs("&gt;", f);
-            break;
-        case '&':
-            fputs("&amp;", f);
-            break;
-        case '"':
-            fputs("&quot;", f);
-            break;
-        default:
-            fputc(*p, f);
-        }
-    }
+    ui_out_escaped(f, ui_safe_text(text, safe, sizeof safe));
 }
 
 static const char style[] =
