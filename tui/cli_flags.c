@@ -47,7 +47,7 @@ static const struct flag flags[] = {
      "asymmetric, with a zero point"},
     {"method", 0, KIND_TEXT, AT(method), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "NAME", 0, 0,
      "calibrator: minmax, percentile:P, mse, mae, kl, kl-full, manual:T (default mse)"},
-    {"scale", 0, KIND_CHOICE, AT(scale), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "f32|f16", 0, 0,
+    {"scale", 0, KIND_CHOICE, AT(scale), UI_FLAGS_RECIPE | UI_FLAGS_SETTING, "f32|f16|dq", 0, 0,
      "how scales are stored (default f16 for groups, else f32)"},
     {"layers", 0, KIND_TEXT, AT(layers), UI_FLAGS_RECIPE | UI_FLAGS_SETTING | UI_FLAGS_INFO, "GLOB",
      0, 0, "only tensors whose name or alias matches"},

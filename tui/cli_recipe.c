@@ -127,7 +127,7 @@ bool ui_setting_parse(const struct ui_args *a, struct qx_setting *set, struct qx
     }
     set->sym = !a->asym;
     if (a->scale) {
-        set->scale = strcmp(a->scale, "f16") == 0 ? QX_SCALE_F16 : QX_SCALE_F32;
+        qx_scale_find(a->scale, &set->scale); /* one of the flag's choices */
     }
     if (a->method && qx_calib_parse(a->method, &set->calib, &set->param, &set->range,
                                     &set->has_range, err) != QX_OK) {

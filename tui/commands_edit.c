@@ -226,13 +226,13 @@ bool cmd_preset(struct ui_app *app, const char *arg)
 
 bool cmd_scale(struct ui_app *app, const char *arg)
 {
-    bool half = strcmp(arg, "f16") == 0;
-    if (!half && strcmp(arg, "f32") != 0) {
-        return ui_refuse(app, "scales are f32 or f16, not '%s'", arg);
+    static const char *const words[QX_SCALE_TYPES] = {"scales in FP32", "scales in FP16",
+                                                      "scales quantized too, 256 together"};
+    struct qx_patch patch = {.fields = QX_PATCH_SCALE};
+    if (!qx_scale_find(arg, &patch.value.scale)) {
+        return ui_refuse(app, "scales are f32, f16 or dq, not '%s'", arg);
     }
-    struct qx_patch patch = {.fields = QX_PATCH_SCALE,
-                             .value = {.scale = half ? QX_SCALE_F16 : QX_SCALE_F32}};
-    return edit_targets(app, &patch, half ? "scales in FP16" : "scales in FP32");
+    return edit_targets(app, &patch, words[patch.value.scale]);
 }
 
 bool cmd_undo(struct ui_app *app, const char *arg)

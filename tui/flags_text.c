@@ -79,15 +79,14 @@ static void add_act(char *out, size_t cap, const struct qx_act *a)
 static void add_gran(char *out, size_t cap, const struct qx_setting *s)
 {
     char text[48];
-    const bool is_half = s->scale == QX_SCALE_F16;
     if (s->gran == QX_GRAN_GROUP) {
         snprintf(text, sizeof(text), "group:%lld", (long long)s->group);
     } else {
         snprintf(text, sizeof(text), "%s", s->gran == QX_GRAN_TENSOR ? "tensor" : "channel");
     }
     ui_flag_add(out, cap, "--gran", text);
-    if (is_half != (s->gran == QX_GRAN_GROUP)) {
-        ui_flag_add(out, cap, "--scale", is_half ? "f16" : "f32");
+    if (s->scale != (s->gran == QX_GRAN_GROUP ? QX_SCALE_F16 : QX_SCALE_F32)) {
+        ui_flag_add(out, cap, "--scale", qx_scale_name(s->scale));
     }
 }
 

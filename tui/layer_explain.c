@@ -72,6 +72,9 @@ static void explain_clipped(const struct layer_frame *f, struct ui_explain *out)
     add_basis(f, out);
 }
 
+static const char *const scale_words[QX_SCALE_TYPES] = {"32 bits", "16 bits",
+                                                        "8 bits, and every 256 of them 32 more"};
+
 static void explain_bits(const struct layer_frame *f, struct ui_explain *out)
 {
     const struct qx_metrics *m = &f->metrics;
@@ -83,9 +86,9 @@ static void explain_bits(const struct layer_frame *f, struct ui_explain *out)
     ui_explain_add(out, "stored: codes of %d bits%s", f->setting->bits,
                    f->setting->sym ? " and a scale per unit"
                                    : ", a scale and a zero point per unit");
-    ui_explain_add(out, "units: %lld; a scale takes %d bits",
+    ui_explain_add(out, "units: %lld; a scale takes %s",
                    (long long)qx_setting_units(f->setting, f->item->channels),
-                   f->setting->scale == QX_SCALE_F16 ? 16 : 32);
+                   scale_words[f->setting->scale]);
     ui_explain_add(out, "%s x 8 / %s weights = %.3f bits per weight", bytes, count,
                    m->bits_per_weight);
     ui_explain_add(out, "as FP32 it takes %s", fp32);

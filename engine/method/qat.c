@@ -421,6 +421,12 @@ static enum qx_status layer_check(const struct qx_layer *layer, const struct qx_
                        "make them symmetric",
                        layer->name);
     }
+    if (qx_format_is_scaled(s->format) && s->scale == QX_SCALE_NESTED) {
+        return qx_fail(err, QX_EUNSUPPORTED,
+                       "layer '%.100s': training learns scales one by one, and these are quantized "
+                       "together; store them as f16",
+                       layer->name);
+    }
     if (qx_setting_is_int(s) && s->act.bits > 0 && s->act.dynamic) {
         return qx_fail(
             err, QX_EUNSUPPORTED,

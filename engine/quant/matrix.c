@@ -15,48 +15,6 @@
 
 enum { READ = 4096 }; /* values read at a time */
 
-struct qx_matrix qx_matrix_of(const struct qx_tensor *t, struct qx_channels channels)
-{
-    struct qx_matrix m = {t, channels, channels.count, channels.outer * channels.inner};
-
-    if (m.cols == 1) {
-        m.cols = m.rows;
-        m.rows = 1;
-    }
-    if (t->numel == 0) {
-        m.rows = m.cols = 0;
-    }
-    return m;
-}
-
-/* One value per channel: the row is the storage. */
-static bool is_vector(const struct qx_matrix *m)
-{
-    return m->channels.outer * m->channels.inner == 1;
-}
-
-int64_t qx_matrix_element(const struct qx_matrix *m, int64_t row, int64_t col)
-{
-    const struct qx_channels *c = &m->channels;
-
-    return is_vector(m) ? col : (col / c->inner * c->count + row) * c->inner + col % c->inner;
-}
-
-void qx_matrix_place(const struct qx_matrix *m, int64_t element, int64_t *row, int64_t *col)
-{
-    const struct qx_channels *c = &m->channels;
-    int64_t line = element / c->inner;
-
-    *row = is_vector(m) ? 0 : line % c->count;
-    *col = is_vector(m) ? element : line / c->count * c->inner + element % c->inner;
-}
-
-bool qx_matrix_part_equal(const struct qx_matrix_part *a, const struct qx_matrix_part *b)
-{
-    return a->row == b->row && a->col == b->col && a->rows == b->rows && a->cols == b->cols &&
-           a->down == b->down && a->across == b->across;
-}
-
 /* ---- what an element becomes ---- */
 
 static int64_t unit_of_element(const struct qx_setting *s, const struct qx_channels *c,
@@ -80,11 +38,13 @@ static bool fits(const struct qx_matrix *m, const struct qx_setting *s, const st
 }
 
 static struct qx_qparams params_of(const struct qx_setting *s, const struct qx_hist *hist,
-                                   int64_t unit)
+                                   const float *nested, int64_t unit)
 {
     const struct qx_units *u = s->gran == QX_GRAN_TENSOR ? NULL : qx_hist_units(hist);
 
-    return qx_qparams_of(s, u ? u->lo[unit] : 0.0f, u ? u->hi[unit] : 0.0f);
+    struct qx_qparams p = qx_qparams_of(s, u ? u->lo[unit] : 0.0f, u ? u->hi[unit] : 0.0f);
+    p.scale = nested ? nested[unit] : p.scale;
+    return p;
 }
 
 static struct qx_range clip_of(const struct qx_setting *s, const struct qx_hist *hist, int64_t unit)
@@ -116,9 +76,13 @@ enum qx_status qx_matrix_look(const struct qx_matrix *m, const struct qx_setting
         v.approx = isfinite(v.x) ? s->format->round(v.x) : 0.0f;
     } else if (s->has_range && fits(m, s, hist)) {
         struct qx_range clip = clip_of(s, hist, v.unit);
-
+        float *nested = NULL;
+        if (s->scale == QX_SCALE_NESTED) {
+            st = qx_scales_of_hist(s, hist, &nested, err);
+        }
         v.has_code = true;
-        v.params = params_of(s, hist, v.unit);
+        v.params = params_of(s, hist, nested, v.unit);
+        qx_mem_free(nested);
         v.code = qx_quantize(&v.params, v.x);
         v.approx = qx_dequantize(&v.params, v.code);
         v.is_clipped = beyond(&clip, v.x);
@@ -138,6 +102,7 @@ struct qx_matrix_map {
     struct qx_setting setting;
     const struct qx_block *block; /* NULL: of other codes */
     struct qx_hist *hist;
+    float *nested; /* scales, where they depend on each other */
     struct qx_matrix_part part;
     int64_t height, width;
     bool by_columns; /* tiles are columns of blocks, else rows of them: along the storage */
@@ -193,6 +158,11 @@ enum qx_status qx_matrix_map_new(const struct qx_matrix *m, enum qx_matrix_what 
     map->setting = *s;
     map->block = qx_matrix_block(m, s);
     map->hist = hist ? qx_hist_ref(hist) : NULL;
+    if (s->scale == QX_SCALE_NESTED && qx_format_is_scaled(s->format) && hist &&
+        (st = qx_scales_of_hist(s, hist, &map->nested, err)) != QX_OK) {
+        qx_matrix_map_unref(map);
+        return st;
+    }
     map->part = *part;
     map->height = (part->rows + part->down - 1) / part->down;
     map->width = (part->cols + part->across - 1) / part->across;
@@ -226,6 +196,7 @@ void qx_matrix_map_unref(struct qx_matrix_map *map)
         qx_hist_unref(map->hist);
         qx_mem_free(map->cells);
         qx_mem_free(map->done);
+        qx_mem_free(map->nested);
         qx_mem_free(map);
     }
 }
@@ -343,7 +314,7 @@ static void unit_find(const struct qx_matrix_map *map, struct unit_now *u, int64
 
         left = smaller(left, s->group - pos % s->group);
     }
-    *u = (struct unit_now){element, element + left, params_of(s, map->hist, unit),
+    *u = (struct unit_now){element, element + left, params_of(s, map->hist, map->nested, unit),
                            clip_of(s, map->hist, unit)};
 }
 

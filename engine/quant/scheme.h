@@ -56,6 +56,12 @@ static inline int qx_setting_n_codes(const struct qx_setting *s)
     return s->sym ? (1 << s->bits) - 1 : 1 << s->bits;
 }
 
+enum { QX_NESTED_UNITS = 256 }; /* whose scales are quantized together */
+
+/* NESTED scales of all units of a histogram. Free with qx_mem_free. O(units) */
+enum qx_status qx_scales_of_hist(const struct qx_setting *s, const struct qx_hist *hist,
+                                 float **out, struct qx_error *err);
+
 /* Clip range of one unit whose own range is lo..hi, in real units. */
 struct qx_range qx_clip_range(const struct qx_setting *s, float lo, float hi);
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "quant/blocks.h"
+#include "quant/scheme.h"
 #include "qx/overlay.h"
 #include "qx/quant.h"
 
@@ -239,8 +240,13 @@ enum qx_status qx_setting_check(const struct qx_setting *s, struct qx_error *err
                        "a group needs at least 1 value, not %lld; use 32, 64 or 128",
                        (long long)s->group);
     }
-    if (s->scale != QX_SCALE_F32 && s->scale != QX_SCALE_F16) {
-        return qx_fail(err, QX_ERANGE, "the scale is stored as f32 or f16, nothing else");
+    if ((unsigned)s->scale >= QX_SCALE_TYPES) {
+        return qx_fail(err, QX_ERANGE, "the scale is stored as f32, f16 or dq, nothing else");
+    }
+    if (s->scale == QX_SCALE_NESTED && (s->gran != QX_GRAN_GROUP || s->algo[0])) {
+        return qx_fail(err, QX_ERANGE,
+                       "scales that are quantized together (dq) are those of groups, rounded to "
+                       "nearest: choose group:64, and no method");
     }
     if (!s->calib) {
         return qx_fail(err, QX_ERANGE, "the setting names no calibrator; choose mse or minmax");
@@ -271,6 +277,37 @@ enum qx_status qx_setting_resolve(struct qx_setting *s, const struct qx_hist *hi
     return st;
 }
 
+static const struct {
+    const char *name;
+    int bytes, per_block, extra; /* of a unit's scale; of every QX_NESTED_UNITS of them; of all */
+} scales[QX_SCALE_TYPES] = {[QX_SCALE_F32] = {"f32", 4, 0, 0},
+                            [QX_SCALE_F16] = {"f16", 2, 0, 0},
+                            [QX_SCALE_NESTED] = {"dq", 1, 4, 4}};
+
+const char *qx_scale_name(enum qx_scale_type type)
+{
+    return scales[type].name;
+}
+
+bool qx_scale_find(const char *name, enum qx_scale_type *out)
+{
+    for (int i = 0; i < QX_SCALE_TYPES; i++) {
+        if (strcmp(name, scales[i].name) == 0) {
+            *out = (enum qx_scale_type)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t scale_bytes(enum qx_scale_type type, uint64_t units)
+{
+    const uint64_t blocks = (units + QX_NESTED_UNITS - 1) / QX_NESTED_UNITS;
+
+    return units * (uint64_t)scales[type].bytes + blocks * (uint64_t)scales[type].per_block +
+           (uint64_t)scales[type].extra;
+}
+
 uint64_t qx_setting_bytes(const struct qx_setting *s, int64_t n, int64_t n_units)
 {
     uint64_t values = (uint64_t)n, units = (uint64_t)n_units, bytes;
@@ -282,7 +319,7 @@ uint64_t qx_setting_bytes(const struct qx_setting *s, int64_t n, int64_t n_units
         return values * (uint64_t)s->format->max_bits / 8;
     }
     bytes = (values * (uint64_t)s->bits + 7) / 8;
-    bytes += units * (s->scale == QX_SCALE_F16 ? 2 : 4);
+    bytes += scale_bytes(s->scale, units);
     return s->sym ? bytes : bytes + (units * (uint64_t)s->bits + 7) / 8;
 }
 

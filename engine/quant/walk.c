@@ -401,6 +401,24 @@ static struct qx_unit unit_of(const struct qx_setting *s, float lo, float hi)
     return (struct qx_unit){qx_qparams_of(s, lo, hi), qx_clip_range(s, lo, hi)};
 }
 
+static enum qx_status units_nest(struct qx_unit *units, int64_t n, struct qx_error *err)
+{
+    float *scale = qx_mem_array((size_t)n + 1, sizeof(*scale));
+
+    if (!scale) {
+        return qx_fail_nomem(err, (size_t)n * sizeof(*scale));
+    }
+    for (int64_t i = 0; i < n; i++) {
+        scale[i] = units[i].q.scale;
+    }
+    qx_scales_nest(scale, n);
+    for (int64_t i = 0; i < n; i++) {
+        units[i].q.scale = scale[i];
+    }
+    qx_mem_free(scale);
+    return QX_OK;
+}
+
 enum qx_status qx_units_resolve(const struct qx_walk *w, const struct qx_setting *s,
                                 struct qx_pool *pool, struct qx_ctl *ctl, struct qx_unit **out,
                                 struct qx_error *err)
@@ -430,6 +448,9 @@ enum qx_status qx_units_resolve(const struct qx_walk *w, const struct qx_setting
     st = qx_walk_run(w, pool, ctl, range_run, ranges, err);
     for (int64_t i = 0; st == QX_OK && i < n; i++) {
         units[i] = unit_of(s, atomic_load(&ranges[i].lo), atomic_load(&ranges[i].hi));
+    }
+    if (st == QX_OK && s->scale == QX_SCALE_NESTED) {
+        st = units_nest(units, n, err);
     }
 out:
     qx_mem_free(ranges);

@@ -45,7 +45,7 @@ static void scaled_write(struct qx_jw *w, const struct qx_setting *s)
     qx_jw_key(w, "sym");
     qx_jw_bool(w, s->sym);
     qx_jw_key(w, "scale");
-    qx_jw_str(w, s->scale == QX_SCALE_F16 ? "f16" : "f32");
+    qx_jw_str(w, qx_scale_name(s->scale));
     method_write(w, s);
     if (!s->has_range) {
         return;
@@ -246,12 +246,9 @@ static enum qx_status scale_read(const struct place *at, const struct qx_jval *v
     if (!v) {
         return QX_OK;
     }
-    const char *text = qx_jstr(v, "?");
-    if (strcmp(text, "f32") != 0 && strcmp(text, "f16") != 0) {
-        return bad(at, QX_EFORMAT, "scale must be \"f32\" or \"f16\"");
-    }
-    s->scale = text[1] == '1' ? QX_SCALE_F16 : QX_SCALE_F32;
-    return QX_OK;
+    return qx_scale_find(qx_jstr(v, "?"), &s->scale)
+               ? QX_OK
+               : bad(at, QX_EFORMAT, "scale must be \"f32\", \"f16\" or \"dq\"");
 }
 
 static enum qx_status method_read(const struct place *at, const struct qx_jval *v, bool has_range,

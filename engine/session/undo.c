@@ -151,7 +151,7 @@ static void change_describe(const struct qx_setting *a, const struct qx_setting 
         snprintf(out, cap, "inputs %s -> %s", qx_act_text(&a->act, x, sizeof x),
                  qx_act_text(&b->act, y, sizeof y));
     } else if (a->scale != b->scale) {
-        snprintf(out, cap, "scales stored as %s", b->scale == QX_SCALE_F16 ? "FP16" : "FP32");
+        snprintf(out, cap, "scales stored as %s", qx_scale_name(b->scale));
     } else {
         const char *what = b->gran != QX_GRAN_TENSOR ? "clip ratio"
                            : b->sym                  ? "threshold"

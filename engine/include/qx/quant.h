@@ -58,7 +58,12 @@ enum qx_status qx_calib_range(const struct qx_hist *hist, const struct qx_scheme
 
 /* ---- one layer's setting ---- */
 
-enum qx_scale_type { QX_SCALE_F32, QX_SCALE_F16 };
+/* NESTED (groups only): quantized once more, 256 neighbouring units together (QLoRA, arXiv 2305.14314, section 3,
+ * "double quantization"): E4M3 codes of scale - mean over the tensor, under a float32 scale that gives the largest
+ * deviation of the 256 E4M3's largest value. 8 bits a unit, 4 bytes every 256 of them, 4 for the mean. */
+enum qx_scale_type { QX_SCALE_F32, QX_SCALE_F16, QX_SCALE_NESTED, QX_SCALE_TYPES };
+const char *qx_scale_name(enum qx_scale_type type); /* "f32", "f16", "dq" */
+bool qx_scale_find(const char *name, enum qx_scale_type *out);
 
 /* What happens to the input of a layer (activations) before it meets the weights. Codes: symmetric
  * -Q..Q, asymmetric 0..2^bits - 1. One scale serves the whole input (tensor; of one sample, when
@@ -211,7 +216,7 @@ enum qx_status qx_observer_take(struct qx_observer *o, struct qx_observed *out,
 /* ---- quantizing a tensor ---- */
 
 /* Scale and zero point of one unit from its own range and the setting (stored-scale rounding
- * applied: a scale that FP16 cannot hold becomes its smallest or largest value, never 0 or infinity).
+ * applied, but for NESTED scales, which depend on each other (qx_scales_nest): a scale that FP16 cannot hold becomes its smallest or largest value, never 0 or infinity).
  * lo, hi: the unit's own min and max; ignored for granularity tensor, whose range is the setting's. */
 struct qx_qparams {
     float scale;
@@ -220,6 +225,8 @@ struct qx_qparams {
     const struct qx_book *book; /* NULL: even steps; else codes 0..n - 1, zero that of level 0 */
 };
 struct qx_qparams qx_qparams_of(const struct qx_setting *s, float lo, float hi);
+/* What NESTED scales of a whole tensor become, in place: n units in the order of qx_setting_units. Never 0 or below. */
+void qx_scales_nest(float *scale, int64_t n);
 /* Quantize one value, for displays and tests. */
 int qx_quantize(const struct qx_qparams *p, float x);
 float qx_dequantize(const struct qx_qparams *p, int q);

@@ -53,6 +53,31 @@ def table(w, levels):
     return nearest((w / s).astype(np.float64), levels) * s
 
 
+def grouped(w, size):
+    """Values of each row in groups; the last of a row may be short: zeros fill it up."""
+    n, k = w.shape
+    full = -(-k // size) * size
+    return np.concatenate([w, np.zeros((n, full - k), w.dtype)], 1).reshape(-1, size)
+
+
+def nested(s):
+    """Scales quantized once more, as QLoRA describes it: E4M3 of what is left of the mean, 256 at a time."""
+    e4m3 = both(float_levels(4, 3, 7, 127))
+    mean, out = np.float32(s.astype(np.float64).mean()), []
+    for at in range(0, len(s), 256):
+        d = (s[at:at + 256] - mean).astype(np.float32)
+        top = np.float32(np.abs(d).max() / np.float32(448))
+        out.append(nearest((d / top).astype(np.float64), e4m3) * top + mean if top > 0 else d * 0 + mean)
+    return np.concatenate(out).astype(np.float32)
+
+
+def nf4_nested(w, size):
+    n, k = w.shape
+    g = grouped(w, size)
+    s = nested(np.abs(g).max(1).astype(np.float32))[:, None]
+    return (nearest((g / s).astype(np.float64), NF4) * s).reshape(n, -1)[:, :k]
+
+
 def blocks(w, size, one):
     """Rows in blocks of `size`, the last filled up with the row's last value."""
     n, k = w.shape
@@ -127,6 +152,7 @@ def formats(w):
     yield "fp8-e5m2", table(w, both(float_levels(5, 2, 15, 124)))
     yield "fp4", table(w, both(E2M1))
     yield "nf4", table(w, NF4)
+    yield "nf4+dq:64", nf4_nested(w, 64)
     yield "q8_0", blocks(w, 32, q8_0)
     for bits in (4, 5):
         yield f"q{bits}_0", blocks(w, 32, signed(bits))
