@@ -164,6 +164,12 @@ static void print_parts(struct study_predictor *p, const struct trial *t)
     answers_release(&kl);
 }
 
+static void print_anchored_header(void)
+{
+    printf("\n| anchored | n | coverage | half width | MAE < 5 points | 5 to 15 | > 15 | "
+           "median abs log10 KL ratio |\n|---|---|---|---|---|---|---|---|\n");
+}
+
 static void drags_print(struct study_predictor *p)
 {
     printf("\n| threshold | .45 to 1 | .3 to .45 | below |\n|---|---|---|---|\n");
@@ -176,6 +182,8 @@ static void drags_folder(const char *folder, const struct options *o, struct stu
     struct study_predictor *p = study_predictor_make(s);
     printf("\n## %s\n", s->name);
     drags_print(p);
+    print_anchored_header();
+    study_pulls(p);
     study_predictor_free(p);
     study_close(s);
 }
@@ -237,10 +245,10 @@ static void study_folder(const char *folder, const struct options *o, struct stu
            "|---|---|---|---|---|\n");
     study_bands(p, t.configs, t.n, 19);
     study_bands(p, t.configs, t.n, 39);
-    printf("\n| anchored | n | coverage | half width | MAE < 5 points | 5 to 15 | > 15 | "
-           "median abs log10 KL ratio |\n|---|---|---|---|---|---|---|---|\n");
+    print_anchored_header();
     study_edits(p, t.configs, t.n);
     study_walks(p, t.configs);
+    study_pulls(p);
     study_baselines_free(b);
     study_predictor_free(p);
     fflush(stdout);

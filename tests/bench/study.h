@@ -170,6 +170,8 @@ void study_bands(struct study_predictor *p, const struct study_config *configs, 
 void study_edits(struct study_predictor *p, const struct study_config *configs, int n);
 /* Steps of hands that tune, beside 19 measured configurations. */
 void study_walks(struct study_predictor *p, const struct study_config *configs);
+/* A threshold pulled down, each step an anchor of the next. */
+void study_pulls(struct study_predictor *p);
 
 /* Prints a row: points that a drag's steps are off, of those that they lose, and abs log10 of the KL's ratio,
  * for thresholds from .45 of the largest value on, from .3 on, and below (study_drags.c). */

@@ -292,3 +292,32 @@ void study_walks(struct study_predictor *p, const struct study_config *configs)
         tally_release(&t[k]);
     }
 }
+
+/* One layer at 4 bits, its threshold pulled down step by step from the largest value to a tenth of it; the hand
+ * rests at each step, which is measured then and an anchor of the next. Nothing random is measured. */
+void study_pulls(struct study_predictor *p)
+{
+    enum { PULL_STEPS = 11 };
+    struct study *s = study_of(p);
+    struct study_config c = {.s = study_take((size_t)s->n_layers, sizeof *c.s)};
+    struct tally t = tally_new(s->n_layers * PULL_STEPS);
+    for (int layer = 0; layer < s->n_layers; layer++) {
+        struct walk w = {.table = NULL};
+        for (int step = 0; step < PULL_STEPS && qx_net_layer(s->net, layer)->role == QX_ROLE_LINEAR;
+             step++) {
+            for (int l = 0; l < s->n_layers; l++) {
+                c.s[l] = qx_setting_fp32();
+            }
+            c.s[layer] = study_weight(s, layer, 4, true, QX_GRAN_CHANNEL, pow(0.8, step));
+            const struct study_outcome truth = study_measure(s, &c);
+            step_ask(p, &w, NULL, &c, &truth, &t);
+            w.points[w.n_points++] = study_point(p, &c, false);
+        }
+        for (int k = 0; k < w.n_points; k++) {
+            qx_predict_point_unref(w.points[k]);
+        }
+    }
+    tally_print("a threshold pulled down", &t);
+    tally_release(&t);
+    free(c.s);
+}
