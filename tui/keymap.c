@@ -150,7 +150,9 @@ static void bind_tables(struct ui_keymap *map)
     bind(map, (int[]){'c', qx_calib_ema.key}, 2, UI_CMD_ACT_METHOD, qx_calib_ema.name);
     bind(map, (int[]){'a', 'r'}, 2, UI_CMD_ALGO, "rtn");
     for (int i = 0; i < qx_method_count(); i++) {
-        bind(map, (int[]){'a', qx_method_at(i)->key}, 2, UI_CMD_ALGO, qx_method_at(i)->name);
+        if (!qx_method_at(i)->is_trained) {
+            bind(map, (int[]){'a', qx_method_at(i)->key}, 2, UI_CMD_ALGO, qx_method_at(i)->name);
+        }
     }
     for (int i = 0; i < qx_preset_count(); i++) {
         bind(map, (int[]){'p', qx_preset_at(i)->key}, 2, UI_CMD_PRESET, qx_preset_at(i)->name);

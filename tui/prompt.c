@@ -133,7 +133,9 @@ static void offer_arguments(struct ui_app *app, struct collect *c, enum ui_cmd c
     case UI_CMD_ALGO:
         offer(c, "rtn", "Rounds every weight to the nearest code.", 0, false, false);
         for (int i = 0; i < qx_method_count(); i++) {
-            offer(c, qx_method_at(i)->name, qx_method_at(i)->help, 0, false, false);
+            if (!qx_method_at(i)->is_trained) {
+                offer(c, qx_method_at(i)->name, qx_method_at(i)->help, 0, false, false);
+            }
         }
         break;
     case UI_CMD_PRESET:

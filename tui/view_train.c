@@ -37,8 +37,7 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
                  "others in float32");
     } else if (s->t.state == QX_TRAINING_DONE) {
         snprintf(buf, cap,
-                 "W writes the best as a model folder; b trains again from the stored "
-                 "weights");
+                 "T takes the best into the recipe, W writes it as a model folder; b trains again");
     } else if (s->t.state == QX_TRAINING_RUNNING) {
         snprintf(buf, cap,
                  "p %s, x stops and keeps the best; left and right go through time, j k "
@@ -114,6 +113,21 @@ static bool step(struct ui_app *app, const struct train_state *s, int direction)
     return true; /* it stays here */
 }
 
+/* PTQ as A beside QAT as B. */
+static bool take(struct ui_app *app)
+{
+    struct qx_error err;
+    if (!qx_session_has_snapshot(app->session)) {
+        qx_session_snapshot(app->session);
+    }
+    if (qx_session_train_take(app->session, &err) != QX_OK) {
+        return ui_refuse(app, "%s", err.text);
+    }
+    ui_toast(app, UI_TOAST_INFO,
+             "the recipe has the trained weights; A is the one before: ` flips, g c compares");
+    return true;
+}
+
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)
 {
     struct train_state *s = state;
@@ -148,6 +162,8 @@ static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char
         qx_session_train_stop(app->session);
         ui_toast(app, UI_TOAST_INFO, "stopping: what is best so far is kept");
         return true;
+    case UI_CMD_TRAIN_TAKE:
+        return take(app);
     case UI_CMD_WRITE:
         if (s->t.state != QX_TRAINING_DONE) {
             return ui_refuse(app, "nothing was trained yet: b starts");
@@ -224,7 +240,7 @@ const struct ui_view ui_view_train = {
     .help = "What does training with quantization in the loop win back?",
     .key = 't',
     .fkey = 8,
-    .hints = "train pause cancel quantizer write explain",
+    .hints = "train pause cancel take-trained write quantizer explain",
     .state_size = sizeof(struct train_state),
     .open = open_view,
     .draw = train_draw,

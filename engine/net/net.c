@@ -55,6 +55,26 @@ static bool is_tensor(const struct qx_net *net, int64_t tensor)
     return tensor >= 0 && tensor < qx_model_n_tensors(net->model);
 }
 
+int qx_net_layer_beside(const struct qx_net *net, int64_t tensor)
+{
+    const int value = is_tensor(net, tensor) ? net->value_of_tensor[tensor] : -1;
+    int last = -1;
+    for (int i = 0; value >= 0 && i < net->n_nodes; i++) {
+        const struct qx_node *node = net->nodes[i];
+        const int w = node->op->weight;
+        if (w >= 0 && node->in[w] && node->in[w]->tensor >= 0) {
+            const int layer = net->layer_of_tensor[node->in[w]->tensor];
+            last = layer >= 0 ? layer : last;
+        }
+        for (int k = 0; k < node->n_in; k++) {
+            if (node->in[k] == net->values[value]) {
+                return last;
+            }
+        }
+    }
+    return -1;
+}
+
 int qx_net_layer_of_tensor(const struct qx_net *net, int64_t tensor)
 {
     return is_tensor(net, tensor) ? net->layer_of_tensor[tensor] : -1;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "qx/overlay.h"
 
 #include <string.h>
 
@@ -107,9 +108,27 @@ static void exec_drop(struct qx_weights *w)
     w->engine = QX_ENGINE_SIMULATED;
 }
 
+/* What goes with a layer's weight: the overlay's values, which outlive the setting, or the stored ones. */
+static void others_put(struct qx_weights *w, const struct qx_overlay *o, bool is_in)
+{
+    const struct qx_net *net = w->net;
+    const float *at = o ? o->other_values : NULL;
+    for (int64_t i = 0; o && i < o->n_others; at += o->others[i].n, i++) {
+        const int64_t tensor = o->others[i].tensor;
+        const int value =
+            tensor < qx_model_n_tensors(net->model) ? net->value_of_tensor[tensor] : -1;
+        if (value >= 0 && net->layer_of_tensor[tensor] < 0 &&
+            qx_model_tensor(net->model, tensor)->numel == o->others[i].n) {
+            w->values[value].data = is_in ? at : w->values[value].stored;
+        }
+    }
+}
+
 static void setting_put(struct qx_weights *w, struct qx_weight *weight, const struct qx_setting *s)
 {
     exec_drop(w);
+    others_put(w, qx_setting_overlay(&weight->setting), false);
+    others_put(w, qx_setting_overlay(s), true);
     weight->setting = *s;
     w->has_act = qx_weights_has_act(w);
 }

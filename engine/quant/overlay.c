@@ -48,6 +48,8 @@ void qx_overlay_free(struct qx_overlay *o)
     qx_mem_free(o->bias);
     qx_mem_free(o->kept);
     qx_mem_free(o->kept_values);
+    qx_mem_free(o->others);
+    qx_mem_free(o->other_values);
     qx_mem_free(o);
 }
 
@@ -158,6 +160,17 @@ int qx_overlay_step(const struct qx_overlay *o, int64_t element)
 float qx_overlay_shown(const struct qx_overlay *o, bool is_error, float x, int64_t element)
 {
     return is_error ? x - qx_overlay_element(o, element) : (float)qx_overlay_step(o, element);
+}
+
+const float *qx_overlay_other(const struct qx_overlay *o, int64_t tensor)
+{
+    const float *at = o->other_values;
+    for (int64_t i = 0; i < o->n_others; at += o->others[i].n, i++) {
+        if (o->others[i].tensor == tensor) {
+            return at;
+        }
+    }
+    return NULL;
 }
 
 const struct qx_overlay *qx_setting_overlay(const struct qx_setting *s)

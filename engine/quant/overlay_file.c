@@ -10,14 +10,14 @@
 #include <math.h>
 #include <string.h>
 
-enum { VERSION = 3, MAX_BYTES = 1 << 30 };
+enum { VERSION = 4, MAX_BYTES = 1 << 30 };
 
 struct header {
     char magic[8];
     uint32_t version, metrics_bytes;
     uint64_t key, checksum, payload_bytes;
     struct qx_channels channels;
-    int64_t n_units, n_kept, groups, taps;
+    int64_t n_units, n_kept, groups, taps, n_others, n_other_values;
     uint32_t has_in_scale, has_out_scale, has_bias, is_folded;
     struct qx_range in_range;
     double before, after;
@@ -37,7 +37,7 @@ struct part {
     void **at;
     size_t bytes;
 };
-enum { N_PARTS = 8 };
+enum { N_PARTS = 10 };
 
 static void parts_of(struct qx_overlay *o, const struct header *h, struct part *out)
 {
@@ -51,7 +51,9 @@ static void parts_of(struct qx_overlay *o, const struct header *h, struct part *
         {(void **)&o->out_scale, h->has_out_scale ? n_out * sizeof *o->out_scale : 0},
         {(void **)&o->bias, h->has_bias ? n_out * sizeof *o->bias : 0},
         {(void **)&o->kept, n_kept * sizeof *o->kept},
-        {(void **)&o->kept_values, n_out * n_kept * sizeof *o->kept_values}};
+        {(void **)&o->kept_values, n_out * n_kept * sizeof *o->kept_values},
+        {(void **)&o->others, (size_t)h->n_others * sizeof *o->others},
+        {(void **)&o->other_values, (size_t)h->n_other_values * sizeof *o->other_values}};
     memcpy(out, parts, sizeof parts);
 }
 
@@ -65,6 +67,8 @@ enum qx_status qx_overlay_save(const struct qx_overlay *o, const char *path, str
                        .n_kept = o->n_kept,
                        .groups = o->groups,
                        .taps = o->taps,
+                       .n_others = o->n_others,
+                       .n_other_values = o->n_other_values,
                        .has_in_scale = o->in_scale != NULL,
                        .has_out_scale = o->out_scale != NULL,
                        .is_folded = o->is_folded,
@@ -99,7 +103,8 @@ static bool is_same(struct qx_channels a, struct qx_channels b)
     return a.outer == b.outer && a.count == b.count && a.inner == b.inner;
 }
 
-/* Are the arrays what passes may rely on: finite scales above 0, kept inputs in order? */
+/* Are the arrays what passes may rely on: finite scales above 0, kept inputs in order, other tensors' values
+ * as many as they say? */
 static bool is_sound(const struct qx_overlay *o)
 {
     const int64_t n_in = o->channels.outer * o->channels.inner;
@@ -122,7 +127,14 @@ static bool is_sound(const struct qx_overlay *o)
             return false;
         }
     }
-    return true;
+    int64_t left = o->n_other_values;
+    for (int64_t i = 0; i < o->n_others; i++) {
+        if (o->others[i].tensor < 0 || o->others[i].n < 0 || o->others[i].n > left) {
+            return false;
+        }
+        left -= o->others[i].n;
+    }
+    return left == 0;
 }
 
 static bool fill(struct qx_overlay *o, const struct header *h, const char *p, size_t len)
@@ -155,8 +167,9 @@ static bool header_fits(const struct header *h, size_t len, uint64_t key,
            h->metrics_bytes == sizeof(struct qx_metrics) && h->key == key &&
            is_same(h->channels, channels) && h->groups > 0 && channels.count % h->groups == 0 &&
            h->taps > 0 && channels.outer * channels.inner % h->taps == 0 && h->n_units == n_units &&
-           h->n_kept >= 0 && h->n_kept <= channels.outer * channels.inner &&
-           h->payload_bytes == len - sizeof *h;
+           h->n_others >= 0 && h->n_others <= MAX_BYTES && h->n_other_values >= 0 &&
+           h->n_other_values <= MAX_BYTES && h->n_kept >= 0 &&
+           h->n_kept <= channels.outer * channels.inner && h->payload_bytes == len - sizeof *h;
 }
 
 enum qx_status qx_overlay_load(const char *path, uint64_t key, struct qx_channels channels,
@@ -186,6 +199,8 @@ enum qx_status qx_overlay_load(const char *path, uint64_t key, struct qx_channel
         o->n_kept = h.n_kept;
         o->groups = h.groups;
         o->taps = h.taps;
+        o->n_others = h.n_others;
+        o->n_other_values = h.n_other_values;
         o->is_folded = h.is_folded != 0;
         o->in_range = h.in_range;
         o->before = h.before;

@@ -85,17 +85,21 @@ static const struct qx_overlay *find(void *arg, int layer, uint64_t key,
     return there ? there : o ? put(&s->methods, o) : NULL;
 }
 
-static const struct qx_overlay *keep(void *arg, int layer, struct qx_overlay *o)
+const struct qx_overlay *qx_methods_keep(struct qx_session *s, struct qx_overlay *o)
 {
-    struct qx_session *s = arg;
     char *path = path_of(s, o->key);
     struct qx_error why;
-    (void)layer;
     if (path && qx_overlay_save(o, path, &why) != QX_OK) {
         qx_log(QX_LOG_WARN, "what a method chose is not kept on disk: %s", why.text);
     }
     qx_mem_free(path);
     return put(&s->methods, o);
+}
+
+static const struct qx_overlay *keep(void *arg, int layer, struct qx_overlay *o)
+{
+    (void)layer;
+    return qx_methods_keep(arg, o);
 }
 
 /* Overlays that the recipe names by their key, as far as they are there. */

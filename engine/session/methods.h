@@ -31,6 +31,8 @@ enum qx_status qx_settings_resolve(struct qx_session *s, struct qx_setting *set,
 /* The same for the recipe itself, in the host's thread. Nothing is done without a network. */
 enum qx_status qx_methods_resolve_recipe(struct qx_session *s, struct qx_ctl *ctl,
                                          struct qx_error *err);
+/* Keep an overlay made elsewhere, here and on disk, under its key; NULL: no memory. Any thread. */
+const struct qx_overlay *qx_methods_keep(struct qx_session *s, struct qx_overlay *o);
 /* May these items have the methods of their settings? */
 enum qx_status qx_methods_check(const struct qx_session *s, int64_t item,
                                 const struct qx_setting *set, struct qx_error *err);

@@ -36,6 +36,7 @@ static void run_free(struct qx_trainer_run *r)
         qx_mem_free(r->layer[i]);
     }
     qx_mem_free(r->layer);
+    qx_mem_free(r->overlay);
     qx_trained_free(r->trained);
     pthread_mutex_destroy(&r->lock);
     qx_mem_free(r);
@@ -220,6 +221,31 @@ static void on_look(void *arg, const struct qx_train_look *look)
 
 /* ---- the task ---- */
 
+/* What was trained, as the recipe can name it. */
+static void overlays_make(struct train_task *t)
+{
+    struct qx_trainer_run *r = t->run;
+    struct qx_session *s = t->s;
+    struct qx_error why;
+    const struct qx_overlay **v = qx_mem_zalloc(((size_t)r->n_layers + 1) * sizeof *v);
+    enum qx_status st =
+        v ? qx_trained_check(s->net, r->trained, &why) : qx_fail_nomem(&why, sizeof *v);
+    for (int i = 0; st == QX_OK && i < r->n_layers; i++) {
+        struct qx_overlay *o = NULL;
+        if (r->layer[i]) {
+            st = qx_trained_overlay(s->net, r->trained, i, s->pool, &o, &why);
+            v[i] = st == QX_OK ? qx_methods_keep(s, o) : NULL;
+            st = st == QX_OK && !v[i] ? qx_fail_nomem(&why, sizeof *o) : st;
+        }
+    }
+    if (st != QX_OK) {
+        qx_str_copy(r->why_not, sizeof r->why_not, why.text);
+        qx_mem_free(v);
+        return;
+    }
+    r->overlay = v;
+}
+
 static enum qx_status task_run(struct qx_task *task, struct qx_error *err)
 {
     struct train_task *t = (struct train_task *)task;
@@ -236,6 +262,9 @@ static enum qx_status task_run(struct qx_task *task, struct qx_error *err)
         atomic_store(&task->ctl.done, 0);
         st = qx_train_run(s->net, rows, s->data, t->set, &t->options, &watch, s->pool, &task->ctl,
                           &t->run->trained, err);
+    }
+    if (st == QX_OK) {
+        overlays_make(t);
     }
     qx_dataset_close(&rows);
     return st;
@@ -441,14 +470,45 @@ bool qx_session_training_frame(const struct qx_session *s, int64_t item, int fra
     return true;
 }
 
+static enum qx_status nothing_trained(const struct qx_trainer *tr, struct qx_error *err)
+{
+    return qx_fail(err, QX_EDATA, "%s",
+                   tr->task ? "The training still runs: stop it first."
+                            : "Nothing was trained yet.");
+}
+
 enum qx_status qx_session_train_keep(struct qx_session *s, const char *out_dir,
                                      struct qx_error *err)
 {
     const struct qx_trainer *tr = &s->trainer;
     if (tr->task || !tr->run || !tr->run->trained) {
-        return qx_fail(err, QX_EDATA, "%s",
-                       tr->task ? "The training still runs: stop it first."
-                                : "Nothing was trained yet.");
+        return nothing_trained(tr, err);
     }
     return qx_write_submit(s, out_dir, tr->run->trained, err);
+}
+
+enum qx_status qx_session_train_take(struct qx_session *s, struct qx_error *err)
+{
+    const struct qx_trainer *tr = &s->trainer;
+    struct qx_recipe r;
+    if (tr->task || !tr->run || !tr->run->trained) {
+        return nothing_trained(tr, err);
+    }
+    if (!tr->run->overlay) {
+        return qx_fail(err, QX_EUNSUPPORTED, "%s", tr->run->why_not);
+    }
+    enum qx_status st = qx_training_recipe(s, tr->run->trained, &r, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    for (int i = 0; i < tr->run->n_layers; i++) {
+        if (tr->run->overlay[i]) {
+            struct qx_setting *set = &r.set[qx_net_layer(s->net, i)->tensor];
+            *set = tr->run->overlay[i]->setting;
+            set->overlay = tr->run->overlay[i];
+        }
+    }
+    st = qx_recipe_replace(s, &r, QX_STEP_EDIT, err);
+    qx_recipe_release(&r);
+    return st;
 }

@@ -38,7 +38,9 @@ struct qx_trainer_run {
     int seen; /* layers looked at in this frame: worker only */
     atomic_bool is_paused;
     double rung_s;
-    struct qx_trained *trained; /* worker until done */
+    struct qx_trained *trained;        /* worker until done */
+    const struct qx_overlay **overlay; /* [layers] of it; NULL: why_not says why there are none */
+    char why_not[256];
 };
 
 struct qx_trainer {

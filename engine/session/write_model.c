@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "qx/overlay.h"
 #include "base/str.h"
 #include "session/recipe_json.h"
 #include "session/write_model.h"
@@ -255,6 +256,14 @@ struct source {
 /* Values that take the place of the stored ones, NULL: none. */
 static const float *changed(const struct qx_write *w, int64_t item)
 {
+    for (int64_t i = 0; !w->trained && i < w->recipe->n;
+         i++) { /* what goes with a layer that was trained */
+        const struct qx_overlay *o = qx_setting_overlay(&w->recipe->set[i]);
+        const float *values = o ? qx_overlay_other(o, item) : NULL;
+        if (values) {
+            return values;
+        }
+    }
     return w->trained ? w->trained->values[item] : NULL;
 }
 

@@ -118,6 +118,73 @@ static void a_training_is_watched_and_kept(void **state)
     qx_session_close(&s);
 }
 
+/* Rows right under the recipe as it stands, as measured. */
+static int64_t measured(struct qx_session *s)
+{
+    struct qx_gauge g;
+    qx_session_settle(s, 60000);
+    qx_session_gauge(s, &g);
+    assert_true(g.correct >= 0 && g.edits_since == 0);
+    return g.correct;
+}
+
+static struct qx_session *open_cached(void)
+{
+    struct qx_session_options o = {.threads = 2, .cache_dir = "session_train_cache"};
+    struct qx_session *s = NULL;
+    struct qx_error err;
+    if (qx_session_open(FOLDER, &o, &s, &err) != QX_OK) {
+        fail_msg("%s", err.text);
+    }
+    return s;
+}
+
+/* The trained layers, norms and biases come with the recipe: it measures what the training measured, also after
+ * a restart; without them it measures PTQ again. The engines may differ in a row. */
+static void what_was_trained_goes_into_the_recipe(void **state)
+{
+    struct qx_session *s = open_cached();
+    struct qx_train_options o = options_of(30);
+    struct qx_training t;
+    struct qx_train_epoch ptq, best;
+    struct qx_error err;
+    (void)state;
+    assert_int_equal(qx_session_train_take(s, &err), QX_EDATA);
+    give_bits(s);
+    o.rate = 5e-3;
+    assert_int_equal(qx_session_train(s, ROWS, &o, &err), QX_OK);
+    wait_for(s, 0, &t);
+    assert_true(t.best > 0);
+    assert_true(qx_session_training_epoch(s, 0, &ptq) &&
+                qx_session_training_epoch(s, t.best, &best));
+    assert_true(best.correct > ptq.correct + 20);
+    assert_int_equal(qx_session_train_take(s, &err), QX_OK);
+    const int64_t item = qx_session_find(s, "head.weight", &err);
+    assert_string_equal(qx_session_setting(s, item)->algo, "qat");
+    assert_true(llabs(measured(s) - best.correct) <= 1);
+    assert_int_equal(qx_session_save_recipe(s, "session_qat.json", &err), QX_OK);
+    assert_true(qx_session_undo(s));
+    assert_true(llabs(measured(s) - ptq.correct) <= 1);
+    assert_true(qx_session_redo(s));
+    assert_true(llabs(measured(s) - best.correct) <= 1);
+    qx_session_close(&s);
+
+    s = open_cached();
+    assert_int_equal(qx_session_load_recipe(s, "session_qat.json", &err), QX_OK);
+    assert_true(llabs(measured(s) - best.correct) <= 1);
+    assert_int_equal(qx_session_write(s, "session_qat", &err), QX_OK);
+    qx_session_settle(s, 60000);
+    qx_session_close(&s);
+
+    s = open_session("session_qat"); /* the values themselves, in float32 but for the inputs */
+    qx_session_set_auto_measure(s, true);
+    struct qx_gauge g;
+    qx_session_settle(s, 60000);
+    qx_session_gauge(s, &g);
+    assert_true(llabs(g.fp32_correct - best.correct) <= 6);
+    qx_session_close(&s);
+}
+
 static void a_training_is_paused_and_stopped(void **state)
 {
     struct qx_session *s = open_session(FOLDER);
@@ -168,6 +235,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_training_is_watched_and_kept),
+        cmocka_unit_test(what_was_trained_goes_into_the_recipe),
         cmocka_unit_test(a_training_is_paused_and_stopped),
         cmocka_unit_test(closing_ends_a_training),
     };

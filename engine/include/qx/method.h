@@ -40,6 +40,7 @@ struct qx_method {
     char key;          /* after `a` on the Layer screen */
     enum qx_method_stage stage;
     unsigned claims;
+    bool is_trained;   /* made by training alone: not to be chosen, no key */
     bool needs_inputs; /* moments of the layer's inputs, from calibration rows */
     /* A number behind ':'; NULL = none. NaN as default: the method searches. */
     const char *param;

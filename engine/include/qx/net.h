@@ -62,6 +62,9 @@ bool qx_net_input_is_ids(const struct qx_net *net); /* I64 graph input */
 /* Rows are sequences of ids, of 1 to shape[0] places: -1 stands for a place that is left out, which may
  * be any but the first. Only places that are there are computed; padding costs nothing. */
 bool qx_net_input_is_sequence(const struct qx_net *net);
+/* The layer that a tensor goes with which is no layer's own weight (a norm, a bias): the last one to run before or
+ * as it is read; -1: none. O(nodes). */
+int qx_net_layer_beside(const struct qx_net *net, int64_t tensor);
 /* Does every place of a row get logits, of the token behind it? A language model: data are documents
  * (qx/eval.h), classes the vocabulary. */
 bool qx_net_is_words(const struct qx_net *net);

@@ -32,6 +32,13 @@ struct qx_overlay {
     int64_t n_kept; /* inputs whose weights stay 16-bit floats (and are not quantized as inputs) */
     int32_t *kept;  /* [n_kept] ascending, of outer * inner */
     float *kept_values; /* [count][n_kept] */
+    /* Values of other tensors that go with it (norms and biases, from training): [n_others] tensor and how many
+     * values, which lie one behind the other in other_values. */
+    int64_t n_others, n_other_values;
+    struct qx_overlay_other {
+        int64_t tensor, n;
+    } * others;
+    float *other_values;
     /* ||(W - W^) X||^2 / ||W X||^2 on the calibration rows, rounded to nearest and by the method; NaN
      * where no inputs were seen */
     double before, after;
@@ -55,12 +62,15 @@ int qx_overlay_step(const struct qx_overlay *o, int64_t element);
 /* What a picture shows of an element x: its error x - x^, or the step of its code. */
 float qx_overlay_shown(const struct qx_overlay *o, bool is_error, float x, int64_t element);
 /* What it stores beyond the codes, scales and zero points of its setting, in bytes: two for a factor or a
- * kept value, four for a bias. */
+ * kept value, four for a bias. Other tensors take the place of stored ones. */
 uint64_t qx_overlay_extra_bytes(const struct qx_overlay *o);
 /* Must inputs be divided, or some of them be left out, before they are quantized? */
 bool qx_overlay_has_inputs(const struct qx_overlay *o);
 /* Its static range of inputs under an act, symmetric where the act is; the act's own without that. */
 struct qx_act qx_overlay_act(const struct qx_overlay *o, const struct qx_act *act);
+
+/* Its values of another tensor; NULL when it has none. */
+const float *qx_overlay_other(const struct qx_overlay *o, int64_t tensor);
 
 /* The overlay of a setting; NULL when it has none, or one that was made for other bits, ranges or
  * methods than the setting now asks for. */

@@ -79,6 +79,10 @@ enum qx_status qx_session_train(struct qx_session *s, const char *data,
                                 const struct qx_train_options *options, struct qx_error *err);
 void qx_session_train_pause(struct qx_session *s, bool is_paused);
 void qx_session_train_stop(struct qx_session *s); /* keeps what was best */
+/* Put what came of the last training into the recipe, as one edit: the layers that were trained get the method "qat",
+ * with overlays that hold their codes and the norms and biases that go with them, so that measurements under the
+ * recipe are those of the training. QX_EDATA: there is nothing; QX_EUNSUPPORTED: what qx_trained_check says. */
+enum qx_status qx_session_train_take(struct qx_session *s, struct qx_error *err);
 /* Queue the writing of what came of the last training, as qx_session_write. QX_EDATA: there is nothing. */
 enum qx_status qx_session_train_keep(struct qx_session *s, const char *out_dir,
                                      struct qx_error *err);

@@ -62,9 +62,9 @@ struct qx_train_options {
     double temperature;  /* of that comparison */
     /* Weights are drawn to their levels, so that they do not go to and fro between two (oscillation dampening,
      * Nagel et al., arXiv 2203.11086, eq. 5): after each step w -= k (w - x^), a step along the gradient of
-     * ||x^ - clamp(w)||^2 that is kept apart from the optimizer's, as AdamW keeps decay. k grows with the cube
-     * of the time and sums up to this: by itself it would shrink distances by exp(-dampen), two thirds of
-     * that in the last quarter. NaN = the quantizer's own; 0 = not. */
+     * ||x^ - clamp(w)||^2 that is kept apart from the optimizer's, as AdamW keeps decay. k grows as the
+     * twelfth power of the time and sums up to this: by itself it would shrink distances by exp(-dampen), nine
+     * tenths of that in the last sixth. Drawn earlier, networks learn less. NaN = the quantizer's own; 0 = not. */
     double dampen;
     double freeze; /* share of the steps, the last ones, in which running statistics and followed
                             ranges stay as they are */
@@ -134,6 +134,17 @@ struct qx_trained {
     float **values; /* [n_tensors] NULL: as stored. Layers' weights lie on their levels */
 };
 void qx_trained_free(struct qx_trained *t); /* NULL allowed */
+
+/* Can overlays hold all of it? Not what was trained and stays in float32 (layers without bits), or goes with no
+ * quantized layer: QX_EUNSUPPORTED names it. */
+enum qx_status qx_trained_check(const struct qx_net *net, const struct qx_trained *t,
+                                struct qx_error *err);
+/* A quantized layer's overlay for its setting with the method "qat": codes, scales, and the norms and biases
+ * that go with the layer. The caller's. QX_ENOMEM. */
+struct qx_overlay;
+enum qx_status qx_trained_overlay(const struct qx_net *net, const struct qx_trained *t, int layer,
+                                  struct qx_pool *pool, struct qx_overlay **out,
+                                  struct qx_error *err);
 
 /* Fine-tune the network under these settings of its layers (ranges resolved). data: rows to train on,
  * eval: rows to measure on. A row of a language model is a document, and every token that counts an answer;
