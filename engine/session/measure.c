@@ -12,6 +12,7 @@
 #include <string.h>
 
 static const double rest_s = 0.3;     /* after the last edit */
+static const double said_s = 0.8;     /* the same, while the prediction is being made exact */
 static const double auto_limit_s = 5; /* longer measurements wait for `e` */
 
 bool qx_measure_can(const struct qx_session *s)
@@ -364,7 +365,8 @@ double qx_measure_due(const struct qx_session *s, double now_s)
         qx_methods_pending(s)) {
         return -1; /* nothing, or what it waits for will wake the host */
     }
-    double left = s->last_edit_s + rest_s - now_s;
+    const bool is_better_said = !s->measure.is_wanted && qx_predictor_exact_waits(s);
+    double left = s->last_edit_s + (is_better_said ? said_s : rest_s) - now_s;
     return left > 0 ? left : 0;
 }
 
