@@ -6,7 +6,7 @@
 
 extern const struct qx_method qx_method_gptq, qx_method_awq, qx_method_adaround, qx_method_cle,
     qx_method_smoothquant, qx_method_llmint8, qx_method_salient, qx_method_biascorr,
-    qx_method_gamma, qx_method_auto, qx_method_qat;
+    qx_method_gamma, qx_method_refine, qx_method_auto, qx_method_qat;
 
 /* One layer on its way to an overlay: weights as a matrix, one row an output. A method reads what the
  * ones before it left, and leaves codes that fit the units. */
@@ -63,6 +63,8 @@ void qx_work_round_row(struct qx_method_work *w, int64_t row);
 /* Units anew, for what is aimed at without the kept columns: all of them, or unit u of a row (not
  * granularity tensor) clipped to a share of its own range. */
 void qx_work_units(struct qx_method_work *w);
+/* Each unit clipped where the output loses least, by the moments; thresholds by hand stay. */
+void qx_work_clip(struct qx_method_work *w);
 /* The same after the setting's calibrator has chosen again, for what is aimed at. */
 enum qx_status qx_work_calibrate(struct qx_method_work *w, struct qx_error *err);
 struct qx_qparams qx_work_fit(const struct qx_method_work *w, int64_t row, int64_t u, float share);

@@ -8,7 +8,8 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const lists[] = {"", "gptq", "adaround", "awq", "awq,gptq", "awq,adaround"};
+static const char *const lists[] = {"",    "gptq",       "gptq,refine",    "adaround,refine",
+                                    "awq", "awq,refine", "awq,gptq,refine"};
 
 /* What methods change of a work; everything else is shared. */
 struct state {

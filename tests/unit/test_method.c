@@ -318,6 +318,27 @@ static void methods_lessen_the_error_of_the_output(void **state)
     }
 }
 
+/* Descent never leaves more error than it found, whatever chose the codes. */
+static void refining_only_lessens_the_error(void **state)
+{
+    static const char *const lists[][2] = {
+        {"gptq", "gptq,refine"}, {"adaround", "adaround,refine"}, {"awq", "awq,refine"}};
+    static const char *const grans[] = {"group:32", "channel", "tensor"};
+    (void)state;
+    for (int i = 0; i < 9; i++) {
+        double after[2];
+        for (int k = 0; k < 2; k++) {
+            struct bench b = bench_open(grans[i / 3], 3, i % 2 == 0, lists[i % 3][k]);
+            moments_random(&b, 13);
+            struct qx_overlay *o = applied(&b, NULL);
+            after[k] = o->after;
+            qx_overlay_free(o);
+            bench_close(&b);
+        }
+        assert_true(after[1] <= after[0] * (1.0 + 1e-5));
+    }
+}
+
 /* Bias correction: the mean of the outputs is that of the weights as stored. */
 static void bias_correction_takes_the_mean_error_off(void **state)
 {
@@ -435,6 +456,7 @@ int main(void)
         cmocka_unit_test(gptq_survives_singular_moments),
         cmocka_unit_test(same_on_any_number_of_threads),
         cmocka_unit_test(methods_lessen_the_error_of_the_output),
+        cmocka_unit_test(refining_only_lessens_the_error),
         cmocka_unit_test(bias_correction_takes_the_mean_error_off),
         cmocka_unit_test(overlay_file_round_trip),
         cmocka_unit_test(overlay_lies_on_the_grid),

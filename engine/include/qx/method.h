@@ -11,9 +11,10 @@
 
 /* When a method runs. */
 enum qx_method_stage {
-    QX_STAGE_SCALE, /* factors of input channels, clipping of units, columns kept apart */
-    QX_STAGE_CODES, /* which code each weight gets */
-    QX_STAGE_AFTER  /* corrections once the codes are known */
+    QX_STAGE_SCALE,  /* factors of input channels, clipping of units, columns kept apart */
+    QX_STAGE_CODES,  /* which code each weight gets */
+    QX_STAGE_REFINE, /* others for some of them */
+    QX_STAGE_AFTER   /* corrections once the codes are known */
 };
 
 /* What a method decides alone: two that claim the same cannot be named together. */
