@@ -294,6 +294,16 @@ static void sensitivity_and_pareto(void **state)
     app_close(&app);
 }
 
+/* What is shown of rows comes out of a network: only their absence is golden. */
+static void rows_screen_without_rows(void **state)
+{
+    (void)state;
+    open_conv();
+    app_line(&app, "go rows");
+    check("rows-none-80x24");
+    app_close(&app);
+}
+
 static void compare_screen(void **state)
 {
     (void)state;
@@ -344,6 +354,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(matrix_screen),
         cmocka_unit_test(act_screen),
         cmocka_unit_test(sensitivity_and_pareto),
+        cmocka_unit_test(rows_screen_without_rows),
         cmocka_unit_test(compare_screen),
         cmocka_unit_test(help_screen),
         cmocka_unit_test(popups),

@@ -311,7 +311,8 @@ bool qx_session_first_flips(struct qx_session *s, int64_t item, bool is_low, str
 bool qx_session_layer_share(struct qx_session *s, int64_t item, double *share, double *kl);
 /* Measure now (also when auto-measure is off). */
 void qx_session_measure(struct qx_session *s);
-/* On by default: measure 300 ms after the last edit when the last measurement took under 5 s. */
+/* On by default: measure 300 ms after the last edit, or once its prediction is exact (up to 800 ms), when the
+ * last measurement took under 5 s. */
 void qx_session_set_auto_measure(struct qx_session *s, bool on);
 bool qx_session_auto_measure(const struct qx_session *s);
 
