@@ -50,7 +50,7 @@ static const struct qx_value *packed_weight(const struct qx_weights *w, const st
     const struct qx_op *op = node->op;
     const struct qx_value *v = op->weight >= 0 ? node->in[op->weight] : NULL;
     const bool is_weight = v && v->tensor >= 0 && op->role == QX_ROLE_LINEAR;
-    return is_weight && !qx_setting_is_fp32(&w->values[v->index].setting) ? v : NULL;
+    return is_weight && qx_weight_is_packed(w, v) ? v : NULL;
 }
 
 /* The node that reads the result of node i, where one alone reads it. */

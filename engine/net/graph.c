@@ -1,5 +1,7 @@
 #include "graph.h"
 
+#include "wide.h"
+
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -335,6 +337,9 @@ enum qx_status qx_graph_finish(struct qx_net *net, const char *output, const cha
     enum qx_status st = set_classes(net, names, n_names, err);
     if (st == QX_OK) {
         st = layers_find(net, err);
+    }
+    if (st == QX_OK) {
+        st = qx_wide_new(net->n_values, &net->wide, err);
     }
     return st == QX_OK ? qx_plan_make(net, err) : st;
 }

@@ -11,6 +11,7 @@
 #define QX_GRAPH_NODES_MAX 8192
 #define QX_NET_ENDS        8
 
+struct qx_wide;
 struct qx_net {
     const struct qx_model *model;
     struct qx_arena arena; /* values, nodes, layers, texts */
@@ -30,6 +31,7 @@ struct qx_net {
     int n_ends;
     bool has_places; /* some values are sequences, whose lengths the input tells */
     struct qx_plan plan;
+    struct qx_wide *wide; /* float32 copies of stored values (wide.h) */
 };
 
 /* ---- building (arch_*.c); messages get the node's name, and the caller's file, in front ---- */

@@ -1,6 +1,7 @@
 /* What others see of a network. */
 #include "exec.h"
 #include "graph.h"
+#include "wide.h"
 
 #include "base/mem.h"
 
@@ -11,6 +12,7 @@ void qx_net_close(struct qx_net **net)
     if (!net || !*net) {
         return;
     }
+    qx_wide_free((*net)->wide);
     qx_names_release(&(*net)->value_names);
     qx_names_release(&(*net)->node_names);
     qx_mem_free((*net)->values);

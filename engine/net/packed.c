@@ -218,6 +218,26 @@ static enum qx_status codes_new(struct qx_packed *p, const struct qx_tensor *t,
     return st;
 }
 
+static bool is_stored_half(const struct qx_tensor *t)
+{
+    return t->dtype == QX_DTYPE_F16 || t->dtype == QX_DTYPE_BF16;
+}
+
+bool qx_weight_is_packed(const struct qx_weights *w, const struct qx_value *v)
+{
+    return !qx_setting_is_fp32(&w->values[v->index].setting) ||
+           (!w->has_act && is_stored_half(qx_model_tensor(w->net->model, v->tensor)));
+}
+
+static void half_borrow(struct qx_packed *p, const struct qx_tensor *t)
+{
+    p->kind = QX_PACKED_HALF;
+    p->row_bytes = (size_t)p->row * sizeof(uint16_t);
+    p->bytes = (size_t)(p->rows * p->row) * sizeof(uint16_t);
+    p->widen = t->dtype == QX_DTYPE_BF16 ? qxk_get()->bf16_to_f32 : qxk_get()->f16_to_f32;
+    p->stored = t->data;
+}
+
 bool qx_weight_has_factors(const struct qx_weights *w, const struct qx_value *v)
 {
     const struct qx_overlay *o = qx_setting_overlay(&w->values[v->index].setting);
@@ -237,6 +257,11 @@ enum qx_status qx_packed_new(const struct qx_weights *w, const struct qx_value *
     }
     p->rows = t->rank > 0 ? t->shape[0] : 1;
     p->row = p->rows > 0 ? t->numel / p->rows : 0;
+    if (t->numel > 0 && qx_setting_is_fp32(s) && is_stored_half(t)) {
+        half_borrow(p, t);
+        *out = p;
+        return QX_OK;
+    }
     enum qx_status st = qx_fail(err, QX_EUNSUPPORTED, "'%.100s' has no packed form", v->name);
     if (t->numel > 0 && s->format->kind == QX_FORMAT_FLOAT && s->format->max_bits == 16) {
         st = half_new(p, s->format, t, err);
@@ -316,7 +341,8 @@ static void row_decode(const struct qx_packed *p, int64_t r, float *out)
 void qx_packed_rows(const struct qx_packed *p, int64_t first, int64_t n, float *out)
 {
     if (p->kind == QX_PACKED_HALF) {
-        p->widen(p->data + (size_t)first * p->row_bytes, (size_t)(n * p->row), out);
+        p->widen((p->stored ? p->stored : p->data) + (size_t)first * p->row_bytes,
+                 (size_t)(n * p->row), out);
         return;
     }
     if (p->kind == QX_PACKED_BLOCK && p->is_columns) {

@@ -20,14 +20,18 @@ struct qx_packed {
     bool is_columns, is_one;      /* one scale for all */
     int64_t unit, n_units;        /* of a row, or (columns) of rows */
     size_t row_bytes, bytes;      /* of the data; of everything */
+    const uint8_t *stored;        /* HALF: as the file has it, borrowed; else NULL */
     uint8_t *data;
     float *scale;  /* [rows * n_units] or [n_units * row]; [1] */
     int32_t *zero; /* the same; NULL: all are 0 (never of columns) */
 };
 
+/* Can the initializer of a layer stay packed? It is quantized, or stored in 16 bits and no input is quantized. */
+bool qx_weight_is_packed(const struct qx_weights *w, const struct qx_value *v);
 /* Does a method keep factors or columns beside the codes of v? */
 bool qx_weight_has_factors(const struct qx_weights *w, const struct qx_value *v);
-/* Of initializer v under its setting: of a method's codes, without factors. QX_EUNSUPPORTED: its axes have no such form, or float32. */
+/* Of initializer v under its setting: of a method's codes, without factors; under float32 16-bit values stay
+ * in the file. QX_EUNSUPPORTED: its axes have no such form, or float32. */
 enum qx_status qx_packed_new(const struct qx_weights *w, const struct qx_value *v,
                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_packed **out,
                              struct qx_error *err);

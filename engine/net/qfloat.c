@@ -2,6 +2,8 @@
  * in its registers; others, and 16-bit floats, block by block in front of sgemm. */
 #include "net/qlinear.h"
 
+#include "base/pool.h"
+
 /* Floats of a decoded block: it stays in the second-level cache. */
 #define BLOCK_FLOATS (INT64_C(1) << 16)
 
@@ -11,13 +13,39 @@ static int64_t block_rows(const struct qx_packed *p)
     return rows < 1 ? 1 : rows < p->rows ? rows : p->rows;
 }
 
+/* Rows shared out on the pool: each worker decodes into a block of its own, which is smaller. */
+enum { SHARED_FLOATS = 1 << 14 };
+
+struct shared {
+    const struct qx_qlinear *q;
+    const float *x;
+    float *y;
+    int64_t m, step;
+};
+
+static void shared_run(void *arg, int64_t i, int worker)
+{
+    const struct shared *s = arg;
+    const struct qx_qlinear *q = s->q;
+    const int64_t r = i * s->step, left = q->packed->rows - r, n = s->step < left ? s->step : left;
+    float block[SHARED_FLOATS];
+    (void)worker;
+    qx_packed_rows(q->packed, r, n, block);
+    qxk_sgemm(0, 1, s->m, n, q->k, 1.0f, s->x, q->k, block, q->k, 0.0f, s->y + r, q->oc);
+}
+
 /* y [m][oc] = x times the weight. Rows of the block are outputs ([oc][k]) or inputs ([k][oc]). */
-static void blocks_run(const struct qx_qlinear *q, const float *x, int64_t m, float *block,
-                       float *y)
+static void blocks_run(const struct qx_qlinear *q, struct qx_pool *pool, const float *x, int64_t m,
+                       float *block, float *y)
 {
     const struct qx_packed *p = q->packed;
-    const int64_t step = block_rows(p);
-    for (int64_t r = 0; r < p->rows; r += step) {
+    const bool is_shared = pool && q->is_out_first && q->k <= SHARED_FLOATS;
+    const int64_t step = is_shared ? SHARED_FLOATS / q->k : block_rows(p);
+    if (is_shared) {
+        struct shared s = {q, x, y, m, step};
+        qx_pool_for(pool, (p->rows + step - 1) / step, shared_run, &s);
+    }
+    for (int64_t r = 0; !is_shared && r < p->rows; r += step) {
         const int64_t n = step < p->rows - r ? step : p->rows - r;
         qx_packed_rows(p, r, n, block);
         if (q->is_out_first) {
@@ -77,7 +105,7 @@ void qx_qfloat_run(struct qx_qrun *r)
     const float *x = own.x ? own.x : r->in;
     if (q->packed) {
         const size_t floats = (size_t)(block_rows(q->packed) * q->packed->row);
-        blocks_run(q, x, m, qx_cut_take(&cut, floats * sizeof(float)), y);
+        blocks_run(q, r->pool, x, m, qx_cut_take(&cut, floats * sizeof(float)), y);
     } else {
         kernel_run(q, r->pool, x, m, y);
     }

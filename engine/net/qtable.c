@@ -101,8 +101,7 @@ enum qx_status qx_exec_tables(struct qx_exec *e, const struct qx_weights *w, str
     for (int i = 0; st == QX_OK && i < e->net->n_nodes; i++) {
         const struct qx_node *node = e->net->nodes[i];
         const struct qx_value *v = node->op->reads_rows ? node->in[node->op->weight] : NULL;
-        if (!v || v->tensor < 0 || qx_setting_is_fp32(&w->values[v->index].setting) ||
-            e->packed[v->index]) {
+        if (!v || v->tensor < 0 || !qx_weight_is_packed(w, v) || e->packed[v->index]) {
             continue;
         }
         e->tied[v->index] = product_of(e, v);

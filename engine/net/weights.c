@@ -3,6 +3,8 @@
 #include "weights.h"
 
 #include "exec.h"
+#include "packed.h"
+#include "wide.h"
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -10,47 +12,62 @@
 
 #include <string.h>
 
+/* Float32 copies of lazy weights may take so much: beyond, they stay packed. */
+#define COPIES_MOST (UINT64_C(1) << 30)
+
 /* Not worth a copy: float32 that lies aligned in the mapping. */
 static bool is_in_place(const struct qx_tensor *t)
 {
     return t->dtype == QX_DTYPE_F32 && (uintptr_t)t->data % sizeof(float) == 0;
 }
 
-static enum qx_status widen(const struct qx_tensor *t, float **out, struct qx_error *err)
+static bool is_layer(const struct qx_weights *w, const struct qx_value *v)
 {
-    float *p = qx_mem_aligned((size_t)t->numel * sizeof *p);
-    if (!p) {
-        return qx_fail_nomem(err, (size_t)t->numel * sizeof *p);
-    }
-    enum qx_status st = qx_tensor_read(t, 0, t->numel, p, err);
-    if (st != QX_OK) {
-        qx_mem_free(p);
-        return st;
-    }
-    *out = p;
-    return QX_OK;
+    return w->net->layer_of_tensor[v->tensor] >= 0;
 }
 
-/* The stored values of an initializer. */
-static enum qx_status load(struct qx_weights *w, const struct qx_value *v, struct qx_error *err)
+/* The stored values of an initializer, widened if need be. */
+static enum qx_status stored_take(struct qx_weights *w, int i, struct qx_error *err)
 {
+    const struct qx_value *v = w->net->values[i];
+    struct qx_weight *weight = &w->values[i];
+    enum qx_status st = QX_OK;
+    if (!weight->stored) {
+        st = qx_wide_take(w->net, v, &weight->stored, err);
+        weight->is_widened = st == QX_OK;
+    }
+    return st;
+}
+
+/* Nothing reads them: a widened copy is given back. */
+static void stored_drop(struct qx_weights *w, int i)
+{
+    struct qx_weight *weight = &w->values[i];
+    if (weight->is_widened) {
+        qx_wide_drop(w->net, w->net->values[i]);
+        weight->stored = NULL;
+        weight->is_widened = false;
+    }
+}
+
+static enum qx_status load(struct qx_weights *w, int i, struct qx_error *err)
+{
+    const struct qx_value *v = w->net->values[i];
     const struct qx_tensor *t = qx_model_tensor(w->net->model, v->tensor);
-    struct qx_weight *weight = &w->values[v->index];
+    struct qx_weight *weight = &w->values[i];
+    enum qx_status st = QX_OK;
     if (is_in_place(t)) {
         weight->stored = (const float *)(const void *)t->data;
-    } else {
-        enum qx_status st = widen(t, &weight->widened, err);
-        if (st != QX_OK) {
-            return st;
-        }
-        weight->stored = weight->widened;
+    } else if (!w->is_lazy || !is_layer(w, v)) {
+        st = stored_take(w, i, err);
     }
     weight->data = weight->stored;
-    return QX_OK;
+    w->is_slim |= !weight->data;
+    return st;
 }
 
-enum qx_status qx_weights_new(const struct qx_net *net, struct qx_weights **out,
-                              struct qx_error *err)
+static enum qx_status weights_make(const struct qx_net *net, bool is_lazy, struct qx_weights **out,
+                                   struct qx_error *err)
 {
     struct qx_weights *w = qx_mem_zalloc(sizeof *w);
     if (!w) {
@@ -58,12 +75,13 @@ enum qx_status qx_weights_new(const struct qx_net *net, struct qx_weights **out,
     }
     w->net = net;
     w->engine = QX_ENGINE_SIMULATED;
+    w->is_lazy = is_lazy;
     w->values = qx_mem_zalloc((size_t)net->n_values * sizeof *w->values);
     enum qx_status st =
         w->values ? QX_OK : qx_fail_nomem(err, (size_t)net->n_values * sizeof *w->values);
     for (int i = 0; st == QX_OK && i < net->n_values; i++) {
         if (net->values[i]->tensor >= 0) {
-            st = load(w, net->values[i], err);
+            st = load(w, i, err);
         }
         w->values[i].setting = qx_setting_fp32();
     }
@@ -75,13 +93,25 @@ enum qx_status qx_weights_new(const struct qx_net *net, struct qx_weights **out,
     return QX_OK;
 }
 
+enum qx_status qx_weights_new(const struct qx_net *net, struct qx_weights **out,
+                              struct qx_error *err)
+{
+    return weights_make(net, false, out, err);
+}
+
+enum qx_status qx_weights_new_lazy(const struct qx_net *net, struct qx_weights **out,
+                                   struct qx_error *err)
+{
+    return weights_make(net, true, out, err);
+}
+
 void qx_weights_free(struct qx_weights *w)
 {
     if (!w) {
         return;
     }
     for (int i = 0; w->values && i < w->net->n_values; i++) {
-        qx_mem_free(w->values[i].widened);
+        stored_drop(w, i);
         qx_mem_free(w->values[i].changed);
     }
     qx_exec_free(w->exec);
@@ -144,14 +174,16 @@ static enum qx_status requantize(struct qx_weights *w, const struct qx_layer *la
             return qx_fail_nomem(err, (size_t)t->numel * sizeof *weight->changed);
         }
     }
-    /* A cancelled pass leaves the copy torn: until it is whole, the layer is at its stored values. */
-    const struct qx_setting fp32 = qx_setting_fp32();
-    weight->data = weight->stored;
-    setting_put(w, weight, &fp32);
     enum qx_status st =
         qx_fakequant(t, layer->channels, s, pool, ctl, weight->changed, NULL, NULL, err);
     if (st == QX_OK) {
         weight->data = weight->changed;
+    } else { /* a cancelled pass leaves the copy torn: the layer is at its stored values */
+        const struct qx_setting fp32 = qx_setting_fp32();
+        stored_take(w, w->net->value_of_tensor[layer->tensor], NULL);
+        weight->data = weight->stored;
+        w->is_slim |= !weight->data;
+        setting_put(w, weight, &fp32);
     }
     return st;
 }
@@ -161,14 +193,41 @@ static void slim(struct qx_weights *w)
 {
     for (int i = 0; i < w->net->n_values; i++) {
         struct qx_weight *weight = &w->values[i];
-        if (weight->changed && weight->data == weight->changed &&
-            !qx_exec_reads(w->exec, w->net->values[i])) {
+        const struct qx_value *v = w->net->values[i];
+        const bool is_copy = weight->data && (weight->data == weight->changed ||
+                                              (weight->is_widened && is_layer(w, v)));
+        if (is_copy && !qx_exec_reads(w->exec, v)) {
             qx_mem_free(weight->changed);
             weight->changed = NULL;
+            stored_drop(w, i);
             weight->data = NULL;
             w->is_slim = true;
         }
     }
+}
+
+static enum qx_status copy_make(struct qx_weights *w, int i, struct qx_pool *pool,
+                                struct qx_ctl *ctl, struct qx_error *err)
+{
+    struct qx_weight *weight = &w->values[i];
+    const int64_t tensor = w->net->values[i]->tensor;
+    const struct qx_tensor *t = qx_model_tensor(w->net->model, tensor);
+    const struct qx_layer *layer = &w->net->layers[w->net->layer_of_tensor[tensor]];
+    if (qx_setting_is_fp32(&weight->setting)) {
+        const enum qx_status st = stored_take(w, i, err);
+        weight->data = weight->stored;
+        return st;
+    }
+    float *p = qx_mem_aligned((size_t)t->numel * sizeof *p);
+    const enum qx_status st =
+        p ? qx_fakequant(t, layer->channels, &weight->setting, pool, ctl, p, NULL, NULL, err)
+          : qx_fail_nomem(err, (size_t)t->numel * sizeof *p);
+    if (st != QX_OK) {
+        qx_mem_free(p);
+        return st;
+    }
+    weight->data = weight->changed = p;
+    return QX_OK;
 }
 
 /* Make them again; with a program, only those that it reads. After a failure those that are missing
@@ -176,27 +235,15 @@ static void slim(struct qx_weights *w)
 static enum qx_status restore(struct qx_weights *w, const struct qx_exec *exec,
                               struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
 {
-    for (int i = 0; w->is_slim && i < w->net->n_values; i++) {
-        struct qx_weight *weight = &w->values[i];
-        const int64_t tensor = w->net->values[i]->tensor;
-        if (tensor < 0 || weight->data || qx_setting_is_fp32(&weight->setting) ||
-            (exec && !qx_exec_reads(exec, w->net->values[i]))) {
-            continue;
+    enum qx_status st = QX_OK;
+    for (int i = 0; st == QX_OK && w->is_slim && i < w->net->n_values; i++) {
+        const struct qx_value *v = w->net->values[i];
+        if (v->tensor >= 0 && !w->values[i].data && (!exec || qx_exec_reads(exec, v))) {
+            st = copy_make(w, i, pool, ctl, err);
         }
-        const struct qx_tensor *t = qx_model_tensor(w->net->model, tensor);
-        const struct qx_layer *layer = &w->net->layers[w->net->layer_of_tensor[tensor]];
-        float *p = qx_mem_aligned((size_t)t->numel * sizeof *p);
-        enum qx_status st =
-            p ? qx_fakequant(t, layer->channels, &weight->setting, pool, ctl, p, NULL, NULL, err)
-              : qx_fail_nomem(err, (size_t)t->numel * sizeof *p);
-        if (st != QX_OK) {
-            qx_mem_free(p);
-            return st;
-        }
-        weight->data = weight->changed = p;
     }
-    w->is_slim &= exec != NULL;
-    return QX_OK;
+    w->is_slim &= st != QX_OK || exec != NULL;
+    return st;
 }
 
 static enum qx_status act_check(const struct qx_layer *layer, const struct qx_setting *s,
@@ -229,15 +276,15 @@ enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_set
         return st;
     }
     if (qx_setting_is_fp32(s)) {
-        weight->data = weight->stored;
+        st = stored_take(w, w->net->value_of_tensor[layer->tensor], err);
+        weight->data = weight->stored ? weight->stored : weight->data;
     } else if (!qx_setting_equal_weight(&weight->setting, s)) {
         st = requantize(w, layer, weight, s, pool, ctl, err);
-        if (st != QX_OK) {
-            return st;
-        }
     }
-    setting_put(w, weight, s);
-    return QX_OK;
+    if (st == QX_OK) {
+        setting_put(w, weight, s);
+    }
+    return st;
 }
 
 enum qx_status qx_weights_set(struct qx_weights *w, int i, const struct qx_setting *s,
@@ -255,6 +302,9 @@ enum qx_status qx_weights_set(struct qx_weights *w, int i, const struct qx_setti
     }
     qx_mem_free(weight->changed);
     weight->changed = NULL;
+    if (!qx_setting_is_fp32(s) && w->is_lazy) {
+        stored_drop(w, w->net->value_of_tensor[layer->tensor]);
+    }
     weight->data = qx_setting_is_fp32(s) ? weight->stored : NULL;
     w->is_slim |= !weight->data;
     setting_put(w, weight, s);
@@ -276,6 +326,9 @@ enum qx_status qx_weights_put(struct qx_weights *w, int i, const float *values,
     }
     if (values && !weight->changed && !(weight->changed = qx_mem_aligned(n * sizeof *values))) {
         return qx_fail_nomem(err, n * sizeof *values);
+    }
+    if (!values && (st = stored_take(w, w->net->value_of_tensor[layer->tensor], err)) != QX_OK) {
+        return st;
     }
     struct qx_setting s = qx_setting_int(0); /* no width: equal to no setting */
     if (act) {
@@ -300,14 +353,37 @@ static bool has_put(const struct qx_weights *w)
     return false;
 }
 
-static bool has_quantized(const struct qx_weights *w)
+static bool has_packed(const struct qx_weights *w)
 {
     for (int i = 0; i < w->net->n_values; i++) {
-        if (w->net->values[i]->tensor >= 0 && !qx_setting_is_fp32(&w->values[i].setting)) {
+        const struct qx_value *v = w->net->values[i];
+        if (v->tensor >= 0 && is_layer(w, v) && qx_weight_is_packed(w, v)) {
             return true;
         }
     }
     return false;
+}
+
+/* Bytes of the float32 copies that a simulation reads. */
+static uint64_t copies_bytes(const struct qx_weights *w)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < w->net->n_values; i++) {
+        const struct qx_value *v = w->net->values[i];
+        if (v->tensor >= 0 && is_layer(w, v)) {
+            const struct qx_tensor *t = qx_model_tensor(w->net->model, v->tensor);
+            const bool is_stored = is_in_place(t) && qx_setting_is_fp32(&w->values[i].setting);
+            bytes += is_stored ? 0 : (uint64_t)t->numel * sizeof(float);
+        }
+    }
+    return bytes;
+}
+
+static enum qx_engine engine_choose(const struct qx_weights *w)
+{
+    return w->has_act                                                     ? QX_ENGINE_INTEGER
+           : w->is_lazy && has_packed(w) && copies_bytes(w) > COPIES_MOST ? QX_ENGINE_PACKED
+                                                                          : QX_ENGINE_SIMULATED;
 }
 
 /* Does the engine's name fit what the settings ask for? */
@@ -328,7 +404,7 @@ static enum qx_status engine_check(const struct qx_weights *w, enum qx_engine en
                        "inputs are quantized, so products are not float32: use --engine integer or "
                        "simulated");
     }
-    return engine != QX_ENGINE_PACKED || has_quantized(w)
+    return engine != QX_ENGINE_PACKED || has_packed(w)
                ? QX_OK
                : qx_fail(err, QX_EUNSUPPORTED,
                          "every weight is float32: there is nothing to keep packed");
@@ -340,7 +416,7 @@ enum qx_status qx_weights_prepare(struct qx_weights *w, enum qx_engine engine, s
     const bool is_auto = engine == QX_ENGINE_AUTO;
     struct qx_exec *exec = w->exec;
     struct qx_error why = {0};
-    engine = !is_auto ? engine : w->has_act ? QX_ENGINE_INTEGER : QX_ENGINE_SIMULATED;
+    engine = is_auto ? engine_choose(w) : engine;
     enum qx_status st = QX_OK;
     if (engine != QX_ENGINE_SIMULATED) {
         st = engine_check(w, engine, &why);

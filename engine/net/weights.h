@@ -6,8 +6,9 @@
 /* One initializer. */
 struct qx_weight {
     const float *data;         /* what the forward pass reads: stored or changed */
-    const float *stored;       /* in the mapping, or widened */
-    float *widened, *changed;  /* owned, NULL until needed */
+    const float *stored;       /* in the mapping, or widened; NULL: not widened now */
+    float *changed;            /* owned, NULL until needed */
+    bool is_widened;           /* stored was taken from the network's copies (wide.h) */
     struct qx_setting setting; /* of data */
 };
 
@@ -19,7 +20,9 @@ struct qx_weights {
     enum qx_engine engine;    /* not AUTO */
     struct qx_exec *exec;     /* INTEGER, PACKED: made by prepare */
     struct qx_exec *old; /* INTEGER's before a layer changed: what still holds is taken from it */
-    bool is_slim;        /* PACKED: data of what the program keeps packed is NULL */
+    bool
+        is_slim; /* data of some layers are NULL: of what a program keeps packed, or until prepare */
+    bool is_lazy; /* stored values are widened only while they are read */
 };
 
 #endif

@@ -74,11 +74,11 @@ static enum qx_status weights_prepare(struct qx_session *s, struct qx_setting *s
     struct qx_measure *m = &s->measure;
     enum qx_status st = qx_settings_resolve(s, set, ctl, err);
     if (st == QX_OK && !m->weights) {
-        st = qx_weights_new(s->net, &m->weights, err);
+        st = qx_weights_new_lazy(s->net, &m->weights, err);
     }
     for (int i = 0; st == QX_OK && i < qx_net_n_layers(s->net); i++) {
         st = qx_cancel_test(ctl) ? qx_fail(err, QX_ECANCELLED, "the benchmark was cancelled")
-                                 : qx_weights_apply(m->weights, i, &set[i], s->pool, ctl, err);
+                                 : qx_weights_set(m->weights, i, &set[i], err);
     }
     return st;
 }

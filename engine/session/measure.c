@@ -130,7 +130,7 @@ static enum qx_status measure_applied(struct qx_session *s, const struct qx_eval
     if (!beside) {
         return qx_eval_run(s->net, s->data, w, options, s->pool, ctl, out, err);
     }
-    enum qx_status status = qx_weights_new(s->net, &plain, err);
+    enum qx_status status = qx_weights_new_lazy(s->net, &plain, err);
     if (status == QX_OK && qx_net_is_words(s->net)) {
         status = qx_eval_run_pair(s->net, s->data, plain, w, options, s->pool, ctl, &beside->fp32,
                                   &beside->recipe, err);
@@ -160,11 +160,11 @@ static enum qx_status measure_with(struct qx_session *s, const struct qx_setting
     pthread_mutex_lock(&m->weights_lock);
     enum qx_status status = qx_settings_resolve(s, set, ctl, err);
     if (status == QX_OK && !m->weights) {
-        status = qx_weights_new(s->net, &m->weights, err);
+        status = qx_weights_new_lazy(s->net, &m->weights, err);
     }
     for (int i = 0; i < n && status == QX_OK; i++) {
         status = qx_cancel_test(ctl) ? qx_fail(err, QX_ECANCELLED, "the measurement was cancelled")
-                                     : qx_weights_apply(m->weights, i, &set[i], s->pool, ctl, err);
+                                     : qx_weights_set(m->weights, i, &set[i], err);
     }
     if (status == QX_OK && ctl) { /* from here on rows are counted */
         atomic_store(&ctl->total, 0);

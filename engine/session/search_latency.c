@@ -25,10 +25,10 @@ static enum qx_status weights_make(struct timing *t, int column, struct qx_ctl *
     }
     enum qx_status st = qx_settings_resolve(s, t->set, ctl, err);
     if (st == QX_OK && !m->weights) {
-        st = qx_weights_new(s->net, &m->weights, err);
+        st = qx_weights_new_lazy(s->net, &m->weights, err);
     }
     for (int i = 0; st == QX_OK && i < qx_net_n_layers(s->net); i++) {
-        st = qx_weights_apply(m->weights, i, &t->set[i], s->pool, ctl, err);
+        st = qx_weights_set(m->weights, i, &t->set[i], err);
     }
     return st == QX_OK ? qx_weights_prepare(m->weights, QX_ENGINE_AUTO, s->pool, ctl, err) : st;
 }

@@ -241,12 +241,11 @@ static enum qx_status try_run(struct qx_task *task, struct qx_error *err)
     struct qx_ctl *ctl = &task->ctl;
     enum qx_status st = qx_settings_resolve(s, t->setting, ctl, err);
     if (st == QX_OK && !tries->weights) {
-        st = qx_weights_new(s->net, &tries->weights, err);
+        st = qx_weights_new_lazy(s->net, &tries->weights, err);
     }
     for (int i = 0; i < qx_net_n_layers(s->net) && st == QX_OK; i++) {
-        st = qx_cancel_test(ctl)
-                 ? qx_fail(err, QX_ECANCELLED, "the answer was not waited for")
-                 : qx_weights_apply(tries->weights, i, &t->setting[i], s->pool, ctl, err);
+        st = qx_cancel_test(ctl) ? qx_fail(err, QX_ECANCELLED, "the answer was not waited for")
+                                 : qx_weights_set(tries->weights, i, &t->setting[i], err);
     }
     if (st == QX_OK) {
         st = qx_weights_prepare(tries->weights, QX_ENGINE_AUTO, s->pool, ctl, err);

@@ -1,8 +1,8 @@
 /* Decoding, one token at a time, of a Llama-shaped model with random weights made on the spot: tokens a
- * second, weights read a second against the machine's read bandwidth, peak resident memory; FP32, INT8
+ * second, weights read a second against the machine's read bandwidth, peak resident memory; FP32, FP16, INT8
  * and INT4 weights only. Each format runs in a process of its own. Figures are printed, never asserted.
  *   bench_decode [--layers N] [--hidden N] [--inner N] [--heads N] [--kv N] [--vocab N] [--steps N]
- *                [--prompt N] [--threads N] [--only fp32,int8,int4]
+ *                [--prompt N] [--threads N] [--only fp32,fp16,int8,int4]
  * The defaults but for --layers 2 are TinyLlama's shape; --layers 22 is its size: 1.1 billion weights,
  * 4.4 GB in the folder for temporary files. */
 #include "base/fs.h"
@@ -170,7 +170,10 @@ static const struct format {
     const char *name;
     int bits, group;       /* 0: float32; one scale an output */
     double bytes_a_weight; /* with the scales of groups */
-} formats[] = {{"fp32", 0, 0, 4.0}, {"int8", 8, 0, 1.0}, {"int4", 4, 32, 0.5 + 2.0 / 32}};
+} formats[] = {{"fp32", 0, 0, 4.0},
+               {"fp16", 16, 0, 2.0},
+               {"int8", 8, 0, 1.0},
+               {"int4", 4, 32, 0.5 + 2.0 / 32}};
 
 static void apply(const struct qx_model *model, const struct qx_net *net, struct qx_weights *w,
                   const struct format *f, struct qx_pool *pool)
@@ -178,7 +181,8 @@ static void apply(const struct qx_model *model, const struct qx_net *net, struct
     struct qx_error err = {0};
     for (int i = 0; f->bits && i < qx_net_n_layers(net); i++) {
         const struct qx_layer *l = qx_net_layer(net, i);
-        struct qx_setting s = qx_setting_int(f->bits);
+        struct qx_setting s =
+            f->bits == 16 ? qx_setting_of(qx_format_find("fp16"), 0) : qx_setting_int(f->bits);
         s.calib = qx_calib_find("minmax");
         if (f->group) {
             s.gran = QX_GRAN_GROUP;
@@ -187,9 +191,9 @@ static void apply(const struct qx_model *model, const struct qx_net *net, struct
         }
         struct qx_hist *hist = NULL;
         const struct qx_hist_spec spec = qx_setting_spec(&s, l->channels);
-        if (qx_hist_build(qx_model_tensor(model, l->tensor), &spec, 0, pool, NULL, &hist, &err) !=
-                QX_OK ||
-            qx_setting_resolve(&s, hist, &err) != QX_OK ||
+        if ((f->bits < 16 && (qx_hist_build(qx_model_tensor(model, l->tensor), &spec, 0, pool, NULL,
+                                            &hist, &err) != QX_OK ||
+                              qx_setting_resolve(&s, hist, &err) != QX_OK)) ||
             qx_weights_set(w, i, &s, &err) != QX_OK) {
             stop(&err);
         }

@@ -441,6 +441,56 @@ static void weights_that_are_set_are_made_packed(void **state)
     folder_close(&f);
 }
 
+/* Weights stored in 16 bits: nothing is widened until something reads it, then once for all. */
+static void what_is_stored_in_16_bits_stays_so(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    struct folder f;
+    struct qx_error err = {0};
+    int32_t ids[N];
+    uint64_t values = 0;
+    assert_true(open_model(&f, "samples/llama-tiny"));
+    struct qx_weights *plain = f.weights, *lazy = NULL;
+    ids_make(&f, ids, N);
+    float *want = whole_pass(&f, ids, N);
+    assert_ok(qx_weights_new_lazy(f.net, &lazy, &err), &err);
+    f.weights = lazy;
+    assert_ok(qx_weights_prepare(lazy, QX_ENGINE_PACKED, NULL, NULL, &err), &err);
+    for (int i = 0; i < qx_net_n_layers(f.net); i++) {
+        const struct qx_layer *l = qx_net_layer(f.net, i);
+        const struct qx_weight *w = &lazy->values[f.net->value_of_tensor[l->tensor]];
+        values += (uint64_t)qx_model_tensor(f.model, l->tensor)->numel;
+        assert_true(!w->data && !w->stored && !w->changed);
+    }
+    assert_int_equal(qx_weights_bytes(lazy), 2 * values);
+    float *have = whole_pass(&f, ids, N);
+    compare(have, want, N * qx_net_n_classes(f.net), NEAR, "16 bits");
+    free(have);
+    assert_ok(qx_weights_prepare(lazy, QX_ENGINE_AUTO, NULL, NULL, &err), &err);
+    assert_int_equal(qx_weights_engine(lazy), QX_ENGINE_SIMULATED); /* small enough to be copied */
+    for (int v = 0; v < f.net->n_values; v++) {
+        assert_ptr_equal(lazy->values[v].data, plain->values[v].data);
+    }
+    have = whole_pass(&f, ids, N);
+    compare(have, want, N * qx_net_n_classes(f.net), 0.0f, "widened");
+    free(have);
+    const struct qx_setting s = rtn_setting(&f, 1, "channel", 4);
+    assert_ok(qx_weights_set(lazy, 1, &s, &err), &err);
+    assert_ok(qx_weights_prepare(lazy, QX_ENGINE_PACKED, NULL, NULL, &err), &err);
+    assert_true(qx_weights_bytes(lazy) < 2 * values);
+    float *packed = whole_pass(&f, ids, N);
+    f.weights = plain;
+    assert_ok(qx_weights_apply(plain, 1, &s, NULL, NULL, &err), &err);
+    have = whole_pass(&f, ids, N);
+    compare(packed, have, N * qx_net_n_classes(f.net), NEAR, "one layer of 4 bits");
+    free(packed);
+    free(have);
+    free(want);
+    qx_weights_free(lazy);
+    folder_close(&f);
+}
+
 /* ---- sampling ---- */
 
 static int32_t draw_one(float temperature, float top_p, uint64_t seed, const float *logits, int n)
@@ -502,6 +552,7 @@ int main(void)
         cmocka_unit_test(failing_allocations_leave_nothing),
         cmocka_unit_test(rows_of_packed_tables_are_fake_quantized_ones),
         cmocka_unit_test(weights_that_are_set_are_made_packed),
+        cmocka_unit_test(what_is_stored_in_16_bits_stays_so),
         cmocka_unit_test(sampling_follows_the_shares),
         cmocka_unit_test(sampling_at_its_edges)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,10 +73,15 @@ int64_t qx_net_macs(const struct qx_net *net); /* per sample; of sequences, the 
 
 /* float32 weights a forward pass uses: stored values, or replacements for single layers. */
 struct qx_weights;
-/* All layers start at their stored values (F32 is read in place, F16, BF16 and F64 are widened here).
- * The net must outlive them. Memory: copies of what is not aligned F32, and of every changed layer. */
+/* All layers start at their stored values (F32 is read in place; of F16, BF16 and F64 one widened copy serves
+ * all weights of the net). The net must outlive them. Memory: copies of what is not aligned F32, and of every
+ * changed layer. */
 enum qx_status qx_weights_new(const struct qx_net *net, struct qx_weights **out,
                               struct qx_error *err);
+/* The same without widening: the next qx_weights_prepare makes what its engine reads, and no pass runs
+ * before. Copies are given back when no longer read, and AUTO prefers PACKED to copies of more than 1 GiB. */
+enum qx_status qx_weights_new_lazy(const struct qx_net *net, struct qx_weights **out,
+                                   struct qx_error *err);
 void qx_weights_free(struct qx_weights *w);
 /* Make layer i the fake-quantized form of `s` (range resolved). Nothing is done when it already is.
  * After a failure or cancellation the layer is at its stored values. One thread at a time. */
@@ -99,10 +104,12 @@ enum qx_status qx_weights_put(struct qx_weights *w, int i, const float *values,
  * with any engine: on quantized-dequantized copies when simulated, else on packed weights (codes of 4 or 8
  * bits, 16-bit floats), which are decoded as they are used. */
 enum qx_engine {
-    QX_ENGINE_AUTO, /* integer where the whole network can run so and some input is quantized */
+    QX_ENGINE_AUTO, /* integer where the whole network can run so and some input is quantized, else
+                       simulated (large lazy weights: packed) */
     QX_ENGINE_SIMULATED, /* float32 on quantized-dequantized values */
     QX_ENGINE_INTEGER,   /* codes, exact integer sums, one scaling, where inputs are quantized */
-    QX_ENGINE_PACKED     /* no input is quantized: float32 arithmetic on packed weights */
+    QX_ENGINE_PACKED /* no input is quantized: float32 arithmetic on packed weights, of those stored
+                            in 16 bits too */
 };
 const char *qx_engine_name(enum qx_engine engine); /* "auto", "simulated", "integer", "packed" */
 /* "integer" -> QX_ENGINE_INTEGER. QX_ENAME. */
@@ -110,10 +117,9 @@ enum qx_status qx_engine_parse(const char *name, enum qx_engine *out, struct qx_
 /* Choose the engine of the passes to come; INTEGER and PACKED pack the weights (once, until a layer
  * changes: then the engine is SIMULATED again). PACKED gives up the float32 copies of packed layers, which
  * come back with the next apply, put or other engine; rows of embedding tables are decoded as they are looked
- * up, from the codes of a tied head where there is one. QX_EUNSUPPORTED: a
- * layer that no integer kernel runs, named (not for AUTO, which then simulates); inputs are quantized
- * (PACKED) or none is (INTEGER); nothing is quantized (PACKED). After a failure the weights are as they
- * were. */
+ * up, from the codes of a tied head where there is one. QX_EUNSUPPORTED: a layer that no integer kernel runs,
+ * named (not for AUTO, which then simulates); inputs are quantized (PACKED) or none is (INTEGER); nothing is
+ * quantized, nor stored in 16 bits (PACKED). After a failure the weights are as they were. */
 enum qx_status qx_weights_prepare(struct qx_weights *w, enum qx_engine engine, struct qx_pool *pool,
                                   struct qx_ctl *ctl, struct qx_error *err);
 enum qx_engine qx_weights_engine(const struct qx_weights *w); /* never AUTO */
