@@ -254,6 +254,59 @@ static void gptq_equals_its_definition(void **state)
     }
 }
 
+/* As tests/golden/method/gptq.py has them. */
+static void moments_golden(struct bench *b)
+{
+    enum { SAMPLES = 600 };
+    const int64_t k = b->p.k;
+    double *x = malloc((size_t)k * sizeof *x), *h = calloc((size_t)(k * k), sizeof *h);
+    for (int s = 0; s < SAMPLES; s++) {
+        for (int64_t i = 0; i < k; i++) {
+            x[i] = sin(0.37 * (s + 1) * (double)(i % 9 + 1)) * (double)(1 + i % 5) +
+                   cos(0.11 * s * (double)(i + 2)) + 0.5;
+        }
+        for (int64_t i = 0; i < k * k; i++) {
+            h[i] += x[i / k] * x[i % k] / SAMPLES;
+        }
+    }
+    for (int64_t i = 0; i < k * k; i++) {
+        b->m.second[i] = (float)h[i];
+    }
+    free(x);
+    free(h);
+}
+
+static void gptq_is_as_good_as_in_numpy(void **state)
+{
+    char path[512];
+    (void)state;
+    source_path(path, sizeof path, "tests/golden/method/gptq.txt");
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    int bits, n, k, n_cases = 0;
+    double error;
+    while (fscanf(f, "%d %d %d %lf", &bits, &n, &k, &error) == 4) {
+        struct bench b = bench_open("channel", bits, true, "gptq");
+        moments_golden(&b);
+        assert_true(n == b.p.n && k == b.p.k);
+        struct qx_overlay *o = applied(&b, NULL);
+        int n_differ = 0;
+        for (int i = 0; i < n * k; i++) {
+            int code;
+            assert_int_equal(fscanf(f, "%d", &code), 1);
+            n_differ += code != o->codes[i];
+        }
+        /* float32 against float64: a tie may fall to the other side and move those behind */
+        assert_true(o->after <= error * 1.01);
+        assert_true(n_differ <= n * k / 50);
+        qx_overlay_free(o);
+        bench_close(&b);
+        n_cases++;
+    }
+    fclose(f);
+    assert_int_equal(n_cases, 3);
+}
+
 static void gptq_survives_singular_moments(void **state)
 {
     (void)state;
@@ -453,6 +506,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gptq_with_identity_is_nearest),
         cmocka_unit_test(gptq_equals_its_definition),
+        cmocka_unit_test(gptq_is_as_good_as_in_numpy),
         cmocka_unit_test(gptq_survives_singular_moments),
         cmocka_unit_test(same_on_any_number_of_threads),
         cmocka_unit_test(methods_lessen_the_error_of_the_output),
