@@ -274,7 +274,7 @@ static double rate_at(const struct qx_train *t)
 static double pull_at(const struct qx_train *t)
 {
     const double at = ((double)t->step + 0.5) / (double)t->n_steps;
-    return t->o.dampen * 13.0 * pow(at, 12.0) / (double)t->n_steps;
+    return 1.0 - exp(-t->o.dampen * 13.0 * pow(at, 12.0) / (double)t->n_steps);
 }
 
 static void clip(const struct qx_train *t)

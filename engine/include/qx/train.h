@@ -61,10 +61,11 @@ struct qx_train_options {
                             compares with the labels */
     double temperature;  /* of that comparison */
     /* Weights are drawn to their levels, so that they do not go to and fro between two (oscillation dampening,
-     * Nagel et al., arXiv 2203.11086, eq. 5): after each step w -= k (w - x^), a step along the gradient of
-     * ||x^ - clamp(w)||^2 that is kept apart from the optimizer's, as AdamW keeps decay. k grows as the
-     * twelfth power of the time and sums up to this: by itself it would shrink distances by exp(-dampen), nine
-     * tenths of that in the last sixth. Drawn earlier, networks learn less. NaN = the quantizer's own; 0 = not. */
+     * Nagel et al., arXiv 2203.11086, eq. 5): after each step w -= (1 - exp(-k)) (w - x^), a step along the
+     * gradient of ||x^ - clamp(w)||^2 that is kept apart from the optimizer's, as AdamW keeps decay. k grows as
+     * the twelfth power of the time and sums up to this: by itself it would shrink distances by exp(-dampen),
+     * nine tenths of that in the last sixth. Drawn earlier, networks learn less. NaN = the quantizer's own;
+     * 0 = not. */
     double dampen;
     double freeze; /* share of the steps, the last ones, in which running statistics and followed
                             ranges stay as they are */
