@@ -129,9 +129,9 @@ int ui_put_cut(struct ui_canvas *c, int x, int y, int max_w, enum ui_style_id st
     if (max_w <= 2 * w_dots || ui_text_width(text) <= max_w) {
         return ui_put(c, x, y, max_w > 0 ? max_w : 0, style, text);
     }
-    enum { LOOK_BACK = 12 }; /* cells: rather whole words than one half more */
+    enum { LOOK_BACK = 12 }; /* cells: whole words where more than half of the text stays */
     int used = ui_put(c, x, y, max_w - w_dots, style, text), last = used;
-    for (int i = used - 1; i > 0 && i >= used - LOOK_BACK && last == used; i--) {
+    for (int i = used - 1; i > used / 2 && i >= used - LOOK_BACK && last == used; i--) {
         const struct ui_cell *cell = ui_canvas_at(c, x + i, y);
         last = cell && cell->glyph[0] == ' ' ? i : last;
     }
