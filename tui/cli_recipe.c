@@ -164,18 +164,17 @@ bool ui_setting_parse(const struct ui_args *a, struct qx_setting *set, struct qx
 }
 
 /* "GLOB=FORMAT": is this an item of it? */
-static bool keep_is(const char *spec, const struct qx_item *item)
+static bool keep_is(const char *spec, const struct qx_session *s, int64_t item)
 {
     char glob[512];
     snprintf(glob, sizeof glob, "%.*s", (int)(strrchr(spec, '=') - spec), spec);
-    return item->can_quantize &&
-           (qx_str_glob(glob, item->tensor->name) || qx_str_glob(glob, item->alias));
+    return qx_session_item(s, item)->can_quantize && qx_session_match(s, item, glob);
 }
 
-static bool keeps_any(const struct ui_args *a, const struct qx_item *item)
+static bool keeps_any(const struct ui_args *a, const struct qx_session *s, int64_t item)
 {
     for (int i = 0; i < a->n_keep; i++) {
-        if (keep_is(a->keep[i], item)) {
+        if (keep_is(a->keep[i], s, item)) {
             return true;
         }
     }
@@ -195,7 +194,7 @@ static bool keep_apply(const char *spec, struct qx_session *s, int64_t *items, s
     }
     int64_t n = 0;
     for (int64_t i = 0; i < qx_session_n_items(s); i++) {
-        if (keep_is(spec, qx_session_item(s, i))) {
+        if (keep_is(spec, s, i)) {
             items[n++] = i;
         }
     }
@@ -217,7 +216,7 @@ static bool flags_apply(const struct ui_args *a, struct qx_session *s, bool *sel
     int64_t n = 0, n_selected = 0;
     for (int64_t i = 0; i < qx_session_n_items(s); i++) {
         n_selected += selected[i];
-        if (selected[i] && !keeps_any(a, qx_session_item(s, i))) {
+        if (selected[i] && !keeps_any(a, s, i)) {
             items[n++] = i;
         }
     }
