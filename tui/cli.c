@@ -107,6 +107,7 @@ struct qx_session_options ui_session_options(const struct ui_args *args)
         .data_path = args->data,
         .data = {args->text_col, args->label_col, args->tokenizer},
         .calib = args->calib,
+        .imatrix = args->imatrix,
         .threads = args->threads,
         .mem_bytes = args->mem_bytes,
         .seed = args->seed,

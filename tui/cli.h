@@ -58,7 +58,7 @@ struct ui_args {
     int threads; /* 0 = cores; QEXPLORE_THREADS */
     const char *isa;
     /* session */
-    const char *data, *recipe, *calib, *text_col, *label_col, *tokenizer;
+    const char *data, *recipe, *calib, *imatrix, *text_col, *label_col, *tokenizer;
     uint64_t mem_bytes; /* 0 = default */
     uint64_t seed;
     /* recipe */

@@ -109,6 +109,8 @@ static const struct flag flags[] = {
      "column of the labels"},
     {"tokenizer", 0, KIND_TEXT, AT(tokenizer), UI_FLAGS_SESSION, "PATH", 0, 0,
      "folder or file of the tokenizer (default the model folder)"},
+    {"imatrix", 0, KIND_TEXT, AT(imatrix), UI_FLAGS_SESSION, "FILE", 0, 0,
+     "llama.cpp's imatrix.dat: what errors of each input count in blocks (Q4_K and so on)"},
     {"calib", 0, KIND_TEXT, AT(calib), UI_FLAGS_SESSION, "FILE|random:N", 0, 0,
      "rows for the ranges of activations (default calib.safetensors of the model folder)"},
     {"max-samples", 0, KIND_INT64, AT(max_samples), UI_FLAGS_EVAL | UI_FLAGS_BENCH, "N", 1, 1e15,

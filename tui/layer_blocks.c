@@ -92,4 +92,8 @@ void layer_explain_blocks(const struct layer_frame *f, struct ui_explain *out)
     ui_explain_add(out, f->setting->format->block
                             ? "of their own block. From up to 16,384 values, drawn evenly."
                             : "that the file gives them. From up to 16,384 values, drawn evenly.");
+    if (f->setting->format->block && f->item->importance) {
+        ui_explain_add(out,
+                       "Scales leave the least error as the imatrix weighs it, input by input.");
+    }
 }

@@ -180,6 +180,8 @@ static int report_print(const struct report *r)
 {
     struct qx_jw *w = r->args->json ? ui_json_begin(r->args, "formats") : NULL;
     if (w) {
+        qx_jw_key(w, "output_error_by");
+        qx_jw_str(w, r->state.is_diagonal ? "imatrix" : "rows");
         reason_json(w, "no_output_error", r->state.output_reason);
         reason_json(w, "no_prediction", r->state.predict_reason);
         qx_jw_key(w, "layers");
@@ -193,6 +195,10 @@ static int report_print(const struct report *r)
         return ui_json_print(w);
     }
     printf("\n* no other format is as good and as small\n");
+    if (r->state.is_diagonal) {
+        printf("out dB by the imatrix where no calibration rows are: inputs as if they did not go "
+               "together\n");
+    }
     if (r->state.output_reason[0]) {
         printf("no output error: %s\n", r->state.output_reason);
     }

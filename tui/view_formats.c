@@ -63,6 +63,7 @@ struct shown {
     struct formats_state *s;
     int cursor; /* of those listed */
     struct qx_gauge gauge;
+    struct qx_formats_state state;
 };
 
 /* ---- order ---- */
@@ -116,6 +117,7 @@ static bool look(struct ui_app *app, struct formats_state *s, struct shown *w)
     }
     w->rows = qx_session_formats(app->session, app->cursor, &w->n);
     qx_session_gauge(app->session, &w->gauge);
+    qx_session_formats_state(app->session, &w->state);
     rows_order(w);
     return w->n > 0;
 }
@@ -187,7 +189,10 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
                  ui_fig_change(fig, w->gauge.is_words, r->measured - fp32_value(&w->gauge)));
         out->style = UI_STYLE_MEASURED;
     } else if (column == COL_OUTPUT && !isnan(r->output)) {
-        db_text(output_db(r), out->text, sizeof(out->text));
+        db_text(output_db(r), fig, sizeof(fig));
+        snprintf(out->text, sizeof(out->text), "%s%s",
+                 w->state.is_diagonal ? ui_sym(g, UI_SYM_APPROX) : "", fig);
+        out->style = w->state.is_diagonal ? UI_STYLE_PREDICTED : UI_STYLE_NORMAL;
     } else if (r->has_metrics && column == COL_BITS) {
         snprintf(out->text, sizeof(out->text), "%.3f", m->bits_per_weight);
     } else if (r->has_metrics && column == COL_BYTES) {
@@ -278,21 +283,21 @@ static void plane_draw(const struct shown *w, struct ui_canvas *c, struct ui_rec
 
 static void head_draw(const struct shown *w, struct ui_canvas *c, struct ui_rect r)
 {
-    struct qx_formats_state state;
+    const struct qx_item *item = ui_item(w->app);
     char text[240], base[96];
     const struct qx_formats_row *last = NULL;
-    qx_session_formats_state(w->app->session, &state);
     for (int i = 0; i < w->n && !last; i++) {
         last = qx_setting_is_int(&w->rows[i].set) && !w->rows[i].set.algo[0] ? &w->rows[i] : NULL;
     }
-    if (state.n_known < state.n) {
-        snprintf(text, sizeof(text), "%d of %d formats compared", state.n_known, state.n);
+    if (w->state.n_known < w->state.n) {
+        snprintf(text, sizeof(text), "%d of %d formats compared", w->state.n_known, w->state.n);
     } else {
         const char *from =
             last ? strchr(qx_setting_text(&last->set, base, sizeof(base)), ' ') : NULL;
         snprintf(text, sizeof(text),
-                 "%d formats by %s (s)%s%s; %s no other is as good and as small", w->n,
+                 "%d formats by %s (s)%s%s%s; %s no other is as good and as small", w->n,
                  orders[w->s->order].words, from ? "; integers:" : "", from ? from : "",
+                 item && item->importance ? "; blocks: imatrix" : "",
                  ui_sym(w->app->glyphs, UI_SYM_MARK));
     }
     ui_put_cut(c, r.x, r.y, r.w, UI_STYLE_DIM, text, w->app->glyphs);
@@ -326,7 +331,6 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
 static void status(struct ui_app *app, void *state, char *buf, size_t cap)
 {
     struct shown w;
-    struct qx_formats_state f;
     struct qx_metrics now;
     char name[48], fig[UI_FIG];
     buf[0] = '\0';
@@ -334,11 +338,10 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
         return;
     }
     const struct qx_formats_row *r = row_here(&w);
-    qx_session_formats_state(app->session, &f);
     name_text(r, name, sizeof(name));
     if (r->is_now) {
         snprintf(buf, cap, "%s is what the layer has%s%s", name,
-                 f.output_reason[0] ? "; no outputs: " : "", f.output_reason);
+                 w.state.output_reason[0] ? "; no outputs: " : "", w.state.output_reason);
     } else if (r->has_metrics && qx_session_metrics(app->session, app->cursor, &now) &&
                !isnan(now.sqnr_db) && !isnan(r->metrics.sqnr_db)) {
         snprintf(buf, cap, "%s: %+.2f bits and %s dB beside what the layer has; Enter applies it",
@@ -424,7 +427,10 @@ static void explain_row(const struct shown *w, struct ui_explain *out)
     if (!isnan(r->output)) {
         ui_explain_add(out, "output = -10 log10(|(W - W^) X|^2 / |W X|^2) = -10 log10(%.4g) = %.3f",
                        r->output, output_db(r));
-        ui_explain_add(out, "  X: what the layer gets from the calibration rows in FP32.");
+        ui_explain_add(out,
+                       w->state.is_diagonal
+                           ? "  X: by the imatrix's mean squares, as if inputs did not go together."
+                           : "  X: what the layer gets from the calibration rows in FP32.");
     }
     predicted_text(w, r, text, sizeof(text));
     if (text[0]) {
@@ -435,18 +441,16 @@ static void explain_row(const struct shown *w, struct ui_explain *out)
 static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *out)
 {
     struct shown w;
-    struct qx_formats_state f;
     if (n > 0 || !look(app, state, &w)) {
         return false;
     }
     name_text(row_here(&w), out->title, sizeof(out->title));
     explain_row(&w, out);
-    qx_session_formats_state(app->session, &f);
-    if (f.output_reason[0]) {
-        ui_explain_add(out, "no outputs: %s", f.output_reason);
+    if (w.state.output_reason[0]) {
+        ui_explain_add(out, "no outputs: %s", w.state.output_reason);
     }
-    if (f.predict_reason[0]) {
-        ui_explain_add(out, "no predictions: %s", f.predict_reason);
+    if (w.state.predict_reason[0]) {
+        ui_explain_add(out, "no predictions: %s", w.state.predict_reason);
     }
     return true;
 }

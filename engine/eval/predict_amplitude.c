@@ -93,7 +93,8 @@ static uint64_t weight_key(const struct qx_setting *s)
         h = hash_double(s->range.hi, hash_double(s->range.lo, qx_hash64(v, sizeof v, h)));
         h = s->algo[0] ? qx_setting_hash(s, h) : h;
     }
-    return h;
+    const uint64_t heeded = qx_importance_key(s);
+    return heeded ? qx_hash64(&heeded, sizeof heeded, h) : h;
 }
 
 uint64_t qx_predict_key(const struct qx_setting *s, enum qx_site site)

@@ -8,6 +8,11 @@
 
 #include <string.h>
 
+bool qx_net_gguf_name(const char *name, char *out, size_t cap)
+{
+    return qx_gguf_name(name, out, cap);
+}
+
 bool qx_folder_is_made(const struct qx_model *model)
 {
     char *text = NULL;

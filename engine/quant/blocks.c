@@ -83,30 +83,62 @@ static bool are_finite(const float *x, int64_t n)
     return !any;
 }
 
+/* At most QX_BLOCK_MOST values; what fills up the last block counts nothing. */
+static int64_t encode_some(const struct qx_format *f, float scale, const float *x,
+                           const float *weight, int64_t n, uint8_t *out)
+{
+    const struct qx_block *b = f->block;
+    const int64_t n_blocks = (n + b->n - 1) / b->n;
+    float in[QX_BLOCK_MOST], w[QX_BLOCK_MOST] = {0};
+    const int64_t bad = fill(x, n, n_blocks * b->n, scale, in);
+
+    if (weight) {
+        memcpy(w, weight, (size_t)n * sizeof *w);
+    }
+    b->encode(in, weight ? w : NULL, (size_t)n_blocks, out);
+    return bad;
+}
+
 /* n values as blocks; returns how many were not finite. Whole blocks of finite ones go as they are. */
-static int64_t encode(const struct qx_format *f, float scale, const float *x, int64_t n,
-                      uint8_t *out)
+static int64_t encode(const struct qx_format *f, float scale, const float *x, const float *weight,
+                      int64_t n, uint8_t *out)
 {
     const struct qx_block *b = f->block;
     int64_t bad = 0;
 
     if (scale == 1.0f && n % b->n == 0 && are_finite(x, n)) {
-        b->encode(x, NULL, (size_t)(n / b->n), out);
+        b->encode(x, weight, (size_t)(n / b->n), out);
         return 0;
     }
     for (int64_t at = 0; at < n; at += QX_BLOCK_MOST) {
         const int64_t len = n - at < QX_BLOCK_MOST ? n - at : QX_BLOCK_MOST;
-        const int64_t n_blocks = (len + b->n - 1) / b->n;
-        float in[QX_BLOCK_MOST];
 
-        bad += fill(x + at, len, n_blocks * b->n, scale, in);
-        b->encode(in, NULL, (size_t)n_blocks, out);
-        out += n_blocks * b->bytes;
+        bad += encode_some(f, scale, x + at, weight ? weight + at : NULL, len, out);
+        out += (len + b->n - 1) / b->n * b->bytes;
     }
     return bad;
 }
 
-int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, int64_t n, float *y)
+const float *qx_block_weights(const struct qx_setting *s, int64_t row, int64_t first)
+{
+    return s->importance && s->importance->n == row ? s->importance->v + first : NULL;
+}
+
+const float *qx_block_piece_weights(const struct qx_setting *s, const struct qx_hist *hist,
+                                    int64_t i)
+{
+    const struct qx_channels rows = qx_channels_rows(qx_hist_spec(hist)->channels);
+
+    return qx_block_weights(s, rows.outer * rows.inner, qx_hist_piece_first(hist, i));
+}
+
+int64_t qx_block_place(const struct qx_walk *w, const struct qx_run *run)
+{
+    return w->is_transposed ? run->pos : run->first % (w->channels.outer * w->channels.inner);
+}
+
+int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, const float *weight,
+                        int64_t n, float *y)
 {
     const struct qx_block *b = f->block;
     int64_t bad = 0;
@@ -116,7 +148,7 @@ int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, 
         float out[QX_BLOCK_MOST];
         uint8_t stored[QX_BLOCK_STORED];
 
-        bad += encode(f, scale, x + at, len, stored);
+        bad += encode(f, scale, x + at, weight ? weight + at : NULL, len, stored);
         qx_block_decode(b, stored, (size_t)((len + b->n - 1) / b->n), out);
         for (int64_t i = 0; i < len; i++) {
             y[at + i] = out[i] * scale;
@@ -125,9 +157,10 @@ int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, 
     return bad;
 }
 
-void qx_block_store(const struct qx_format *f, float scale, const float *x, int64_t n, uint8_t *out)
+void qx_block_store(const struct qx_format *f, float scale, const float *x, const float *weight,
+                    int64_t n, uint8_t *out)
 {
-    encode(f, scale, x, n, out);
+    encode(f, scale, x, weight, n, out);
 }
 
 /* Stored blocks lie along the storage: channel and first say where that begins. */
@@ -145,16 +178,17 @@ static enum qx_status stored_find(const struct qx_tensor *t, int64_t row, int64_
 }
 
 enum qx_status qx_block_find(const struct qx_tensor *t, struct qx_channels channels,
-                             const struct qx_format *f, float scale, int64_t element,
+                             const struct qx_setting *s, float scale, int64_t element,
                              struct qx_block_at *out, struct qx_error *err)
 {
+    const struct qx_format *f = s->format;
     const struct qx_channels c = qx_channels_rows(channels);
     if (!f->block) {
         return stored_find(t, c.outer * c.inner, element, out, err);
     }
     const int64_t line = element / c.inner, row = c.outer * c.inner;
     const int64_t pos = line / c.count * c.inner + element % c.inner;
-    float x[QX_BLOCK_MOST], in[QX_BLOCK_MOST];
+    float x[QX_BLOCK_MOST];
     uint8_t stored[QX_BLOCK_STORED];
     enum qx_status st = QX_OK;
 
@@ -168,10 +202,11 @@ enum qx_status qx_block_find(const struct qx_tensor *t, struct qx_channels chann
                             x + i, err);
     }
     if (st == QX_OK) {
-        fill(x, out->n, f->block->n, scale, in);
-        f->block->encode(in, NULL, 1, stored);
+        const float *weight = qx_block_weights(s, row, out->first);
+
+        encode_some(f, scale, x, weight, out->n, stored);
         f->block->unpack(stored, &out->parts);
-        qx_block_values(f, scale, x, out->n, out->y);
+        qx_block_values(f, scale, x, weight, out->n, out->y);
     }
     return st;
 }

@@ -15,13 +15,20 @@ float qx_block_tensor_scale(const struct qx_format *f, double absmax);
 enum qx_status qx_block_scale_find(const struct qx_walk *w, const struct qx_format *f,
                                    struct qx_pool *pool, struct qx_ctl *ctl, float *scale,
                                    struct qx_error *err);
-/* y = x^ of n values of a row from the start of a block on; only the row's last block may be short. What is
- * not finite becomes 0 and is counted. */
-int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, int64_t n,
-                        float *y);
+/* Weights of the errors of a row's values from `first` on; NULL = all alike. row: values of a row. */
+const float *qx_block_weights(const struct qx_setting *s, int64_t row, int64_t first);
+/* y = x^ of n values of a row from the start of a block on, their errors weighted (NULL: not); only the row's last block
+ * may be short. What is not finite becomes 0 and is counted. */
+int64_t qx_block_values(const struct qx_format *f, float scale, const float *x, const float *weight,
+                        int64_t n, float *y);
 /* The blocks of such a run, as they are stored. */
-void qx_block_store(const struct qx_format *f, float scale, const float *x, int64_t n,
-                    uint8_t *out);
+void qx_block_store(const struct qx_format *f, float scale, const float *x, const float *weight,
+                    int64_t n, uint8_t *out);
+/* The same for piece i of a histogram. */
+const float *qx_block_piece_weights(const struct qx_setting *s, const struct qx_hist *hist,
+                                    int64_t i);
+/* Place in its row of a run's first value. */
+int64_t qx_block_place(const struct qx_walk *w, const struct qx_run *run);
 
 /* The block that an element belongs to. */
 struct qx_block_at {
@@ -32,7 +39,7 @@ struct qx_block_at {
 };
 /* Under fp32: the one that is stored; the tensor has some then. */
 enum qx_status qx_block_find(const struct qx_tensor *t, struct qx_channels channels,
-                             const struct qx_format *f, float scale, int64_t element,
+                             const struct qx_setting *s, float scale, int64_t element,
                              struct qx_block_at *out, struct qx_error *err);
 
 /* By which the format divides first, as far as the histogram (NULL allowed) knows. */

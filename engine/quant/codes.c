@@ -63,7 +63,7 @@ enum qx_status qx_quantize_tensor(const struct qx_tensor *t, struct qx_channels 
 
 struct stored {
     const struct qx_walk *walk;
-    const struct qx_format *format;
+    const struct qx_setting *setting;
     float scale;
     uint8_t *data;
 };
@@ -71,13 +71,14 @@ struct stored {
 static void store_run(void *arg, const struct qx_run *run)
 {
     const struct stored *s = arg;
-    const struct qx_block *b = s->format->block;
-    const bool is_turned = s->walk->is_transposed;
+    const struct qx_format *f = s->setting->format;
+    const struct qx_block *b = f->block;
     const int64_t row = s->walk->channels.outer * s->walk->channels.inner;
-    const int64_t channel = is_turned ? run->channel : run->first / row;
-    const int64_t pos = is_turned ? run->pos : run->first % row;
+    const int64_t channel = s->walk->is_transposed ? run->channel : run->first / row;
+    const int64_t pos = qx_block_place(s->walk, run);
     const int64_t block = channel * ((row + b->n - 1) / b->n) + pos / b->n;
-    qx_block_store(s->format, s->scale, run->x, run->n, s->data + (size_t)block * (size_t)b->bytes);
+    qx_block_store(f, s->scale, run->x, qx_block_weights(s->setting, row, pos), run->n,
+                   s->data + (size_t)block * (size_t)b->bytes);
 }
 
 enum qx_status qx_encode_tensor(const struct qx_tensor *t, struct qx_channels channels,
@@ -86,7 +87,7 @@ enum qx_status qx_encode_tensor(const struct qx_tensor *t, struct qx_channels ch
                                 struct qx_error *err)
 {
     struct qx_walk walk = qx_walk_of(t, channels, s);
-    struct stored stored = {&walk, s->format, 1.0f, data};
+    struct stored stored = {&walk, s, 1.0f, data};
     enum qx_status st = qx_block_scale_find(&walk, s->format, pool, ctl, &stored.scale, err);
     st = st == QX_OK ? qx_walk_run(&walk, pool, ctl, store_run, &stored, err) : st;
     if (st == QX_OK) {

@@ -58,7 +58,9 @@ static void float_run(void *arg, const struct qx_run *run)
     int64_t bad = 0;
 
     if (f->setting->format->block) {
-        bad = qx_block_values(f->setting->format, f->tensor_scale, run->x, run->n, out);
+        const int64_t row = f->walk->channels.outer * f->walk->channels.inner;
+        const float *w = qx_block_weights(f->setting, row, qx_block_place(f->walk, run));
+        bad = qx_block_values(f->setting->format, f->tensor_scale, run->x, w, run->n, out);
     }
     for (int64_t i = 0; out == buf && i < run->n; i++) {
         f->out[qx_run_index(f->walk, run, i)] = out[i];

@@ -51,7 +51,7 @@ struct qx_error_sums;
 void qx_metric_float_sums(const struct qx_hist *hist, const struct qx_format *format,
                           struct qx_error_sums *sums, bool *has_split);
 /* BLOCK formats: figures of quantizing the histogram's pieces, for all values. */
-void qx_metric_block_sums(const struct qx_hist *hist, const struct qx_format *format,
+void qx_metric_block_sums(const struct qx_hist *hist, const struct qx_setting *s,
                           struct qx_error_sums *sums);
 
 #endif

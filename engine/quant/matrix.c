@@ -281,8 +281,7 @@ static void block_find(const struct qx_matrix_map *map, struct unit_now *u, int6
     const struct qx_channels c = qx_channels_rows(map->m.channels);
     const float scale = qx_block_scale_of(&map->setting, map->hist);
 
-    if (qx_block_find(map->m.tensor, c, map->setting.format, scale, element, &u->block, NULL) !=
-        QX_OK) {
+    if (qx_block_find(map->m.tensor, c, &map->setting, scale, element, &u->block, NULL) != QX_OK) {
         u->block = (struct qx_block_at){.n = 1};
     }
     u->from = u->block.channel * c.outer * c.inner + u->block.first;

@@ -20,7 +20,7 @@ enum qx_status qx_block_look(const struct qx_matrix *m, const struct qx_setting 
 {
     struct qx_block_at at;
     const float scale = qx_block_scale_of(s, hist);
-    enum qx_status st = qx_block_find(m->tensor, m->channels, s->format, scale, element, &at, err);
+    enum qx_status st = qx_block_find(m->tensor, m->channels, s, scale, element, &at, err);
     const struct qx_channels c = qx_channels_rows(m->channels);
     const struct qx_block *b = qx_matrix_block(m, s);
     const int64_t line = element / c.inner, row = c.outer * c.inner;

@@ -22,20 +22,20 @@ static void piece_add(struct qx_error_sums *sums, const float *x, const float *y
     }
 }
 
-void qx_metric_block_sums(const struct qx_hist *hist, const struct qx_format *format,
+void qx_metric_block_sums(const struct qx_hist *hist, const struct qx_setting *s,
                           struct qx_error_sums *sums)
 {
     const struct qx_hist_pieces *p = qx_hist_pieces(hist);
     const struct qx_stats *stats = qx_hist_stats(hist);
     const struct qx_hist_table *table = &qx_hist_tables(hist)->main;
-    const float scale = qx_block_tensor_scale(format, stats->absmax);
+    const float scale = qx_block_tensor_scale(s->format, stats->absmax);
     double squares, values;
 
     for (int64_t i = 0; i < p->n; i++) {
         const float *x = p->x + i * QX_HIST_PIECE;
         float y[QX_HIST_PIECE];
 
-        qx_block_values(format, scale, x, p->len[i], y);
+        qx_block_values(s->format, scale, x, qx_block_piece_weights(s, hist, i), p->len[i], y);
         piece_add(sums, x, y, p->len[i]);
     }
     if (p->is_whole || !(sums->n > 0.0)) {
@@ -73,14 +73,14 @@ static void place_add(struct places *p, double x)
 }
 
 /* n values of a row from the start of a block on. */
-static void piece_places(const struct qx_format *f, float scale, const float *x, int64_t n,
-                         struct places *p)
+static void piece_places(const struct qx_format *f, float scale, const float *x,
+                         const float *weight, int64_t n, struct places *p)
 {
     const struct qx_block *b = f->block;
     const int64_t part = b->n / b->n_sub;
     uint8_t stored[QX_BLOCK_STORED];
 
-    qx_block_store(f, scale, x, n, stored);
+    qx_block_store(f, scale, x, weight, n, stored);
     for (int64_t i = 0; i < n; i += b->n) {
         struct qx_block_parts parts;
 
@@ -129,7 +129,8 @@ bool qx_metric_block_places(const struct qx_tensor *t, const struct qx_setting *
         const float scale = qx_block_scale_of(s, hist);
 
         for (int64_t i = 0; i < pieces->n; i++) {
-            piece_places(s->format, scale, pieces->x + i * QX_HIST_PIECE, pieces->len[i], &p);
+            piece_places(s->format, scale, pieces->x + i * QX_HIST_PIECE,
+                         qx_block_piece_weights(s, hist, i), pieces->len[i], &p);
         }
     } else {
         stored_places(t, b, &p);

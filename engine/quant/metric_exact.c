@@ -18,6 +18,7 @@ struct tile_sums {
 };
 
 struct exact {
+    const struct qx_walk *walk;
     const struct qx_setting *setting;
     const struct qx_unit *units; /* NULL for FLOAT formats */
     const struct qxk_table *kernels;
@@ -114,7 +115,10 @@ static void block_run(void *arg, const struct qx_run *run)
     struct qxk_error errors;
     float y[QX_RUN_MAX];
 
-    qx_block_values(exact->setting->format, exact->tensor_scale, run->x, run->n, y);
+    const int64_t row = exact->walk->channels.outer * exact->walk->channels.inner;
+    const float *w = qx_block_weights(exact->setting, row, qx_block_place(exact->walk, run));
+
+    qx_block_values(exact->setting->format, exact->tensor_scale, run->x, w, run->n, y);
     exact->kernels->error_f32(run->x, y, (size_t)run->n, &errors);
     errors_add(&exact->tiles[run->tile], &errors);
 }
@@ -165,7 +169,7 @@ enum qx_status qx_metric_exact(const struct qx_tensor *t, struct qx_channels cha
 {
     struct qx_walk walk = qx_walk_of(t, channels, s);
     int64_t n_tiles = qx_walk_tiles(&walk);
-    struct exact exact = {.setting = s, .kernels = qxk_get()};
+    struct exact exact = {.walk = &walk, .setting = s, .kernels = qxk_get()};
     struct qx_unit *units = NULL;
     struct tile_sums total = {0};
     enum qx_status st = qx_setting_ready(s, err);

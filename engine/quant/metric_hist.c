@@ -260,7 +260,7 @@ enum qx_status qx_metric_hist(const struct qx_hist *hist, const struct qx_settin
         return QX_OK;
     }
     if (s->format->block) {
-        qx_metric_block_sums(hist, s->format, &sums);
+        qx_metric_block_sums(hist, s, &sums);
         qx_error_sums_finish(&sums, 0, out);
     } else if (!qx_format_is_scaled(s->format)) {
         qx_metric_float_sums(hist, s->format, &sums, &is_split);
@@ -286,7 +286,7 @@ double qx_metric_hist_mse(const struct qx_hist *hist, const struct qx_setting *s
         return s->overlay->metrics.mse;
     }
     if (s->format->block) {
-        qx_metric_block_sums(hist, s->format, &sums);
+        qx_metric_block_sums(hist, s, &sums);
     } else if (!qx_format_is_scaled(s->format)) {
         qx_metric_float_sums(hist, s->format, &sums, &is_split);
     } else {

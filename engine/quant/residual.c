@@ -87,12 +87,11 @@ static void float_add(const struct cells *c, const struct qx_hist_table *t,
 }
 
 /* The pieces stand for all values. */
-static void block_add(const struct cells *c, const struct qx_hist *hist,
-                      const struct qx_format *format)
+static void block_add(const struct cells *c, const struct qx_hist *hist, const struct qx_setting *s)
 {
     const struct qx_hist_pieces *p = qx_hist_pieces(hist);
     const struct qx_stats *stats = qx_hist_stats(hist);
-    const float scale = qx_block_tensor_scale(format, stats->absmax);
+    const float scale = qx_block_tensor_scale(s->format, stats->absmax);
     double n = 0.0;
 
     for (int64_t i = 0; i < p->n; i++) {
@@ -102,7 +101,7 @@ static void block_add(const struct cells *c, const struct qx_hist *hist,
         const float *x = p->x + i * QX_HIST_PIECE;
         float y[QX_HIST_PIECE];
 
-        qx_block_values(format, scale, x, p->len[i], y);
+        qx_block_values(s->format, scale, x, qx_block_piece_weights(s, hist, i), p->len[i], y);
         for (int64_t k = 0; k < p->len[i]; k++) {
             double e = (double)x[k] - (double)y[k];
 
@@ -126,7 +125,7 @@ void qx_metric_residual(const struct qx_hist *hist, const struct qx_setting *s, 
         return;
     }
     if (s->format->block) {
-        block_add(&cells, hist, s->format);
+        block_add(&cells, hist, s);
         return;
     }
     if (!qx_format_is_scaled(s->format)) {

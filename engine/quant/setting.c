@@ -32,6 +32,7 @@ struct qx_setting qx_setting_as(const struct qx_setting *s, const struct qx_form
 {
     struct qx_setting to = qx_setting_of(format, bits);
 
+    to.importance = s->importance;
     if (!qx_format_is_scaled(format) || !qx_format_is_scaled(s->format)) {
         return to;
     }
@@ -71,6 +72,11 @@ bool qx_setting_equal(const struct qx_setting *a, const struct qx_setting *b)
            (!qx_format_is_scaled(a->format) || qx_act_equal(&a->act, &b->act));
 }
 
+uint64_t qx_importance_key(const struct qx_setting *s)
+{
+    return s->format->block && s->importance ? s->importance->key : 0;
+}
+
 /* Two overlays of one key are the same; 0 = none. */
 static uint64_t key_of(const struct qx_setting *s)
 {
@@ -83,7 +89,7 @@ bool qx_setting_equal_weight(const struct qx_setting *a, const struct qx_setting
         return false;
     }
     if (!qx_format_is_scaled(a->format)) {
-        return true;
+        return qx_importance_key(a) == qx_importance_key(b);
     }
     if (a->bits != b->bits || a->sym != b->sym || a->gran != b->gran || a->scale != b->scale ||
         a->calib != b->calib || a->has_range != b->has_range) {

@@ -33,7 +33,8 @@ uint64_t qx_setting_hash(const struct qx_setting *s, uint64_t h)
 {
     h = hash_str(h, s->format->name);
     if (!qx_format_is_scaled(s->format)) {
-        return h;
+        const uint64_t key = qx_importance_key(s);
+        return key ? qx_hash64(&key, sizeof key, h) : h;
     }
     h = hash_act(h, &s->act);
     if (s->algo[0]) {

@@ -96,7 +96,26 @@ static void lock_take(struct qx_session *s, const char *path)
 
 /* ---- resuming ---- */
 
-static enum qx_status recipe_file_read(struct qx_session *s, const char *path,
+/* Blocks that were searched by an imatrix come out otherwise without it. */
+static enum qx_status imatrix_check(const struct qx_session *s, const char *path,
+                                    const struct qx_recipe *r, bool is_named, struct qx_error *err)
+{
+    if (r->imatrix_key == 0 || r->imatrix_key == s->items.imatrix_key) {
+        return QX_OK;
+    }
+    const char *which = s->items.imatrix_key ? "another imatrix than the one given"
+                                             : "an imatrix, and none is given";
+    if (is_named) {
+        return qx_fail_at(err, QX_EDATA, path, NULL, -1,
+                          "%.150s chooses blocks by %s: name its file with --imatrix FILE", path,
+                          which);
+    }
+    qx_log(QX_LOG_WARN, "the saved recipe chose blocks by %s (--imatrix FILE)", which);
+    return QX_OK;
+}
+
+/* is_named: by the user, not found in the state folder. */
+static enum qx_status recipe_file_read(struct qx_session *s, const char *path, bool is_named,
                                        struct qx_recipe *out, struct qx_error *err)
 {
     struct qx_json *json = NULL;
@@ -106,6 +125,7 @@ static enum qx_status recipe_file_read(struct qx_session *s, const char *path,
     }
     if (status == QX_OK) {
         status = qx_methods_check_recipe(s, out, err);
+        status = status == QX_OK ? imatrix_check(s, path, out, is_named, err) : status;
         if (status != QX_OK) {
             qx_error_context(err, "%s", path);
             qx_recipe_release(out);
@@ -163,7 +183,7 @@ static enum qx_status recipe_resume(struct qx_session *s, bool is_named, bool ha
     if (!qx_fs_exists(s->save.recipe_path)) {
         return QX_OK;
     }
-    enum qx_status status = recipe_file_read(s, s->save.recipe_path, &file, &why);
+    enum qx_status status = recipe_file_read(s, s->save.recipe_path, is_named, &file, &why);
     if (status != QX_OK && (is_named || status == QX_ENOMEM)) {
         if (err) {
             *err = why;
@@ -348,7 +368,7 @@ enum qx_status qx_session_save_recipe(struct qx_session *s, const char *path, st
 enum qx_status qx_session_load_recipe(struct qx_session *s, const char *path, struct qx_error *err)
 {
     struct qx_recipe file = {0};
-    enum qx_status status = recipe_file_read(s, path, &file, err);
+    enum qx_status status = recipe_file_read(s, path, true, &file, err);
     if (status == QX_OK) {
         status = qx_recipe_replace(s, &file, QX_STEP_LOAD, err);
     }

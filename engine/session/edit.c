@@ -164,6 +164,7 @@ void qx_item_set(struct qx_session *s, int64_t item, const struct qx_setting *se
     sums_add(&s->sums, it, &s->now.set[item], -1);
     sums_add(&s->sums, it, set, 1);
     s->now.set[item] = *set;
+    s->now.set[item].importance = it->importance;
     s->now.origin[item] = origin;
     pending_set(&s->pending, item, qx_setting_open(set) ? QX_PENDING_OPEN : QX_PENDING_NONE);
 }

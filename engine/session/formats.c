@@ -48,31 +48,51 @@ static void outputs_row(void *arg, int64_t row, float *w, float *error)
     }
 }
 
+/* By the mean square of each input alone. */
+static double diagonal(struct outputs *o, const struct qx_importance *of, float *row)
+{
+    double e = 0.0, ref = 0.0;
+    for (int64_t r = 0; r < o->channels.count; r++) {
+        outputs_row(o, r, row, row + o->k);
+        for (int64_t j = 0; j < o->k; j++) {
+            const double v = (double)of->v[j], w = (double)row[j], d = (double)row[o->k + j];
+            e += v * d * d;
+            ref += v * w * w;
+        }
+    }
+    return ref > 0.0 ? e / ref : 0.0;
+}
+
+/* moments NULL: by the item's importance. */
 static enum qx_status outputs_compare(const struct qx_item *it, const struct qx_moments *m,
                                       const struct qx_setting *set, struct qx_pool *pool,
                                       struct qx_ctl *ctl, double *out, struct qx_error *err)
 {
-    const int64_t n = it->tensor->numel;
+    const int64_t n = it->tensor->numel, k = it->channels.outer * it->channels.inner;
     float *w = qx_mem_array((size_t)n + 1, sizeof *w), *v = qx_mem_array((size_t)n + 1, sizeof *v);
+    float *row = qx_mem_array((size_t)k + 1, 2 * sizeof *row);
     struct qx_ctl quiet = {.parent = ctl, .is_quiet = true};
-    struct outputs o = {w, v, it->channels, m->product.k};
-    enum qx_status st = w && v ? qx_tensor_read(it->tensor, 0, n, w, err)
-                               : qx_fail_nomem(err, (size_t)n * 2 * sizeof *w);
+    struct outputs o = {w, v, it->channels, k};
+    enum qx_status st = w && v && row ? qx_tensor_read(it->tensor, 0, n, w, err)
+                                      : qx_fail_nomem(err, (size_t)n * 2 * sizeof *w);
     if (st == QX_OK) {
         st = qx_fakequant(it->tensor, it->channels, set, pool, &quiet, v, NULL, NULL, err);
     }
-    if (st == QX_OK) {
+    if (st == QX_OK && m) {
         st = qx_moments_error(m, outputs_row, &o, pool, &quiet, out, err);
+    } else if (st == QX_OK) {
+        *out = diagonal(&o, it->importance, row);
     }
     qx_mem_free(w);
     qx_mem_free(v);
+    qx_mem_free(row);
     return st;
 }
 
 enum qx_status qx_formats_row_make(const struct qx_item *it, const struct qx_hist *hist,
-                                   const struct qx_moments *moments, struct qx_pool *pool,
-                                   struct qx_ctl *ctl, struct qx_formats_row *row,
-                                   struct qx_error *err)
+                                   const struct qx_moments *moments, bool is_diagonal,
+                                   struct qx_pool *pool, struct qx_ctl *ctl,
+                                   struct qx_formats_row *row, struct qx_error *err)
 {
     enum qx_status st = QX_OK;
     if (qx_formats_wants_hist(&row->set)) {
@@ -83,7 +103,7 @@ enum qx_status qx_formats_row_make(const struct qx_item *it, const struct qx_his
         st = qx_metric_exact(it->tensor, it->channels, &row->set, pool, &part, &row->metrics, err);
         row->has_metrics = st == QX_OK;
     }
-    if (st == QX_OK && moments && isnan(row->output)) {
+    if (st == QX_OK && (moments || (is_diagonal && it->importance)) && isnan(row->output)) {
         st = outputs_compare(it, moments, &row->set, pool, ctl, &row->output, err);
     }
     return st;

@@ -33,12 +33,13 @@ struct qx_formats {
 /* Rows of a table, nothing known; returns how many. */
 int qx_formats_rows(const struct qx_setting *base, struct qx_formats_row *rows);
 bool qx_formats_wants_hist(const struct qx_setting *set);
-/* Figures of a row: metrics (unless they are there), and the outputs' error when moments are given.
+/* Figures of a row: metrics (unless they are there), and the outputs' error when moments are given, or, by the item's
+ * importance, with is_diagonal.
  * hist: where its range is still open. */
 enum qx_status qx_formats_row_make(const struct qx_item *it, const struct qx_hist *hist,
-                                   const struct qx_moments *moments, struct qx_pool *pool,
-                                   struct qx_ctl *ctl, struct qx_formats_row *row,
-                                   struct qx_error *err);
+                                   const struct qx_moments *moments, bool is_diagonal,
+                                   struct qx_pool *pool, struct qx_ctl *ctl,
+                                   struct qx_formats_row *row, struct qx_error *err);
 void qx_formats_front(struct qx_formats_row *rows, int n);
 /* Can a layer's moments stand for another's, that is, do both read the same? */
 bool qx_formats_same_inputs(const struct qx_net *net, int layer, const struct qx_moments *m);

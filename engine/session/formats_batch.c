@@ -63,7 +63,9 @@ static enum qx_status row_make(struct batch *b, int64_t item, bool fits, struct 
         st = qx_cache_build(s, item, &spec, &quiet, &hist, err);
     }
     if (st == QX_OK) {
-        st = qx_formats_row_make(it, hist, fits ? b->moments : NULL, s->pool, &quiet, row, err);
+        b->state->is_diagonal = b->state->is_diagonal || (!fits && it->importance);
+        st = qx_formats_row_make(it, hist, fits ? b->moments : NULL, !fits, s->pool, &quiet, row,
+                                 err);
     }
     qx_ctl_add(b->ctl, PASSES * it->tensor->numel);
     return st;

@@ -47,6 +47,7 @@ struct row_task {
     struct qx_pool *pool;
     struct qx_hist *hist; /* own reference; NULL = not needed */
     struct qx_formats_inputs *inputs;
+    bool is_diagonal;
     uint64_t serial;
     int at;
     struct qx_setting asked;
@@ -56,8 +57,9 @@ struct row_task {
 static enum qx_status row_run(struct qx_task *t, struct qx_error *err)
 {
     struct row_task *r = (struct row_task *)t;
-    const enum qx_status st = qx_formats_row_make(
-        r->item, r->hist, r->inputs ? r->inputs->moments : NULL, r->pool, &t->ctl, &r->row, err);
+    const struct qx_moments *moments = r->inputs ? r->inputs->moments : NULL;
+    const enum qx_status st = qx_formats_row_make(r->item, r->hist, moments, r->is_diagonal,
+                                                  r->pool, &t->ctl, &r->row, err);
     qx_model_dontneed(r->model, r->item->tensor);
     return st;
 }
@@ -93,6 +95,15 @@ static void row_drop(struct qx_task *t)
     qx_mem_free(r);
 }
 
+/* Nothing but the imatrix knows the layer's inputs. */
+static bool is_diagonal(const struct qx_session *s)
+{
+    const struct qx_formats *f = &s->formats;
+    const int layer = layer_of(s, f->item);
+    return s->items.v[f->item].importance && !f->inputs_task &&
+           (layer < 0 || f->refused_layer == layer);
+}
+
 /* False: a histogram is still to come. */
 static bool row_submit(struct qx_session *s, int at)
 {
@@ -122,6 +133,7 @@ static bool row_submit(struct qx_session *s, int at)
     if (r->inputs) {
         r->inputs->refs++;
     }
+    r->is_diagonal = is_diagonal(s);
     r->serial = f->serial;
     r->at = at;
     r->row = f->row[at];
@@ -345,7 +357,7 @@ void qx_formats_work(struct qx_session *s)
     const bool fits = layer >= 0 && inputs_fit(s, layer);
     for (int pass = 0; pass < 2 && !f->task; pass++) { /* what no row has yet goes first */
         for (int i = 0; i < f->n && !f->task; i++) {
-            if (row_wants(s, i, fits) && (pass == 1 || !f->row[i].has_metrics)) {
+            if (row_wants(s, i, fits || is_diagonal(s)) && (pass == 1 || !f->row[i].has_metrics)) {
                 row_submit(s, i);
             }
         }
@@ -371,6 +383,8 @@ void qx_session_formats_state(const struct qx_session *s, struct qx_formats_stat
                       : layer < 0 ? "no layer of the network reads it"
                       : f->refused_layer == layer && !f->inputs_task ? f->reason
                                                                      : "";
+    out->is_diagonal = f->item >= 0 && is_diagonal(s);
+    why = out->is_diagonal ? "" : why;
     qx_str_copy(out->output_reason, sizeof out->output_reason, why);
     out->has_inputs = !why[0];
     why = !s->net               ? s->net_error.text

@@ -109,6 +109,24 @@ enum qx_status qx_items_build(struct qx_items *out, const struct qx_model *model
     return QX_OK;
 }
 
+int64_t qx_items_weigh(struct qx_items *items, const struct qx_imatrix *m)
+{
+    int64_t n = 0;
+    items->imatrix_key = qx_imatrix_key(m);
+    for (int64_t i = 0; i < items->n; i++) {
+        struct qx_item *it = &items->v[i];
+        char there[QX_FOLDER_NAME];
+        const struct qx_importance *of = qx_imatrix_find(m, it->tensor->name);
+        if (!of && qx_net_gguf_name(it->tensor->name, there, sizeof there)) {
+            of = qx_imatrix_find(m, there);
+        }
+        const struct qx_channels rows = qx_channels_rows(it->channels);
+        it->importance = of && of->n == rows.outer * rows.inner ? of : NULL;
+        n += it->importance != NULL;
+    }
+    return n;
+}
+
 void qx_items_release(struct qx_items *items)
 {
     qx_arena_release(&items->arena);

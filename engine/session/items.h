@@ -10,12 +10,15 @@ struct qx_items {
     struct qx_item *v;     /* [n] */
     struct qx_arena arena; /* owns v and the aliases */
     const struct qx_model *model;
+    uint64_t imatrix_key; /* of the file that importances are from; 0 = none */
 };
 
 /* Build from a model and its network (NULL = roles are guessed from names and shapes). Both must
  * outlive the items. QX_ENOMEM. */
 enum qx_status qx_items_build(struct qx_items *out, const struct qx_model *model,
                               const struct qx_net *net, struct qx_error *err);
+/* What the file knows of items' inputs, where the counts agree; returns of how many. */
+int64_t qx_items_weigh(struct qx_items *items, const struct qx_imatrix *m);
 void qx_items_release(struct qx_items *items);
 /* Item of exactly this tensor name, else of this alias when just one has it; else -1 with QX_ENAME
  * naming the nearest. O(log n) for names, O(n) for aliases. */

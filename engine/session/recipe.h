@@ -10,6 +10,7 @@ struct qx_recipe {
     struct qx_setting *set; /* [n] */
     uint8_t *origin;        /* [n] enum qx_origin */
     char *notes;            /* NULL = none */
+    uint64_t imatrix_key; /* as read: of the file that its blocks heed (qx_imatrix_key); 0 = none */
 };
 
 /* n items, all fp32. QX_ENOMEM. */

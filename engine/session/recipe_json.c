@@ -115,6 +115,17 @@ void qx_layers_write(struct qx_jw *w, const struct qx_recipe *r, const struct qx
     qx_jw_end(w);
 }
 
+/* Does a layer's format search its scales by the importance of its inputs? */
+static bool heeds_any(const struct qx_recipe *r, const struct qx_items *items)
+{
+    for (int64_t i = 0; i < r->n; i++) {
+        if (r->set[i].format->block && items->v[i].importance) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void qx_recipe_put(struct qx_jw *w, const struct qx_recipe *r, const struct qx_items *items,
                    const struct qx_model *model, const uint8_t *open)
 {
@@ -130,6 +141,12 @@ void qx_recipe_put(struct qx_jw *w, const struct qx_recipe *r, const struct qx_i
     qx_jw_end(w);
     qx_jw_key(w, "layers");
     qx_layers_write(w, r, items, open);
+    if (heeds_any(r, items)) {
+        char hex[20];
+        snprintf(hex, sizeof hex, "%016" PRIx64, items->imatrix_key);
+        qx_jw_key(w, "imatrix");
+        qx_jw_str(w, hex);
+    }
     qx_jw_key(w, "notes");
     qx_jw_str(w, r->notes ? r->notes : "");
     qx_jw_end(w);
@@ -477,7 +494,7 @@ enum qx_status qx_layers_read(const struct qx_jval *layers, const char *file,
 
 static enum qx_status head_read(const struct qx_jval *root, const char *file, struct qx_error *err)
 {
-    static const char *const known[] = {"schema", "model", "layers", "notes"};
+    static const char *const known[] = {"schema", "model", "layers", "imatrix", "notes"};
     static const char *const in_model[] = {"id", "path"};
     struct place at = {file, NULL, err};
     const char *schema = qx_jstr(qx_jget(root, "schema"), NULL);
@@ -515,6 +532,7 @@ enum qx_status qx_recipe_read(const struct qx_json *json, const char *file,
     if (status == QX_OK) {
         status = qx_layers_read(qx_jget(root, "layers"), file, items, &r, err);
     }
+    r.imatrix_key = strtoull(qx_jstr(qx_jget(root, "imatrix"), "0"), NULL, 16);
     const char *notes = qx_jstr(qx_jget(root, "notes"), "");
     if (status == QX_OK && notes[0]) {
         r.notes = qx_mem_strdup(notes);

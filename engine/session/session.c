@@ -96,6 +96,9 @@ static enum qx_status tables_make(struct qx_session *s, const struct qx_session_
     if (status == QX_OK) {
         status = qx_recipe_init(&s->a, n, err);
     }
+    for (int64_t i = 0; status == QX_OK && i < n; i++) {
+        s->now.set[i].importance = s->items.v[i].importance;
+    }
     if (status == QX_OK) {
         status = qx_cache_init(&s->cache, n, o->mem_bytes ? o->mem_bytes : default_budget(),
                                o->cache_dir, err);
@@ -134,6 +137,21 @@ static enum qx_status data_options_copy(struct qx_session *s, const struct qx_da
     return QX_OK;
 }
 
+/* A file that speaks of no tensor here was made for another model. */
+static enum qx_status imatrix_open(struct qx_session *s, const char *path, struct qx_error *err)
+{
+    enum qx_status status = qx_imatrix_open(path, &s->imatrix, err);
+    const int64_t n = status == QX_OK ? qx_items_weigh(&s->items, s->imatrix) : 0;
+    if (n > 0) {
+        qx_log(QX_LOG_INFO, "%s: importance of the inputs of %lld tensors", path, (long long)n);
+    } else if (status == QX_OK) {
+        status = qx_fail_at(err, QX_EDATA, path, NULL, -1,
+                            "%.150s speaks of no weight of this model: its first tensor is '%.60s'",
+                            path, qx_imatrix_name(s->imatrix, 0));
+    }
+    return status;
+}
+
 static enum qx_status parts_open(struct qx_session *s, const char *path,
                                  const struct qx_session_options *o, struct qx_error *err)
 {
@@ -159,6 +177,9 @@ static enum qx_status parts_open(struct qx_session *s, const char *path,
     }
     if (status == QX_OK) {
         status = qx_items_build(&s->items, s->model, s->net, err);
+    }
+    if (status == QX_OK && o->imatrix) {
+        status = imatrix_open(s, o->imatrix, err);
     }
     if (status == QX_OK) {
         status = tables_make(s, o, err);
@@ -242,6 +263,7 @@ void qx_session_close(struct qx_session **session)
     qx_mem_free(s->pending.place);
     qx_mem_free(s->pending.state);
     qx_items_release(&s->items);
+    qx_imatrix_free(s->imatrix);
     qx_dataset_close(&s->data);
     qx_arena_release(&s->texts);
     qx_net_close(&s->net);
@@ -283,6 +305,20 @@ const char *qx_session_data_reason(const struct qx_session *s)
 int qx_session_threads(const struct qx_session *s)
 {
     return s->threads;
+}
+
+const struct qx_imatrix *qx_session_imatrix(const struct qx_session *s)
+{
+    return s->imatrix;
+}
+
+int64_t qx_session_n_important(const struct qx_session *s)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < s->items.n; i++) {
+        n += s->items.v[i].importance != NULL;
+    }
+    return n;
 }
 
 int64_t qx_session_n_items(const struct qx_session *s)

@@ -58,7 +58,8 @@ struct qx_session {
     struct qx_model *model;
     struct qx_net *net;
     struct qx_dataset *data;
-    struct qx_arena texts; /* of data_options */
+    struct qx_imatrix *imatrix; /* NULL = none */
+    struct qx_arena texts;      /* of data_options */
     struct qx_dataset_options data_options;
     struct qx_pool *pool;
     struct qx_error net_error, data_error; /* why there is no net, no data; status QX_OK else */

@@ -37,15 +37,31 @@ static int64_t drawn(int64_t all, int64_t n, int64_t i)
     return from + (int64_t)((uint64_t)i * 0x9E3779B97F4A7C15u >> 33) % (to - from);
 }
 
+/* Pieces that the rows hold in all. */
+static int64_t pieces_of(struct qx_channels rows, int64_t *per_row)
+{
+    *per_row = (rows.outer * rows.inner + QX_HIST_PIECE - 1) / QX_HIST_PIECE;
+    return *per_row * rows.count;
+}
+
+int64_t qx_hist_piece_first(const struct qx_hist *h, int64_t i)
+{
+    int64_t per_row;
+    const int64_t all = pieces_of(qx_channels_rows(h->f.spec.channels), &per_row);
+    return drawn(all, h->f.n_pieces, i) % per_row * QX_HIST_PIECE;
+}
+
 enum qx_status qx_hist_pieces_take(struct qx_hist *h, const struct qx_tensor *t,
                                    struct qx_error *err)
 {
     const struct qx_channels c = qx_channels_rows(h->f.spec.channels);
-    const int64_t row = c.outer * c.inner, per_row = (row + QX_HIST_PIECE - 1) / QX_HIST_PIECE;
+    const int64_t row = c.outer * c.inner;
+    int64_t per_row;
+    const int64_t all = pieces_of(c, &per_row);
     if (row <= 0 || row * c.count != t->numel) { /* a histogram of its own shape */
         return QX_OK;
     }
-    const int64_t all = per_row * c.count, n = all < QX_HIST_PIECES ? all : QX_HIST_PIECES;
+    const int64_t n = all < QX_HIST_PIECES ? all : QX_HIST_PIECES;
     h->f.n_pieces = n;
     h->f.is_whole = n == all;
     if (!qx_hist_pieces_new(h)) {

@@ -20,7 +20,8 @@ struct qx_formats_row {
     struct qx_metrics metrics; /* element by element */
     bool is_front;             /* no other row is as good and as small */
     /* ||(W - W^) X||^2 / ||W X||^2 over the inputs X that the layer gets from calibration rows in the float32
-     * network; NaN: not known */
+     * network; where there are none and an imatrix is given, by its mean squares, as if inputs did not go together
+     * (state: is_diagonal). NaN: not known */
     double output;
     /* The network with this layer so and all others as the recipe has them. */
     bool has_prediction;
@@ -31,6 +32,7 @@ struct qx_formats_row {
 struct qx_formats_state {
     int n, n_known;          /* rows, and those with metrics */
     bool has_inputs;         /* the outputs' error is, or will be, known */
+    bool is_diagonal;        /* from the imatrix */
     char output_reason[256]; /* why it is not: no network, no rows; "" else */
     char predict_reason[256];
 };

@@ -57,6 +57,8 @@ struct qx_hist_pieces {
 };
 
 struct qx_hist; /* immutable after build; shared by reference count */
+/* Place in its row of the first value of piece i. */
+int64_t qx_hist_piece_first(const struct qx_hist *h, int64_t i);
 
 /* Build from a tensor. n_sample = 0 reads everything (two streaming passes, exact, badge plain or,
  * for F32 data, within 1e-6 relative); n_sample > 0 reads about that many values in runs

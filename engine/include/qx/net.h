@@ -224,6 +224,10 @@ enum qx_status qx_net_run_from(const struct qx_net *net, const struct qx_weights
                                struct qx_net_report *report, struct qx_pool *pool,
                                struct qx_ctl *ctl, struct qx_error *err);
 
+/* GGUF's name for the tensor that transformers call "model.layers.0.mlp.up_proj.weight": "blk.0.ffn_up.weight". False:
+ * it has none. */
+bool qx_net_gguf_name(const char *name, char *out, size_t cap);
+
 /* ---- a GGUF file as a model folder: names, rows and files as other programs expect them ---- */
 
 enum { QX_FOLDER_NAME = 256 };

@@ -11,6 +11,7 @@
 
 #include "qx/format.h"
 #include "qx/hist.h"
+#include "qx/imatrix.h"
 #include "qx/job.h"
 #include "qx/status.h"
 #include "qx/tensor.h"
@@ -101,6 +102,9 @@ struct qx_setting {
      * (qx/overlay.h; borrowed): NULL = they have not run yet. */
     char algo[QX_ALGO_MOST];
     const struct qx_overlay *overlay;
+    /* BLOCK formats: what the squared errors of each input count when scales are searched (values of a channel in
+     * order); borrowed; NULL = all alike, and where its n is another than the channel's values. */
+    const struct qx_importance *importance;
     uint64_t
         overlay_key; /* of the one that a recipe names and that was not looked for yet; 0 = none */
 };
@@ -123,6 +127,8 @@ bool qx_setting_is_fp32(const struct qx_setting *s);
 /* Hash of what the arithmetic sees: format, bits, symmetry, granularity, scale type, range (the
  * calibrator only while it has not chosen one), activations, overlay (methods until they have run). */
 uint64_t qx_setting_hash(const struct qx_setting *s, uint64_t seed);
+/* Key of the importance that its format heeds; 0 = none. */
+uint64_t qx_importance_key(const struct qx_setting *s);
 /* Names methods that have still to run. */
 bool qx_setting_awaits(const struct qx_setting *s);
 /* "INT4 sym channel mse", at most cap bytes. */

@@ -39,9 +39,11 @@ struct qx_session_options {
     const char *data_path;   /* evaluation data, must open; NULL = the folder's eval.safetensors,
                                 else eval.tsv, .csv, .jsonl or .txt, if there is one that opens */
     struct qx_dataset_options data; /* of text files; copied */
-    const char *calib;  /* rows that give activations their ranges: a data file, or "random:N" for
+    const char *calib; /* rows that give activations their ranges: a data file, or "random:N" for
                                 N rows of noise; NULL = the folder's calib.safetensors, else the
                                 first rows of the evaluation data */
+    const char *
+        imatrix; /* importance of inputs (qx/imatrix.h), must open; heeded by BLOCK formats. NULL = none */
     int threads;        /* 0 = number of cores */
     uint64_t mem_bytes; /* budget of the caches; 0 = 25 % of RAM */
     uint64_t seed;
@@ -71,6 +73,8 @@ bool qx_session_read_only(const struct qx_session *s); /* recipe is open in anot
 int qx_session_resumed(const struct qx_session *s);    /* edits resumed at open */
 const char *qx_session_recipe_path(const struct qx_session *s); /* "" when nothing is saved */
 int qx_session_threads(const struct qx_session *s);
+const struct qx_imatrix *qx_session_imatrix(const struct qx_session *s); /* NULL = none */
+int64_t qx_session_n_important(const struct qx_session *s); /* items that it speaks of */
 
 /* ---- items: one per tensor, in the model's natural order; item index = tensor index ---- */
 
@@ -83,6 +87,8 @@ struct qx_item {
     bool can_quantize;  /* float dtype, readable, not empty */
     const char *reason; /* why not, one sentence; "" otherwise */
     bool has_influence; /* used by the network (true without a network) */
+    const struct qx_importance
+        *importance; /* of its inputs, by its own name or GGUF's; NULL = none */
 };
 int64_t qx_session_n_items(const struct qx_session *s);
 const struct qx_item *qx_session_item(const struct qx_session *s, int64_t i);
