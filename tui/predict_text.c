@@ -60,6 +60,7 @@ char *ui_fmt_predicted(char *buf, size_t cap, const struct qx_gauge *g, enum ui_
 {
     const struct qx_prediction *p = &g->predicted;
     const char *ca = about(glyphs), *pm = plus_minus(glyphs);
+    const double points = 0.1 * round(1000 * p->change) + 0.0; /* no "-0.0" */
     buf[0] = '\0';
     if (g->guess != QX_GUESS_PREDICTED) {
         return buf;
@@ -80,9 +81,9 @@ char *ui_fmt_predicted(char *buf, size_t cap, const struct qx_gauge *g, enum ui_
     } else if (p->change < -heavy && p->rho < 1.0) {
         snprintf(buf, cap, "drop > %.0f pt", floor(-100 * p->change));
     } else if (brief) {
-        snprintf(buf, cap, "%+.1f %s", 100 * p->change, ca);
+        snprintf(buf, cap, "%+.1f %s", points, ca);
     } else {
-        snprintf(buf, cap, "%+.1f %s %s%.1f pt", 100 * p->change, ca, pm, half_band(p));
+        snprintf(buf, cap, "%+.1f %s %s%.1f pt", points, ca, pm, half_band(p));
     }
     return buf;
 }

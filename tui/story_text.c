@@ -72,23 +72,11 @@ void ui_story_print(const struct ui_story *story)
     }
 }
 
-static void num(struct qx_jw *w, const char *key, double value)
-{
-    qx_jw_key(w, key);
-    qx_jw_num(w, value);
-}
-
-static void text(struct qx_jw *w, const char *key, const char *value)
-{
-    qx_jw_key(w, key);
-    qx_jw_str(w, value);
-}
-
 int ui_story_json(const struct ui_args *args, const struct ui_story *story)
 {
     struct qx_jw *w = ui_json_begin(args, "story");
-    text(w, "model", story->folder);
-    text(w, "trained", story->kept);
+    qx_jw_put_str(w, "model", story->folder);
+    qx_jw_put_str(w, "trained", story->kept);
     qx_jw_key(w, "complete");
     qx_jw_bool(w, !story->is_cut);
     qx_jw_key(w, "rows");
@@ -96,10 +84,10 @@ int ui_story_json(const struct ui_args *args, const struct ui_story *story)
     for (int i = 0; i < UI_STORY_ROWS; i++) {
         const struct ui_story_row *row = &story->row[i];
         qx_jw_object(w);
-        text(w, "row", row->way->name);
-        text(w, "how", row->way->how);
-        num(w, "train_s", row->train_s);
-        num(w, "best_epoch", isnan(row->train_s) ? (double)NAN : (double)row->best);
+        qx_jw_put_str(w, "row", row->way->name);
+        qx_jw_put_str(w, "how", row->way->how);
+        qx_jw_put_num(w, "train_s", row->train_s);
+        qx_jw_put_num(w, "best_epoch", isnan(row->train_s) ? (double)NAN : (double)row->best);
         ui_bench_row_json(w, &row->bench, NULL);
         qx_jw_end(w);
     }
@@ -109,13 +97,13 @@ int ui_story_json(const struct ui_args *args, const struct ui_story *story)
     for (int i = 0; i < UI_STORY_CLAIMS; i++) {
         const struct ui_story_claim *c = &story->claim[i];
         qx_jw_object(w);
-        text(w, "claim", c->text);
-        text(w, "unit", c->unit);
-        num(w, "paper", c->paper);
-        num(w, "here", c->here);
+        qx_jw_put_str(w, "claim", c->text);
+        qx_jw_put_str(w, "unit", c->unit);
+        qx_jw_put_num(w, "paper", c->paper);
+        qx_jw_put_num(w, "here", c->here);
         qx_jw_key(w, "reached");
         isnan(c->here) ? qx_jw_null(w) : qx_jw_bool(w, ui_story_is_reached(c));
-        text(w, "reason", isnan(c->here) ? c->why : NULL);
+        qx_jw_put_str(w, "reason", isnan(c->here) ? c->why : NULL);
         qx_jw_end(w);
     }
     qx_jw_end(w);

@@ -12,18 +12,6 @@
 
 enum { MAX_SHAPES = 64, MAX_VARIANTS = 16 };
 
-static void num(struct qx_jw *w, const char *key, double value)
-{
-    qx_jw_key(w, key);
-    qx_jw_num(w, value);
-}
-
-static void whole(struct qx_jw *w, const char *key, int64_t value)
-{
-    qx_jw_key(w, key);
-    qx_jw_int(w, value);
-}
-
 static void text(struct qx_jw *w, const char *key, const char *value)
 {
     qx_jw_key(w, key);
@@ -78,8 +66,8 @@ static int kernels_json(const struct ui_args *args, const struct kernels *k)
     struct qx_jw *w = ui_json_begin(args, "bench");
     qx_jw_key(w, "machine");
     qx_jw_object(w);
-    num(w, "peak_gops", k->machine.peak_gops > 0 ? k->machine.peak_gops : (double)NAN);
-    num(w, "read_gbs", k->machine.read_gbs > 0 ? k->machine.read_gbs : (double)NAN);
+    qx_jw_put_num(w, "peak_gops", k->machine.peak_gops > 0 ? k->machine.peak_gops : (double)NAN);
+    qx_jw_put_num(w, "read_gbs", k->machine.read_gbs > 0 ? k->machine.read_gbs : (double)NAN);
     text(w, "peak_how", k->machine.peak_how);
     qx_jw_end(w);
     qx_jw_key(w, "rows");
@@ -90,11 +78,11 @@ static int kernels_json(const struct ui_args *args, const struct kernels *k)
         text(w, "shape", r->shape);
         text(w, "kernel", r->kernel);
         text(w, "weights", r->weights);
-        whole(w, "threads", r->threads);
-        num(w, "gops", r->gops);
-        num(w, "gbs", r->gbs);
-        num(w, "peak_share", r->peak_share);
-        num(w, "ratio_openblas", r->ratio_openblas);
+        qx_jw_put_int(w, "threads", r->threads);
+        qx_jw_put_num(w, "gops", r->gops);
+        qx_jw_put_num(w, "gbs", r->gbs);
+        qx_jw_put_num(w, "peak_share", r->peak_share);
+        qx_jw_put_num(w, "ratio_openblas", r->ratio_openblas);
         text(w, "note", r->note);
         qx_jw_end(w);
     }
@@ -226,13 +214,13 @@ static void latency_json(struct qx_jw *w, const struct qx_latency *l)
 {
     qx_jw_key(w, "latency_ms");
     qx_jw_object(w);
-    num(w, "p5", l->p5_ms);
-    num(w, "p50", l->p50_ms);
-    num(w, "p95", l->p95_ms);
-    num(w, "mean", l->mean_ms);
-    num(w, "best", l->best_ms);
-    whole(w, "runs", l->n_runs);
-    whole(w, "warmup", l->n_warmup);
+    qx_jw_put_num(w, "p5", l->p5_ms);
+    qx_jw_put_num(w, "p50", l->p50_ms);
+    qx_jw_put_num(w, "p95", l->p95_ms);
+    qx_jw_put_num(w, "mean", l->mean_ms);
+    qx_jw_put_num(w, "best", l->best_ms);
+    qx_jw_put_int(w, "runs", l->n_runs);
+    qx_jw_put_int(w, "warmup", l->n_warmup);
     qx_jw_end(w);
 }
 
@@ -259,24 +247,24 @@ void ui_bench_row_json(struct qx_jw *w, const struct qx_bench_row *r, const char
         text(w, "reason", r->reason);
         return;
     }
-    whole(w, "bytes", (int64_t)r->bytes);
-    num(w, "bits_per_weight", r->bits_per_weight);
+    qx_jw_put_int(w, "bytes", (int64_t)r->bytes);
+    qx_jw_put_num(w, "bits_per_weight", r->bits_per_weight);
     latency_json(w, &f->latency);
-    num(w, "throughput", f->throughput);
-    whole(w, "batch", f->batch);
-    num(w, "accuracy", r->accuracy);
-    num(w, "ppl", r->perplexity);
-    whole(w, "correct", r->correct);
-    whole(w, "n", r->n);
-    num(w, "speedup", r->speedup);
-    num(w, "energy_j", f->energy_j);
+    qx_jw_put_num(w, "throughput", f->throughput);
+    qx_jw_put_int(w, "batch", f->batch);
+    qx_jw_put_num(w, "accuracy", r->accuracy);
+    qx_jw_put_num(w, "ppl", r->perplexity);
+    qx_jw_put_int(w, "correct", r->correct);
+    qx_jw_put_int(w, "n", r->n);
+    qx_jw_put_num(w, "speedup", r->speedup);
+    qx_jw_put_num(w, "energy_j", f->energy_j);
     text(w, "energy_reason", f->energy_reason);
     text(w, "kernel", f->kernel);
     text(w, "engine", engine_name(r));
-    whole(w, "macs", r->macs);
-    num(w, "bytes_moved", r->bytes_moved);
-    num(w, "convert_ms", f->convert_ms);
-    whole(w, "weights_bytes", (int64_t)f->weights_bytes);
+    qx_jw_put_int(w, "macs", r->macs);
+    qx_jw_put_num(w, "bytes_moved", r->bytes_moved);
+    qx_jw_put_num(w, "convert_ms", f->convert_ms);
+    qx_jw_put_int(w, "weights_bytes", (int64_t)f->weights_bytes);
     text(w, "reason", NULL);
 }
 
@@ -287,7 +275,7 @@ static int bench_json(const struct ui_args *args, struct qx_session *s, const st
     qx_jw_object(w);
     text(w, "cpu", qx_cpu_get()->name);
     text(w, "isa", qx_isa_name(qx_cpu_get()->isa));
-    whole(w, "threads", qx_session_threads(s));
+    qx_jw_put_int(w, "threads", qx_session_threads(s));
     qx_jw_end(w);
     qx_jw_key(w, "data");
     qx_jw_object(w);

@@ -48,18 +48,6 @@ static const char *qx_cpu_complaint(void)
     return text;
 }
 
-static void text_key(struct qx_jw *w, const char *key, const char *text)
-{
-    qx_jw_key(w, key);
-    qx_jw_str(w, text);
-}
-
-static void bool_key(struct qx_jw *w, const char *key, bool value)
-{
-    qx_jw_key(w, key);
-    qx_jw_bool(w, value);
-}
-
 /* The rung of every operation, and why it is not the highest that has one. */
 static void kernels_json(struct qx_jw *w)
 {
@@ -68,10 +56,10 @@ static void kernels_json(struct qx_jw *w)
     for (int i = 0; i < qx_kernel_count(); i++) {
         struct qx_kernel k = qx_kernel_at(i);
         qx_jw_object(w);
-        text_key(w, "operation", k.operation);
-        text_key(w, "isa", qx_isa_name(k.isa));
-        text_key(w, "best", qx_isa_name(k.best));
-        text_key(w, "veto", k.veto);
+        qx_jw_put_str(w, "operation", k.operation);
+        qx_jw_put_str(w, "isa", qx_isa_name(k.isa));
+        qx_jw_put_str(w, "best", qx_isa_name(k.best));
+        qx_jw_put_str(w, "veto", k.veto);
         qx_jw_end(w);
     }
     qx_jw_end(w);
@@ -95,28 +83,28 @@ static int doctor_json(const struct ui_args *args)
     struct qx_jw *w = ui_json_begin(args, "doctor");
     qx_jw_key(w, "cpu");
     qx_jw_object(w);
-    text_key(w, "name", cpu->name);
-    text_key(w, "uarch", cpu->uarch);
+    qx_jw_put_str(w, "name", cpu->name);
+    qx_jw_put_str(w, "uarch", cpu->uarch);
     qx_jw_key(w, "cores");
     qx_jw_int(w, cpu->n_cores);
-    bool_key(w, "avx2", cpu->avx2);
-    bool_key(w, "avxvnni", cpu->avxvnni);
-    bool_key(w, "avx512", cpu->avx512);
-    bool_key(w, "avx512vnni", cpu->avx512vnni);
-    bool_key(w, "avx512vbmi", cpu->avx512vbmi);
-    text_key(w, "best", qx_isa_name(cpu->best));
-    text_key(w, "used", qx_isa_name(cpu->isa));
-    text_key(w, "complaint", qx_cpu_complaint());
+    qx_jw_put_bool(w, "avx2", cpu->avx2);
+    qx_jw_put_bool(w, "avxvnni", cpu->avxvnni);
+    qx_jw_put_bool(w, "avx512", cpu->avx512);
+    qx_jw_put_bool(w, "avx512vnni", cpu->avx512vnni);
+    qx_jw_put_bool(w, "avx512vbmi", cpu->avx512vbmi);
+    qx_jw_put_str(w, "best", qx_isa_name(cpu->best));
+    qx_jw_put_str(w, "used", qx_isa_name(cpu->isa));
+    qx_jw_put_str(w, "complaint", qx_cpu_complaint());
     qx_jw_end(w);
     kernels_json(w);
-    text_key(w, "blas_core", qx_blas_core());
+    qx_jw_put_str(w, "blas_core", qx_blas_core());
     qx_jw_key(w, "terminal");
     qx_jw_object(w);
-    text_key(w, "term", t.term);
-    text_key(w, "colorterm", t.colorterm);
-    text_key(w, "charset", t.charset);
-    bool_key(w, "is_tty", t.is_tty);
-    bool_key(w, "no_color", t.no_color);
+    qx_jw_put_str(w, "term", t.term);
+    qx_jw_put_str(w, "colorterm", t.colorterm);
+    qx_jw_put_str(w, "charset", t.charset);
+    qx_jw_put_bool(w, "is_tty", t.is_tty);
+    qx_jw_put_bool(w, "no_color", t.no_color);
     qx_jw_key(w, "columns");
     t.w ? qx_jw_int(w, t.w) : qx_jw_null(w);
     qx_jw_key(w, "rows");
@@ -124,10 +112,10 @@ static int doctor_json(const struct ui_args *args)
     qx_jw_end(w);
     qx_jw_key(w, "paths");
     qx_jw_object(w);
-    text_key(w, "assets", ui_path_assets());
-    text_key(w, "samples", ui_path_samples());
-    text_key(w, "cache", ui_path_cache());
-    text_key(w, "state", ui_path_state());
+    qx_jw_put_str(w, "assets", ui_path_assets());
+    qx_jw_put_str(w, "samples", ui_path_samples());
+    qx_jw_put_str(w, "cache", ui_path_cache());
+    qx_jw_put_str(w, "state", ui_path_state());
     qx_jw_end(w);
     return ui_json_print(w);
 }

@@ -54,18 +54,6 @@ static enum qx_status measure(const struct ui_args *args, struct qx_session *s, 
     return status == QX_OK ? qx_eval_compare(m->fp32, m->recipe, &m->pair, err) : status;
 }
 
-static void num(struct qx_jw *w, const char *key, double value)
-{
-    qx_jw_key(w, key);
-    qx_jw_num(w, value);
-}
-
-static void whole(struct qx_jw *w, const char *key, int64_t value)
-{
-    qx_jw_key(w, key);
-    qx_jw_int(w, value);
-}
-
 static void calib_json(struct qx_jw *w, const struct qx_session *s)
 {
     struct qx_session_calib c;
@@ -76,7 +64,7 @@ static void calib_json(struct qx_jw *w, const struct qx_session *s)
     qx_jw_object(w);
     qx_jw_key(w, "source");
     qx_jw_str(w, c.source);
-    whole(w, "n", c.n);
+    qx_jw_put_int(w, "n", c.n);
     qx_jw_key(w, "hash");
     qx_jw_str(w, c.hash[0] ? c.hash : NULL);
     qx_jw_key(w, "note");
@@ -89,34 +77,34 @@ static void metrics_json(struct qx_jw *w, const struct measured *m)
     const struct qx_eval_result *r = shown(m);
     qx_jw_key(w, "metrics");
     qx_jw_object(w);
-    num(w, "accuracy", r->accuracy);
-    whole(w, "n", r->n);
-    whole(w, "correct", r->correct);
+    qx_jw_put_num(w, "accuracy", r->accuracy);
+    qx_jw_put_int(w, "n", r->n);
+    qx_jw_put_int(w, "correct", r->correct);
     qx_jw_key(w, "ci95");
     qx_jw_array(w);
     qx_jw_num(w, r->ci_lo);
     qx_jw_num(w, r->ci_hi);
     qx_jw_end(w);
-    num(w, "macro_f1", r->macro_f1);
+    qx_jw_put_num(w, "macro_f1", r->macro_f1);
     if (m->recipe) {
-        num(w, "agreement", m->pair.agreement);
-        num(w, "same_top", m->pair.agreement);
-        whole(w, "flips", m->pair.flips);
-        whole(w, "lost", m->pair.lost);
-        whole(w, "gained", m->pair.gained);
-        num(w, "delta", m->pair.delta);
-        num(w, "mcnemar_p", m->pair.mcnemar_p);
-        num(w, "accuracy_fp32", m->fp32->accuracy);
+        qx_jw_put_num(w, "agreement", m->pair.agreement);
+        qx_jw_put_num(w, "same_top", m->pair.agreement);
+        qx_jw_put_int(w, "flips", m->pair.flips);
+        qx_jw_put_int(w, "lost", m->pair.lost);
+        qx_jw_put_int(w, "gained", m->pair.gained);
+        qx_jw_put_num(w, "delta", m->pair.delta);
+        qx_jw_put_num(w, "mcnemar_p", m->pair.mcnemar_p);
+        qx_jw_put_num(w, "accuracy_fp32", m->fp32->accuracy);
     }
     const struct qx_net_report *both = &r->report;
     if (both->n_codes > 0) { /* integer against simulated */
-        num(w, "code_mismatch", (double)both->n_codes_differ / (double)both->n_codes);
-        whole(w, "code_mismatch_codes", both->n_codes_differ);
-        whole(w, "code_mismatch_rows", both->n_rows_differ);
-        whole(w, "code_mismatch_n", both->n_rows);
+        qx_jw_put_num(w, "code_mismatch", (double)both->n_codes_differ / (double)both->n_codes);
+        qx_jw_put_int(w, "code_mismatch_codes", both->n_codes_differ);
+        qx_jw_put_int(w, "code_mismatch_rows", both->n_rows_differ);
+        qx_jw_put_int(w, "code_mismatch_n", both->n_rows);
     }
     if (both->n_nonfinite > 0) {
-        whole(w, "nonfinite", both->n_nonfinite);
+        qx_jw_put_int(w, "nonfinite", both->n_nonfinite);
     }
     qx_jw_end(w);
 }
@@ -137,7 +125,7 @@ static int eval_json(const struct ui_args *args, struct qx_session *s, const str
     qx_jw_object(w);
     qx_jw_key(w, "path");
     qx_jw_str(w, qx_dataset_path(qx_session_data(s)));
-    whole(w, "n", qx_dataset_n(qx_session_data(s)));
+    qx_jw_put_int(w, "n", qx_dataset_n(qx_session_data(s)));
     qx_jw_key(w, "hash");
     qx_jw_str(w, qx_dataset_hash(qx_session_data(s)));
     qx_jw_key(w, "note");
@@ -146,7 +134,7 @@ static int eval_json(const struct ui_args *args, struct qx_session *s, const str
     qx_jw_key(w, "recipe_hash");
     qx_jw_str(w, qx_session_recipe_hash(s));
     if (shown(m)) {
-        num(w, "time_s", shown(m)->time_s);
+        qx_jw_put_num(w, "time_s", shown(m)->time_s);
     }
     return ui_json_print(w);
 }

@@ -4,24 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 
-static void num(struct qx_jw *w, const char *key, double value)
-{
-    qx_jw_key(w, key);
-    qx_jw_num(w, value);
-}
-
-static void text(struct qx_jw *w, const char *key, const char *value)
-{
-    qx_jw_key(w, key);
-    qx_jw_str(w, value);
-}
-
-static void whole(struct qx_jw *w, const char *key, int64_t value)
-{
-    qx_jw_key(w, key);
-    qx_jw_int(w, value);
-}
-
 static int print_json(const struct ui_args *args, struct qx_session *s,
                       const struct qx_agreement *g)
 {
@@ -29,31 +11,31 @@ static int print_json(const struct ui_args *args, struct qx_session *s,
     struct qx_jw *w = ui_json_begin(args, "eval");
     qx_jw_key(w, "metrics");
     qx_jw_object(w);
-    whole(w, "n", g->n);
-    num(w, "cosine", g->cosine);
-    num(w, "cosine_least", g->cosine_least);
-    num(w, "spearman", g->spearman);
-    num(w, "same_top", g->same_top);
-    num(w, "agreement", g->same_top);
+    qx_jw_put_int(w, "n", g->n);
+    qx_jw_put_num(w, "cosine", g->cosine);
+    qx_jw_put_num(w, "cosine_least", g->cosine_least);
+    qx_jw_put_num(w, "spearman", g->spearman);
+    qx_jw_put_num(w, "same_top", g->same_top);
+    qx_jw_put_num(w, "agreement", g->same_top);
     qx_jw_key(w, "ci95");
     qx_jw_array(w);
     qx_jw_num(w, g->same_top_lo);
     qx_jw_num(w, g->same_top_hi);
     qx_jw_end(w);
     if (g->report.n_nonfinite > 0) {
-        whole(w, "nonfinite", g->report.n_nonfinite);
+        qx_jw_put_int(w, "nonfinite", g->report.n_nonfinite);
     }
     qx_jw_end(w);
-    text(w, "engine", qx_engine_name(g->engine));
+    qx_jw_put_str(w, "engine", qx_engine_name(g->engine));
     qx_jw_key(w, "data");
     qx_jw_object(w);
-    text(w, "path", qx_dataset_path(data));
-    whole(w, "n", qx_dataset_n(data));
-    text(w, "hash", qx_dataset_hash(data));
-    text(w, "note", qx_dataset_note(data));
+    qx_jw_put_str(w, "path", qx_dataset_path(data));
+    qx_jw_put_int(w, "n", qx_dataset_n(data));
+    qx_jw_put_str(w, "hash", qx_dataset_hash(data));
+    qx_jw_put_str(w, "note", qx_dataset_note(data));
     qx_jw_end(w);
-    text(w, "recipe_hash", qx_session_recipe_hash(s));
-    num(w, "time_s", g->time_s);
+    qx_jw_put_str(w, "recipe_hash", qx_session_recipe_hash(s));
+    qx_jw_put_num(w, "time_s", g->time_s);
     return ui_json_print(w);
 }
 

@@ -41,43 +41,25 @@ static enum qx_status measure(const struct ui_args *args, struct qx_session *s, 
     return qx_eval_compare(m->fp32, m->recipe, &m->pair, err);
 }
 
-static void num(struct qx_jw *w, const char *key, double value)
-{
-    qx_jw_key(w, key);
-    qx_jw_num(w, value);
-}
-
-static void whole(struct qx_jw *w, const char *key, int64_t value)
-{
-    qx_jw_key(w, key);
-    qx_jw_int(w, value);
-}
-
-static void text(struct qx_jw *w, const char *key, const char *value)
-{
-    qx_jw_key(w, key);
-    qx_jw_str(w, value);
-}
-
 static void divergence_json(struct qx_jw *w, const struct measured *m)
 {
     const struct qx_divergence *d = &m->divergence;
-    num(w, "ppl_fp32", m->fp32->perplexity);
-    num(w, "increase", m->pair.increase);
-    num(w, "increase_se", m->pair.increase_error);
-    num(w, "nll_delta", m->pair.nll_delta);
-    num(w, "nll_delta_se", m->pair.nll_error);
-    num(w, "kld_mean", d->kld_mean);
-    num(w, "kld_se", d->kld_error);
-    num(w, "kld_p99", d->kld_p99);
-    num(w, "kld_max", d->kld_max);
-    num(w, "delta_p", d->delta_p);
-    num(w, "rms_delta_p", d->rms_delta_p);
-    num(w, "rms_delta_p_se", d->rms_delta_p_error);
-    num(w, "same_top", d->same_top);
-    num(w, "same_top_se", d->same_top_error);
-    num(w, "agreement", m->pair.agreement);
-    whole(w, "flips", m->pair.flips);
+    qx_jw_put_num(w, "ppl_fp32", m->fp32->perplexity);
+    qx_jw_put_num(w, "increase", m->pair.increase);
+    qx_jw_put_num(w, "increase_se", m->pair.increase_error);
+    qx_jw_put_num(w, "nll_delta", m->pair.nll_delta);
+    qx_jw_put_num(w, "nll_delta_se", m->pair.nll_error);
+    qx_jw_put_num(w, "kld_mean", d->kld_mean);
+    qx_jw_put_num(w, "kld_se", d->kld_error);
+    qx_jw_put_num(w, "kld_p99", d->kld_p99);
+    qx_jw_put_num(w, "kld_max", d->kld_max);
+    qx_jw_put_num(w, "delta_p", d->delta_p);
+    qx_jw_put_num(w, "rms_delta_p", d->rms_delta_p);
+    qx_jw_put_num(w, "rms_delta_p_se", d->rms_delta_p_error);
+    qx_jw_put_num(w, "same_top", d->same_top);
+    qx_jw_put_num(w, "same_top_se", d->same_top_error);
+    qx_jw_put_num(w, "agreement", m->pair.agreement);
+    qx_jw_put_int(w, "flips", m->pair.flips);
 }
 
 static void data_json(struct qx_jw *w, const struct qx_dataset *data, int64_t n_documents)
@@ -85,13 +67,13 @@ static void data_json(struct qx_jw *w, const struct qx_dataset *data, int64_t n_
     int64_t window, stride;
     qx_jw_key(w, "data");
     qx_jw_object(w);
-    text(w, "path", qx_dataset_path(data));
-    whole(w, "n", n_documents);
-    text(w, "hash", qx_dataset_hash(data));
-    text(w, "note", qx_dataset_note(data));
+    qx_jw_put_str(w, "path", qx_dataset_path(data));
+    qx_jw_put_int(w, "n", n_documents);
+    qx_jw_put_str(w, "hash", qx_dataset_hash(data));
+    qx_jw_put_str(w, "note", qx_dataset_note(data));
     if (qx_dataset_windows(data, &window, &stride)) {
-        whole(w, "window", window);
-        whole(w, "stride", stride);
+        qx_jw_put_int(w, "window", window);
+        qx_jw_put_int(w, "stride", stride);
     }
     qx_jw_end(w);
 }
@@ -101,20 +83,20 @@ static void metrics_json(struct qx_jw *w, const struct measured *m)
     const struct qx_eval_result *r = shown(m);
     qx_jw_key(w, "metrics");
     qx_jw_object(w);
-    num(w, "ppl", r->perplexity);
-    num(w, "ppl_se", r->perplexity_error);
-    num(w, "nll", r->ce);
-    num(w, "nll_se", r->perplexity_error / r->perplexity);
-    num(w, "top1", r->accuracy);
-    whole(w, "tokens", r->n);
+    qx_jw_put_num(w, "ppl", r->perplexity);
+    qx_jw_put_num(w, "ppl_se", r->perplexity_error);
+    qx_jw_put_num(w, "nll", r->ce);
+    qx_jw_put_num(w, "nll_se", r->perplexity_error / r->perplexity);
+    qx_jw_put_num(w, "top1", r->accuracy);
+    qx_jw_put_int(w, "tokens", r->n);
     if (m->recipe) {
         divergence_json(w, m);
     }
     if (r->report.n_nonfinite > 0) {
-        whole(w, "nonfinite", r->report.n_nonfinite);
+        qx_jw_put_int(w, "nonfinite", r->report.n_nonfinite);
     }
     qx_jw_end(w);
-    text(w, "engine", qx_engine_name(r->engine));
+    qx_jw_put_str(w, "engine", qx_engine_name(r->engine));
 }
 
 static int print_json(const struct ui_args *args, struct qx_session *s, const struct measured *m)
@@ -128,9 +110,9 @@ static int print_json(const struct ui_args *args, struct qx_session *s, const st
         ui_predicted_json(w, &m->predicted);
     }
     data_json(w, qx_session_data(s), r ? r->n_documents : qx_dataset_n(qx_session_data(s)));
-    text(w, "recipe_hash", qx_session_recipe_hash(s));
+    qx_jw_put_str(w, "recipe_hash", qx_session_recipe_hash(s));
     if (r) {
-        num(w, "time_s", r->time_s);
+        qx_jw_put_num(w, "time_s", r->time_s);
     }
     return ui_json_print(w);
 }

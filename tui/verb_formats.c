@@ -91,12 +91,6 @@ static void rows_order(const struct qx_formats_row *rows, int n, int *order)
     }
 }
 
-static void num(struct qx_jw *w, const char *key, double value)
-{
-    qx_jw_key(w, key);
-    qx_jw_num(w, value);
-}
-
 static void row_json(struct qx_jw *w, const struct qx_formats_row *r)
 {
     const struct qx_metrics *m = &r->metrics;
@@ -105,13 +99,13 @@ static void row_json(struct qx_jw *w, const struct qx_formats_row *r)
     qx_jw_str(w, r->set.format->name);
     qx_jw_key(w, "bits");
     qx_jw_int(w, qx_setting_is_int(&r->set) ? r->set.bits : r->set.format->max_bits);
-    num(w, "bits_per_weight", m->bits_per_weight);
+    qx_jw_put_num(w, "bits_per_weight", m->bits_per_weight);
     qx_jw_key(w, "bytes");
     qx_jw_int(w, (int64_t)m->bytes);
-    num(w, "mse", m->mse);
-    num(w, "sqnr_db", m->sqnr_db);
-    num(w, "clipped", m->clipped_low + m->clipped_high);
-    num(w, "output_error", r->output);
+    qx_jw_put_num(w, "mse", m->mse);
+    qx_jw_put_num(w, "sqnr_db", m->sqnr_db);
+    qx_jw_put_num(w, "clipped", m->clipped_low + m->clipped_high);
+    qx_jw_put_num(w, "output_error", r->output);
     if (r->has_prediction) {
         ui_predicted_json(w, &r->predicted);
     }

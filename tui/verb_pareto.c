@@ -22,18 +22,6 @@ struct pareto {
     bool is_cut;
 };
 
-static void num(struct qx_jw *w, const char *key, double value)
-{
-    qx_jw_key(w, key);
-    qx_jw_num(w, value);
-}
-
-static void text(struct qx_jw *w, const char *key, const char *value)
-{
-    qx_jw_key(w, key);
-    qx_jw_str(w, value);
-}
-
 __attribute__((format(printf, 3, 4))) static enum qx_status
 fail(struct qx_error *err, enum qx_status status, const char *fmt, ...)
 {
@@ -277,13 +265,13 @@ static void point_json(struct qx_jw *w, struct qx_session *s, const struct paret
     qx_jw_object(w);
     qx_jw_key(w, "bytes");
     qx_jw_int(w, (int64_t)at->bytes);
-    num(w, "bits_per_weight", at->bits_per_weight);
-    num(w, "latency_ms", at->latency_ms);
-    num(w, "value", figure.value);
-    num(w, "lo", figure.lo);
-    num(w, "hi", figure.hi);
-    text(w, "basis", qx_sens_basis_name(at->basis));
-    num(w, "kl", at->harm);
+    qx_jw_put_num(w, "bits_per_weight", at->bits_per_weight);
+    qx_jw_put_num(w, "latency_ms", at->latency_ms);
+    qx_jw_put_num(w, "value", figure.value);
+    qx_jw_put_num(w, "lo", figure.lo);
+    qx_jw_put_num(w, "hi", figure.hi);
+    qx_jw_put_str(w, "basis", qx_sens_basis_name(at->basis));
+    qx_jw_put_num(w, "kl", at->harm);
     qx_jw_key(w, "recipe");
     if (!qx_session_mixed_recipe(s, p->map, p->plan, i, w)) {
         qx_jw_null(w);
@@ -301,15 +289,15 @@ static const char *metric_of(const struct qx_session *s)
 static int pareto_json(const struct ui_args *args, struct qx_session *s, const struct pareto *p)
 {
     struct qx_jw *w = ui_json_begin(args, "pareto");
-    text(w, "mode", qx_mixed_mode_name(p->options.mode));
-    text(w, "metric", metric_of(s));
+    qx_jw_put_str(w, "mode", qx_mixed_mode_name(p->options.mode));
+    qx_jw_put_str(w, "metric", metric_of(s));
     if (ui_search_is_words(s)) {
-        num(w, "ppl_fp32", qx_session_mixed_fp32(s));
+        qx_jw_put_num(w, "ppl_fp32", qx_session_mixed_fp32(s));
     }
     qx_jw_key(w, "data");
     qx_jw_object(w);
-    text(w, "path", qx_dataset_path(qx_session_data(s)));
-    text(w, "hash", qx_dataset_hash(qx_session_data(s)));
+    qx_jw_put_str(w, "path", qx_dataset_path(qx_session_data(s)));
+    qx_jw_put_str(w, "hash", qx_dataset_hash(qx_session_data(s)));
     qx_jw_end(w);
     qx_jw_key(w, "complete");
     qx_jw_bool(w, !p->is_cut);

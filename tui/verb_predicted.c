@@ -4,12 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 
-static void num(struct qx_jw *w, const char *key, double value)
-{
-    qx_jw_key(w, key);
-    qx_jw_num(w, value);
-}
-
 /* Relative increase of perplexity. */
 static double increase_of(double value)
 {
@@ -26,21 +20,21 @@ void ui_predicted_json(struct qx_jw *w, const struct qx_prediction *p)
     qx_jw_object(w);
     qx_jw_key(w, "metric");
     qx_jw_str(w, !has ? "kl" : p->is_words ? "increase" : p->is_labelled ? "accuracy" : "same_top");
-    num(w, "value", has ? value : p->kl);
-    num(w, "lo", has ? lo : NAN);
-    num(w, "hi", has ? hi : NAN);
-    num(w, "coverage", is_band ? 0.9 : NAN); /* null until it can be promised */
+    qx_jw_put_num(w, "value", has ? value : p->kl);
+    qx_jw_put_num(w, "lo", has ? lo : NAN);
+    qx_jw_put_num(w, "hi", has ? hi : NAN);
+    qx_jw_put_num(w, "coverage", is_band ? 0.9 : NAN); /* null until it can be promised */
     qx_jw_key(w, "band");
     qx_jw_str(w, qx_predict_coverage_name(p->coverage));
     qx_jw_key(w, "basis");
     qx_jw_str(w, "predicted");
     qx_jw_key(w, "n_measured");
     qx_jw_int(w, p->n_points);
-    num(w, "change", !has ? NAN : p->is_words ? value : p->change);
+    qx_jw_put_num(w, "change", !has ? NAN : p->is_words ? value : p->change);
     qx_jw_key(w, "within_noise");
     qx_jw_bool(w, p->is_within_noise);
-    num(w, "kl", p->kl);
-    num(w, "same_top", p->same_top);
+    qx_jw_put_num(w, "kl", p->kl);
+    qx_jw_put_num(w, "same_top", p->same_top);
     qx_jw_end(w);
 }
 

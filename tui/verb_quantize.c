@@ -17,12 +17,6 @@ static const char *gran_text(const struct qx_setting *set, char *buf, size_t cap
     return set->gran == QX_GRAN_CHANNEL ? "channel" : "tensor";
 }
 
-static void num(struct qx_jw *w, const char *key, double value)
-{
-    qx_jw_key(w, key);
-    qx_jw_num(w, value);
-}
-
 static void layer_json(struct qx_jw *w, const struct qx_item *item, const struct qx_setting *set,
                        const struct qx_metrics *m)
 {
@@ -48,21 +42,21 @@ static void layer_json(struct qx_jw *w, const struct qx_item *item, const struct
     qx_jw_key(w, "method");
     qx_jw_str(w, scaled ? set->calib->name : NULL);
     /* of a tensor in real units; of channels and groups as the ratio of their own range */
-    num(w, "lo", scaled ? set->range.lo : NAN);
-    num(w, "hi", scaled ? set->range.hi : NAN);
-    num(w, "scale_min", scaled ? m->scale_min : NAN);
-    num(w, "scale_max", scaled ? m->scale_max : NAN);
-    num(w, "clipped_low", m->clipped_low);
-    num(w, "clipped_high", m->clipped_high);
-    num(w, "mse", m->mse);
-    num(w, "mae", m->mae);
-    num(w, "sqnr_db", m->sqnr_db);
-    num(w, "cosine", m->cosine);
-    num(w, "mse_clip", m->mse_clip);
-    num(w, "mse_round", m->mse_round);
-    num(w, "bias", m->bias);
-    num(w, "entropy_bits", m->entropy_bits);
-    num(w, "bits_per_weight", m->bits_per_weight);
+    qx_jw_put_num(w, "lo", scaled ? set->range.lo : NAN);
+    qx_jw_put_num(w, "hi", scaled ? set->range.hi : NAN);
+    qx_jw_put_num(w, "scale_min", scaled ? m->scale_min : NAN);
+    qx_jw_put_num(w, "scale_max", scaled ? m->scale_max : NAN);
+    qx_jw_put_num(w, "clipped_low", m->clipped_low);
+    qx_jw_put_num(w, "clipped_high", m->clipped_high);
+    qx_jw_put_num(w, "mse", m->mse);
+    qx_jw_put_num(w, "mae", m->mae);
+    qx_jw_put_num(w, "sqnr_db", m->sqnr_db);
+    qx_jw_put_num(w, "cosine", m->cosine);
+    qx_jw_put_num(w, "mse_clip", m->mse_clip);
+    qx_jw_put_num(w, "mse_round", m->mse_round);
+    qx_jw_put_num(w, "bias", m->bias);
+    qx_jw_put_num(w, "entropy_bits", m->entropy_bits);
+    qx_jw_put_num(w, "bits_per_weight", m->bits_per_weight);
     qx_jw_key(w, "bytes");
     qx_jw_int(w, (int64_t)m->bytes);
     if (m->n_nonfinite) {
@@ -141,8 +135,8 @@ static void totals_json(struct qx_jw *w, const struct qx_totals *t, double sqnr)
     qx_jw_int(w, (int64_t)t->bytes);
     qx_jw_key(w, "bytes_fp32");
     qx_jw_int(w, (int64_t)t->bytes_fp32);
-    num(w, "bits_per_weight", t->bits_per_weight);
-    num(w, "sqnr_db", sqnr);
+    qx_jw_put_num(w, "bits_per_weight", t->bits_per_weight);
+    qx_jw_put_num(w, "sqnr_db", sqnr);
     qx_jw_end(w);
 }
 

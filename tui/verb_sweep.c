@@ -11,18 +11,6 @@ struct sweep {
     bool is_cut; /* interrupted: what was done stands */
 };
 
-static void num(struct qx_jw *w, const char *key, double value)
-{
-    qx_jw_key(w, key);
-    qx_jw_num(w, value);
-}
-
-static void text(struct qx_jw *w, const char *key, const char *value)
-{
-    qx_jw_key(w, key);
-    qx_jw_str(w, value);
-}
-
 static const char *name_of(struct qx_session *s, int layer)
 {
     return qx_session_item(s, qx_session_map_item(s, layer))->tensor->name;
@@ -31,20 +19,20 @@ static const char *name_of(struct qx_session *s, int layer)
 /* Of language models a cell holds float32's perplexity over that of the layer alone. */
 static void words_json(struct qx_jw *w, const struct qx_sens_cell *cell)
 {
-    num(w, "increase", 1.0 / cell->accuracy - 1.0);
-    num(w, "ppl_ratio", 1.0 / cell->accuracy);
-    text(w, "basis", qx_sens_basis_name(cell->basis));
-    num(w, "lo", 1.0 / cell->hi);
-    num(w, "hi", 1.0 / cell->lo);
+    qx_jw_put_num(w, "increase", 1.0 / cell->accuracy - 1.0);
+    qx_jw_put_num(w, "ppl_ratio", 1.0 / cell->accuracy);
+    qx_jw_put_str(w, "basis", qx_sens_basis_name(cell->basis));
+    qx_jw_put_num(w, "lo", 1.0 / cell->hi);
+    qx_jw_put_num(w, "hi", 1.0 / cell->lo);
 }
 
 static void rows_json(struct qx_jw *w, const struct qx_sens_cell *cell)
 {
-    num(w, "delta", cell->delta);
-    num(w, "accuracy", cell->accuracy);
-    text(w, "basis", qx_sens_basis_name(cell->basis));
-    num(w, "lo", cell->lo);
-    num(w, "hi", cell->hi);
+    qx_jw_put_num(w, "delta", cell->delta);
+    qx_jw_put_num(w, "accuracy", cell->accuracy);
+    qx_jw_put_str(w, "basis", qx_sens_basis_name(cell->basis));
+    qx_jw_put_num(w, "lo", cell->lo);
+    qx_jw_put_num(w, "hi", cell->hi);
 }
 
 static void row_json(struct qx_jw *w, struct qx_session *s, const struct sweep *v, int layer,
@@ -53,18 +41,18 @@ static void row_json(struct qx_jw *w, struct qx_session *s, const struct sweep *
     const struct qx_sens_column *c = qx_sens_column_at(v->map, column);
     const struct qx_sens_cell *cell = qx_sens_cell_at(v->map, layer, column);
     qx_jw_object(w);
-    text(w, "layer", name_of(s, layer));
-    text(w, "site", c->site == QX_SITE_A ? "activations" : "weights");
+    qx_jw_put_str(w, "layer", name_of(s, layer));
+    qx_jw_put_str(w, "site", c->site == QX_SITE_A ? "activations" : "weights");
     qx_jw_key(w, "bits");
     qx_jw_int(w, c->bits);
-    text(w, "format", c->format->name);
-    num(w, "kl", cell->kl);
+    qx_jw_put_str(w, "format", c->format->name);
+    qx_jw_put_num(w, "kl", cell->kl);
     if (ui_search_is_words(s)) {
         words_json(w, cell);
     } else {
         rows_json(w, cell);
     }
-    num(w, "relative_error", cell->proxy);
+    qx_jw_put_num(w, "relative_error", cell->proxy);
     qx_jw_end(w);
 }
 
@@ -75,8 +63,8 @@ static int sweep_json(const struct ui_args *args, struct qx_session *s, const st
     qx_session_map_state(s, &state);
     qx_jw_key(w, "data");
     qx_jw_object(w);
-    text(w, "path", qx_dataset_path(qx_session_data(s)));
-    text(w, "hash", qx_dataset_hash(qx_session_data(s)));
+    qx_jw_put_str(w, "path", qx_dataset_path(qx_session_data(s)));
+    qx_jw_put_str(w, "hash", qx_dataset_hash(qx_session_data(s)));
     qx_jw_key(w, "n");
     qx_jw_int(w, state.n_rows);
     qx_jw_end(w);

@@ -145,58 +145,40 @@ static double perplexity(const struct training *t)
     return t->qat ? t->qat->perplexity : t->trained->best_perplexity;
 }
 
-static void num(struct qx_jw *w, const char *key, double value)
-{
-    qx_jw_key(w, key);
-    qx_jw_num(w, value);
-}
-
-static void whole(struct qx_jw *w, const char *key, int64_t value)
-{
-    qx_jw_key(w, key);
-    qx_jw_int(w, value);
-}
-
-static void text(struct qx_jw *w, const char *key, const char *value)
-{
-    qx_jw_key(w, key);
-    qx_jw_str(w, value);
-}
-
 static int train_json(const struct training *t)
 {
     const struct qx_trained *r = t->trained;
     struct qx_jw *w = ui_json_begin(t->args, "train");
     qx_jw_key(w, "metrics");
     qx_jw_object(w);
-    num(w, "accuracy", accuracy(t));
-    num(w, "accuracy_simulated", r->best_accuracy);
+    qx_jw_put_num(w, "accuracy", accuracy(t));
+    qx_jw_put_num(w, "accuracy_simulated", r->best_accuracy);
     if (is_words(t)) {
-        num(w, "ppl", perplexity(t));
-        num(w, "ppl_simulated", r->best_perplexity);
+        qx_jw_put_num(w, "ppl", perplexity(t));
+        qx_jw_put_num(w, "ppl_simulated", r->best_perplexity);
     }
-    whole(w, "n", t->fp32->n);
+    qx_jw_put_int(w, "n", t->fp32->n);
     qx_jw_end(w);
-    text(w, "engine", qx_engine_name(t->qat ? t->qat->engine : QX_ENGINE_SIMULATED));
+    qx_jw_put_str(w, "engine", qx_engine_name(t->qat ? t->qat->engine : QX_ENGINE_SIMULATED));
     qx_jw_key(w, "baseline");
     qx_jw_object(w);
-    num(w, "fp32", t->fp32->accuracy);
-    num(w, "ptq", t->ptq->accuracy);
+    qx_jw_put_num(w, "fp32", t->fp32->accuracy);
+    qx_jw_put_num(w, "ptq", t->ptq->accuracy);
     if (is_words(t)) {
-        num(w, "ppl_fp32", t->fp32->perplexity);
-        num(w, "ppl_ptq", t->ptq->perplexity);
+        qx_jw_put_num(w, "ppl_fp32", t->fp32->perplexity);
+        qx_jw_put_num(w, "ppl_ptq", t->ptq->perplexity);
     }
     qx_jw_end(w);
-    text(w, "end", qx_train_end_name(r->end));
-    whole(w, "epochs", r->epochs);
-    whole(w, "best_epoch", r->best);
-    whole(w, "steps", r->n_steps);
-    whole(w, "rows", r->n_rows);
-    whole(w, "rows_held_out", r->n_held_out);
-    num(w, "time_s", r->time_s);
-    num(w, "steps_s", r->steps_s);
-    text(w, "recipe", t->qat ? t->recipe : NULL);
-    text(w, "checkpoint", t->qat ? t->args->output : NULL);
+    qx_jw_put_str(w, "end", qx_train_end_name(r->end));
+    qx_jw_put_int(w, "epochs", r->epochs);
+    qx_jw_put_int(w, "best_epoch", r->best);
+    qx_jw_put_int(w, "steps", r->n_steps);
+    qx_jw_put_int(w, "rows", r->n_rows);
+    qx_jw_put_int(w, "rows_held_out", r->n_held_out);
+    qx_jw_put_num(w, "time_s", r->time_s);
+    qx_jw_put_num(w, "steps_s", r->steps_s);
+    qx_jw_put_str(w, "recipe", t->qat ? t->recipe : NULL);
+    qx_jw_put_str(w, "checkpoint", t->qat ? t->args->output : NULL);
     return ui_json_print(w);
 }
 

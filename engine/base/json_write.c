@@ -225,6 +225,30 @@ void qx_jw_null(struct qx_jw *w)
     put_text(w, "null");
 }
 
+void qx_jw_put_num(struct qx_jw *w, const char *key, double v)
+{
+    qx_jw_key(w, key);
+    qx_jw_num(w, v);
+}
+
+void qx_jw_put_int(struct qx_jw *w, const char *key, int64_t v)
+{
+    qx_jw_key(w, key);
+    qx_jw_int(w, v);
+}
+
+void qx_jw_put_bool(struct qx_jw *w, const char *key, bool v)
+{
+    qx_jw_key(w, key);
+    qx_jw_bool(w, v);
+}
+
+void qx_jw_put_str(struct qx_jw *w, const char *key, const char *s)
+{
+    qx_jw_key(w, key);
+    qx_jw_str(w, s);
+}
+
 char *qx_jw_take(struct qx_jw *w, size_t *len)
 {
     if (!w) {

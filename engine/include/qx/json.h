@@ -61,6 +61,11 @@ void qx_jw_float(struct qx_jw *w, float v);
 void qx_jw_int(struct qx_jw *w, int64_t v);
 void qx_jw_bool(struct qx_jw *w, bool v);
 void qx_jw_null(struct qx_jw *w);
+/* A member of the object that is begun: key and value. */
+void qx_jw_put_num(struct qx_jw *w, const char *key, double v);
+void qx_jw_put_int(struct qx_jw *w, const char *key, int64_t v);
+void qx_jw_put_bool(struct qx_jw *w, const char *key, bool v);
+void qx_jw_put_str(struct qx_jw *w, const char *key, const char *s);
 /* Finish and free w. The text ends with a newline; free it with qx_free_text. */
 char *qx_jw_take(struct qx_jw *w, size_t *len);
 void qx_jw_free(struct qx_jw *w);
