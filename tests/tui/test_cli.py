@@ -165,11 +165,13 @@ class Quantize(unittest.TestCase):
                          (o["bytes"], o["sqnr_db"]) != (r["bytes"], r["sqnr_db"]) for o in rows)
             self.assertEqual(r["front"], not beaten)
 
-    def test_formats_say_why_not(self):
-        rows = answer("formats", FIVE, "--scope", "all", "--asym")["layers"][0]["rows"]
-        by_name = {r["format"]: r for r in rows}
-        self.assertIn("symmetric", by_name["nf4"]["reason"])
-        self.assertNotIn("reason", by_name["int"])
+    def test_zero_points_are_for_integers(self):
+        def mse(*flags):
+            rows = answer("formats", FIVE, "--scope", "all", *flags)["layers"][0]["rows"]
+            return {(r["format"], r["bits"]): r["mse"] for r in rows}
+        asym, sym = mse("--asym"), mse()
+        self.assertEqual(asym["nf4", 4], sym["nf4", 4])
+        self.assertNotEqual(asym["int", 4], sym["int", 4])
 
     def test_needs_a_recipe(self):
         code, out, err = run("quantize", FIVE)
