@@ -26,9 +26,34 @@ static const struct {
              {"mlp.gate_proj", "ffn_gate"},       {"mlp.up_proj", "ffn_up"},
              {"mlp.down_proj", "ffn_down"}};
 
+/* "layers.3.mlp.up_proj.weight": the block 3, the part between, the kind ".weight". */
+struct block_part {
+    long layer;
+    const char *part, *kind;
+};
+
+static bool block_split(const char *name, const char *before, struct block_part *out)
+{
+    const size_t n = strlen(before);
+    char *rest;
+    if (strncmp(name, before, n) != 0) {
+        return false;
+    }
+    out->layer = strtol(name + n, &rest, 10);
+    out->part = rest + 1;
+    out->kind = strrchr(rest, '.');
+    return *rest == '.' && out->kind > rest;
+}
+
+static bool is_part(const struct block_part *b, const char *part)
+{
+    const size_t n = strlen(part);
+    return (size_t)(b->kind - b->part) == n && strncmp(b->part, part, n) == 0;
+}
+
 bool qx_gguf_name(const char *name, char *out, size_t cap)
 {
-    static const char prefix[] = "model.", layers[] = "layers.";
+    static const char prefix[] = "model.";
     if (strncmp(name, prefix, sizeof prefix - 1) == 0) {
         name += sizeof prefix - 1;
     }
@@ -38,16 +63,13 @@ bool qx_gguf_name(const char *name, char *out, size_t cap)
             return true;
         }
     }
-    char *rest;
-    if (strncmp(name, layers, sizeof layers - 1) != 0) {
+    struct block_part b;
+    if (!block_split(name, "layers.", &b)) {
         return false;
     }
-    const long layer = strtol(name + sizeof layers - 1, &rest, 10);
-    const char *kind = strrchr(rest, '.');
-    for (size_t i = 0; *rest == '.' && i < sizeof parts / sizeof *parts; i++) {
-        const size_t n = strlen(parts[i].here);
-        if ((size_t)(kind - rest - 1) == n && strncmp(rest + 1, parts[i].here, n) == 0) {
-            snprintf(out, cap, "blk.%ld.%s%s", layer, parts[i].there, kind);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (is_part(&b, parts[i].here)) {
+            snprintf(out, cap, "blk.%ld.%s%s", b.layer, parts[i].there, b.kind);
             return true;
         }
     }
@@ -56,7 +78,6 @@ bool qx_gguf_name(const char *name, char *out, size_t cap)
 
 bool qx_gguf_name_there(const char *name, char *out, size_t cap)
 {
-    static const char layers[] = "blk.";
     for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
         if (strcmp(name, wholes[i].there) == 0) {
             const bool is_head = strcmp(wholes[i].here, "lm_head.weight") == 0;
@@ -64,16 +85,13 @@ bool qx_gguf_name_there(const char *name, char *out, size_t cap)
             return true;
         }
     }
-    char *rest;
-    if (strncmp(name, layers, sizeof layers - 1) != 0) {
+    struct block_part b;
+    if (!block_split(name, "blk.", &b)) {
         return false;
     }
-    const long layer = strtol(name + sizeof layers - 1, &rest, 10);
-    const char *kind = strrchr(rest, '.');
-    for (size_t i = 0; *rest == '.' && i < sizeof parts / sizeof *parts; i++) {
-        const size_t n = strlen(parts[i].there);
-        if ((size_t)(kind - rest - 1) == n && strncmp(rest + 1, parts[i].there, n) == 0) {
-            snprintf(out, cap, "model.layers.%ld.%s%s", layer, parts[i].here, kind);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (is_part(&b, parts[i].there)) {
+            snprintf(out, cap, "model.layers.%ld.%s%s", b.layer, parts[i].here, b.kind);
             return true;
         }
     }
