@@ -53,8 +53,8 @@ static enum qx_status kernels_measure(const struct ui_args *args, struct kernels
     qx_ctl_total(ctl, (int64_t)k->n_shapes * QX_KERNEL_ROUNDS);
     qx_machine_measure(&k->machine);
     for (int i = 0; i < k->n_shapes && status == QX_OK; i++) {
-        status =
-            qx_kernel_bench(k->shape[i], &k->machine, args->threads, ctl, &k->rows[k->n_rows], err);
+        status = qx_kernel_bench(k->shape[i], &k->machine, args->threads, NULL, ctl,
+                                 &k->rows[k->n_rows], err);
         k->n_rows += QX_KERNEL_ROWS;
     }
     ui_progress_end();

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { ROUNDS = QX_KERNEL_ROUNDS - 1, N_BUFFERS = 9 };
 static const double sample_s = 0.02; /* a round of one kernel */
@@ -62,6 +63,8 @@ struct problem {
     const struct qxk_w4 *w4; /* the one in use */
     void *buffers[N_BUFFERS];
     int n_buffers;
+    const struct qx_kernel_peer *peer; /* NULL where there is none */
+    void *peer_state;
 };
 
 static const int32_t zero_point = 128;
@@ -77,6 +80,9 @@ static void *take(struct problem *p, int64_t n, size_t size)
 
 static void operands_free(struct problem *p)
 {
+    if (p->peer) {
+        p->peer->dismiss(p->peer_state);
+    }
     qxk_w8_release(&p->w8);
     qxk_w4_release(&p->g32);
     qxk_w4_release(&p->g128);
@@ -275,11 +281,16 @@ static void run_f32w4(struct problem *p)
     run_weights(p, NULL, &p->g32);
 }
 
+static void run_peer(struct problem *p)
+{
+    p->peer->run(p->peer_state);
+}
+
 static const struct contender {
     const char *weights, *note;
     double weight_bytes; /* a weight, scales included */
     bool is_f32;
-    int op; /* QXK_OP_; -1: OpenBLAS */
+    int op; /* QXK_OP_; -1: another library */
     void (*run)(struct problem *p);
 } contenders[] = {
     {"f32", "float32, OpenBLAS", 4.0, true, -1, run_blas},
@@ -293,20 +304,29 @@ static const struct contender {
      run_g128},
     {"s8", "float32 activations, weights only", 1.0, true, QXK_OP_gemm_f32s8, run_f32w8},
     {"s4:32", "float32 activations, weights only", 0.5625, true, QXK_OP_gemm_f32s4, run_f32w4},
+    {"s8", "codes in, 32-bit sums out", 1.0, false, -1, run_peer},
 };
-_Static_assert(sizeof contenders / sizeof *contenders == QX_KERNEL_ROWS, "one row each");
+enum { N_CONTENDERS = sizeof contenders / sizeof *contenders };
+_Static_assert((int)N_CONTENDERS == QX_KERNEL_ROWS + 1, "one row each, and the peer's");
 
 /* ---- timing ---- */
+
+static double now_s(const struct problem *p)
+{
+    struct timespec t;
+    clock_gettime(qx_pool_threads(p->pool) == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 static double round_time(struct problem *p, void (*run)(struct problem *))
 {
     long n = 0;
-    const double start = qx_clock_s();
+    const double start = now_s(p);
     double t;
     do {
         run(p);
         n++;
-        t = qx_clock_s() - start;
+        t = now_s(p) - start;
     } while (t < sample_s);
     return t / (double)n;
 }
@@ -321,8 +341,10 @@ static void row_fill(const struct problem *p, const struct contender *c,
     *row = (struct qx_kernel_row){.weights = c->weights, .threads = threads, .note = c->note};
     snprintf(row->shape, sizeof row->shape, "%lldx%lldx%lld", (long long)p->m, (long long)p->n,
              (long long)p->k);
-    if (c->op < 0) {
+    if (c->run == run_blas) {
         snprintf(row->kernel, sizeof row->kernel, "%s openblas", p->m == 1 ? "sgemv" : "sgemm");
+    } else if (c->run == run_peer) {
+        snprintf(row->kernel, sizeof row->kernel, "%s", p->peer->name);
     } else {
         snprintf(row->kernel, sizeof row->kernel, "%s %s", qxk_op_name((enum qxk_op)c->op),
                  qx_isa_name(qxk_get()->isa[c->op]));
@@ -339,11 +361,11 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static enum qx_status rounds(struct problem *p, double time[QX_KERNEL_ROWS][ROUNDS],
+static enum qx_status rounds(struct problem *p, double time[N_CONTENDERS][ROUNDS], int n,
                              struct qx_ctl *ctl, struct qx_error *err)
 {
     for (int round = -1; round < ROUNDS; round++) { /* the first warms up */
-        for (int i = 0; i < QX_KERNEL_ROWS; i++) {
+        for (int i = 0; i < n; i++) {
             if (qx_cancel_test(ctl)) {
                 return qx_fail(err, QX_ECANCELLED, "the benchmark was cancelled");
             }
@@ -354,19 +376,35 @@ static enum qx_status rounds(struct problem *p, double time[QX_KERNEL_ROWS][ROUN
     return QX_OK;
 }
 
+static void peer_prepare(struct problem *p, const struct qx_kernel_peer *peer)
+{
+    if (peer && qx_pool_threads(p->pool) == 1) {
+        p->peer_state = peer->prepare(p->codes, p->w_s8, p->y, p->m, p->n, p->k);
+        p->peer = p->peer_state ? peer : NULL;
+    }
+}
+
 enum qx_status qx_kernel_bench(const int64_t mnk[3], const struct qx_machine *machine, int threads,
-                               struct qx_ctl *ctl, struct qx_kernel_row *rows, struct qx_error *err)
+                               const struct qx_kernel_peer *peer, struct qx_ctl *ctl,
+                               struct qx_kernel_row *rows, struct qx_error *err)
 {
     struct problem p = {.m = mnk[0], .n = mnk[1], .k = mnk[2]};
-    double time[QX_KERNEL_ROWS][ROUNDS];
+    double time[N_CONTENDERS][ROUNDS];
     enum qx_status st = qx_pool_new(threads > 0 ? threads : qx_cpu_get()->n_cores, &p.pool, err);
     if (st == QX_OK) {
         st = operands_new(&p, err);
     }
-    if (st == QX_OK) {
-        st = rounds(&p, time, ctl, err);
+    if (peer) {
+        rows[QX_KERNEL_ROWS] = (struct qx_kernel_row){.weights = NULL};
     }
-    for (int i = 0; st == QX_OK && i < QX_KERNEL_ROWS; i++) {
+    if (st == QX_OK) {
+        peer_prepare(&p, peer);
+    }
+    const int n = p.peer ? N_CONTENDERS : QX_KERNEL_ROWS;
+    if (st == QX_OK) {
+        st = rounds(&p, time, n, ctl, err);
+    }
+    for (int i = 0; st == QX_OK && i < n; i++) {
         qsort(time[i], ROUNDS, sizeof time[i][0], by_value);
         row_fill(&p, &contenders[i], machine, time[i][ROUNDS / 2], time[0][ROUNDS / 2], &rows[i]);
     }

@@ -2,14 +2,9 @@
 #ifndef PEER_H
 #define PEER_H
 
-#include <stdint.h>
+#include "qx/bench.h"
 
-struct peer;
-
-/* Prepares u8 [m, k] times s8 [k, n] to s32, weights packed beforehand; NULL when it cannot. */
-struct peer *peer_new(const uint8_t *a, const int8_t *w, int32_t *y, int64_t m, int64_t n,
-                      int64_t k);
-void peer_run(struct peer *p);
-void peer_free(struct peer *p);
+/* NULL without one. */
+extern const struct qx_kernel_peer *const peer;
 
 #endif

@@ -174,7 +174,7 @@ static void every_kernel_of_a_shape_has_its_row(void **state)
     struct qx_kernel_row rows[QX_KERNEL_ROWS], again[QX_KERNEL_ROWS];
     struct qx_ctl ctl = {.parent = NULL};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        assert_int_equal(qx_kernel_bench(shapes[i], &machine, 2, &ctl, rows, NULL), QX_OK);
+        assert_int_equal(qx_kernel_bench(shapes[i], &machine, 2, NULL, &ctl, rows, NULL), QX_OK);
         for (int k = 0; k < QX_KERNEL_ROWS; k++) {
             assert_true(rows[k].gops > 0 && rows[k].gbs > 0 && rows[k].ratio_openblas > 0);
             assert_int_equal(rows[k].threads, 2);
@@ -185,14 +185,15 @@ static void every_kernel_of_a_shape_has_its_row(void **state)
         assert_true(isnan(rows[0].peak_share) && !isnan(rows[1].peak_share));
     }
     assert_int_equal(atomic_load(&ctl.done), 3 * QX_KERNEL_ROUNDS);
-    assert_int_equal(qx_kernel_bench(shapes[2], &machine, 2, NULL, again, NULL), QX_OK);
+    assert_int_equal(qx_kernel_bench(shapes[2], &machine, 2, NULL, NULL, again, NULL), QX_OK);
     for (int k = 0; k < QX_KERNEL_ROWS; k++) {
         assert_string_equal(rows[k].kernel, again[k].kernel);
         assert_string_equal(rows[k].shape, again[k].shape);
         assert_string_equal(rows[k].weights, again[k].weights);
     }
     atomic_store(&ctl.cancel, true);
-    assert_int_equal(qx_kernel_bench(shapes[0], &machine, 1, &ctl, rows, NULL), QX_ECANCELLED);
+    assert_int_equal(qx_kernel_bench(shapes[0], &machine, 1, NULL, &ctl, rows, NULL),
+                     QX_ECANCELLED);
 }
 
 int test_eval_bench(void)

@@ -1,5 +1,6 @@
 /* Measuring speed: of kernels, of the machine, and of one network in the number formats one would
- * ship it in. Every figure is wall-clock time of this process on this machine, now. */
+ * ship it in. Every figure is wall-clock time of this process on this machine, now; kernels on one
+ * thread are timed by the processor's clock of that thread, so that other programs drop out. */
 #ifndef QX_BENCH_H
 #define QX_BENCH_H
 
@@ -33,14 +34,24 @@ struct qx_kernel_row {
 enum { QX_KERNEL_ROWS = 8 };
 /* "MxNxK"; QX_ERANGE names what is wrong (each 1 to 2^20, at most 2^31 weights or values). */
 enum qx_status qx_kernel_shape(const char *text, size_t len, int64_t mnk[3], struct qx_error *err);
+/* Another library's product of the same codes, timed in the same rounds. */
+struct qx_kernel_peer {
+    const char *name; /* static */
+    /* y[m][n] = a[m][k] w[n][k], weights packed beforehand; NULL when it cannot. The arrays outlive it. */
+    void *(*prepare)(const uint8_t *a, const int8_t *w, int32_t *y, int64_t m, int64_t n,
+                     int64_t k);
+    void (*run)(void *it);
+    void (*dismiss)(void *it);
+};
 /* Times every kernel on the shape: five rounds in turn after one that warms up, the median counts.
  *   threads  0 = number of cores
- *   rows     [QX_KERNEL_ROWS], all filled on success
+ *   peer     NULL, or one more row; it is given one thread and is left out with more
+ *   rows     [QX_KERNEL_ROWS], and one for the peer: gops 0 when it was left out
  * Memory: about 10 bytes a weight. Progress: QX_KERNEL_ROUNDS steps. QX_ENOMEM, QX_ECANCELLED. */
 enum { QX_KERNEL_ROUNDS = 6 };
 enum qx_status qx_kernel_bench(const int64_t mnk[3], const struct qx_machine *machine, int threads,
-                               struct qx_ctl *ctl, struct qx_kernel_row *rows,
-                               struct qx_error *err);
+                               const struct qx_kernel_peer *peer, struct qx_ctl *ctl,
+                               struct qx_kernel_row *rows, struct qx_error *err);
 /* The shapes measured when none is named. */
 extern const char *const qx_kernel_shapes;
 
