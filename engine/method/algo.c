@@ -57,6 +57,7 @@ static enum qx_status add(struct qx_algo *a, const struct qx_method *m, double p
                            a->v[i].method->name, m->name,
                            both & QX_CLAIM_CODES    ? "the codes"
                            : both & QX_CLAIM_INPUTS ? "the factors of inputs"
+                           : both & QX_CLAIM_BIASES ? "the biases"
                                                     : "the inputs kept apart");
         }
     }

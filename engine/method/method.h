@@ -6,7 +6,7 @@
 
 extern const struct qx_method qx_method_gptq, qx_method_awq, qx_method_adaround, qx_method_cle,
     qx_method_smoothquant, qx_method_llmint8, qx_method_salient, qx_method_biascorr,
-    qx_method_gamma, qx_method_refine, qx_method_auto, qx_method_qat;
+    qx_method_biasbn, qx_method_gamma, qx_method_refine, qx_method_auto, qx_method_qat;
 
 /* One layer on its way to an overlay: weights as a matrix, one row an output. A method reads what the
  * ones before it left, and leaves codes that fit the units. */

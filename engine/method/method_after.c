@@ -1,30 +1,61 @@
-/* Corrections once the codes are known: bias correction (Nagel et al. 2019, arXiv 1906.04721, section 4.2,
- * with means of the inputs as calibration saw them), and the scale that keeps the variance of the weights
- * (arXiv 2411.06084). */
+/* Corrections once the codes are known: bias correction (Nagel et al. 2019, arXiv 1906.04721, section 4.2) with
+ * means of the inputs as calibration saw them, or as batch normalization says they are; and the scale that keeps
+ * the variance of the weights (arXiv 2411.06084). */
 #include "method/method.h"
+
+#include "qx/links.h"
 
 #include "base/error.h"
 #include "base/mem.h"
 
 #include <math.h>
 
-static enum qx_status bias_run(struct qx_method_work *w, double param, struct qx_error *err)
+/* mean: [groups * k / taps], each for `taps` inputs. */
+static enum qx_status bias_fill(struct qx_method_work *w, const float *mean, int64_t taps,
+                                struct qx_error *err)
 {
-    (void)param;
     w->bias = qx_mem_zalloc(((size_t)(w->groups * w->n) + 1) * sizeof *w->bias);
     if (!w->bias) {
         return qx_fail_nomem(err, (size_t)(w->groups * w->n) * sizeof *w->bias);
     }
     for (int64_t r = 0; r < w->groups * w->n; r++) {
-        const float *mean = w->m->mean + r / w->n * w->k;
+        const float *m = mean + r / w->n * (w->k / taps);
         double sum = 0.0;
         for (int64_t j = 0; j < w->k; j++) {
-            sum += ((double)w->w[r * w->k + j] - (double)qx_work_weight(w, r, j)) * (double)mean[j];
+            sum += ((double)w->w[r * w->k + j] - (double)qx_work_weight(w, r, j)) *
+                   (double)m[j / taps];
         }
         w->bias[r] = (float)sum;
     }
-    qx_work_note(w, "bias corrected");
     return QX_OK;
+}
+
+static enum qx_status empirical_run(struct qx_method_work *w, double param, struct qx_error *err)
+{
+    (void)param;
+    const enum qx_status st = bias_fill(w, w->m->mean, 1, err);
+    if (st == QX_OK) {
+        qx_work_note(w, "bias corrected");
+    }
+    return st;
+}
+
+static enum qx_status analytic_run(struct qx_method_work *w, double param, struct qx_error *err)
+{
+    const int64_t n = w->groups * w->k / w->taps;
+    float *mean = qx_mem_array((size_t)n + 1, sizeof *mean);
+    (void)param;
+    enum qx_status st = mean ? qx_net_layer_expected(w->target->net, w->target->layer, mean, err)
+                             : qx_fail_nomem(err, (size_t)n * sizeof *mean);
+    if (st == QX_OK) {
+        st = bias_fill(w, mean, w->taps, err);
+        qx_work_note(w, "bias corrected by batch norm");
+    } else if (st == QX_EUNSUPPORTED) {
+        st = QX_OK;
+        qx_work_note(w, "bias: no batch norm in front");
+    }
+    qx_mem_free(mean);
+    return st;
 }
 
 const struct qx_method qx_method_biascorr = {
@@ -33,9 +64,21 @@ const struct qx_method qx_method_biascorr = {
     .help = "Takes the mean of the error off every output (1906.04721, 4.2).",
     .key = 'b',
     .stage = QX_STAGE_AFTER,
+    .claims = QX_CLAIM_BIASES,
     .needs_inputs = true,
     .refuse = qx_refuse_no_inputs,
-    .run = bias_run,
+    .run = empirical_run,
+};
+const struct qx_method qx_method_biasbn = {
+    .name = "bias-analytic",
+    .title = "bias by BN",
+    .help =
+        "The mean of the error by batch normalization's figures, without data (1906.04721, 4.2).",
+    .key = 'n',
+    .stage = QX_STAGE_AFTER,
+    .claims = QX_CLAIM_BIASES,
+    .refuse = qx_refuse_no_inputs,
+    .run = analytic_run,
 };
 
 /* One factor a unit: its standard deviation over that of what it became. */

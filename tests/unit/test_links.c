@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,18 +16,63 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-enum { ROWS = 24, SAMPLES = 5 };
+enum { ROWS = 24, SAMPLES = 6, RELU_BERT = 5 };
+static char home[64];
+
+/* samples/bert-sentiment with Relu between the linear layers of its blocks, in the scratch folder. */
+static void relu_bert_open(struct folder *f)
+{
+    char from[512], to[600], text[8192];
+    source_path(from, sizeof from, "samples/bert-sentiment/config.json");
+    FILE *file = fopen(from, "r");
+    assert_non_null(file);
+    const size_t n = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[n] = '\0';
+    char *act = strstr(text, "\"gelu\"");
+    assert_non_null(act);
+    act[1] = 'r';
+    act[2] = 'e';
+    act[3] = 'l';
+    act[4] = 'u';
+    snprintf(to, sizeof to, "%s/config.json", home);
+    text_write(to, text);
+    source_path(from, sizeof from, "samples/bert-sentiment/model.safetensors");
+    snprintf(to, sizeof to, "%s/model.safetensors", home);
+    assert_true(symlink(from, to) == 0 || errno == EEXIST);
+    folder_open(f, home);
+}
+
+static int enter(void **state)
+{
+    (void)state;
+    snprintf(home, sizeof home, "/tmp/qx-links-XXXXXX");
+    return mkdtemp(home) ? 0 : -1;
+}
+
+static int leave(void **state)
+{
+    char command[96];
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf %s", home);
+    return system(command);
+}
 
 /* False when data of others are not there. */
 static bool model_open(struct folder *f, int i)
 {
     static const char *const names[SAMPLES] = {"samples/fashion-cnn", "samples/fashion-mlp",
-                                               "samples/llama-tiny", "samples/bert-sentiment",
-                                               "mlperf-kws"};
+                                               "samples/llama-tiny",  "samples/bert-sentiment",
+                                               "mlperf-kws",          "bert-sentiment with Relu"};
     char path[512];
+    if (i == RELU_BERT) {
+        relu_bert_open(f);
+        return true;
+    }
     if (i < 4) {
         source_path(path, sizeof path, names[i]);
     } else {
@@ -143,6 +189,22 @@ static void links_are_where_factors_pass(void **state)
         }
     }
     assert_true(n_gelu > 0);
+    folder_close(&f);
+
+    assert_true(model_open(&f, RELU_BERT)); /* Relu does */
+    int n_pairs = 0, n_blocks = 0;
+    for (int i = 0; i < qx_net_n_layers(f.net); i++) {
+        const int64_t own = qx_net_layer(f.net, i)->tensor;
+        n_blocks += strstr(qx_model_tensor(f.model, own)->name, "intermediate") != NULL;
+        if (qx_net_link(f.net, i, &link, NULL) == QX_OK && link.is_rectified) {
+            const int64_t before = qx_net_layer(f.net, link.producer)->tensor;
+            assert_non_null(strstr(qx_model_tensor(f.model, before)->name, "intermediate"));
+            assert_true(link.is_direct && link.n_in == link.n_out);
+            n_pairs++;
+        }
+        qx_net_link_release(&link);
+    }
+    assert_true(n_pairs > 0 && n_pairs == n_blocks);
     folder_close(&f);
 }
 
@@ -469,5 +531,5 @@ int main(void)
         cmocka_unit_test(packed_agrees),
         cmocka_unit_test(one_alone_is_sound),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, enter, leave);
 }

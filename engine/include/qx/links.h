@@ -36,6 +36,15 @@ struct qx_net_batchnorm {
 };
 bool qx_net_layer_batchnorm(const struct qx_net *net, int layer, struct qx_net_batchnorm *out);
 
+/* The expected input of each input channel of a layer (those of struct qx_overlay's in_scale), from the batch
+ * normalization that lies in front of it, behind Relu, Clip, Flatten, and an average over places: its outputs
+ * count as normal, mean beta, deviation |gamma| (arXiv 1906.04721, section 4.2.1). The zeros that pad a window do
+ * not count. QX_EUNSUPPORTED: there is none (text: the end of a sentence); QX_ENOMEM. */
+enum qx_status qx_net_layer_expected(const struct qx_net *net, int layer, float *mean,
+                                     struct qx_error *err);
+/* Mean of min(max(x, lo), hi), x normal; lo <= hi may be infinite. deviation 0: x is the mean. */
+double qx_clipped_normal_mean(double mean, double deviation, double lo, double hi);
+
 /* ---- stored values rewritten, so that factors are nowhere but in them ---- */
 
 struct qx_rewrite;

@@ -21,7 +21,8 @@ enum qx_method_stage {
 enum qx_method_claim {
     QX_CLAIM_INPUTS = 1,  /* factors of input channels */
     QX_CLAIM_COLUMNS = 2, /* inputs kept apart */
-    QX_CLAIM_CODES = 4
+    QX_CLAIM_CODES = 4,
+    QX_CLAIM_BIASES = 8
 };
 
 struct qx_method_work;
