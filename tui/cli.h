@@ -72,6 +72,7 @@ struct ui_args {
     bool weights_only, dynamic, act_sym, act_asym;
     /* eval */
     int64_t max_samples; /* 0 = all */
+    int64_t n_changes;   /* rows listed; 0 = unset */
     double fail_under;   /* NaN = unset */
     double max_drop;     /* NaN = unset */
     bool predict, measure;

@@ -115,6 +115,8 @@ static const struct flag flags[] = {
      "rows for the ranges of activations (default calib.safetensors of the model folder)"},
     {"max-samples", 0, KIND_INT64, AT(max_samples), UI_FLAGS_EVAL | UI_FLAGS_BENCH, "N", 1, 1e15,
      "that many rows, drawn by --seed"},
+    {"changes", 0, KIND_INT64, AT(n_changes), UI_FLAGS_EVAL, "N", 1, 1000,
+     "list the N rows or tokens that change most from FP32 (--json: 10)"},
     {"fail-under", 0, KIND_REAL, AT(fail_under), UI_FLAGS_EVAL | UI_FLAGS_SEARCH | UI_FLAGS_TRAIN,
      "X", 0, 1, "exit 5 when the accuracy (0..1) is lower"},
     {"max-drop", 0, KIND_REAL, AT(max_drop), UI_FLAGS_EVAL | UI_FLAGS_SEARCH | UI_FLAGS_TRAIN, "X",

@@ -282,6 +282,15 @@ const char *ui_command_disabled(struct ui_app *app, enum ui_cmd cmd)
         return qx_session_has_snapshot(app->session)
                    ? NULL
                    : "there is no A yet: m keeps this recipe as A";
+    case UI_CMD_CHANGES:
+        if (!qx_session_has_snapshot(app->session)) {
+            return "there is no A yet: m keeps this recipe as A";
+        }
+        if (qx_session_net(app->session) &&
+            strcmp(qx_net_task(qx_session_net(app->session)), "embedding") == 0) {
+            return "an encoder without a classifier answers no row";
+        }
+        /* fall through */
     case UI_CMD_MEASURE:
     case UI_CMD_AUTO_MEASURE:
         if (!qx_session_net(app->session)) {

@@ -26,6 +26,19 @@ static void put_absolute(struct ui_canvas *c, int x, int y, int w, const struct 
     ui_put_right(c, x, y, w, r ? UI_STYLE_MEASURED : UI_STYLE_PREDICTED, text);
 }
 
+static void put_f1(struct ui_canvas *c, int x, int y, int w, const struct qx_eval_result *r,
+                   enum ui_glyphs g)
+{
+    char text[UI_FIG];
+    if (r) {
+        snprintf(text, sizeof(text), "%.4f", r->macro_f1);
+    }
+    ui_put_right(c, x, y, w, r ? UI_STYLE_MEASURED : UI_STYLE_PREDICTED,
+                 r                      ? text
+                 : g == UI_GLYPHS_ASCII ? ".."
+                                        : "…");
+}
+
 static bool pair_of(const struct qx_eval_result *a, const struct qx_eval_result *b,
                     struct qx_eval_pair *out)
 {
@@ -67,8 +80,25 @@ static void put_engine(struct ui_canvas *c, int x, int y, int w, const struct qx
                                                     : "?");
 }
 
-static void draw_measured(struct ui_app *app, struct ui_canvas *c, struct ui_rect r, int w,
-                          const struct figures *f)
+static void draw_f1(struct ui_canvas *c, struct ui_rect r, int w, const struct figures *f,
+                    enum ui_glyphs g)
+{
+    const struct qx_eval_result *const which[] = {f->fp32, f->a, f->b};
+    char text[UI_FIG];
+    ui_put(c, r.x, r.y, 22, UI_STYLE_NORMAL, "macro F1");
+    for (int i = 0; i < 3; i++) {
+        put_f1(c, r.x + 22 + i * w, r.y, w, which[i], g);
+    }
+    if (f->a && f->b) {
+        const double change = f->b->macro_f1 - f->a->macro_f1;
+        snprintf(text, sizeof(text), "%+.4f", change);
+        put_change(c, r.x + 22 + 3 * w, r.y, w, change, true, change == 0 ? "0" : text);
+    }
+}
+
+/* Rows drawn. */
+static int draw_measured(struct ui_app *app, struct ui_canvas *c, struct ui_rect r, int w,
+                         const struct figures *f)
 {
     enum ui_glyphs g = app->glyphs;
     char text[UI_FIG];
@@ -84,6 +114,10 @@ static void draw_measured(struct ui_app *app, struct ui_canvas *c, struct ui_rec
         put_change(c, x + 3 * w, y, w, change, !is_words, ui_fig_pair(text, &pair));
     }
     y++;
+    if (!is_words) {
+        draw_f1(c, (struct ui_rect){r.x, y, r.w, 1}, w, f, g);
+        y++;
+    }
     ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, is_words ? "next tokens unlike" : "rows unlike FP32");
     put_flips(c, x + w, y, w, f->fp32, f->a, g);
     put_flips(c, x + 2 * w, y, w, f->fp32, f->b, g);
@@ -101,6 +135,7 @@ static void draw_measured(struct ui_app *app, struct ui_canvas *c, struct ui_rec
     ui_put_right(c, x, y, w, UI_STYLE_DIM, f->fp32 ? "float32" : "");
     put_engine(c, x + w, y, w, f->a, &f->totals_a);
     put_engine(c, x + 2 * w, y, w, f->b, &f->totals_b);
+    return y + 1 - r.y;
 }
 
 /* What is known of a recipe beside FP32, one row of the table. */
@@ -218,9 +253,9 @@ static int draw_evaluated(struct ui_app *app, struct ui_canvas *c, struct ui_rec
     if (is_embedding(app)) {
         return draw_beside(app, c, r, w, N_BESIDE);
     }
-    draw_measured(app, c, (struct ui_rect){r.x, r.y, r.w, 4}, w, f);
+    const int n = draw_measured(app, c, (struct ui_rect){r.x, r.y, r.w, 5}, w, f);
     /* the tensors below keep a few rows */
-    return 4 + (qx_net_is_words(net) ? draw_beside(app, c, (struct ui_rect){r.x, r.y + 4, r.w, 0},
+    return n + (qx_net_is_words(net) ? draw_beside(app, c, (struct ui_rect){r.x, r.y + n, r.w, 0},
                                                    w, r.h >= 14 ? N_BESIDE : 1)
                                      : 0);
 }

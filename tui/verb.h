@@ -29,6 +29,12 @@ void ui_print_help(bool full);
 struct qx_jw;
 void ui_predicted_json(struct qx_jw *w, const struct qx_prediction *p);
 void ui_predicted_print(const struct qx_prediction *p);
+/* The rows or tokens that change most from FP32, as a member "changes" of the object that is open, and as
+ * lines where --changes asks for them (verb_eval_changes.c). */
+void ui_changes_json(const struct ui_args *args, struct qx_jw *w, struct qx_session *s,
+                     const struct qx_eval_result *fp32, const struct qx_eval_result *recipe);
+void ui_changes_print(const struct ui_args *args, struct qx_session *s,
+                      const struct qx_eval_result *fp32, const struct qx_eval_result *recipe);
 /* eval of a language model: perplexity, and against FP32 (verb_eval_words.c). */
 int ui_eval_words(const struct ui_args *args, struct qx_session *s);
 /* --fail-under has no sense for a language model: said on stderr, false. */

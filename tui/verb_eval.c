@@ -95,6 +95,7 @@ static void metrics_json(struct qx_jw *w, const struct measured *m)
         qx_jw_put_num(w, "delta", m->pair.delta);
         qx_jw_put_num(w, "mcnemar_p", m->pair.mcnemar_p);
         qx_jw_put_num(w, "accuracy_fp32", m->fp32->accuracy);
+        qx_jw_put_num(w, "macro_f1_fp32", m->fp32->macro_f1);
     }
     const struct qx_net_report *both = &r->report;
     if (both->n_codes > 0) { /* integer against simulated */
@@ -116,6 +117,9 @@ static int eval_json(const struct ui_args *args, struct qx_session *s, const str
         metrics_json(w, m);
         qx_jw_key(w, "engine");
         qx_jw_str(w, qx_engine_name(shown(m)->engine));
+    }
+    if (m->recipe) {
+        ui_changes_json(args, w, s, m->fp32, m->recipe);
     }
     if (m->has_predicted) {
         ui_predicted_json(w, &m->predicted);
@@ -154,10 +158,11 @@ static void eval_print(const struct measured *m)
                (long long)both->n_rows_differ);
     }
     if (m->recipe) {
-        printf("against FP32 %.2f %%: %+.2f points, %lld rows lost, %lld gained, agreement %.2f "
-               "%%, McNemar p %.3g\n",
-               100 * m->fp32->accuracy, 100 * m->pair.delta, (long long)m->pair.lost,
-               (long long)m->pair.gained, 100 * m->pair.agreement, m->pair.mcnemar_p);
+        printf("against FP32 %.2f %% (macro F1 %.4f): %+.2f points, %lld rows lost, %lld gained, "
+               "agreement %.2f %%, McNemar p %.3g\n",
+               100 * m->fp32->accuracy, m->fp32->macro_f1, 100 * m->pair.delta,
+               (long long)m->pair.lost, (long long)m->pair.gained, 100 * m->pair.agreement,
+               m->pair.mcnemar_p);
     }
 }
 
@@ -233,6 +238,9 @@ static int eval_report(const struct ui_args *args, struct qx_session *s)
         if (!args->json && shown(&m)) {
             eval_print(&m);
         }
+        if (!args->json && m.recipe) {
+            ui_changes_print(args, s, m.fp32, m.recipe);
+        }
         if (!args->json && m.has_predicted) {
             ui_predicted_print(&m.predicted);
         }
@@ -261,8 +269,8 @@ static int eval_run(const struct ui_args *args)
 
 const struct ui_verb ui_verb_eval = {
     .name = "eval",
-    .usage = "FOLDER [--bits N ...] [--data F] [--max-samples N] [--predict] [--fail-under X] "
-             "[--json]",
+    .usage = "FOLDER [--bits N ...] [--data F] [--max-samples N] [--predict] [--changes N] "
+             "[--fail-under X] [--json]",
     .help = "Measure the accuracy of a model folder, as it is or quantized, or predict it.",
     .example = "qexplore eval samples/fashion-cnn --bits 4 --max-drop 0.01",
     .groups = UI_FLAGS_COMMON | UI_FLAGS_RECIPE | UI_FLAGS_SESSION | UI_FLAGS_EVAL,

@@ -106,6 +106,9 @@ static int print_json(const struct ui_args *args, struct qx_session *s, const st
     if (r) {
         metrics_json(w, m);
     }
+    if (m->recipe) {
+        ui_changes_json(args, w, s, m->fp32, m->recipe);
+    }
     if (m->has_predicted) {
         ui_predicted_json(w, &m->predicted);
     }
@@ -172,6 +175,9 @@ static int report(const struct ui_args *args, struct qx_session *s, const struct
     } else {
         if (shown(m)) {
             print_text(s, m);
+        }
+        if (m->recipe) {
+            ui_changes_print(args, s, m->fp32, m->recipe);
         }
         if (m->has_predicted) {
             ui_predicted_print(&m->predicted);

@@ -1,6 +1,7 @@
 /* The Compare screen: what changed between snapshot A and the current recipe B. */
 #include "view.h"
 
+#include "compare_changes.h"
 #include "compare_figures.h"
 #include "gauge_text.h"
 #include "said_text.h"
@@ -10,15 +11,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { MAX_WINDOW = 256 };
-
-struct compare_state {
-    int64_t top;
-    struct ui_rect table;
-    int64_t window[MAX_WINDOW]; /* positions in app->rows of the rows seen */
-    int64_t n_rows, cursor;     /* cursor -1: the layer under the cursor does not differ */
-};
 
 static bool differs(const struct ui_app *app, int64_t item)
 {
@@ -43,7 +35,7 @@ static int64_t listed_from(const struct ui_app *app, int64_t row, int step)
 }
 
 /* Count the listed rows, scroll, remember which ones are seen. */
-static void find_window(struct ui_app *app, struct compare_state *s, int page)
+static void find_window(struct ui_app *app, struct ui_compare *s, int page)
 {
     s->n_rows = 0;
     s->cursor = -1;
@@ -53,7 +45,7 @@ static void find_window(struct ui_app *app, struct compare_state *s, int page)
             s->n_rows++;
         }
     }
-    page = page > MAX_WINDOW ? MAX_WINDOW : page;
+    page = page > UI_COMPARE_WINDOW ? UI_COMPARE_WINDOW : page;
     s->top = ui_table_scroll(s->top, s->cursor, s->n_rows, page);
     int64_t at = 0;
     for (int64_t i = 0; i < app->n_rows && at < s->top + page; i++) {
@@ -145,7 +137,7 @@ static const struct ui_column columns[COL_COUNT] = {
 
 struct compare_rows {
     struct ui_app *app;
-    const struct compare_state *state;
+    const struct ui_compare *state;
 };
 
 static bool sqnr_of(struct ui_app *app, int64_t item, const struct qx_setting *s, double *db)
@@ -284,13 +276,13 @@ static void draw_empty(struct ui_canvas *c, struct ui_rect r)
 
 static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui_rect r)
 {
-    struct compare_state *s = state;
+    struct ui_compare *s = state;
     s->table.h = 0;
     if (!qx_session_has_snapshot(app->session)) {
         draw_empty(c, r);
         return;
     }
-    int y = r.y, plot = r.h >= 34 ? 10 : r.h >= 20 ? 6 : 0;
+    int y = r.y, plot = s->changes.is_on ? 0 : r.h >= 34 ? 10 : r.h >= 20 ? 6 : 0;
     const struct qx_item *item = ui_item(app);
     if (plot > 0 && item && !item->tensor->reason) {
         int w = (r.w - 5) / 2;
@@ -303,6 +295,10 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     y += ui_compare_figures(app, c, (struct ui_rect){r.x + 1, y, r.w - 2, r.y + r.h - y}) + 1;
     y += draw_text(app, c, (struct ui_rect){r.x + 1, y, r.w - 2, (r.y + r.h - y) / 2});
     s->table = (struct ui_rect){r.x + 1, y, r.w - 2, r.y + r.h - y};
+    if (s->changes.is_on) {
+        ui_changes_draw(app, &s->changes, c, s->table);
+        return;
+    }
     app->page = ui_table_page(s->table);
     find_window(app, s, app->page);
     struct compare_rows rows = {app, s};
@@ -315,9 +311,11 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
 
 static void status(struct ui_app *app, void *state, char *buf, size_t cap)
 {
-    struct compare_state *s = state;
+    struct ui_compare *s = state;
     buf[0] = '\0';
-    if (qx_session_has_snapshot(app->session) && s->table.h > 0) {
+    if (s->changes.is_on) {
+        ui_changes_status(app, buf, cap);
+    } else if (qx_session_has_snapshot(app->session) && s->table.h > 0) {
         snprintf(buf, cap, app->diff_only ? "%lld of %lld tensors differ" : "%lld of %lld tensors",
                  (long long)s->n_rows, (long long)app->n_items);
     }
@@ -341,10 +339,18 @@ static bool move(struct ui_app *app, int64_t count, int step)
 
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)
 {
-    (void)state;
+    struct ui_compare *s = state;
     long count = 0;
     if (!qx_session_has_snapshot(app->session)) {
         return false;
+    }
+    if (cmd == UI_CMD_CHANGES) {
+        s->changes.is_on = !s->changes.is_on;
+        s->changes.cursor = 0;
+        return true;
+    }
+    if (s->changes.is_on) {
+        return ui_changes_command(app, &s->changes, cmd, arg);
     }
     sscanf(arg, "%ld", &count);
     count = count < 1 ? 1 : count;
@@ -372,16 +378,19 @@ static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char
 
 static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, struct ui_rect r)
 {
-    struct compare_state *s = state;
+    struct ui_compare *s = state;
     (void)r;
     if (m->kind == UI_MOUSE_WHEEL) {
         return ui_do(app, m->wheel > 0 ? UI_CMD_DOWN : UI_CMD_UP, "3");
+    }
+    if (s->changes.is_on) {
+        return ui_changes_mouse(app, &s->changes, m);
     }
     struct ui_table table = {.n_rows = s->n_rows, .top = s->top};
     int64_t row = m->kind == UI_MOUSE_PRESS && s->table.h > 0
                       ? ui_table_hit(s->table, &table, m->x, m->y)
                       : -1;
-    if (row < 0 || row - s->top >= MAX_WINDOW) {
+    if (row < 0 || row - s->top >= UI_COMPARE_WINDOW) {
         return false;
     }
     int64_t item = app->rows[s->window[row - s->top]];
@@ -438,8 +447,8 @@ const struct ui_view ui_view_compare = {
     .help = "What changed between recipe A and this one, and which rows flip?",
     .key = 'c',
     .fkey = 7,
-    .hints = "snapshot flip take-a diff-only open measure explain",
-    .state_size = sizeof(struct compare_state),
+    .hints = "snapshot flip changes take-a diff-only open measure explain",
+    .state_size = sizeof(struct ui_compare),
     .draw = draw,
     .status = status,
     .command = command,

@@ -50,13 +50,23 @@ static void compare_nll(const struct qx_eval_result *a, const struct qx_eval_res
     p->increase_error = exp(p->nll_delta) * p->nll_error;
 }
 
-enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_eval_result *b,
-                               struct qx_eval_pair *out, struct qx_error *err)
+static enum qx_status same_rows(const struct qx_eval_result *a, const struct qx_eval_result *b,
+                                struct qx_error *err)
 {
     if (a->n != b->n || memcmp(a->rows, b->rows, (size_t)a->n * sizeof *a->rows) != 0 ||
         memcmp(a->label, b->label, (size_t)a->n * sizeof *a->label) != 0) {
         return qx_fail(err, QX_EDATA,
                        "the two measurements are over different rows; measure both on the same");
+    }
+    return QX_OK;
+}
+
+enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_eval_result *b,
+                               struct qx_eval_pair *out, struct qx_error *err)
+{
+    const enum qx_status st = same_rows(a, b, err);
+    if (st != QX_OK) {
+        return st;
     }
     struct qx_eval_pair p = {.n = a->n};
     for (int64_t i = 0; i < a->n; i++) {
@@ -73,4 +83,52 @@ enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_e
     compare_nll(a, b, &p);
     *out = p;
     return QX_OK;
+}
+
+/* ---- the rows that change most ---- */
+
+static struct qx_eval_change change_of(const struct qx_eval_result *a,
+                                       const struct qx_eval_result *b, int64_t i)
+{
+    struct qx_eval_change c = {b->rows[i],   b->label[i],  a->predicted[i],       b->predicted[i],
+                               a->margin[i], b->margin[i], b->kl ? b->kl[i] : NAN};
+    if (a->nll && b->nll) {
+        c.before = expf(-a->nll[i]);
+        c.after = expf(-b->nll[i]);
+    }
+    return c;
+}
+
+static bool is_more(const struct qx_eval_change *x, const struct qx_eval_change *y, bool is_words)
+{
+    const bool flips_x = x->top_a != x->top_b, flips_y = y->top_a != y->top_b;
+    return !is_words && flips_x != flips_y
+               ? flips_x
+               : fabsf(x->after - x->before) > fabsf(y->after - y->before);
+}
+
+enum qx_status qx_eval_changes(const struct qx_eval_result *a, const struct qx_eval_result *b,
+                               int64_t most, struct qx_eval_change *out, int64_t *n,
+                               struct qx_error *err)
+{
+    const enum qx_status st = same_rows(a, b, err);
+    const bool is_words = a->nll && b->nll;
+    int64_t n_out = 0;
+    for (int64_t i = 0; st == QX_OK && i < b->n; i++) {
+        const struct qx_eval_change c = change_of(a, b, i);
+        int64_t at = n_out;
+        if (c.after == c.before && c.top_a == c.top_b) {
+            continue;
+        }
+        while (at > 0 && is_more(&c, &out[at - 1], is_words)) {
+            at--;
+        }
+        if (at < most) {
+            n_out += n_out < most;
+            memmove(&out[at + 1], &out[at], (size_t)(n_out - at - 1) * sizeof *out);
+            out[at] = c;
+        }
+    }
+    *n = n_out;
+    return st;
 }

@@ -180,3 +180,42 @@ enum qx_status qx_documents_next(const struct qx_dataset *d, int64_t row, float 
     }
     return st;
 }
+
+/* The row in which token `at` counts; -1. */
+static int64_t row_of(const struct qx_dataset *d, int64_t at)
+{
+    for (int64_t row = 0; row < d->n; row++) {
+        const int64_t from = d->counts_from ? d->counts_from[row] : d->first[2 * row] + 1;
+        if (at >= from && at < d->first[2 * row + 1]) {
+            return row;
+        }
+    }
+    return -1;
+}
+
+enum qx_status qx_dataset_before(const struct qx_dataset *data, int64_t at, int64_t most,
+                                 int32_t *ids, int64_t *n, struct qx_error *err)
+{
+    enum { PIECE = 64 };
+    float piece[PIECE];
+    if (!data->is_documents) {
+        return qx_fail(err, QX_EUNSUPPORTED, "%s holds no documents of tokens", data->path);
+    }
+    const int64_t row = row_of(data, at);
+    if (row < 0) {
+        return qx_fail(err, QX_ERANGE, "%s: token %lld is not among those that count", data->path,
+                       (long long)at);
+    }
+    const int64_t begin = data->first[2 * row];
+    const int64_t from = at - begin > most ? at - most : begin;
+    enum qx_status st = QX_OK;
+    for (int64_t i = from; st == QX_OK && i < at; i += PIECE) {
+        const int64_t k = at - i < PIECE ? at - i : PIECE;
+        st = tokens_read(data, i, k, piece, err);
+        for (int64_t j = 0; st == QX_OK && j < k; j++) {
+            ids[i - from + j] = (int32_t)piece[j];
+        }
+    }
+    *n = at - from;
+    return st;
+}

@@ -3,7 +3,6 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "qx/json.h"
 #include "session/session_impl.h"
 
 #include <math.h>
@@ -164,37 +163,6 @@ bool qx_session_leads(struct qx_session *s, struct qx_leads *out)
     }
     *out = (struct qx_leads){l->n, l->n_flipped, source, l->v};
     return true;
-}
-
-/* ---- what a row is ---- */
-
-bool qx_session_row_text(struct qx_session *s, int64_t row, char *text, size_t cap)
-{
-    const int64_t places = s->net ? qx_net_sample_size(s->net) : 0;
-    float *x = NULL;
-    int32_t *ids = NULL;
-    char *all = NULL;
-    bool is_text = false;
-    if (!s->data || qx_session_try_check(s, NULL) != QX_OK) {
-        return false;
-    }
-    x = qx_mem_array((size_t)places + 1, sizeof *x);
-    ids = qx_mem_array((size_t)places + 1, sizeof *ids);
-    if (x && ids && qx_dataset_read(s->data, row, 1, x, NULL) == QX_OK) {
-        int64_t n = 0;
-        for (int64_t i = 0; i < places; i++) {
-            ids[n] = (int32_t)x[i];
-            n += x[i] >= 0.0f;
-        }
-        is_text = qx_tokenizer_decode(s->tries.tokenizer, ids, n, &all, NULL) == QX_OK;
-    }
-    if (is_text) {
-        qx_str_copy(text, cap, all);
-    }
-    qx_free_text(all);
-    qx_mem_free(x);
-    qx_mem_free(ids);
-    return is_text;
 }
 
 /* ---- thresholds ---- */

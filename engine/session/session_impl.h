@@ -8,6 +8,7 @@
 #include "session/bench.h"
 #include "session/beside.h"
 #include "session/cache.h"
+#include "session/changes.h"
 #include "session/edit_log.h"
 #include "session/exact.h"
 #include "session/formats.h"
@@ -90,6 +91,7 @@ struct qx_session {
     struct qx_advisor advisor;
     struct qx_pictures pictures;
     struct qx_beside_state beside;
+    struct qx_changes_state changes;
     struct qx_measure measure;
     struct qx_tries tries;
     int n_writing;              /* model folders being written or waiting for it */

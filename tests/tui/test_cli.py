@@ -17,6 +17,7 @@ PROGRAM, ROOT = sys.argv[1], sys.argv[2]
 FASHION = os.path.join(ROOT, "samples/fashion-cnn")
 FIVE = os.path.join(ROOT, "samples/five-weights/model.safetensors")
 LLAMA = os.path.join(ROOT, "samples/llama-tiny")
+SENTENCES = os.path.join(ROOT, "samples/bert-sentiment")
 TMP = tempfile.mkdtemp(prefix="qx-cli-")
 ENV = dict(os.environ, HOME=TMP, XDG_CACHE_HOME=TMP + "/cache", XDG_STATE_HOME=TMP + "/state",
            LC_ALL="C.UTF-8", TERM="xterm-256color")
@@ -310,6 +311,38 @@ class Sequences(unittest.TestCase):
         a = answer("eval", self.BERT, "--bits", "8", "--dynamic")
         self.assertEqual(a["engine"], "integer")
         self.assertEqual(a["metrics"]["code_mismatch_rows"], 0)
+
+    def test_what_changes_most(self):
+        a = answer("eval", SENTENCES, "--bits", "2", "--max-samples", "300", "--changes", "300")
+        m, rows = a["metrics"], a["changes"]
+        flips = [r["class"] != r["class_fp32"] for r in rows]
+        self.assertEqual(sum(flips), m["flips"])
+        self.assertEqual(flips, sorted(flips, reverse=True))  # those that flip come first
+        lost = sum(r["class_fp32"] == r["label"] != r["class"] for r in rows)
+        gained = sum(r["class_fp32"] != r["label"] == r["class"] for r in rows)
+        self.assertEqual((lost, gained), (m["lost"], m["gained"]))
+        still = [abs(r["margin"] - r["margin_fp32"]) for r, f in zip(rows, flips) if not f]
+        self.assertEqual(still, sorted(still, reverse=True))
+        with open(SENTENCES + "/eval.tsv") as f:
+            lines = [line.split("\t") for line in f]
+        for r in rows[:20]:
+            self.assertEqual((r["text"], r["label"]), (lines[r["row"]][0], lines[r["row"]][1].strip()))
+        self.assertNotEqual(m["macro_f1"], m["macro_f1_fp32"])
+        code, out, _ = run("eval", SENTENCES, "--bits", "2", "--max-samples", "300", "--changes", "2")
+        self.assertEqual(code, 0)
+        self.assertIn(rows[1]["text"], out)
+        self.assertNotIn(rows[2]["text"], out)
+
+    def test_tokens_that_change_most(self):
+        tiny = os.path.join(ROOT, "samples/llama-tiny")
+        a = answer("eval", tiny, "--bits", "3", "--max-samples", "2", "--changes", "50")
+        rows = a["changes"]
+        self.assertEqual(len(rows), 50)
+        change = [abs(r["p"] - r["p_fp32"]) for r in rows]
+        self.assertEqual(change, sorted(change, reverse=True))
+        for r in rows:
+            self.assertTrue(r["token"] and r["text"])
+            self.assertTrue(0 <= r["kl"] <= a["metrics"]["kld_max"])
 
     def test_perplexity(self):
         m = answer("eval", self.LLAMA)["metrics"]

@@ -4,12 +4,15 @@
 
 #include "harness.h"
 
+#include "compare_changes.h"
 #include "layer.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Linked with --wrap: allocations of the thread that counts. */
 static _Thread_local bool counting;
@@ -338,6 +341,68 @@ static void compare_lists_what_differs(void **state)
     app_close(&app);
 }
 
+/* The classifier of sentences with a few rows of its own data. */
+static const char *few_sentences(void)
+{
+    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json"};
+    static const char name[] = "few-sentences";
+    char from[1100], to[64], line[400];
+    mkdir(name, 0777);
+    for (int i = 0; i < 3; i++) {
+        snprintf(from, sizeof(from), "%s/%s", sample_path("bert-sentiment"), files[i]);
+        snprintf(to, sizeof(to), "%s/%s", name, files[i]);
+        unlink(to);
+        assert_int_equal(symlink(from, to), 0);
+    }
+    FILE *in = fopen(sample_path("bert-sentiment/eval.tsv"), "r");
+    FILE *out = fopen("few-sentences/eval.tsv", "w");
+    assert_true(in && out);
+    for (int i = 0; i < 40 && fgets(line, sizeof(line), in); i++) {
+        fputs(line, out);
+    }
+    fclose(in);
+    fclose(out);
+    return name;
+}
+
+static void compare_lists_the_rows_that_change(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    app_open(&app, few_sentences(), 140, 45, true);
+    app_line(&app, "go compare");
+    assert_false(ui_do(&app, UI_CMD_CHANGES, "")); /* there is no A */
+    app_line(&app, "snapshot");
+    app_line(&app, "mark-all");
+    app_line(&app, "bits 2");
+    app_settle(&app);
+    qx_session_settle(app.session, 60000);
+    app_line(&app, "changes");
+    app_settle(&app);
+    struct qx_changes changes;
+    assert_true(qx_session_changes(app.session, &changes));
+    const struct ui_compare *compare = app.state[ui_view_find("compare")];
+    const struct ui_changes *list = &compare->changes;
+    assert_true(app_shows(&app, "margin A") && app_shows(&app, "macro F1"));
+    assert_true(changes.n > 20);
+    char text[200], row[24];
+    assert_true(qx_session_row_text(app.session, changes.v[0].row, text, sizeof text));
+    text[20] = 0;
+    assert_true(app_shows(&app, text));
+    snprintf(row, sizeof(row), "%lld", (long long)changes.v[0].row);
+    assert_true(app_shows(&app, row));
+    mouse(&app, UI_MOUSE_WHEEL, list->table.x + 2, list->table.y + 2, 1);
+    assert_int_equal(list->cursor, 3);
+    mouse(&app, UI_MOUSE_PRESS, list->table.x + 2, list->table.y + 2, 0); /* header, rows 0, 1 */
+    assert_int_equal(list->cursor, 1);
+    app_line(&app, "bottom");
+    assert_int_equal(list->cursor, changes.n - 1);
+    assert_true(app_shows(&app, "that change most"));
+    app_line(&app, "changes");
+    assert_true(app_shows(&app, "SQNR B - A"));
+    app_close(&app);
+}
+
 static void help_finds_and_gives_reasons(void **state)
 {
     (void)state;
@@ -449,6 +514,7 @@ int main(void)
         cmocka_unit_test(every_number_explains_itself),
         cmocka_unit_test(the_worked_example_shows_its_figures),
         cmocka_unit_test(compare_lists_what_differs),
+        cmocka_unit_test(compare_lists_the_rows_that_change),
         cmocka_unit_test(help_finds_and_gives_reasons),
         cmocka_unit_test(jobs_show_what_ran),
         cmocka_unit_test(an_edit_is_replayed_before_all_rows_are_measured),

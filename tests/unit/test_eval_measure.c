@@ -95,6 +95,40 @@ static void macro_f1_leaves_out_classes_that_do_not_occur(void **state)
     qx_eval_result_free(r);
 }
 
+/* The mean of the harmonic means of precision and recall, from the confusion matrix: another way to the same. */
+static void macro_f1_equals_that_of_precision_and_recall(void **state)
+{
+    (void)state;
+    enum { N = 400 };
+    float x[N][N_CLASSES];
+    uint8_t labels[N];
+    unsigned seed = 7;
+    double table[N_CLASSES][N_CLASSES] = {{0}}, sum = 0.0;
+    for (int i = 0; i < N; i++) {
+        int top = 0;
+        labels[i] = (uint8_t)((seed = seed * 1664525u + 1013904223u) >> 30);
+        for (int c = 0; c < N_CLASSES; c++) {
+            x[i][c] = (float)((seed = seed * 1664525u + 1013904223u) >> 8) * 0x1p-24f;
+            x[i][c] += c == labels[i] ? 0.3f : 0.0f;
+            top = x[i][c] > x[i][top] ? c : top;
+        }
+        table[labels[i]][top] += 1.0;
+    }
+    for (int c = 0; c < N_CLASSES; c++) {
+        double row = 0.0, column = 0.0;
+        for (int k = 0; k < N_CLASSES; k++) {
+            row += table[c][k];
+            column += table[k][c];
+        }
+        const double precision = table[c][c] / column, recall = table[c][c] / row;
+        sum += 2.0 * precision * recall / (precision + recall);
+    }
+    struct qx_eval_result *r = measure(&x[0][0], labels, N, NULL);
+    assert_true(fabs(r->macro_f1 - sum / N_CLASSES) < 1e-12);
+    assert_true(fabs(r->macro_f1 - r->accuracy) > 1e-4); /* it is another figure */
+    qx_eval_result_free(r);
+}
+
 /* Rows whose label is their number modulo the classes, and right for three of four. */
 static void make_many(float *x, uint8_t *labels)
 {
@@ -249,6 +283,35 @@ static void other_rows_are_not_compared(void **state)
     assert_int_equal(qx_eval_compare(&a, &a, &pair, &err), QX_OK);
 }
 
+static void what_changes_most_comes_first(void **state)
+{
+    (void)state;
+    int64_t rows[] = {10, 11, 12, 13, 14}, other_rows[] = {10, 11, 12, 13, 15};
+    int32_t label[] = {0, 1, 2, 0, 1}, before[] = {0, 1, 2, 1, 1}, after[] = {0, 1, 0, 0, 1};
+    float margin_a[] = {1.0f, 2.0f, 0.5f, -0.2f, 3.0f},
+          margin_b[] = {4.0f, 2.0f, -0.1f, 0.7f, 2.5f};
+    const struct qx_eval_result
+        a = {.n = 5, .rows = rows, .label = label, .predicted = before, .margin = margin_a},
+        b = {.n = 5, .rows = rows, .label = label, .predicted = after, .margin = margin_b};
+    struct qx_eval_change v[5];
+    int64_t n = -1;
+    assert_int_equal(qx_eval_changes(&a, &b, 5, v, &n, NULL), QX_OK);
+    assert_int_equal(n, 4); /* row 11 does not change */
+    static const int64_t want[] = {13, 12, 10, 14};
+    for (int i = 0; i < 4; i++) { /* the two whose class changes first, the larger change before */
+        assert_int_equal(v[i].row, want[i]);
+        assert_true(isnan(v[i].kl));
+    }
+    assert_true(v[0].top_a == 1 && v[0].top_b == 0 && v[0].label == 0);
+    assert_true(v[0].before == -0.2f && v[0].after == 0.7f);
+    assert_int_equal(qx_eval_changes(&a, &b, 3, v, &n, NULL), QX_OK);
+    assert_int_equal(n, 3);
+    assert_int_equal(v[2].row, 10);
+    struct qx_eval_result other = b;
+    other.rows = other_rows;
+    assert_int_equal(qx_eval_changes(&a, &other, 5, v, &n, NULL), QX_EDATA);
+}
+
 static void wilson_gives_the_published_interval(void **state)
 {
     (void)state;
@@ -275,6 +338,8 @@ int test_eval_measure(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_are_those_worked_by_hand),
         cmocka_unit_test(macro_f1_leaves_out_classes_that_do_not_occur),
+        cmocka_unit_test(macro_f1_equals_that_of_precision_and_recall),
+        cmocka_unit_test(what_changes_most_comes_first),
         cmocka_unit_test(a_subset_is_drawn_by_seed_in_row_order),
         cmocka_unit_test(as_many_samples_as_rows_are_all_rows),
         cmocka_unit_test(cancelling_is_reported),

@@ -102,9 +102,12 @@ static void changes_are_paired_token_by_token(void **state)
     float nll_a[] = {1.0f, 2.0f, 3.0f, 6.0f}, nll_b[] = {1.5f, 2.0f, 3.5f, 7.0f};
     int64_t rows[] = {1, 2, 3, 4};
     int32_t label[] = {7, 8, 9, 1}, first[] = {7, 8, 1, 1}, second[] = {7, 2, 1, 1};
-    const struct qx_eval_result
-        a = {.n = 4, .rows = rows, .label = label, .predicted = first, .nll = nll_a},
-        b = {.n = 4, .rows = rows, .label = label, .predicted = second, .nll = nll_b};
+    float margin[] = {0.0f, 0.0f, 0.0f, 0.0f};
+    const struct qx_eval_result a = {
+        .n = 4, .rows = rows, .label = label, .predicted = first, .margin = margin, .nll = nll_a};
+    struct qx_eval_result b = a;
+    b.predicted = second;
+    b.nll = nll_b;
     struct qx_eval_pair p;
     assert_int_equal(qx_eval_compare(&a, &b, &p, NULL), QX_OK);
     assert_true(fabs(p.nll_delta - 0.5) < 1e-12); /* differences .5, 0, .5, 1 */
@@ -112,10 +115,44 @@ static void changes_are_paired_token_by_token(void **state)
     assert_true(fabs(p.increase - (exp(0.5) - 1.0)) < 1e-12);
     assert_true(fabs(p.increase_error - exp(0.5) * sqrt(0.5) / 4.0) < 1e-12);
     assert_int_equal(p.flips, 1);
+    struct qx_eval_change v[4];
+    int64_t n;
+    assert_int_equal(qx_eval_changes(&a, &b, 4, v, &n, NULL), QX_OK);
+    assert_int_equal(
+        n, 4); /* by the change of p: e^-1 - e^-1.5, e^-3 - e^-3.5, e^-6 - e^-7, 0 (flips) */
+    assert_true(v[0].row == 1 && v[1].row == 3 && v[2].row == 4 && v[3].row == 2);
+    assert_true(fabsf(v[0].before - expf(-1.0f)) < 1e-7f && v[0].after == expf(-1.5f));
+    assert_true(isnan(v[0].kl));
+    b.kl = nll_a;
+    assert_int_equal(qx_eval_changes(&a, &b, 4, v, &n, NULL), QX_OK);
+    assert_true(v[1].kl == 3.0f);
     struct qx_eval_result plain = a;
     plain.nll = NULL;
     assert_int_equal(qx_eval_compare(&plain, &plain, &p, NULL), QX_OK);
     assert_true(isnan(p.increase));
+}
+
+static void what_comes_before_a_token_is_of_its_document(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    int32_t before[5];
+    int64_t n = -1;
+    folder_open(&f, ".");
+    assert_int_equal(qx_dataset_open("eval.safetensors", f.net, &data, NULL), QX_OK);
+    assert_int_equal(qx_dataset_before(data, 18, 5, before, &n, NULL), QX_OK);
+    assert_int_equal(n, 5);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(before[i], ids[13 + i]);
+    }
+    assert_int_equal(qx_dataset_before(data, 13, 5, before, &n, NULL), QX_OK);
+    assert_int_equal(n, 2); /* its document begins at 11 */
+    assert_int_equal(before[0], ids[11]);
+    assert_int_equal(qx_dataset_before(data, 11, 5, before, &n, NULL), QX_ERANGE);
+    assert_int_equal(qx_dataset_before(data, N_IDS, 5, before, &n, NULL), QX_ERANGE);
+    qx_dataset_close(&data);
+    folder_close(&f);
 }
 
 /* P's few logits keep what the tokens' own probabilities say, from kept values as from whole passes. */
@@ -218,9 +255,11 @@ static void edits_are_measured_in_the_background(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_counted_token_is_a_row),
-                                       cmocka_unit_test(changes_are_paired_token_by_token),
-                                       cmocka_unit_test(few_logits_say_what_all_say),
-                                       cmocka_unit_test(edits_are_measured_in_the_background)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_counted_token_is_a_row),
+        cmocka_unit_test(changes_are_paired_token_by_token),
+        cmocka_unit_test(what_comes_before_a_token_is_of_its_document),
+        cmocka_unit_test(few_logits_say_what_all_say),
+        cmocka_unit_test(edits_are_measured_in_the_background)};
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

@@ -47,6 +47,12 @@ enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int
 enum qx_status qx_dataset_next(const struct qx_dataset *data, int64_t row, float *next,
                                float *counts, int64_t *n, struct qx_error *err);
 
+/* Language models: the last tokens, at most `most`, before token `at` (as struct qx_eval_result counts them)
+ * of its document or window, into ids [most]; *n = how many. QX_ERANGE (no token that counts),
+ * QX_EUNSUPPORTED for other data. */
+enum qx_status qx_dataset_before(const struct qx_dataset *data, int64_t at, int64_t most,
+                                 int32_t *ids, int64_t *n, struct qx_error *err);
+
 /* ---- calibrating activations ---- */
 
 /* What every layer's input looked like in float32, over the first n_rows rows of `data` (all, if
@@ -147,6 +153,22 @@ struct qx_eval_pair {
 /* QX_EDATA when the rows differ. */
 enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_eval_result *b,
                                struct qx_eval_pair *out, struct qx_error *err);
+
+/* One row (of a language model: one token) and what two measurements say of it. */
+struct qx_eval_change {
+    int64_t row;          /* as in struct qx_eval_result */
+    int32_t label;        /* -1 = none */
+    int32_t top_a, top_b; /* class of the largest logit */
+    float before, after;  /* margins; of a language model the probability of the token that came */
+    float kl; /* KL(a's next token || b's), nats; NaN where they were not measured side by side */
+};
+/* The rows that change most from a to b, at most `most` of them, into out [most]: of classifiers those whose
+ * class changes come first; then by the size of the change of margin or probability, largest first, rows
+ * in their order where that is equal. Rows that do not change are left out. *n: how many.
+ * QX_EDATA when the rows differ. Pure, no allocation; O(rows), about. */
+enum qx_status qx_eval_changes(const struct qx_eval_result *a, const struct qx_eval_result *b,
+                               int64_t most, struct qx_eval_change *out, int64_t *n,
+                               struct qx_error *err);
 
 /* Next-token distributions of b against those of a, in llama.cpp's vocabulary. p is that of the token that
  * came. Errors are standard errors over the tokens. */

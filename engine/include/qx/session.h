@@ -300,7 +300,8 @@ struct qx_leads {
     const struct qx_lead *v;
 };
 bool qx_session_leads(struct qx_session *s, struct qx_leads *out);
-/* The text of a row of the data; false where rows are no texts. */
+/* The text of a row of the data, special tokens left out; of a language model, whose rows are tokens (as in
+ * struct qx_eval_result), the text before it, its last 24 tokens. False where rows are no texts. */
 bool qx_session_row_text(struct qx_session *s, int64_t row, char *text, size_t cap);
 /* The thresholds of an item's weights, all else as it is, at which the first row of P that has float32's
  * class loses it: out[0] for a lower one, out[1] for a higher one, as composed (an approximation). place:
@@ -337,6 +338,15 @@ struct qx_beside {
  * two measurements. */
 const struct qx_beside *qx_session_beside(struct qx_session *s, enum qx_which which);
 void qx_session_totals_a(const struct qx_session *s, struct qx_totals *out);
+/* The rows, or tokens, that change most from snapshot A to the current recipe, QX_CHANGES at most (in the
+ * order of qx_eval_changes). False until both are measured, which asking starts. Borrowed until the next
+ * poll or edit. O(rows) when something changed. */
+enum { QX_CHANGES = 200 };
+struct qx_changes {
+    int64_t n;
+    const struct qx_eval_change *v;
+};
+bool qx_session_changes(struct qx_session *s, struct qx_changes *out);
 
 /* ---- jobs ---- */
 
