@@ -24,18 +24,22 @@ struct worker {
     int index;
 };
 
-struct qx_pool {
-    pthread_mutex_t turn; /* held by the loop that runs */
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t start, done;
-    atomic_uint_least64_t generation; /* counts loops; changed under the lock, as the next two */
-    atomic_bool is_ending;
-    atomic_int n_active; /* workers inside the current loop */
-    bool is_open;        /* workers may still join it */
+/* One call of qx_pool_for, on its caller's stack while it lasts. */
+struct loop {
     qx_pool_fn *fn;
     void *arg;
     int64_t n;
     atomic_int_least64_t next;
+    atomic_int n_active; /* workers inside; changed under the lock */
+    struct loop *older;
+};
+
+struct qx_pool {
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t start, done;
+    atomic_uint_least64_t generation; /* counts loops; changed under the lock, as the next one */
+    atomic_bool is_ending;
+    struct loop *newest; /* the loops that workers may join */
     int n_threads;
     struct worker workers[];
 };
@@ -85,15 +89,26 @@ enum qx_status qx_thread_start(const char *name, void *(*fn)(void *), void *arg,
 }
 
 /* Hands out items until none is left. */
-static void work(struct qx_pool *pool, int worker)
+static void work(struct loop *loop, int worker)
 {
     for (;;) {
-        int64_t i = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
-        if (i >= pool->n) {
+        int64_t i = atomic_fetch_add_explicit(&loop->next, 1, memory_order_relaxed);
+        if (i >= loop->n) {
             return;
         }
-        pool->fn(pool->arg, i, worker);
+        loop->fn(loop->arg, i, worker);
     }
+}
+
+/* The newest loop with items left: what the user asked for last is helped first, and a loop of few
+ * long items does not hold up those that come after it. */
+static struct loop *find_loop(const struct qx_pool *pool)
+{
+    struct loop *loop = pool->newest;
+    while (loop && atomic_load(&loop->next) >= loop->n) {
+        loop = loop->older;
+    }
+    return loop;
 }
 
 static void pause_briefly(void)
@@ -113,9 +128,9 @@ static void spin_for_loop(struct qx_pool *pool, uint64_t seen)
     }
 }
 
-static void spin_for_workers(struct qx_pool *pool)
+static void spin_for_workers(struct loop *loop)
 {
-    for (int i = 0; i < SPINS && atomic_load(&pool->n_active) > 0; i++) {
+    for (int i = 0; i < SPINS && atomic_load(&loop->n_active) > 0; i++) {
         pause_briefly();
     }
 }
@@ -124,26 +139,29 @@ static void *worker_main(void *p)
 {
     struct worker *w = p;
     struct qx_pool *pool = w->pool;
-    uint64_t seen = 0;
     pthread_mutex_lock(&pool->lock);
     for (;;) {
-        while (!pool->is_ending && (pool->generation == seen || !pool->is_open)) {
+        struct loop *loop = find_loop(pool);
+        while (!pool->is_ending && !loop) {
             pthread_cond_wait(&pool->start, &pool->lock);
+            loop = find_loop(pool);
         }
         if (pool->is_ending) {
             break;
         }
-        seen = pool->generation;
-        pool->n_active++;
+        const uint64_t seen = pool->generation;
+        loop->n_active++;
         pthread_mutex_unlock(&pool->lock);
-        work(pool, w->index);
+        work(loop, w->index);
         pthread_mutex_lock(&pool->lock);
-        if (--pool->n_active == 0) {
-            pthread_cond_signal(&pool->done);
+        if (--loop->n_active == 0) {
+            pthread_cond_broadcast(&pool->done);
         }
-        pthread_mutex_unlock(&pool->lock);
-        spin_for_loop(pool, seen);
-        pthread_mutex_lock(&pool->lock);
+        if (!find_loop(pool)) {
+            pthread_mutex_unlock(&pool->lock);
+            spin_for_loop(pool, seen);
+            pthread_mutex_lock(&pool->lock);
+        }
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
@@ -159,7 +177,6 @@ enum qx_status qx_pool_new(int n_threads, struct qx_pool **out, struct qx_error 
     if (!pool) {
         return qx_fail_nomem(err, bytes);
     }
-    pthread_mutex_init(&pool->turn, NULL);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->start, NULL);
     pthread_cond_init(&pool->done, NULL);
@@ -196,7 +213,6 @@ void qx_pool_free(struct qx_pool *pool)
     pthread_cond_destroy(&pool->done);
     pthread_cond_destroy(&pool->start);
     pthread_mutex_destroy(&pool->lock);
-    pthread_mutex_destroy(&pool->turn);
     qx_mem_free(pool);
 }
 
@@ -213,25 +229,25 @@ void qx_pool_for(struct qx_pool *pool, int64_t n, qx_pool_fn *fn, void *arg)
         }
         return;
     }
-    pthread_mutex_lock(&pool->turn);
+    struct loop loop = {.fn = fn, .arg = arg, .n = n};
     pthread_mutex_lock(&pool->lock);
-    pool->fn = fn;
-    pool->arg = arg;
-    pool->n = n;
-    atomic_store(&pool->next, 0);
+    loop.older = pool->newest;
+    pool->newest = &loop;
     pool->generation++;
-    pool->is_open = true;
     pthread_cond_broadcast(&pool->start);
     pthread_mutex_unlock(&pool->lock);
-    work(pool, 0);
+    work(&loop, 0);
     pthread_mutex_lock(&pool->lock);
-    pool->is_open = false; /* workers that have not woken yet find nothing to do */
+    struct loop **at = &pool->newest;
+    while (*at != &loop) {
+        at = &(*at)->older;
+    }
+    *at = loop.older; /* workers that have not woken yet find it no more */
     pthread_mutex_unlock(&pool->lock);
-    spin_for_workers(pool);
+    spin_for_workers(&loop);
     pthread_mutex_lock(&pool->lock);
-    while (pool->n_active > 0) {
+    while (loop.n_active > 0) {
         pthread_cond_wait(&pool->done, &pool->lock);
     }
     pthread_mutex_unlock(&pool->lock);
-    pthread_mutex_unlock(&pool->turn);
 }

@@ -15,8 +15,10 @@ void qx_pool_free(struct qx_pool *pool); /* NULL allowed; joins */
 int qx_pool_threads(const struct qx_pool *pool);
 
 /* fn(arg, i, worker) for every i in 0..n-1, handed out dynamically; worker in 0..threads-1 lets fn
- * keep private sums. Returns when all are done. pool NULL runs serially. May be called from several
- * threads at once (the loops then take turns). fn must not call qx_pool_for on the same pool. */
+ * keep private sums (0 is the caller, so two loops at once may both have one). Returns when all are
+ * done. pool NULL runs serially. May be called from several threads at once: none waits for another,
+ * each works on its own loop, and the workers help the newest one with items left. fn must not call
+ * qx_pool_for on the same pool. */
 typedef void qx_pool_fn(void *arg, int64_t i, int worker);
 void qx_pool_for(struct qx_pool *pool, int64_t n, qx_pool_fn *fn, void *arg);
 

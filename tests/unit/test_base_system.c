@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -110,6 +111,49 @@ static void several_threads_may_call_at_once(void **state)
     qx_pool_free(pool);
 }
 
+struct gate {
+    struct qx_pool *pool;
+    atomic_bool is_open;
+    atomic_int n_inside;
+};
+
+static void wait_for_gate(void *arg, int64_t i, int worker)
+{
+    struct gate *g = arg;
+    (void)i;
+    (void)worker;
+    atomic_fetch_add(&g->n_inside, 1);
+    while (!atomic_load(&g->is_open)) {
+        usleep(100);
+    }
+}
+
+static void *call_long(void *p)
+{
+    struct gate *g = p;
+    qx_pool_for(g->pool, 2, wait_for_gate, g);
+    return NULL;
+}
+
+/* A histogram asked for while a whole network is measured: it would wait for minutes. */
+static void a_loop_does_not_wait_for_one_with_long_items(void **state)
+{
+    (void)state;
+    struct gate g = {.pool = NULL};
+    pthread_t thread;
+    atomic_int_least64_t n = 0;
+    assert_int_equal(qx_pool_new(2, &g.pool, NULL), QX_OK);
+    assert_int_equal(qx_thread_start("test", call_long, &g, &thread, NULL), QX_OK);
+    while (atomic_load(&g.n_inside) < 2) { /* the caller and the only worker */
+        usleep(100);
+    }
+    qx_pool_for(g.pool, 50, add_one, &n);
+    assert_int_equal(n, 50);
+    atomic_store(&g.is_open, true);
+    pthread_join(thread, NULL);
+    qx_pool_free(g.pool);
+}
+
 static void *read_mask(void *p)
 {
     pthread_sigmask(SIG_BLOCK, NULL, p);
@@ -187,6 +231,7 @@ int test_base_system(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_is_done_once_on_any_number_of_threads),
         cmocka_unit_test(several_threads_may_call_at_once),
+        cmocka_unit_test(a_loop_does_not_wait_for_one_with_long_items),
         cmocka_unit_test(threads_block_all_but_faults),
         cmocka_unit_test(a_pool_that_cannot_start_is_gone),
         cmocka_unit_test(the_log_keeps_the_last_messages),
