@@ -58,7 +58,8 @@ enum ui_glyphs { UI_GLYPHS_ASCII, UI_GLYPHS_BLOCK, UI_GLYPHS_BRAILLE };
     X(HATCH, "\u2592", "=")        \
     X(CIRCLE, "\u25cb", "o")       \
     X(DIAMOND, "\u25c6", "@")      \
-    X(STAR, "\u2605", "F")
+    X(STAR, "\u2605", "F")         \
+    X(PLUS_MINUS, "\u00b1", "+-")
 
 enum ui_sym {
 #define UI_SYM_ENUM(id, utf8, ascii) UI_SYM_##id,

@@ -47,7 +47,7 @@ char *ui_fmt_fp32(char *buf, size_t cap, const struct qx_gauge *g, bool brief)
 
 static const char *plus_minus(enum ui_glyphs glyphs)
 {
-    return glyphs == UI_GLYPHS_ASCII ? "+-" : "±";
+    return ui_sym(glyphs, UI_SYM_PLUS_MINUS);
 }
 
 /* The paired change against FP32, which is what an edit can move. */

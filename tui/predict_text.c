@@ -22,7 +22,7 @@ static const char *about(enum ui_glyphs glyphs)
 
 static const char *plus_minus(enum ui_glyphs glyphs)
 {
-    return glyphs == UI_GLYPHS_ASCII ? "+-" : "±";
+    return ui_sym(glyphs, UI_SYM_PLUS_MINUS);
 }
 
 /* Half the band, in points. */

@@ -181,7 +181,7 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
     }
     struct qx_replay_result replay;
     if (ui_replay_now(app, &g, &replay)) {
-        ui_fmt_replay(figure, sizeof(figure), &replay, brief);
+        ui_fmt_replay(figure, sizeof(figure), &replay, app->glyphs, brief);
         *style = UI_STYLE_MEASURED;
         fresh = is_said = true;
     }

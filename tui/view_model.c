@@ -353,10 +353,9 @@ static void accuracy_text(const struct ui_app *app, const struct qx_gauge *g, ch
                  (long long)g->fp32_correct, (long long)g->n,
                  100 * (double)g->fp32_correct / (double)g->n);
     } else if (ui_replay_now(app, g, &replay)) {
-        char said[64], fp32[96];
-        snprintf(buf, cap, "%s: %lld lost, %lld gained, %s",
-                 ui_fmt_replay(said, sizeof(said), &replay, false), (long long)replay.pair.lost,
-                 (long long)replay.pair.gained, fp32_text(g, fp32, sizeof(fp32)));
+        char said[96], fp32[96];
+        snprintf(buf, cap, "%s, %s", ui_fmt_replay_long(said, sizeof(said), &replay, app->glyphs),
+                 fp32_text(g, fp32, sizeof(fp32)));
     } else if (g->guess == QX_GUESS_PREDICTED && g->state != QX_GAUGE_MEASURED) {
         char said[64], fp32[96];
         ui_fmt_predicted(said, sizeof(said), g, app->glyphs, false);

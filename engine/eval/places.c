@@ -210,14 +210,14 @@ static enum qx_status answers_draw(struct qx_places *p, int64_t n, uint64_t seed
 }
 
 static enum qx_status words_fill(struct qx_places *p, const struct qx_dataset *data, int64_t n,
-                                 uint64_t seed, struct qx_error *err)
+                                 int64_t spread, uint64_t seed, struct qx_error *err)
 {
     p->is_words = true;
     p->n_vocabulary = qx_net_n_classes(p->net);
     p->n_classes = p->n_vocabulary <= QX_PLACES_SLOTS ? p->n_vocabulary : (int)QX_PLACES_SLOTS;
     p->n_tops = p->n_vocabulary <= QX_PLACES_SLOTS ? p->n_vocabulary : N_IDS;
     enum qx_status st = QX_OK;
-    for (int64_t want = QX_PREDICT_SPREAD * n; st == QX_OK && p->n < n; want *= 2) {
+    for (int64_t want = spread * n; st == QX_OK && p->n < n; want *= 2) {
         if (p->n_inputs == qx_dataset_n(data)) {
             break; /* all there is */
         }
@@ -243,15 +243,15 @@ static enum qx_status words_fill(struct qx_places *p, const struct qx_dataset *d
 }
 
 enum qx_status qx_places_new(const struct qx_net *net, const struct qx_dataset *data,
-                             const int64_t *rows, int64_t n, uint64_t seed, struct qx_places **out,
-                             struct qx_error *err)
+                             const int64_t *rows, int64_t n, int64_t spread, uint64_t seed,
+                             struct qx_places **out, struct qx_error *err)
 {
     struct qx_places *p = qx_mem_zalloc(sizeof *p);
     if (!p) {
         return qx_fail_nomem(err, sizeof *p);
     }
     p->net = net;
-    const enum qx_status st = data->is_documents ? words_fill(p, data, n, seed, err)
+    const enum qx_status st = data->is_documents ? words_fill(p, data, n, spread, seed, err)
                                                  : rows_fill(p, data, rows, n, seed, err);
     if (st != QX_OK) {
         qx_places_free(p);

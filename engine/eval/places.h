@@ -1,8 +1,8 @@
 /* P, the rows that effects are measured on again and again.
  *
  * Of most networks they are rows of the data. Of language models they are places: the first
- * QX_PREDICT_PREFIX tokens of some documents are run, and of their places (a quarter, drawn by seed) the
- * logits are kept of the 64 tokens that float32
+ * QX_PREDICT_PREFIX tokens of some documents are run, and of their places (for the table a quarter, drawn by
+ * seed) the logits are kept of the 64 tokens that float32
  * finds likeliest there, of the token that follows in the data, and of all others together (log of the sum
  * of their exponentials). Softmax of these is softmax of all logits, summed over the others: the token's
  * probability is exact, and the KL divergence a lower bound of the whole one. Where the vocabulary has no
@@ -35,11 +35,11 @@ struct qx_places {
 };
 
 /* rows: those of an earlier time, [n]; NULL: n by seed (all, if fewer). Of language models `rows` is not
- * looked at, and documents are drawn that have about four times as many tokens.
+ * looked at, and documents are drawn that have at least `spread` times as many tokens, where the data do.
  * QX_ENOMEM, QX_EDATA (ids outside the vocabulary, no token counts). */
 enum qx_status qx_places_new(const struct qx_net *net, const struct qx_dataset *data,
-                             const int64_t *rows, int64_t n, uint64_t seed, struct qx_places **out,
-                             struct qx_error *err);
+                             const int64_t *rows, int64_t n, int64_t spread, uint64_t seed,
+                             struct qx_places **out, struct qx_error *err);
 void qx_places_free(struct qx_places *p); /* NULL allowed */
 /* z [n, n_classes] under these weights, going on from `cut` of x (NULL: whole passes). The first run must
  * be float32's: it chooses the tokens. What qx_net_run and qx_net_run_from return. */

@@ -53,8 +53,8 @@ enum qx_status qx_predict_probe_new(const struct qx_net *net, const struct qx_da
     p->net = net;
     p->calibration = calibration;
     p->layer = -1;
-    enum qx_status st =
-        qx_places_new(net, data, base ? base->rows : NULL, n, seed, &p->places, err);
+    enum qx_status st = qx_places_new(net, data, base ? base->rows : NULL, n, QX_PREDICT_SPREAD,
+                                      seed, &p->places, err);
     if (st == QX_OK) {
         st = probe_fill(p, base, pool, ctl, err);
     }

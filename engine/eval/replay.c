@@ -4,19 +4,19 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "eval/rows.h"
+#include "eval/answers.h"
 #include "eval/score.h"
 
 #include <math.h>
 #include <string.h>
 
+/* Multiply-adds of one pass of a language model's P: about 50 ms on one core. */
+static const double pass_macs = 1.2e9;
+
 struct qx_replay {
     const struct qx_net *net;
-    const struct qx_dataset *data;
     uint64_t max_bytes;
-    int64_t n;
-    float *x, *fp32, *logits; /* [n, sample], [n, classes], the same */
-    struct qx_eval_result *before, *after;
+    struct qx_answers *p;
     struct qx_weights *weights;
     struct qx_setting *set; /* [layers] of the last run that ended well; float32 at first */
     struct qx_replay_result last;
@@ -28,11 +28,7 @@ struct qx_replay {
 void qx_replay_free(struct qx_replay *r)
 {
     if (r) {
-        qx_mem_free(r->x);
-        qx_mem_free(r->fp32);
-        qx_mem_free(r->logits);
-        qx_eval_result_free(r->before);
-        qx_eval_result_free(r->after);
+        qx_answers_free(r->p);
         qx_weights_free(r->weights);
         qx_mem_free(r->set);
         qx_mem_free(r->cut_set);
@@ -41,83 +37,67 @@ void qx_replay_free(struct qx_replay *r)
     }
 }
 
-int64_t qx_replay_rows(const struct qx_replay *r)
+int64_t qx_replay_rows_usual(const struct qx_net *net)
 {
-    return r->n;
+    const bool is_words = qx_net_is_words(net);
+    const int64_t most = is_words ? QX_REPLAY_TOKENS : QX_REPLAY_ROWS, least = most / 4;
+    if (!is_words) {
+        return most;
+    }
+    const double macs = (double)qx_net_macs(net) / (double)qx_net_sample_size(net);
+    const double fits = macs > 0 ? pass_macs / macs : (double)most;
+    return fits < (double)least ? least : fits < (double)most ? (int64_t)fits : most;
 }
 
-/* Logit of class c minus the largest other one. */
-static float lead_of(const float *logits, int n_classes, int c)
+int64_t qx_replay_rows(const struct qx_replay *r)
 {
-    float other = -INFINITY;
-    for (int i = 0; i < n_classes; i++) {
-        other = i != c && logits[i] > other ? logits[i] : other;
-    }
-    return logits[c] - other;
+    return r->p->p->n;
+}
+
+const struct qx_eval_result *qx_replay_scored(const struct qx_replay *r, bool is_fp32)
+{
+    return is_fp32 ? r->p->before : r->p->after;
 }
 
 void qx_replay_leads(const struct qx_replay *r, struct qx_lead *out)
 {
+    const struct qx_answers *p = r->p;
     const int n_classes = qx_net_n_classes(r->net);
-    for (int64_t i = 0; i < r->n; i++) {
-        const float *fp32 = r->fp32 + i * n_classes, *now = r->logits + i * n_classes;
-        const int32_t top0 = r->before->predicted[i];
-        out[i] = (struct qx_lead){.row = r->before->rows[i],
-                                  .label = r->before->label[i],
-                                  .top0 = top0,
-                                  .top = r->after->predicted[i],
-                                  .before = lead_of(fp32, n_classes, top0),
-                                  .now = lead_of(now, n_classes, top0)};
+    for (int64_t i = 0; i < p->p->n; i++) {
+        const int32_t top0 = p->before->predicted[i];
+        out[i] =
+            (struct qx_lead){.row = p->before->rows[i],
+                             .label = p->before->label[i],
+                             .top0 = top0,
+                             .top = p->after->predicted[i],
+                             .before = qx_score_margin(p->fp32 + i * n_classes, n_classes, top0),
+                             .now = qx_score_margin(p->now + i * n_classes, n_classes, top0)};
     }
-}
-
-static void score(const struct qx_replay *r, struct qx_eval_result *result, const float *logits)
-{
-    result->correct = 0;
-    qx_score_rows(r->data, result, 0, r->n, logits, qx_net_n_classes(r->net));
-    result->accuracy = (double)result->correct / (double)r->n;
 }
 
 /* The rows, and what float32 says about them. */
-static enum qx_status begin(struct qx_replay *r, uint64_t seed, struct qx_pool *pool,
-                            struct qx_ctl *ctl, struct qx_error *err)
+static enum qx_status begin(struct qx_replay *r, struct qx_pool *pool, struct qx_ctl *ctl,
+                            struct qx_error *err)
 {
-    const int64_t sample = qx_net_sample_size(r->net);
-    const int n_layers = qx_net_n_layers(r->net), n_classes = qx_net_n_classes(r->net);
-    const size_t n = (size_t)r->n, row = (size_t)n_classes * sizeof(float);
-    r->x = qx_mem_array(n, (size_t)sample * sizeof *r->x);
-    r->fp32 = qx_mem_array(n, row);
-    r->logits = qx_mem_array(n, row);
-    r->set = qx_mem_array((size_t)n_layers + 1, sizeof *r->set);
-    r->cut_set = qx_mem_array((size_t)n_layers + 1, sizeof *r->cut_set);
-    for (int i = 0; r->set && i < n_layers; i++) {
+    const size_t n = (size_t)qx_net_n_layers(r->net) + 1;
+    r->set = qx_mem_array(n, sizeof *r->set);
+    r->cut_set = qx_mem_array(n, sizeof *r->cut_set);
+    if (!r->set || !r->cut_set) {
+        return qx_fail_nomem(err, n * sizeof *r->set);
+    }
+    for (size_t i = 0; i < n; i++) {
         r->set[i] = qx_setting_fp32();
     }
-    if (!r->x || !r->fp32 || !r->logits || !r->set || !r->cut_set) {
-        return qx_fail_nomem(err, n * (size_t)sample * sizeof *r->x);
-    }
-    enum qx_status st = qx_score_new(r->n, &r->before, err);
+    enum qx_status st = qx_weights_new(r->net, &r->weights, err);
     if (st == QX_OK) {
-        st = qx_score_new(r->n, &r->after, err);
+        st = qx_answers_run(r->p, r->weights, NULL, pool, ctl, err);
     }
     if (st == QX_OK) {
-        qx_rows_draw(qx_dataset_n(r->data), r->n, seed, r->before->rows);
-        memcpy(r->after->rows, r->before->rows, n * sizeof *r->after->rows);
-        st = qx_score_read(r->data, r->before, 0, r->n, sample, r->x, err);
-    }
-    if (st == QX_OK) {
-        st = qx_weights_new(r->net, &r->weights, err);
-    }
-    if (st == QX_OK) {
-        st = qx_net_run(r->net, r->weights, r->x, r->n, r->fp32, NULL, pool, ctl, err);
-    }
-    if (st == QX_OK) {
-        memcpy(r->logits, r->fp32, n * row);
-        score(r, r->after, r->logits);
-        score(r, r->before, r->fp32);
-        r->last.correct = r->last.fp32_correct = r->before->correct;
-        r->last.engine = qx_weights_engine(r->weights);
-        st = qx_eval_compare(r->before, r->before, &r->last.pair, err);
+        r->last = (struct qx_replay_result){.n = r->p->p->n,
+                                            .correct = r->p->before->correct,
+                                            .fp32_correct = r->p->before->correct,
+                                            .engine = qx_weights_engine(r->weights)};
+        st = qx_eval_compare(r->p->before, r->p->after, &r->last.pair, err);
     }
     return st;
 }
@@ -127,8 +107,8 @@ enum qx_status qx_replay_new(const struct qx_net *net, const struct qx_dataset *
                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_replay **out,
                              struct qx_error *err)
 {
-    const int64_t all = qx_dataset_n(data), want = n_rows > 0 ? n_rows : QX_REPLAY_ROWS;
-    if (qx_dataset_label(data, 0) < 0) {
+    const int64_t want = n_rows > 0 ? n_rows : qx_replay_rows_usual(net);
+    if (!qx_net_is_words(net) && qx_dataset_label(data, 0) < 0) {
         return qx_fail(err, QX_EDATA, "%s has no 'labels', so there is no accuracy to measure",
                        qx_dataset_path(data));
     }
@@ -137,12 +117,12 @@ enum qx_status qx_replay_new(const struct qx_net *net, const struct qx_dataset *
         return qx_fail_nomem(err, sizeof *r);
     }
     r->net = net;
-    r->data = data;
     r->max_bytes = max_bytes;
-    r->n = want < all ? want : all;
-    r->last.n = r->n;
-    qx_ctl_total(ctl, r->n);
-    enum qx_status st = begin(r, seed, pool, ctl, err);
+    enum qx_status st = qx_answers_new(net, data, want, seed, &r->p, err);
+    if (st == QX_OK) {
+        qx_ctl_total(ctl, r->p->p->n_inputs);
+        st = begin(r, pool, ctl, err);
+    }
     if (st != QX_OK) {
         qx_replay_free(r);
         return st;
@@ -180,7 +160,7 @@ static enum qx_status cut_make(struct qx_replay *r, const struct qx_setting *set
 {
     struct qx_net_cut *cut = NULL;
     uint64_t bytes = 0;
-    enum qx_status st = qx_net_cut_bytes(r->net, r->weights, layer, r->n, &bytes, err);
+    enum qx_status st = qx_net_cut_bytes(r->net, r->weights, layer, r->p->p->n_inputs, &bytes, err);
     if (st != QX_OK || bytes > r->max_bytes) {
         return st;
     }
@@ -189,7 +169,8 @@ static enum qx_status cut_make(struct qx_replay *r, const struct qx_setting *set
     }
     if (!cut && (st == QX_OK || st == QX_EDATA)) { /* EDATA: as in pass() */
         cut_drop(r);
-        st = qx_net_cut_new(r->net, r->weights, layer, r->x, r->n, NULL, &cut, pool, ctl, err);
+        st = qx_net_cut_new(r->net, r->weights, layer, r->p->p->x, r->p->p->n_inputs, NULL, &cut,
+                            pool, ctl, err);
     }
     if (st == QX_OK) {
         cut_drop(r);
@@ -207,7 +188,7 @@ static enum qx_status pass(struct qx_replay *r, const struct qx_setting *set, in
     enum qx_status st = QX_EDATA;
     out->is_suffix = cut_holds(r, set) && r->cut_layer >= layer;
     if (out->is_suffix) {
-        st = qx_net_run_from(r->net, r->weights, r->cut, r->logits, NULL, pool, ctl, err);
+        st = qx_answers_run(r->p, r->weights, r->cut, pool, ctl, err);
     }
     if (st != QX_EDATA) {
         return st;
@@ -220,54 +201,23 @@ static enum qx_status pass(struct qx_replay *r, const struct qx_setting *set, in
     if (st != QX_OK) {
         return st;
     }
-    return cut_holds(r, set)
-               ? qx_net_run_from(r->net, r->weights, r->cut, r->logits, NULL, pool, ctl, err)
-               : qx_net_run(r->net, r->weights, r->x, r->n, r->logits, NULL, pool, ctl, err);
-}
-
-/* ---- what it says ---- */
-
-/* log of the sum of exp(v), and nothing overflows. */
-static double log_sum(const float *v, int n)
-{
-    double top = -INFINITY, sum = 0;
-    for (int i = 0; i < n; i++) {
-        top = (double)v[i] > top ? (double)v[i] : top;
-    }
-    for (int i = 0; i < n; i++) {
-        sum += exp((double)v[i] - top);
-    }
-    return top + log(sum);
-}
-
-/* Mean over the rows of sum_c p_c (log p_c - log q_c). */
-static double mean_kl(const float *p, const float *q, int64_t n, int n_classes)
-{
-    double total = 0;
-    for (int64_t i = 0; i < n; i++, p += n_classes, q += n_classes) {
-        const double lp = log_sum(p, n_classes), lq = log_sum(q, n_classes);
-        for (int c = 0; c < n_classes; c++) {
-            const double a = (double)p[c] - lp;
-            total += exp(a) * (a - ((double)q[c] - lq));
-        }
-    }
-    return total / (double)n;
+    return qx_answers_run(r->p, r->weights, cut_holds(r, set) ? r->cut : NULL, pool, ctl, err);
 }
 
 enum qx_status qx_replay_run(struct qx_replay *r, const struct qx_setting *set,
                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_replay_result *out,
                              struct qx_error *err)
 {
-    const int n_layers = qx_net_n_layers(r->net), n_classes = qx_net_n_classes(r->net);
+    const int n_layers = qx_net_n_layers(r->net);
     const int layer = first_change(r->set, set, n_layers);
     const double start = qx_clock_s();
-    struct qx_replay_result now = {.n = r->n, .from = layer};
+    struct qx_replay_result now = {.n = r->p->p->n, .from = layer};
     enum qx_status st = QX_OK;
     if (layer == n_layers) {
         *out = r->last;
         return QX_OK;
     }
-    qx_ctl_total(ctl, r->n);
+    qx_ctl_total(ctl, r->p->p->n_inputs);
     for (int i = 0; st == QX_OK && i < n_layers; i++) {
         st = qx_cancel_test(ctl) ? qx_fail(err, QX_ECANCELLED, "the replay was cancelled")
                                  : qx_weights_apply(r->weights, i, &set[i], pool, ctl, err);
@@ -281,15 +231,14 @@ enum qx_status qx_replay_run(struct qx_replay *r, const struct qx_setting *set,
     if (st != QX_OK) {
         return st;
     }
-    score(r, r->after, r->logits);
-    now.correct = r->after->correct;
-    now.fp32_correct = r->before->correct;
+    now.correct = r->p->after->correct;
+    now.fp32_correct = r->p->before->correct;
     now.engine = qx_weights_engine(r->weights);
-    st = qx_eval_compare(r->before, r->after, &now.pair, err);
+    st = qx_eval_compare(r->p->before, r->p->after, &now.pair, err);
     if (st != QX_OK) {
         return st;
     }
-    now.kl = mean_kl(r->fp32, r->logits, r->n, n_classes);
+    now.kl = qx_answers_kl(r->p);
     now.kl = isfinite(now.kl) ? now.kl : NAN;
     now.time_s = qx_clock_s() - start;
     memcpy(r->set, set, (size_t)n_layers * sizeof *set);

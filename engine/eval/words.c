@@ -107,24 +107,26 @@ static float kl_of(const float *a, const float *b, int n, float top_a, double ls
     return kl > 0.0 ? (float)kl : isnan(kl) ? NAN : 0.0f;
 }
 
+void qx_words_score(struct qx_eval_result *r, int64_t at, const float *z, int n_classes,
+                    float *kept)
+{
+    r->predicted[at] = qx_score_class(z, n_classes);
+    r->margin[at] = qx_score_margin(z, n_classes, r->label[at]);
+    const double lse = log_sum(z, n_classes, z[r->predicted[at]]);
+    r->nll[at] = (float)(lse - (double)z[r->label[at]]);
+    if (kept && r->kl) {
+        const int32_t top = qx_score_class(kept, n_classes);
+        r->kl[at] = kl_of(kept, z, n_classes, kept[top], lse);
+    } else if (kept) {
+        memcpy(kept, z, (size_t)n_classes * sizeof *z);
+    }
+}
+
 /* One place whose token counts: row `at` of the result. */
 static void score_place(const struct chunk *c, int64_t at, const float *z)
 {
-    struct qx_eval_result *r = c->r;
-    r->predicted[at] = qx_score_class(z, c->n_classes);
-    r->margin[at] = qx_score_margin(z, c->n_classes, r->label[at]);
-    const double lse = log_sum(z, c->n_classes, z[r->predicted[at]]);
-    r->nll[at] = (float)(lse - (double)z[r->label[at]]);
-    if (!c->kept) {
-        return;
-    }
-    float *kept = c->kept + (at - c->at[0]) * c->n_classes;
-    if (r->kl) {
-        const int32_t top = qx_score_class(kept, c->n_classes);
-        r->kl[at] = kl_of(kept, z, c->n_classes, kept[top], lse);
-    } else {
-        memcpy(kept, z, (size_t)c->n_classes * sizeof *z);
-    }
+    float *kept = c->kept ? c->kept + (at - c->at[0]) * c->n_classes : NULL;
+    qx_words_score(c->r, at, z, c->n_classes, kept);
 }
 
 static void score(void *arg, int64_t row, int64_t first, int64_t n, float *logits)

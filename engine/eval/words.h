@@ -13,6 +13,10 @@ enum qx_status qx_words_run(const struct qx_net *net, const struct qx_dataset *d
  * measurement of them shares. QX_EDATA (no token counts, ids outside the vocabulary). */
 enum qx_status qx_words_new(const struct qx_net *net, const struct qx_dataset *data,
                             int64_t n_documents, struct qx_eval_result **out, struct qx_error *err);
+/* Row `at` of r, whose label is there, from the logits of its place, z [n_classes]: class, margin, nll. kept
+ * [n_classes], NULL allowed: where r has no kl, takes a copy of z; else what r->kl compares with. */
+void qx_words_score(struct qx_eval_result *r, int64_t at, const float *z, int n_classes,
+                    float *kept);
 /* ce and perplexity from the rows' nll. QX_EDATA where one is NaN. */
 enum qx_status qx_words_finish(struct qx_eval_result *r, struct qx_error *err);
 

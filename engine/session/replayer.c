@@ -30,10 +30,11 @@ static enum qx_status replay_run(struct qx_task *t, struct qx_error *err)
     const struct qx_session *s = r->s;
     enum qx_status status = QX_OK;
     if (!r->replay) {
-        status = qx_replay_new(s->net, s->data, QX_REPLAY_ROWS, s->seed, r->max_bytes, r->pool,
-                               &t->ctl, &r->replay, err);
+        status = qx_replay_new(s->net, s->data, 0, s->seed, r->max_bytes, r->pool, &t->ctl,
+                               &r->replay, err);
     }
-    if (status == QX_OK && !r->leads) {
+    const bool has_leads = !qx_net_is_words(s->net); /* places are no rows */
+    if (status == QX_OK && has_leads && !r->leads) {
         const size_t n = (size_t)qx_replay_rows(r->replay);
         r->leads = qx_mem_array(n, sizeof *r->leads);
         status = r->leads ? QX_OK : qx_fail_nomem(err, n * sizeof *r->leads);
@@ -41,7 +42,7 @@ static enum qx_status replay_run(struct qx_task *t, struct qx_error *err)
     if (status == QX_OK) {
         status = qx_replay_run(r->replay, r->setting, r->pool, &t->ctl, &r->result, err);
     }
-    if (status == QX_OK) {
+    if (status == QX_OK && has_leads) {
         qx_replay_leads(r->replay, r->leads);
     }
     return status;
@@ -160,30 +161,39 @@ static double pass_s(struct qx_session *s)
     const struct qx_eval_result *fp32 = qx_measure_find(&s->measure, m->key_fp32);
     double all = fp32 && fp32->time_s > 0 ? fp32->time_s : m->eval_time_s > 0 ? m->eval_time_s : -1;
     all = m->eval_time_s > 0 && m->eval_time_s < all ? m->eval_time_s : all;
-    const double n = (double)qx_dataset_n(s->data);
-    return all * (n > QX_REPLAY_ROWS ? QX_REPLAY_ROWS / n : 1);
+    const double share = fp32 ? (double)qx_replay_rows_usual(s->net) / (double)fp32->n : 1;
+    return share < 1 ? share * all : all;
 }
 
-/* Once the values before the layer are kept; and float32 beforehand. */
+/* The part of a pass that lies behind the values kept before a layer. */
+static double share_behind(const struct qx_session *s, int layer)
+{
+    double behind = 0, all = 0;
+    for (int i = 0; i < qx_net_n_layers(s->net); i++) {
+        const double macs = (double)qx_net_layer(s->net, i)->macs;
+        const bool is_head =
+            qx_net_layer(s->net, i)->role == QX_ROLE_EMBEDDING; /* of a tied table */
+        all += macs;
+        behind += i >= layer || is_head ? macs : 0;
+    }
+    return all > 0 ? behind / all : 1;
+}
+
+/* Once the values before the layer are kept; and float32 beforehand, where any layer is. */
 static bool is_quick(struct qx_session *s)
 {
     struct qx_replayer *p = &s->replayer;
-    const int layer = p->layer;
+    const bool is_fp32 = s->measure.key_b == s->measure.key_fp32;
+    const int layer = is_fp32 ? qx_net_n_layers(s->net) - 1 : p->layer;
     const double pass = pass_s(s);
-    double behind = 0, all = 0;
-    if (pass < 0 || pass > first_limit_s || s->measure.key_b == s->measure.key_fp32) {
-        return pass >= 0 && pass <= first_limit_s;
-    }
-    for (int i = 0; i < qx_net_n_layers(s->net); i++) {
-        const double macs = (double)qx_net_layer(s->net, i)->macs;
-        all += macs;
-        behind += i >= layer ? macs : 0;
+    if (pass < 0 || pass > first_limit_s) {
+        return false;
     }
     if (p->time_s[layer] > limit_s) {
         p->time_s[layer] *= forget;
         return false;
     }
-    return p->time_s[layer] > 0 || pass * (all > 0 ? behind / all : 1) <= limit_s;
+    return p->time_s[layer] > 0 || pass * share_behind(s, layer) <= limit_s;
 }
 
 /* Its weights are copies of their own, its values another piece of the budget. */
@@ -196,8 +206,7 @@ static bool is_due(struct qx_session *s)
 {
     const struct qx_replayer *p = &s->replayer;
     struct qx_measure *m = &s->measure;
-    return qx_measure_can(s) && !qx_net_is_words(s->net) && s->preview.is_started && m->is_auto &&
-           !p->is_off && !p->is_out &&
+    return qx_measure_can(s) && s->preview.is_started && m->is_auto && !p->is_off && !p->is_out &&
            (m->key_b == m->key_fp32 ? !p->replay : m->last_key != m->key_b) &&
            !(p->has_result && p->key == m->key_b) && qx_measure_find(m, m->key_fp32) &&
            !qx_pending_open(s) && !is_open(s) && has_room(s);

@@ -1,10 +1,13 @@
 /* Edits measured on a few rows while the hand is on them. */
+#include "net_fixture.h"
 #include "test_session.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -98,6 +101,52 @@ static void nothing_is_replayed_when_measuring_waits_for_a_key(void **state)
     qx_session_close(&s);
 }
 
+/* A language model: places instead of rows. */
+static const char *words_folder(void)
+{
+    enum { DOCUMENTS = 6, TOKENS = DOCUMENTS * LLAMA_PLACES };
+    uint8_t ids[TOKENS];
+    int64_t offsets[DOCUMENTS + 1];
+    const struct tensor_spec parts[] = {{"input_ids", "U8", 1, {TOKENS}, ids},
+                                        {"doc_offsets", "I64", 1, {DOCUMENTS + 1}, offsets}};
+    const char *folder = fixture_fresh("words");
+    char here[1024];
+    for (int i = 0; i < TOKENS; i++) {
+        ids[i] = (uint8_t)(i * i % 50);
+    }
+    for (int i = 0; i <= DOCUMENTS; i++) {
+        offsets[i] = i * LLAMA_PLACES;
+    }
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(folder), 0);
+    llama_write(50);
+    model_write("eval.safetensors", parts, 2, NULL);
+    assert_int_equal(chdir(here), 0);
+    return folder;
+}
+
+static void a_language_model_is_replayed_on_its_tokens(void **state)
+{
+    (void)state;
+    struct qx_session *s = fixture_open(words_folder(), NULL, false);
+    struct qx_eval_result *want = NULL;
+    struct qx_gauge g;
+    fixture_settle(s);
+    qx_session_gauge(s, &g);
+    for (int bits = 4; bits >= 2; bits--) {
+        fixture_bits(s, "model.layers.0.mlp.up_proj.weight", bits);
+        const struct qx_session_replay replay = wait_current(s);
+        assert_int_equal(qx_session_run_eval(s, NULL, NULL, &want, NULL), QX_OK);
+        assert_int_equal(replay.result.n, want->n); /* few as they are, P has them all */
+        assert_int_equal(replay.result.correct, want->correct);
+        const double perplexity = exp(replay.result.pair.nll_delta) * g.fp32_perplexity;
+        assert_true(fabs(perplexity - want->perplexity) <= 1e-9 * want->perplexity);
+        assert_true(replay.result.kl > 0);
+        qx_eval_result_free(want);
+    }
+    qx_session_close(&s);
+}
+
 static void closing_in_the_middle_leaves_nothing(void **state)
 {
     (void)state;
@@ -117,6 +166,7 @@ int main(void)
         cmocka_unit_test(an_edit_is_measured_on_a_few_rows),
         cmocka_unit_test(a_drag_ends_with_the_newest),
         cmocka_unit_test(nothing_is_replayed_when_measuring_waits_for_a_key),
+        cmocka_unit_test(a_language_model_is_replayed_on_its_tokens),
         cmocka_unit_test(closing_in_the_middle_leaves_nothing),
     };
     return cmocka_run_group_tests_name("session replay", tests, fixture_setup, fixture_teardown);

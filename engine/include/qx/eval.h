@@ -211,17 +211,24 @@ enum qx_status qx_agreement_run(const struct qx_net *net, const struct qx_datase
 /* P, the rows it is measured on, with float32's answers; the values alive before the edited layer; the
  * weights. One thread at a time. */
 struct qx_replay;
-enum { QX_REPLAY_ROWS = 256 };
-/* n_rows (0 = QX_REPLAY_ROWS) rows by seed, all if there are fewer, which are run in float32 once. Kept
- * values take at most max_bytes; where they need more, every run is a whole pass. Net and data must
- * outlive it. QX_EDATA without labels; what qx_net_run returns. */
+enum { QX_REPLAY_ROWS = 256, QX_REPLAY_TOKENS = 1024 };
+/* Rows of P where n_rows is 0: QX_REPLAY_ROWS; of a language model tokens, as many of QX_REPLAY_TOKENS, a
+ * quarter at least, as a pass multiplies in a fraction of a second. */
+int64_t qx_replay_rows_usual(const struct qx_net *net);
+/* n_rows rows by seed, all if there are fewer, which are run in float32 once; of language models places of
+ * documents drawn by seed, each cut where a prediction cuts it. Kept values take at most max_bytes; where
+ * they need more, every run is a whole pass. Net and data must outlive it. QX_EDATA without labels; what
+ * qx_net_run returns. */
 enum qx_status qx_replay_new(const struct qx_net *net, const struct qx_dataset *data,
                              int64_t n_rows, uint64_t seed, uint64_t max_bytes,
                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_replay **out,
                              struct qx_error *err);
 void qx_replay_free(struct qx_replay *r); /* NULL allowed */
 int64_t qx_replay_rows(const struct qx_replay *r);
-/* P row by row: number in the data set, and what float32 and the last run that ended well say: class, and
+/* P under float32, or as the last run that ended well left it: rows, labels, classes, margins; of language models
+ * nll, and kl of the latter. Borrowed until the next run. */
+const struct qx_eval_result *qx_replay_scored(const struct qx_replay *r, bool is_fp32);
+/* P row by row, but of a language model: number in the data set, and what float32 and the last run that ended well say: class, and
  * the logit of float32's class minus the largest other one (below zero: the class has changed). Arrays
  * [qx_replay_rows]; O(rows classes). */
 struct qx_lead {
@@ -233,7 +240,7 @@ struct qx_lead {
 void qx_replay_leads(const struct qx_replay *r, struct qx_lead *out);
 
 struct qx_replay_result {
-    int64_t n, correct, fp32_correct; /* rows of P */
+    int64_t n, correct, fp32_correct; /* rows of P, of language models tokens */
     struct qx_eval_pair pair;         /* float32 against this configuration */
     double kl; /* mean over P of KL(softmax of float32 || softmax), nats; NaN: not finite */
     enum qx_engine engine; /* that ran: AUTO's choice */
@@ -243,8 +250,8 @@ struct qx_replay_result {
 };
 /* Measure a configuration (set [layers of the network], ranges resolved) on P: layers before the first one
  * that changed since the last run are not run again, provided their values were kept: the first edit of a
- * layer costs a pass, the next ones of it or of later layers only what lies behind. The rows right are
- * those of a whole pass, to the last bit. Progress in rows. After a failure or cancellation the next run
+ * layer costs a pass, the next ones of it or of later layers only what lies behind. Classes,
+ * margins and nll are those of a whole pass, to the last bit. Progress in rows. After a failure or cancellation the next run
  * begins where the last good one ended. QX_ECANCELLED, QX_ENOMEM, what qx_weights_apply returns. */
 enum qx_status qx_replay_run(struct qx_replay *r, const struct qx_setting *set,
                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_replay_result *out,
