@@ -12,6 +12,7 @@ DATA = "/usr/share/datasets/fashion-mnist"
 LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
           "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 SOURCE = "Fashion-MNIST (Zalando SE), Debian package dataset-fashion-mnist"
+TRAIN = {"data": "fashion-mnist/train-images-idx3-ubyte.gz", "augment": "shift,flip"}
 SCALE = 1 / 128  # a pixel p stands for p * SCALE: exact in float32, 0 stays the background
 
 

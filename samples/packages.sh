@@ -26,4 +26,4 @@ need_packages() {
 }
 
 BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libncurses-dev libopenblas-dev libcjson-dev \
-libutf8proc-dev libpcre2-dev"
+libutf8proc-dev libpcre2-dev zlib1g-dev"

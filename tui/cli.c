@@ -108,6 +108,7 @@ struct qx_session_options ui_session_options(const struct ui_args *args)
         .data = {args->text_col, args->label_col, args->tokenizer},
         .calib = args->calib,
         .imatrix = args->imatrix,
+        .datasets_dir = args->no_installed_data ? NULL : ui_path_datasets(),
         .threads = args->threads,
         .mem_bytes = args->mem_bytes,
         .seed = args->seed,

@@ -87,10 +87,11 @@ struct ui_args {
     uint64_t max_bytes;      /* 0 = unset */
     double max_bpw, min_acc; /* NaN = unset */
     /* train */
-    const char *train_data, *quantizer, *optimizer, *checkpoint;
-    bool resume;
-    int64_t max_rows;                                                            /* 0 = all */
-    int epochs, batch, patience;                                                 /* -1 = unset */
+    const char *train_data, *quantizer, *optimizer, *checkpoint, *augment;
+    bool resume, no_installed_data;
+    int64_t max_rows;            /* 0 = all */
+    int64_t epoch_rows;          /* -1 = unset, 0 = all */
+    int epochs, batch, patience; /* -1 = unset */
     double rate, warm, weight_decay, clip, distill, temperature, dampen, freeze; /* NaN = unset */
     /* generate */
     const char *prompt;
@@ -174,9 +175,10 @@ int ui_names_width(const struct qx_session *s);
  * NULL when absent. Static strings. */
 const char *ui_path_assets(void);
 const char *ui_path_samples(void);
-const char *ui_path_cache(void);  /* $XDG_CACHE_HOME/qexplore; NULL without HOME */
-const char *ui_path_state(void);  /* $XDG_STATE_HOME/qexplore */
-const char *ui_path_config(void); /* $XDG_CONFIG_HOME/qexplore */
-const char *ui_path_data(void);   /* $XDG_DATA_HOME/qexplore: a teacher's own lessons */
+const char *ui_path_datasets(void); /* where packages put data sets; need not exist */
+const char *ui_path_cache(void);    /* $XDG_CACHE_HOME/qexplore; NULL without HOME */
+const char *ui_path_state(void);    /* $XDG_STATE_HOME/qexplore */
+const char *ui_path_config(void);   /* $XDG_CONFIG_HOME/qexplore */
+const char *ui_path_data(void);     /* $XDG_DATA_HOME/qexplore: a teacher's own lessons */
 
 #endif

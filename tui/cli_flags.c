@@ -144,13 +144,21 @@ static const struct flag flags[] = {
      "the story as a page (HTML) too"},
     /* train */
     {"train-data", 0, KIND_TEXT, AT(train_data), UI_FLAGS_TRAIN | UI_FLAGS_BENCH, "FILE", 0, 0,
-     "labelled rows to train on (default train.safetensors of the folder)"},
+     "labelled rows to train on (default those that the network names where they are installed "
+     "below /usr/share/datasets, else train.safetensors of the folder)"},
+    {"no-installed-data", 0, KIND_BOOL, AT(no_installed_data),
+     UI_FLAGS_TRAIN | UI_FLAGS_BENCH | UI_FLAGS_EXPLORE, NULL, 0, 0,
+     "training takes the folder's rows only"},
     {"quantizer", 0, KIND_TEXT, AT(quantizer), UI_FLAGS_TRAIN, "NAME", 0, 0,
      "lsq (scales are learned, default), pact, ema, ste"},
     {"optimizer", 0, KIND_TEXT, AT(optimizer), UI_FLAGS_TRAIN, "NAME", 0, 0,
      "adamw (default) or sgd"},
     {"epochs", 0, KIND_INT, AT(epochs), UI_FLAGS_TRAIN | UI_FLAGS_BENCH, "N", 1, 100000,
      "times over the rows"},
+    {"epoch-rows", 0, KIND_INT64, AT(epoch_rows), UI_FLAGS_TRAIN | UI_FLAGS_BENCH, "N", 0, 1e15,
+     "rows of an epoch at most, 0 = all (default 10000; language models all)"},
+    {"augment", 0, KIND_TEXT, AT(augment), UI_FLAGS_TRAIN, "A,B|none", 0, 0,
+     "what is done to images: shift (up to 2 pixels), flip (left and right); default none"},
     {"batch", 0, KIND_INT, AT(batch), UI_FLAGS_TRAIN, "N", 2, 65536, "rows of one step"},
     {"rate", 0, KIND_REAL, AT(rate), UI_FLAGS_TRAIN, "X", 1e-9, 10,
      "peak learning rate (default the optimizer's)"},
@@ -454,6 +462,7 @@ int ui_args_parse(struct ui_args *args, const char *verb, unsigned groups, int a
     args->top_p = NAN;
     args->warmup = -1;
     args->epochs = args->batch = args->patience = -1;
+    args->epoch_rows = -1;
     args->rate = args->warm = args->weight_decay = args->clip = NAN;
     args->distill = args->temperature = args->dampen = args->freeze = NAN;
     for (int i = 0; i < argc; i++) {

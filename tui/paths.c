@@ -66,6 +66,22 @@ const char *ui_path_config(void)
     return xdg("XDG_CONFIG_HOME", ".config", buf, sizeof buf);
 }
 
+/* Of the folders of XDG_DATA_DIRS the first that has data sets, else the last one's. */
+const char *ui_path_datasets(void)
+{
+    static char buf[4096];
+    const char *dirs = getenv("XDG_DATA_DIRS");
+    for (const char *at = dirs && dirs[0] ? dirs : "/usr/local/share:/usr/share"; *at;) {
+        const size_t n = strcspn(at, ":");
+        snprintf(buf, sizeof buf, "%.*s/datasets", (int)n, at);
+        if (is_dir(buf)) {
+            break;
+        }
+        at += n + (at[n] == ':');
+    }
+    return buf;
+}
+
 /* The folder `name` beside the source when the program runs from its build folder, else the
  * installed one relative to the program (bin/../share/qexplore/name), else the compiled-in one. */
 static const char *data_dir(const char *name, char *buf, size_t cap)

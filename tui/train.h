@@ -10,8 +10,8 @@ enum { TRAIN_LAYERS = 256 };
 struct train_state {
     struct qx_training t; /* as drawn last */
     struct qx_train_options options;
-    int frame; /* shown; -1 = the newest */
-    char reason[512];
+    int frame;                            /* shown; -1 = the newest */
+    char reason[512], data[512];          /* why it cannot begin; the file of the rows */
     struct ui_rect time, weights, layers; /* as drawn last; w = 0: not on screen */
     int64_t top;                          /* first row of the table of layers */
     int64_t item[TRAIN_LAYERS];           /* that are trained, in the recipe's order */

@@ -49,6 +49,32 @@ static const char *state_word(const struct qx_training *t)
     return ends[t->end];
 }
 
+/* Which rows, in one line: the end of a path says more than its beginning. */
+static void draw_rows(const struct train_state *s, const struct ui_app *app, struct ui_canvas *c,
+                      struct ui_rect r)
+{
+    const struct qx_training *t = &s->t;
+    const bool is_new = t->state == QX_TRAINING_NONE;
+    const struct qx_train_options *o = is_new ? &s->options : &t->options;
+    const char *path = is_new ? s->data : t->data;
+    char text[160] = "", list[64], name[256];
+    if (!path[0] || s->reason[0]) {
+        return;
+    }
+    if (t->n_data > 0 && o->epoch_rows > 0 && o->epoch_rows < t->n_data) {
+        snprintf(text, sizeof(text), ": %lld an epoch out of %lld", (long long)o->epoch_rows,
+                 (long long)t->n_data);
+    } else if (t->n_data > 0) {
+        snprintf(text, sizeof(text), ": %lld", (long long)t->n_data);
+    }
+    if (o->augment) {
+        const size_t n = strlen(text);
+        snprintf(text + n, sizeof(text) - n, ", %s", qx_augment_text(o->augment, list, 64));
+    }
+    ui_fit_name(name, sizeof(name), path, r.w - 5 - ui_text_width(text), app->glyphs);
+    ui_printf(c, r.x, r.y, r.w, UI_STYLE_DIM, "rows %s%s", name, text);
+}
+
 static void draw_head(const struct train_state *s, struct ui_canvas *c, struct ui_rect r)
 {
     const struct qx_training *t = &s->t;
@@ -411,6 +437,7 @@ void train_draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui_
     qx_session_training(app->session, &s->t);
     s->time.w = s->weights.w = s->layers.w = 0;
     draw_head(s, c, in);
+    draw_rows(s, app, c, (struct ui_rect){in.x, in.y + 1, in.w, 1});
     if (s->reason[0] || s->t.reason[0]) {
         ui_text_draw(c, (struct ui_rect){in.x, in.y + 2, in.w, 4}, UI_STYLE_WARN,
                      s->t.reason[0] ? s->t.reason : s->reason);

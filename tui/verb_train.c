@@ -13,6 +13,8 @@ struct training {
     struct qx_eval_result *qat; /* the folder written, measured; NULL without -o */
     char recipe[4096];          /* path; "" without -o */
     char checkpoint[4096];      /* "": none */
+    char data[4096];            /* of the rows to train on */
+    char augment[128];
 };
 
 static void set_real(double *field, double value)
@@ -28,6 +30,7 @@ enum qx_status ui_train_options(const struct ui_args *a, const struct qx_net *ne
     o->batch = a->batch > 0 ? a->batch : o->batch;
     o->patience = a->patience >= 0 ? a->patience : o->patience;
     o->max_rows = a->max_rows;
+    o->epoch_rows = a->epoch_rows >= 0 ? a->epoch_rows : o->epoch_rows;
     o->seed = a->seed;
     o->max_bytes = a->mem_bytes > 0 ? a->mem_bytes : o->max_bytes;
     set_real(&o->rate, a->rate);
@@ -38,7 +41,10 @@ enum qx_status ui_train_options(const struct ui_args *a, const struct qx_net *ne
     set_real(&o->temperature, a->temperature);
     set_real(&o->dampen, a->dampen);
     set_real(&o->freeze, a->freeze);
-    enum qx_status st = a->quantizer ? qx_quantizer_find(a->quantizer, &o->quantizer, err) : QX_OK;
+    enum qx_status st = a->augment ? qx_augment_parse(a->augment, &o->augment, err) : QX_OK;
+    if (st == QX_OK && a->quantizer) {
+        st = qx_quantizer_find(a->quantizer, &o->quantizer, err);
+    }
     return st == QX_OK && a->optimizer ? qx_optimizer_find(a->optimizer, &o->optimizer, err) : st;
 }
 
@@ -110,6 +116,11 @@ static enum qx_status train(struct qx_session *s, struct training *t, struct qx_
         st = qx_session_train_check(s, t->args->train_data, t->args->output, err);
     }
     if (st == QX_OK) {
+        st = qx_session_train_data(s, t->args->train_data, t->data, sizeof t->data, err);
+    }
+    if (st == QX_OK) {
+        qx_augment_text(o.augment, t->augment, sizeof t->augment);
+        ui_progress_line(t->args, "rows to train on: %s", t->data);
         st = before(s, t, err);
     }
     if (st == QX_OK) {
@@ -173,6 +184,10 @@ static int train_json(const struct training *t)
     qx_jw_put_int(w, "epochs", r->epochs);
     qx_jw_put_int(w, "best_epoch", r->best);
     qx_jw_put_int(w, "steps", r->n_steps);
+    qx_jw_put_str(w, "train_data", t->data);
+    qx_jw_put_int(w, "train_data_rows", r->n_data);
+    qx_jw_put_str(w, "augment", t->augment);
+    qx_jw_put_int(w, "epoch_rows", r->epoch_rows);
     qx_jw_put_int(w, "rows", r->n_rows);
     qx_jw_put_int(w, "rows_held_out", r->n_held_out);
     qx_jw_put_num(w, "time_s", r->time_s);
@@ -190,9 +205,10 @@ static void train_print(const struct training *t)
         [QX_TRAIN_STOPPED] = "stopped by hand",
         [QX_TRAIN_DIVERGED] = "the loss was no number any more: try a lower --rate"};
     const struct qx_trained *r = t->trained;
-    printf("%s; %lld steps over %lld rows in %.1f s; the best is %s%.0d\n", ends[r->end],
-           (long long)r->n_steps, (long long)r->n_rows, r->time_s,
-           r->best ? "epoch " : "what there was before training", r->best);
+    printf("%s; %lld steps in %.1f s; the best is %s%.0d\n", ends[r->end], (long long)r->n_steps,
+           r->time_s, r->best ? "epoch " : "what there was before training", r->best);
+    printf("rows: %s, %lld an epoch out of %lld, augmentation %s; %lld held out\n", t->data,
+           (long long)r->epoch_rows, (long long)r->n_rows, t->augment, (long long)r->n_held_out);
     const char *engine = qx_engine_name(t->qat ? t->qat->engine : QX_ENGINE_SIMULATED);
     if (is_words(t)) {
         const double fp32 = t->fp32->perplexity, ptq = t->ptq->perplexity, qat = perplexity(t);

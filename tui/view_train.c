@@ -21,6 +21,8 @@ static void open_view(struct ui_app *app, void *state)
     s->reason[0] = 0;
     if (app->session && qx_session_train_check(app->session, NULL, NULL, &err) != QX_OK) {
         snprintf(s->reason, sizeof(s->reason), "%s", err.text);
+    } else if (app->session) {
+        qx_session_train_data(app->session, NULL, s->data, sizeof(s->data), NULL);
     }
 }
 

@@ -1,9 +1,10 @@
-/* Images in idx files (LeCun's MNIST form): two zero bytes, the dtype (8: u8), the rank, big-endian
- * dimensions, values. Labels are looked for in the file whose name has labels-idx1 for images-idx3. */
+/* Images in idx files (LeCun's MNIST form), also compressed (.gz): two zero bytes, the dtype (8: u8), the rank,
+ * big-endian dimensions, values. Labels are looked for in the file whose name has labels-idx1 for images-idx3. */
 #include "eval/dataset.h"
 
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/gunzip.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -23,13 +24,29 @@ static int64_t number_at(const unsigned char *p)
     return (int64_t)p[0] << 24 | (int64_t)p[1] << 16 | (int64_t)p[2] << 8 | p[3];
 }
 
+/* The file as it was before it was compressed. */
+static enum qx_status file_read(const char *path, char **out, size_t *len, struct qx_error *err)
+{
+    char *packed = NULL;
+    size_t n = 0;
+    enum qx_status st = qx_fs_read(path, MAX_BYTES, &packed, &n, err);
+    if (st != QX_OK || !qx_is_gzip(packed, n)) {
+        *out = packed;
+        *len = n;
+        return st;
+    }
+    st = qx_gunzip(path, packed, n, MAX_BYTES, out, len, err);
+    qx_mem_free(packed);
+    return st;
+}
+
 /* The file, its dimensions checked against its length. */
 static enum qx_status idx_load(const char *path, int rank, unsigned char **out, int64_t *dim,
                                struct qx_error *err)
 {
     char *bytes = NULL;
     size_t len = 0;
-    enum qx_status st = qx_fs_read(path, MAX_BYTES, &bytes, &len, err);
+    enum qx_status st = file_read(path, &bytes, &len, err);
     if (st != QX_OK) {
         return st;
     }
@@ -45,12 +62,9 @@ static enum qx_status idx_load(const char *path, int rank, unsigned char **out, 
         *out = (unsigned char *)bytes;
         return QX_OK;
     }
-    st = len >= 2 && p[0] == 0x1F && p[1] == 0x8B
-             ? qx_fail_at(err, QX_EFORMAT, path, NULL, 0, "%s is compressed; unpack it with gunzip",
-                          path)
-             : qx_fail_at(err, QX_EFORMAT, path, NULL, 0,
-                          "%s is no idx file of bytes with %d dimensions, or it is cut short", path,
-                          rank);
+    st =
+        qx_fail_at(err, QX_EFORMAT, path, NULL, 0,
+                   "%s is no idx file of bytes with %d dimensions, or it is cut short", path, rank);
     qx_mem_free(bytes);
     return st;
 }
@@ -96,8 +110,12 @@ static enum qx_status labels_find(struct qx_dataset *d, const struct qx_net *net
 }
 
 /* Scale and offset of the folder's own evaluation data hold for its images too; else 0 .. 1. */
-static void scale_find(struct qx_dataset *d, const struct qx_net *net)
+static void scale_find(struct qx_dataset *d, const struct qx_net *net, int64_t by)
 {
+    char size[64] = "";
+    if (by > 1) {
+        snprintf(size, sizeof size, ", images shrunk by %lld", (long long)by);
+    }
     struct qx_dataset *own = NULL;
     char *path = qx_fs_join(qx_model_folder(qx_net_model(net)), "eval.safetensors");
     d->is_scaled = true;
@@ -106,12 +124,45 @@ static void scale_find(struct qx_dataset *d, const struct qx_net *net)
         own->is_scaled) {
         d->scale = own->scale;
         d->offset = own->offset;
-        snprintf(d->note, sizeof d->note, "values scaled as in eval.safetensors");
+        snprintf(d->note, sizeof d->note, "values scaled as in eval.safetensors%s", size);
     } else {
-        snprintf(d->note, sizeof d->note, "values divided by 255");
+        snprintf(d->note, sizeof d->note, "values divided by 255%s", size);
     }
     qx_dataset_close(&own);
     qx_mem_free(path);
+}
+
+/* The network's plane is the images' at 1 / shrink of their size; 0: it is another one. */
+static int64_t shrink_of(const struct qx_net *net, int64_t h, int64_t w)
+{
+    const int64_t *dim;
+    const int rank = qx_net_input_shape(net, &dim);
+    if (qx_net_input_is_ids(net)) {
+        return 0;
+    }
+    if (h * w == qx_net_sample_size(net)) {
+        return 1;
+    }
+    const bool is_plane = rank >= 2 && dim[rank - 2] * dim[rank - 1] == qx_net_sample_size(net);
+    const int64_t by = is_plane ? h / dim[rank - 2] : 0;
+    return by > 0 && by * dim[rank - 2] == h && by * dim[rank - 1] == w ? by : 0;
+}
+
+/* Means of squares of pixels, rounded to whole grey levels, in place. */
+static void shrink(struct qx_dataset *d, int64_t h, int64_t w, int64_t by)
+{
+    const unsigned char *from = d->bytes + d->start;
+    unsigned char *to = d->bytes + d->start;
+    const int64_t area = by * by;
+    for (int64_t line = 0; line < d->n * (h / by); line++, from += by * w) {
+        for (int64_t x = 0; x < w; x += by) {
+            int64_t sum = area / 2;
+            for (int64_t k = 0; k < area; k++) {
+                sum += from[k / by * w + x + k % by];
+            }
+            *to++ = (unsigned char)(sum / area);
+        }
+    }
 }
 
 static enum qx_status images_open(struct qx_dataset *d, const struct qx_net *net,
@@ -126,12 +177,16 @@ static enum qx_status images_open(struct qx_dataset *d, const struct qx_net *net
     d->n = dim[0];
     d->start = 16;
     d->sample_size = qx_net_sample_size(net);
-    if (qx_net_input_is_ids(net) || dim[1] * dim[2] != d->sample_size) {
+    const int64_t by = shrink_of(net, dim[1], dim[2]);
+    if (by == 0) {
         return qx_fail_at(err, QX_EDATA, d->path, NULL, -1,
                           "%s holds images of %lld x %lld; the network takes %lld values a row",
                           d->path, (long long)dim[1], (long long)dim[2], (long long)d->sample_size);
     }
-    scale_find(d, net);
+    if (by > 1) {
+        shrink(d, dim[1], dim[2], by);
+    }
+    scale_find(d, net, by);
     st = labels_find(d, net, err);
     if (st == QX_OK) {
         d->hash = qx_hash64(d->bytes, (size_t)(d->start + d->n * d->sample_size), 0);

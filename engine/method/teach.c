@@ -161,11 +161,24 @@ void qx_teacher_release(struct qx_teacher *t)
     qx_mem_free(t->q_log_q);
 }
 
+/* Of a classifier: the answers to the batch. */
+static enum qx_status batch_answer(const struct qx_teacher *t, const struct qx_batch *b, float *q,
+                                   double *q_log_q, struct qx_pool *pool, struct qx_ctl *ctl,
+                                   struct qx_error *err)
+{
+    struct qx_ctl quiet = {.parent = ctl, .is_quiet = true};
+    const enum qx_status st = qx_net_forward(b->net, t->weights, b->x, b->n, q, pool, &quiet, err);
+    for (int64_t i = 0; st == QX_OK && i < b->n; i++) {
+        float *row = q + i * b->classes;
+        q_log_q[i] = qx_loss_teacher(row, b->classes, b->temperature, row);
+    }
+    return st;
+}
+
 enum qx_status qx_teacher_keep(struct qx_teacher *t, struct qx_batch *b,
                                const struct qx_dataset *data, const int64_t *rows, int64_t n,
                                struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
 {
-    struct qx_ctl quiet = {.parent = ctl, .is_quiet = true};
     const int classes = b->classes;
     t->q = qx_mem_array((size_t)n, (size_t)classes * sizeof *t->q);
     t->q_log_q = qx_mem_array((size_t)n, sizeof *t->q_log_q);
@@ -173,14 +186,9 @@ enum qx_status qx_teacher_keep(struct qx_teacher *t, struct qx_batch *b,
         t->q && t->q_log_q ? QX_OK : qx_fail_nomem(err, (size_t)n * (size_t)classes * sizeof *t->q);
     for (int64_t first = 0; st == QX_OK && first < n; first += b->most) {
         const int64_t m = b->most < n - first ? b->most : n - first;
-        float *q = t->q + first * classes;
         st = qx_batch_read(b, data, rows + first, m, err);
         if (st == QX_OK) {
-            st = qx_net_forward(b->net, t->weights, b->x, m, q, pool, &quiet, err);
-        }
-        for (int64_t i = 0; st == QX_OK && i < m; i++) {
-            t->q_log_q[first + i] =
-                qx_loss_teacher(q + i * classes, classes, b->temperature, q + i * classes);
+            st = batch_answer(t, b, t->q + first * classes, t->q_log_q + first, pool, ctl, err);
         }
     }
     t->n_kept = n;
@@ -205,10 +213,10 @@ enum qx_status qx_teacher_ask(const struct qx_teacher *t, struct qx_batch *b, co
         return qx_net_run_places(b->net, t->weights, b->x, b->n, places_take, b, NULL, pool, &quiet,
                                  err);
     }
-    for (int64_t i = 0; i < b->n; i++) {
+    for (int64_t i = 0; t->n_kept > 0 && i < b->n; i++) {
         memcpy(b->q + i * b->classes, t->q + kept[i] * b->classes,
                (size_t)b->classes * sizeof *b->q);
         b->q_log_q[i] = t->q_log_q[kept[i]];
     }
-    return QX_OK;
+    return t->n_kept > 0 ? QX_OK : batch_answer(t, b, b->q, b->q_log_q, pool, ctl, err);
 }

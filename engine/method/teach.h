@@ -31,7 +31,7 @@ enum qx_status qx_batch_read(struct qx_batch *b, const struct qx_dataset *data, 
 /* The mean of qx_loss_row over the answers of the batch, as a tape takes it. */
 struct qx_tape_loss qx_batch_loss(struct qx_batch *b);
 
-/* The teacher: float32, asked once for all rows, or (words) about each batch. */
+/* The teacher: float32, asked once for all rows (qx_teacher_keep), or about each batch. */
 struct qx_teacher {
     struct qx_weights *weights;
     int64_t n_kept;  /* rows */
@@ -44,7 +44,7 @@ void qx_teacher_release(struct qx_teacher *t);
 enum qx_status qx_teacher_keep(struct qx_teacher *t, struct qx_batch *b,
                                const struct qx_dataset *data, const int64_t *rows, int64_t n,
                                struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
-/* Its answers to the batch that was read: kept[i] is the number of row i among those kept. */
+/* Its answers to the batch: kept[i] is the number of row i among those kept. */
 enum qx_status qx_teacher_ask(const struct qx_teacher *t, struct qx_batch *b, const int64_t *kept,
                               struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
 

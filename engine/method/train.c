@@ -9,18 +9,16 @@
 #include <math.h>
 #include <string.h>
 
-#define MOMENTUM        0.1  /* of running statistics */
-#define HELD_OUT_SHARE  0.05 /* of the rows, at most HELD_OUT_MOST */
-#define HELD_OUT_MOST   1000
-#define PI              3.14159265358979
-#define ROWS_LEAST      64
-#define DOCUMENTS_LEAST 16
+#define MOMENTUM   0.1 /* of running statistics */
+#define EPOCH_ROWS 10000
+#define PI         3.14159265358979
 
 struct qx_train_options qx_train_defaults(const struct qx_net *net)
 {
     const bool is_words = net && qx_net_is_words(net);
     return (struct qx_train_options){.epochs = 3,
                                      .batch = is_words ? 8 : 64,
+                                     .epoch_rows = is_words ? 0 : EPOCH_ROWS,
                                      .warmup = 0.1,
                                      .weight_decay = 1e-4,
                                      .clip = 5.0,
@@ -73,47 +71,6 @@ static enum qx_status options_check(const struct qx_train_options *o, struct qx_
         st = qx_fail(err, QX_ERANGE, "there is no checkpoint to go on from: name one");
     }
     return st;
-}
-
-static void shuffle(int64_t *v, int64_t n, uint64_t seed)
-{
-    struct qx_rng r;
-    qx_rng_init(&r, seed);
-    for (int64_t i = n - 1; i > 0; i--) {
-        const int64_t k = (int64_t)qx_rng_below(&r, (uint64_t)i + 1), keep = v[i];
-        v[i] = v[k];
-        v[k] = keep;
-    }
-}
-
-/* Rows to train on and rows to judge by, drawn by seed. */
-static enum qx_status rows_draw(struct qx_train *t, struct qx_error *err)
-{
-    const int64_t all = qx_dataset_n(t->data);
-    int64_t n = t->o.max_rows > 0 && t->o.max_rows < all ? t->o.max_rows : all;
-    const int least = qx_net_is_words(t->net) ? DOCUMENTS_LEAST : ROWS_LEAST;
-    if (n < least) {
-        return qx_fail(err, QX_EDATA, "%lld rows are too few to train on: %d are needed",
-                       (long long)n, least);
-    }
-    t->n_held_out = (int64_t)ceil(HELD_OUT_SHARE * (double)n);
-    t->n_held_out = t->n_held_out > HELD_OUT_MOST ? HELD_OUT_MOST : t->n_held_out;
-    t->n_train = n - t->n_held_out;
-    t->o.batch = t->o.batch < t->n_train ? t->o.batch : t->n_train;
-    t->n_steps = t->o.epochs * (t->n_train / t->o.batch);
-    const int64_t eval = qx_dataset_n(t->eval), most = all > eval ? all : eval;
-    t->order = qx_mem_array((size_t)most, sizeof *t->order);
-    t->count = qx_mem_array((size_t)most, sizeof *t->count);
-    t->shuffled = qx_mem_array((size_t)t->n_train, sizeof *t->shuffled);
-    t->rows = qx_mem_array((size_t)t->o.batch, sizeof *t->rows);
-    if (!t->order || !t->count || !t->shuffled || !t->rows) {
-        return qx_fail_nomem(err, (size_t)most * sizeof *t->order);
-    }
-    for (int64_t i = 0; i < most; i++) {
-        t->order[i] = t->count[i] = i;
-    }
-    shuffle(t->order, all, t->o.seed);
-    return QX_OK;
 }
 
 static void slot_add(struct qx_train *t, float *value, float *grad, int64_t n, bool has_decay)
@@ -325,10 +282,7 @@ static enum qx_status step(struct qx_train *t, int64_t first, double *loss, stru
     const int64_t n = t->o.batch;
     const enum qx_tape_mode mode = is_frozen(t) ? QX_TAPE_FROZEN : QX_TAPE_TRAIN;
     const struct qx_tape_loss l = qx_batch_loss(b);
-    for (int64_t i = 0; i < n; i++) {
-        t->rows[i] = t->order[t->shuffled[first + i]];
-    }
-    enum qx_status st = qx_batch_read(b, t->data, t->rows, n, err);
+    enum qx_status st = qx_train_rows_read(t, first, err);
     if (st == QX_OK && b->share > 0.0) {
         st = qx_teacher_ask(&t->teacher, b, t->shuffled + first, t->pool, t->ctl, err);
     }
@@ -363,14 +317,11 @@ static enum qx_status step(struct qx_train *t, int64_t first, double *loss, stru
 /* All batches of an epoch; its mean loss. */
 static enum qx_status epoch_run(struct qx_train *t, int epoch, double *mean, struct qx_error *err)
 {
-    const int64_t n = t->n_train / t->o.batch;
+    const int64_t n = t->n_epoch / t->o.batch;
     const double start = qx_clock_s();
     enum qx_status st = QX_OK;
     double sum = 0.0, loss = 0.0;
-    for (int64_t i = 0; i < t->n_train; i++) {
-        t->shuffled[i] = i;
-    }
-    shuffle(t->shuffled, t->n_train, t->o.seed ^ ((uint64_t)epoch * UINT64_C(0x9E3779B97F4A7C15)));
+    qx_train_rows_epoch(t, epoch);
     for (int64_t i = 0; st == QX_OK && isfinite(loss) && i < n; i++) {
         st = step(t, i * t->o.batch, &loss, err);
         sum += loss;
@@ -427,17 +378,23 @@ static void release(struct qx_train *t)
     qx_train_kept_free(&t->best);
     qx_teacher_release(&t->teacher);
     qx_batch_release(&t->batch);
-    void *const all[] = {t->slots, t->moments, t->order, t->count, t->shuffled, t->rows, t->units};
+    void *const all[] = {t->slots, t->moments,  t->order, t->count,
+                         t->deck,  t->shuffled, t->rows,  t->units};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         qx_mem_free(all[i]);
     }
 }
 
-/* The teacher answers all rows of a classifier now; of language models, batch by batch. */
+/* Rows that come again as they were: the teacher is asked once. Other ones: batch by batch. */
+static bool is_asked_once(const struct qx_train *t)
+{
+    return !t->batch.is_words && !t->o.augment && t->n_steps * t->o.batch > t->n_train;
+}
+
 static enum qx_status teach(struct qx_train *t, struct qx_error *err)
 {
     enum qx_status st = t->o.distill > 0.0 ? qx_teacher_new(&t->teacher, t->net, err) : QX_OK;
-    if (st == QX_OK && t->o.distill > 0.0 && !t->batch.is_words) {
+    if (st == QX_OK && t->o.distill > 0.0 && is_asked_once(t)) {
         st = qx_teacher_keep(&t->teacher, &t->batch, t->data, t->order, t->n_train + t->n_held_out,
                              t->pool, t->ctl, err);
     }
@@ -448,7 +405,7 @@ static enum qx_status build(struct qx_train *t, const struct qx_setting *set, st
 {
     enum qx_status st = options_check(&t->o, err);
     if (st == QX_OK) {
-        st = rows_draw(t, err);
+        st = qx_train_rows_draw(t, err);
     }
     if (st == QX_OK) {
         st = qx_batch_new(&t->batch, t->net, t->o.batch, t->o.distill > 0.0, err);

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define MAGIC    UINT64_C(0x32304e5254585121) /* "!QXTRN02" */
+#define MAGIC    UINT64_C(0x33304e5254585121) /* "!QXTRN03" */
 #define HASH     UINT64_C(0xCBF29CE484222325) /* FNV-1a */
 #define HASH_BY  UINT64_C(0x100000001B3)
 #define MAX_FILE (INT64_C(1) << 36)
@@ -35,10 +35,11 @@ static uint64_t hash_more(uint64_t h, const void *data, size_t n)
 uint64_t qx_train_key(const struct qx_train *t)
 {
     const struct qx_train_options *o = &t->o;
-    const double number[] = {
-        o->epochs, (double)o->batch, (double)o->max_rows, o->rate,   o->warmup,   o->weight_decay,
-        o->clip,   o->distill,       o->temperature,      o->freeze, o->patience, (double)o->seed,
-        o->dampen};
+    const double number[] = {o->epochs, (double)o->batch,   (double)o->max_rows,
+                             o->rate,   o->warmup,          o->weight_decay,
+                             o->clip,   o->distill,         o->temperature,
+                             o->freeze, o->patience,        (double)o->seed,
+                             o->dampen, (double)o->augment, (double)o->epoch_rows};
     uint64_t h = hash_more(HASH, number, sizeof number);
     h = hash_more(h, o->quantizer->name, strlen(o->quantizer->name));
     h = hash_more(h, o->optimizer->name, strlen(o->optimizer->name));

@@ -30,9 +30,11 @@ struct qx_train {
     int64_t n_moments;
     uint64_t key; /* qx_train_key before the first step */
 
-    int64_t n_train, n_held_out, n_steps, step; /* rows, steps done */
-    int64_t *order;    /* [n_train + n_held_out] rows; held out ones last */
-    int64_t *shuffled; /* [n_train] of the epoch: places in order */
+    int64_t n_train, n_held_out, n_epoch; /* rows: to train on, held out, of one epoch */
+    int64_t n_steps, step;                /* all, done */
+    int64_t *order;                       /* [n_train + n_held_out] rows; held out ones last */
+    int64_t *deck;     /* [n_train] places in order, as the time over all rows has them */
+    int64_t *shuffled; /* [n_epoch] of the epoch: places in order */
     int64_t *rows;     /* of a batch */
     int64_t *count;    /* 0, 1, 2, ... */
     float *units;      /* of the largest quantized layer: qx_qat_units */
@@ -44,6 +46,16 @@ struct qx_train {
     int best_epoch;
     double best_loss, best_accuracy, best_perplexity, start_s, steps_s;
 };
+
+/* ---- train_rows.c ---- */
+
+/* Before all: rows and numbers of steps. QX_EDATA, QX_EUNSUPPORTED, QX_ENOMEM. */
+enum qx_status qx_train_rows_draw(struct qx_train *t, struct qx_error *err);
+void qx_train_rows_epoch(struct qx_train *t, int epoch); /* t->shuffled of an epoch, 1.. */
+/* t->batch: rows first .. first+batch-1 of the epoch, augmented. */
+enum qx_status qx_train_rows_read(struct qx_train *t, int64_t first, struct qx_error *err);
+
+/* ---- train_state.c ---- */
 
 enum qx_status qx_train_kept_new(const struct qx_train *t, struct qx_train_kept *k,
                                  struct qx_error *err);

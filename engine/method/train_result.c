@@ -38,7 +38,9 @@ enum qx_status qx_train_result(struct qx_train *t, const struct qx_setting *set,
     out->best_perplexity = t->best_perplexity;
     out->time_s = qx_clock_s() - t->start_s;
     out->steps_s = t->steps_s;
+    out->n_data = qx_dataset_n(t->data);
     out->n_rows = t->n_train;
+    out->epoch_rows = t->n_epoch;
     out->n_held_out = t->n_held_out;
     out->n_steps = t->step;
     return QX_OK;

@@ -228,6 +228,50 @@ static enum qx_status read_head(struct qx_net *net, const struct qx_jval *root,
     return net->name ? QX_OK : qx_fail_nomem(err, strlen(name) + 1);
 }
 
+/* A text of "train"; *out stays NULL without it. */
+static enum qx_status get_train(struct qx_net *net, const struct qx_jval *train, const char *key,
+                                const char **out, struct qx_error *err)
+{
+    const char *text = "";
+    if (!qx_jget(train, key)) {
+        return QX_OK;
+    }
+    const enum qx_status st = get_text(train, key, &text, err);
+    if (st != QX_OK) {
+        return st;
+    }
+    *out = qx_arena_strdup(&net->arena, text);
+    return *out ? QX_OK : qx_fail_nomem(err, strlen(text) + 1);
+}
+
+/* Nothing but a file below the folder of data sets: a stranger's graph opens no other one. */
+static bool is_below(const char *path)
+{
+    return path[0] != '/' && path[0] != 0 && !strstr(path, "..");
+}
+
+static enum qx_status read_train(struct qx_net *net, const struct qx_jval *root,
+                                 struct qx_error *err)
+{
+    const struct qx_jval *train = qx_jget(root, "train");
+    if (!train) {
+        return QX_OK;
+    }
+    enum qx_status st = qx_jis_object(train)
+                            ? get_train(net, train, "data", &net->train_data, err)
+                            : qx_fail(err, QX_EFORMAT, "\"train\" must be an object");
+    if (st == QX_OK) {
+        st = get_train(net, train, "augment", &net->train_augment, err);
+    }
+    if (st == QX_OK && net->train_data && !is_below(net->train_data)) {
+        st = qx_fail(err, QX_EFORMAT,
+                     "\"data\" of \"train\" is '%.100s'; a path below the folder of data sets is "
+                     "needed, such as \"fashion-mnist/train-images-idx3-ubyte.gz\"",
+                     net->train_data);
+    }
+    return st;
+}
+
 static enum qx_status build(struct qx_net *net, const struct qx_jval *root, struct qx_error *err)
 {
     enum qx_status st = read_head(net, root, err);
@@ -236,6 +280,9 @@ static enum qx_status build(struct qx_net *net, const struct qx_jval *root, stru
     }
     if (st == QX_OK) {
         st = read_nodes(net, root, err);
+    }
+    if (st == QX_OK) {
+        st = read_train(net, root, err);
     }
     if (st == QX_OK) {
         st = read_end(net, root, err);

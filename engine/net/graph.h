@@ -27,7 +27,8 @@ struct qx_net {
     int n_layers;
     const char **class_names; /* [n_classes] */
     int n_classes;
-    int32_t ends[QX_NET_ENDS]; /* [n_ends] ids that end a text */
+    const char *train_data, *train_augment; /* NULL: not said */
+    int32_t ends[QX_NET_ENDS];              /* [n_ends] ids that end a text */
     int n_ends;
     bool has_places; /* some values are sequences, whose lengths the input tells */
     struct qx_plan plan;

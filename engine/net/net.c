@@ -156,6 +156,16 @@ const char *qx_net_class_name(const struct qx_net *net, int c)
     return c >= 0 && c < net->n_classes ? net->class_names[c] : "?";
 }
 
+const char *qx_net_train_data(const struct qx_net *net)
+{
+    return net->train_data;
+}
+
+const char *qx_net_train_augment(const struct qx_net *net)
+{
+    return net->train_augment;
+}
+
 int64_t qx_net_sample_size(const struct qx_net *net)
 {
     return qx_shape_numel(&net->input->shape, 1);

@@ -122,13 +122,14 @@ static enum qx_status tables_make(struct qx_session *s, const struct qx_session_
     return status;
 }
 
-static enum qx_status data_options_copy(struct qx_session *s, const struct qx_dataset_options *o,
+static enum qx_status data_options_copy(struct qx_session *s, const struct qx_session_options *o,
                                         struct qx_error *err)
 {
-    const char *const from[] = {o->text_column, o->label_column, o->tokenizer};
+    const char *const from[] = {o->data.text_column, o->data.label_column, o->data.tokenizer,
+                                o->datasets_dir};
     const char **const to[] = {&s->data_options.text_column, &s->data_options.label_column,
-                               &s->data_options.tokenizer};
-    for (int i = 0; i < 3; i++) {
+                               &s->data_options.tokenizer, &s->datasets_dir};
+    for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
         *to[i] = from[i] ? qx_arena_strdup(&s->texts, from[i]) : NULL;
         if (from[i] && !*to[i]) {
             return qx_fail_nomem(err, strlen(from[i]));
@@ -158,7 +159,7 @@ static enum qx_status parts_open(struct qx_session *s, const char *path,
     enum qx_status status = qx_model_open(path, &s->model, err);
     s->seed = o->seed;
     if (status == QX_OK) {
-        status = data_options_copy(s, &o->data, err);
+        status = data_options_copy(s, o, err);
     }
     if (status == QX_OK && o->calib) {
         s->ranges.source = qx_mem_strdup(o->calib);

@@ -60,8 +60,9 @@ struct qx_session {
     struct qx_net *net;
     struct qx_dataset *data;
     struct qx_imatrix *imatrix; /* NULL = none */
-    struct qx_arena texts;      /* of data_options */
+    struct qx_arena texts;      /* of data_options and the next */
     struct qx_dataset_options data_options;
+    const char *datasets_dir; /* NULL = none */
     struct qx_pool *pool;
     struct qx_error net_error, data_error; /* why there is no net, no data; status QX_OK else */
     char *state_dir;                       /* of this model; NULL = nothing saved */

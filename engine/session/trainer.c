@@ -259,6 +259,9 @@ static enum qx_status task_run(struct qx_task *task, struct qx_error *err)
         st = qx_training_data(s, t->data, &rows, err);
     }
     if (st == QX_OK) {
+        pthread_mutex_lock(&t->run->lock);
+        t->run->live.n_data = qx_dataset_n(rows);
+        pthread_mutex_unlock(&t->run->lock);
         atomic_store(&task->ctl.done, 0);
         st = qx_train_run(s->net, rows, s->data, t->set, &t->options, &watch, s->pool, &task->ctl,
                           &t->run->trained, err);
@@ -347,6 +350,7 @@ enum qx_status qx_session_train(struct qx_session *s, const char *data,
     }
     run_free(tr->run);
     *tr = (struct qx_trainer){.run = run, .options = *options, .n_quantized = n_looks(run)};
+    (void)qx_session_train_data(s, data, tr->data, sizeof tr->data, NULL);
     for (int i = 0; i < run->n_layers && !tr->setting[0]; i++) {
         if (run->layer[i]) {
             qx_setting_text(&set[i], tr->setting, sizeof tr->setting);
@@ -386,8 +390,8 @@ bool qx_trainer_work(struct qx_session *s)
     }
     pthread_mutex_lock(&tr->run->lock);
     const struct qx_trainer_view *live = &tr->run->live;
-    const bool is_new = live->step != tr->view.step || live->n_epochs != tr->view.n_epochs ||
-                        live->n_frames != tr->view.n_frames;
+    const bool is_new = live->n_data != tr->view.n_data || live->step != tr->view.step ||
+                        live->n_epochs != tr->view.n_epochs || live->n_frames != tr->view.n_frames;
     if (is_new) {
         tr->view = *live;
     }
@@ -409,6 +413,7 @@ void qx_session_training(const struct qx_session *s, struct qx_training *out)
     *out = (struct qx_training){.state = tr->end,
                                 .options = tr->options,
                                 .n_quantized = tr->n_quantized,
+                                .n_data = v->n_data,
                                 .step = v->step,
                                 .n_steps = v->n_steps,
                                 .loss = v->loss,
@@ -418,6 +423,7 @@ void qx_session_training(const struct qx_session *s, struct qx_training *out)
                                 .n_epochs = v->n_epochs,
                                 .n_frames = v->n_frames};
     qx_str_copy(out->reason, sizeof out->reason, tr->reason);
+    qx_str_copy(out->data, sizeof out->data, tr->data);
     qx_str_copy(out->setting, sizeof out->setting, tr->setting);
     if (tr->task) {
         const bool is_queued = qx_task_state(tr->task) == QX_JOB_QUEUED;

@@ -9,7 +9,7 @@ enum { QX_TRAINER_POINTS = 400, QX_TRAINER_EPOCHS = 128 };
 
 /* What the worker writes, under the lock, and the host copies when it polls. */
 struct qx_trainer_view {
-    int64_t step, n_steps;
+    int64_t step, n_steps, n_data;
     double loss, rate, start_s, end_s;
     int n_points, n_epochs, n_frames;
     struct qx_training_point point[QX_TRAINER_POINTS];
@@ -48,7 +48,7 @@ struct qx_trainer {
     struct qx_trainer_view view;
     struct qx_train_options options;
     struct qx_task *task; /* out with the queue lane; NULL = none */
-    char setting[96], reason[256];
+    char setting[96], reason[256], data[512];
     int n_quantized;
     enum qx_training_state end; /* NONE, DONE, FAILED */
 };

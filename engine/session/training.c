@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "qx/grad.h"
 #include "qx/qat.h"
 #include "session/session_impl.h"
@@ -9,23 +10,48 @@
 
 #include <string.h>
 
-/* The training data's path; free with qx_mem_free. */
+/* Where the rows to train on lie; free with qx_mem_free. */
 static enum qx_status data_find(const struct qx_session *s, const char *named, char **out,
                                 struct qx_error *err)
 {
-    char *path =
-        named ? qx_mem_strdup(named) : qx_fs_join(qx_model_folder(s->model), "train.safetensors");
-    if (!path) {
-        return qx_fail_nomem(err, 1);
+    const char *below = qx_net_train_data(s->net);
+    char *installed =
+        s->datasets_dir && below && !named ? qx_fs_join(s->datasets_dir, below) : NULL;
+    char *own = qx_fs_join(qx_model_folder(s->model), "train.safetensors");
+    const char *path = named                                  ? named
+                       : installed && qx_fs_exists(installed) ? installed
+                       : own && qx_fs_exists(own)             ? own
+                                                              : NULL;
+    enum qx_status st = QX_OK;
+    if (path) {
+        *out = qx_mem_strdup(path);
+        st = *out ? QX_OK : qx_fail_nomem(err, strlen(path) + 1);
+    } else if (installed) {
+        st = qx_fail(err, QX_EDATA,
+                     "There is no train.safetensors beside the model, and no %.200s (Debian: "
+                     "apt-get install dataset-%.*s): name labelled data with --train-data FILE to "
+                     "train.",
+                     installed, (int)strcspn(below, "/"), below);
+    } else {
+        st = qx_fail(err, QX_EDATA,
+                     "There is no train.safetensors beside the model: name labelled data with "
+                     "--train-data FILE to train.");
     }
-    if (!named && !qx_fs_exists(path)) {
-        qx_mem_free(path);
-        return qx_fail(err, QX_EDATA,
-                       "There is no train.safetensors beside the model: name labelled data with "
-                       "--train-data FILE to train.");
+    qx_mem_free(installed);
+    qx_mem_free(own);
+    return st;
+}
+
+enum qx_status qx_session_train_data(const struct qx_session *s, const char *data, char *path,
+                                     size_t cap, struct qx_error *err)
+{
+    char *found;
+    const enum qx_status st = data_find(s, data, &found, err);
+    if (st == QX_OK) {
+        qx_str_copy(path, cap, found);
+        qx_mem_free(found);
     }
-    *out = path;
-    return QX_OK;
+    return st;
 }
 
 enum qx_status qx_session_train_check(struct qx_session *s, const char *data, const char *out_dir,
@@ -44,11 +70,9 @@ enum qx_status qx_session_train_check(struct qx_session *s, const char *data, co
                        "for %s.",
                        qx_net_task(s->net));
     }
-    char *path;
+    char *path = NULL;
     enum qx_status st = data_find(s, data, &path, err);
-    if (st == QX_OK) {
-        qx_mem_free(path);
-    }
+    qx_mem_free(path);
     const struct qx_write w = {s->model, &s->items, &s->now, s->pool, NULL};
     return st == QX_OK && out_dir ? qx_write_check(&w, out_dir, err) : st;
 }

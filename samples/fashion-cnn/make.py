@@ -27,7 +27,7 @@ from torch.nn import functional as F
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 import safetensors_io  # noqa: E402
-from fashion_mnist import (LABELS, SCALE, read_part, write_graph,  # noqa: E402
+from fashion_mnist import (LABELS, SCALE, TRAIN, read_part, write_graph,  # noqa: E402
                            write_part)
 
 SEED = 1
@@ -138,7 +138,7 @@ def graph_of(net):
     g.dense("head", x, "logits")
     return {"schema": "qexplore.graph/1", "name": "fashion-cnn", "task": "classification",
             "inputs": [{"name": "x", "dtype": "F32", "shape": ["N", 1, 28, 28]}],
-            "nodes": g.nodes, "outputs": ["logits"], "labels": LABELS}
+            "nodes": g.nodes, "outputs": ["logits"], "train": TRAIN, "labels": LABELS}
 
 
 def augment(x, rng):

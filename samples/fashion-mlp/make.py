@@ -25,7 +25,7 @@ from torch.nn import functional as F
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 import safetensors_io  # noqa: E402
-from fashion_mnist import (LABELS, SCALE, read_part, write_graph,  # noqa: E402
+from fashion_mnist import (LABELS, SCALE, TRAIN, read_part, write_graph,  # noqa: E402
                            write_part)
 
 SEED = 1
@@ -71,7 +71,7 @@ def graph():
                   "outputs": ["logits"], "attrs": {"transB": 1}})
     return {"schema": "qexplore.graph/1", "name": "fashion-mlp", "task": "classification",
             "inputs": [{"name": "x", "dtype": "F32", "shape": ["N", 1, 14, 14]}],
-            "nodes": nodes, "outputs": ["logits"], "labels": LABELS}
+            "nodes": nodes, "outputs": ["logits"], "train": TRAIN, "labels": LABELS}
 
 
 def train(net, x, y, epochs):

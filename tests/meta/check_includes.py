@@ -26,6 +26,7 @@ SHARED = {"tensor/hist_table.h", "format/block.h"}
 ONLY_IN = [(re.compile(r"cJSON"), "engine/base/json.c"),
            (re.compile(r"utf8proc"), "engine/base/unicode.c"),
            (re.compile(r"pcre2"), "engine/base/regex.c"),
+           (re.compile(r"zlib"), "engine/base/gunzip.c"),
            (re.compile(r"cblas|openblas|lapack"), "engine/kernels/blas.c"),
            (re.compile(r"n?curses|^term\.h$"), "tui/term_curses.c")]
 

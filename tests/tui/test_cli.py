@@ -20,7 +20,8 @@ LLAMA = os.path.join(ROOT, "samples/llama-tiny")
 SENTENCES = os.path.join(ROOT, "samples/bert-sentiment")
 TMP = tempfile.mkdtemp(prefix="qx-cli-")
 ENV = dict(os.environ, HOME=TMP, XDG_CACHE_HOME=TMP + "/cache", XDG_STATE_HOME=TMP + "/state",
-           LC_ALL="C.UTF-8", TERM="xterm-256color")
+           LC_ALL="C.UTF-8", TERM="xterm-256color",
+           XDG_DATA_DIRS=TMP)  # no data sets of the machine
 ENV.pop("NO_COLOR", None)
 
 

@@ -1,6 +1,7 @@
 /* fs and mapfile. Everything is written below the working folder, a fresh one per run. */
 #include "base/arena.h"
 #include "base/fs.h"
+#include "base/gunzip.h"
 #include "base/mapfile.h"
 #include "base/mem.h"
 #include "qx/mapfault.h"
@@ -346,6 +347,52 @@ static void a_truncated_map_reads_as_zeros(void **state)
     assert_child_succeeds(read_torn_map);
 }
 
+/* "levels " and "and scales", a member each. */
+static const unsigned char members[] = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x49\x2d\x4b"
+                                       "\xcd\x29\x56\x00\x00\xe1\x4d\x98\x8d\x07"
+                                       "\x00\x00\x00\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x4b"
+                                       "\xcc\x4b\x51\x28\x4e\x4e\xcc\x49\x2d\x06"
+                                       "\x00\x67\xa5\xe7\x92\x0a\x00\x00\x00";
+
+static void compressed_members_come_out_in_a_row(void **state)
+{
+    const size_t len = sizeof members - 1, first = 27;
+    char *out = NULL;
+    size_t n = 0;
+    struct qx_error err;
+    (void)state;
+    assert_true(qx_is_gzip(members, len) && !qx_is_gzip(members, 1) && !qx_is_gzip("PK", 2));
+    assert_int_equal(qx_gunzip("f.gz", members, len, 17, &out, &n, &err), QX_OK);
+    assert_int_equal(n, 17);
+    assert_string_equal(out, "levels and scales");
+    qx_mem_free(out);
+    assert_int_equal(qx_gunzip("f.gz", members, len, 16, &out, &n, &err), QX_ERANGE);
+    assert_non_null(strstr(err.text, "more than 16 bytes"));
+    for (size_t i = 0; i < len; i++) { /* whole only behind the first member */
+        if (i != first) {
+            assert_int_equal(qx_gunzip("f.gz", members, i, 100, &out, &n, &err), QX_EFORMAT);
+            assert_non_null(strstr(err.text, "f.gz"));
+        }
+    }
+    static const size_t told[] = {0, 1, 2, 10, 19, 23, 27, 49, 56}; /* marks, values, checksums */
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+        unsigned char bad[sizeof members];
+        memcpy(bad, members, sizeof members);
+        bad[told[i]] ^= 1;
+        assert_int_equal(qx_gunzip("f.gz", bad, len, 100, &out, &n, &err), QX_EFORMAT);
+    }
+    for (int64_t i = 1; i < 8; i++) { /* every allocation may fail */
+        qx_mem_fail_at(i);
+        if (qx_gunzip("f.gz", members, len, 100, &out, &n, &err) == QX_OK) {
+            qx_mem_free(out);
+            assert_true(i > 1);
+            break;
+        }
+        assert_int_equal(err.status, QX_ENOMEM);
+    }
+    qx_mem_fail_at(0);
+}
+
 int test_base_fs(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +403,7 @@ int test_base_fs(void)
         cmocka_unit_test(writes_survive_every_allocation_failure),
         cmocka_unit_test(folders_are_made_and_listed_in_natural_order),
         cmocka_unit_test(paths_join),
+        cmocka_unit_test(compressed_members_come_out_in_a_row),
         cmocka_unit_test(a_lock_is_held_once),
         cmocka_unit_test(map_shows_the_file),
         cmocka_unit_test(only_regular_files_are_mapped),

@@ -186,6 +186,42 @@ static void odd_but_valid_graphs_open(void **state)
     }
 }
 
+/* The graph of a stranger names no file but below the folder of data sets. */
+static void a_graph_says_what_goes_with_training(void **state)
+{
+    static const struct {
+        const char *train, *data, *augment; /* data "": refused */
+    } cases[] = {
+        {"'outputs':['y']", NULL, NULL},
+        {"'outputs':['y'],'train':{}", NULL, NULL},
+        {"'outputs':['y'],'train':{'data':'a/b.gz','augment':'flip'}", "a/b.gz", "flip"},
+        {"'outputs':['y'],'train':{'data':'/etc/passwd'}", "", NULL},
+        {"'outputs':['y'],'train':{'data':'../a'}", "", NULL},
+        {"'outputs':['y'],'train':{'data':'a/../../b'}", "", NULL},
+        {"'outputs':['y'],'train':{'data':''}", "", NULL},
+        {"'outputs':['y'],'train':{'data':7}", "", NULL},
+        {"'outputs':['y'],'train':'a/b.gz'", "", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct qx_net *net = NULL;
+        struct qx_model *model = NULL;
+        struct qx_error err = {0};
+        write_graph(NULL, FLAT "," FC("f.out"), cases[i].train);
+        const enum qx_status st = open_here(&net, &model, &err);
+        if (cases[i].data && !cases[i].data[0]) {
+            assert_int_equal(st, QX_EFORMAT);
+            continue;
+        }
+        assert_int_equal(st, QX_OK);
+        assert_true(cases[i].data ? !strcmp(qx_net_train_data(net), cases[i].data)
+                                  : !qx_net_train_data(net));
+        assert_true(cases[i].augment ? !strcmp(qx_net_train_augment(net), cases[i].augment)
+                                     : !qx_net_train_augment(net));
+        close_here(net, model);
+    }
+}
+
 static void what_is_no_graph_is_refused(void **state)
 {
     (void)state;
@@ -290,6 +326,7 @@ int test_net_graph(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(broken_graphs_are_refused_naming_the_place),
         cmocka_unit_test(odd_but_valid_graphs_open),
+        cmocka_unit_test(a_graph_says_what_goes_with_training),
         cmocka_unit_test(what_is_no_graph_is_refused),
         cmocka_unit_test(a_folder_without_graph_says_what_still_works),
         cmocka_unit_test(the_net_tells_its_layers_and_classes),

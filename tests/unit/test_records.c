@@ -255,6 +255,49 @@ static void images_come_with_their_labels(void **state)
     folder_close(&f);
 }
 
+/* Compressed, and at half the size. */
+static void images_are_unpacked_and_shrunk(void **state)
+{
+    /* two images of 4 x 4 with the values 0 .. 31 */
+    static const char images[] =
+        "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x63\x60\xe0\x60\x66\x60\x60\x60\x02\x62\x16"
+        "\x30\x66\x64\x62\x66\x61\x65\x63\xe7\xe0\xe4\xe2\xe6\xe1\xe5\xe3\x17\x10\x14\x12\x16"
+        "\x11\x15\x13\x97\x90\x94\x92\x96\x91\x95\x93\x07\x00\x4d\x04\x06\xb3\x30\x00\x00\x00";
+    static const char labels[] = "\0\0\x08\x01\0\0\0\x02\x01\x00";
+    static const float shrunk[] = {3, 5, 11, 13, 19, 21, 27, 29}; /* (0 + 1 + 4 + 5 + 2) / 4 = 3 */
+    struct folder f;
+    struct qx_dataset *d = NULL;
+    struct qx_error err;
+    float x[8];
+    (void)state;
+    folder_open(&f, "images");
+    assert_int_equal(
+        qx_fs_write_atomic("images/v-images-idx3-ubyte.gz", images, sizeof images - 1, &err),
+        QX_OK);
+    assert_int_equal(
+        qx_fs_write_atomic("images/v-labels-idx1-ubyte.gz", labels, sizeof labels - 1, &err),
+        QX_OK);
+    assert_int_equal(qx_dataset_open("images/v-images-idx3-ubyte.gz", f.net, &d, &err), QX_OK);
+    assert_int_equal(qx_dataset_n(d), 2);
+    assert_int_equal(qx_dataset_label(d, 0), 1);
+    assert_non_null(strstr(qx_dataset_note(d), "shrunk by 2"));
+    assert_int_equal(qx_dataset_read(d, 0, 2, x, &err), QX_OK);
+    for (int i = 0; i < 8; i++) {
+        assert_float_equal(x[i], shrunk[i] / 255.0f, 1e-7);
+    }
+    qx_dataset_close(&d);
+    /* cut short anywhere, or with a byte changed: the checksum is over all of them */
+    for (size_t n = 0; n < sizeof images - 1; n++) {
+        char bad[sizeof images];
+        memcpy(bad, images, sizeof images);
+        assert_int_equal(qx_fs_write_atomic("images/v-images-idx3-ubyte.gz", bad, n, &err), QX_OK);
+        assert_int_equal(qx_dataset_open("images/v-images-idx3-ubyte.gz", f.net, &d, &err),
+                         QX_EFORMAT);
+        assert_non_null(strstr(err.text, "v-images-idx3-ubyte.gz"));
+    }
+    folder_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +308,7 @@ int main(void)
         cmocka_unit_test(texts_give_the_rows_of_the_tensors),
         cmocka_unit_test(labels_that_are_no_classes_are_refused),
         cmocka_unit_test(images_come_with_their_labels),
+        cmocka_unit_test(images_are_unpacked_and_shrunk),
     };
     return cmocka_run_group_tests_name("records", tests, NULL, NULL);
 }

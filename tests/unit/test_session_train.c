@@ -1,4 +1,5 @@
 /* Training in the background: watched, paused, stopped, kept as a folder that opens again. */
+#include "base/fs.h"
 #include "qx/qat.h"
 
 #include <math.h>
@@ -12,8 +13,10 @@
 
 #include <cmocka.h>
 
-#define FOLDER QX_SOURCE_ROOT "/tests/golden/train/conv"
-#define ROWS   FOLDER "/eval.safetensors"
+#define FOLDER    QX_SOURCE_ROOT "/tests/golden/train/conv"
+#define ROWS      FOLDER "/eval.safetensors"
+#define SAMPLE    QX_SOURCE_ROOT "/samples/fashion-cnn"
+#define INSTALLED "train_sets/fashion-mnist/train-images-idx3-ubyte.gz"
 
 static struct qx_session *open_session(const char *path)
 {
@@ -60,6 +63,39 @@ static void wait_for(struct qx_session *s, int64_t step, struct qx_training *t)
         nanosleep(&nap, NULL);
     }
     fail_msg("the training did not end");
+}
+
+/* Rows that the network names, where the system has them; the folder's or named ones otherwise. */
+static void installed_rows_are_taken(void **state)
+{
+    struct qx_session_options o = {.threads = 1, .batch = true, .datasets_dir = "train_sets"};
+    struct qx_session *s = NULL;
+    struct qx_error err;
+    char path[512];
+    (void)state;
+    assert_int_equal(qx_session_open(SAMPLE, &o, &s, &err), QX_OK);
+    remove(INSTALLED);
+    assert_int_equal(qx_session_train_data(s, NULL, path, sizeof path, &err), QX_OK);
+    assert_string_equal(path, SAMPLE "/train.safetensors");
+    assert_int_equal(qx_fs_mkdirs("train_sets/fashion-mnist", &err), QX_OK);
+    assert_int_equal(qx_fs_write_atomic(INSTALLED, "\0\0\x08\x03", 4, &err), QX_OK);
+    assert_int_equal(qx_session_train_data(s, NULL, path, sizeof path, &err), QX_OK);
+    assert_string_equal(path, INSTALLED);
+    assert_int_equal(qx_session_train_data(s, ROWS, path, sizeof path, &err), QX_OK);
+    assert_string_equal(path, ROWS);
+    /* what lies there is no set of images: said, and nothing else is taken instead */
+    struct qx_train_options train = options_of(1);
+    struct qx_trained *t = NULL;
+    give_bits(s);
+    assert_int_equal(qx_session_run_train(s, NULL, &train, NULL, NULL, &t, &err), QX_EFORMAT);
+    assert_non_null(strstr(err.text, INSTALLED));
+    qx_session_close(&s);
+    o.datasets_dir = NULL;
+    assert_int_equal(qx_session_open(SAMPLE, &o, &s, &err), QX_OK);
+    assert_int_equal(qx_session_train_data(s, NULL, path, sizeof path, &err), QX_OK);
+    assert_string_equal(path, SAMPLE "/train.safetensors");
+    qx_session_close(&s);
+    remove(INSTALLED);
 }
 
 static void a_training_is_watched_and_kept(void **state)
@@ -234,6 +270,7 @@ static void closing_ends_a_training(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(installed_rows_are_taken),
         cmocka_unit_test(a_training_is_watched_and_kept),
         cmocka_unit_test(what_was_trained_goes_into_the_recipe),
         cmocka_unit_test(a_training_is_paused_and_stopped),

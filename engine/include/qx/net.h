@@ -59,6 +59,12 @@ int64_t qx_net_sample_size(const struct qx_net *net);           /* input values 
 /* Axes of one row, without the batch: *dim [returned rank], borrowed. */
 int qx_net_input_shape(const struct qx_net *net, const int64_t **dim);
 bool qx_net_input_is_ids(const struct qx_net *net); /* I64 graph input */
+/* graph.json's "train", what goes with training this network; NULL where it says nothing. "data": all of the
+ * rows that it was trained on, a file below a folder in which a system keeps data sets, such as
+ * "fashion-mnist/train-images-idx3-ubyte.gz". "augment": what leaves a row's label as it is, such as
+ * "shift,flip" (qx/train.h). */
+const char *qx_net_train_data(const struct qx_net *net);
+const char *qx_net_train_augment(const struct qx_net *net);
 /* Rows are sequences of ids, of 1 to shape[0] places: -1 stands for a place that is left out, which may
  * be any but the first. Only places that are there are computed; padding costs nothing. */
 bool qx_net_input_is_sequence(const struct qx_net *net);

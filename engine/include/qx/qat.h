@@ -8,9 +8,13 @@
 /* ---- in the caller's thread [blocking] ---- */
 
 /* Can it be trained, and (NULL: not asked) written to out_dir? QX_EUNSUPPORTED, QX_EDATA, QX_EIO say why
- * not; data NULL: train.safetensors of the folder. */
+ * not. data NULL: the installed rows that the network names (qx_net_train_data), else train.safetensors of the
+ * folder. */
 enum qx_status qx_session_train_check(struct qx_session *s, const char *data, const char *out_dir,
                                       struct qx_error *err);
+/* The file that those rows come from. QX_EDATA: there is none. */
+enum qx_status qx_session_train_data(const struct qx_session *s, const char *data, char *path,
+                                     size_t cap, struct qx_error *err);
 /* Resolve the recipe and train under it: see qx_train_run. data as above; rows to measure on are the
  * session's. Nothing of the session changes. */
 enum qx_status qx_session_run_train(struct qx_session *s, const char *data,
@@ -38,6 +42,8 @@ struct qx_training {
     int job; /* id while QUEUED or RUNNING, else 0 */
     char reason[256];
     struct qx_train_options options;
+    char data[512];        /* the file of the rows; "" when NONE */
+    int64_t n_data;        /* rows in it; 0 before it is open */
     char setting[96];      /* of the first quantized layer, in words */
     int n_quantized;       /* layers */
     int64_t step, n_steps; /* 0 before the first */

@@ -44,6 +44,9 @@ struct qx_session_options {
                                 first rows of the evaluation data */
     const char *
         imatrix; /* importance of inputs (qx/imatrix.h), must open; heeded by BLOCK formats. NULL = none */
+    const char
+        *datasets_dir;  /* where the system keeps data sets ("/usr/share/datasets"): training takes
+                                 the rows that the network names there (qx_net_train_data). NULL = none */
     int threads;        /* 0 = number of cores */
     uint64_t mem_bytes; /* budget of the caches; 0 = 25 % of RAM */
     uint64_t seed;

@@ -44,6 +44,19 @@ const struct qx_optimizer *qx_optimizer_at(int i); /* the first is the default *
 enum qx_status qx_optimizer_find(const char *name, const struct qx_optimizer **out,
                                  struct qx_error *err);
 
+/* ---- augmentations of images: one row each (method/augment_table.c) ---- */
+
+struct qx_augment_fn; /* method/augment.h */
+struct qx_augment {
+    const char *name, *help; /* "shift" */
+    const struct qx_augment_fn *fn;
+};
+int qx_augment_count(void);
+const struct qx_augment *qx_augment_at(int i);
+/* "shift,flip", "none": a bit for each row of the table. QX_ENAME with the nearest name. */
+enum qx_status qx_augment_parse(const char *list, unsigned *out, struct qx_error *err);
+const char *qx_augment_text(unsigned chosen, char *buf, size_t cap); /* the other way; buf */
+
 /* ---- training ---- */
 
 struct qx_train_options {
@@ -51,7 +64,13 @@ struct qx_train_options {
     const struct qx_optimizer *optimizer; /* NULL: the first of the table */
     int epochs;                           /* 1.. */
     int64_t batch;                        /* rows a step */
-    int64_t max_rows;                     /* of the training data, drawn by seed; 0 = all */
+    int64_t
+        epoch_rows; /* rows an epoch, at most: of more, every epoch takes other ones until all have been
+                            taken; 0 = all */
+    unsigned
+        augment; /* what is done to the images of a batch, by seed and step: qx_augment_parse; 0 =
+                            nothing. Never to rows that are held out or evaluated */
+    int64_t max_rows; /* of the training data, drawn by seed; 0 = all */
     double rate;   /* peak learning rate; 0 = the optimizer's own, a quarter of it for networks of
                     sequences */
     double warmup; /* share of the steps in which it rises, then it falls as a cosine to 0 */
@@ -127,7 +146,10 @@ struct qx_trained {
     enum qx_train_end end;
     int epochs, best;       /* finished, and the one that is kept (0: none was better than PTQ) */
     double time_s, steps_s; /* of all, and of the steps alone (of this run) */
-    int64_t n_rows, n_held_out, n_steps;
+    int64_t n_data;         /* rows of the data */
+    int64_t n_rows;         /* of them to train on */
+    int64_t epoch_rows;     /* an epoch */
+    int64_t n_held_out, n_steps;
     double ptq, best_accuracy;              /* simulated, on the evaluation data */
     double ptq_perplexity, best_perplexity; /* of language models, else NaN */
     struct qx_setting *set;                 /* [layers], ranges by hand */
