@@ -49,7 +49,15 @@ static const char *state_word(const struct qx_training *t)
     return ends[t->end];
 }
 
-/* Which rows, in one line: the end of a path says more than its beginning. */
+/* A file of the model's folder by its name. */
+static const char *below_model(const struct ui_app *app, const char *path)
+{
+    const char *folder = qx_model_folder(qx_session_model(app->session));
+    const size_t n = strlen(folder);
+    return strncmp(path, folder, n) == 0 && path[n] == '/' ? path + n + 1 : path;
+}
+
+/* Which rows, in one line. */
 static void draw_rows(const struct train_state *s, const struct ui_app *app, struct ui_canvas *c,
                       struct ui_rect r)
 {
@@ -71,7 +79,8 @@ static void draw_rows(const struct train_state *s, const struct ui_app *app, str
         const size_t n = strlen(text);
         snprintf(text + n, sizeof(text) - n, ", %s", qx_augment_text(o->augment, list, 64));
     }
-    ui_fit_name(name, sizeof(name), path, r.w - 5 - ui_text_width(text), app->glyphs);
+    ui_fit_name(name, sizeof(name), below_model(app, path), r.w - 5 - ui_text_width(text),
+                app->glyphs);
     ui_printf(c, r.x, r.y, r.w, UI_STYLE_DIM, "rows %s%s", name, text);
 }
 
