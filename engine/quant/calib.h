@@ -15,6 +15,8 @@ struct qx_range qx_range_cut(const struct qx_hist *hist, const struct qx_scheme 
  * tables only. */
 int qx_scheme_n_levels(const struct qx_scheme *scheme);
 double qx_scheme_cell_end(const struct qx_scheme *scheme, int level);
+/* The linear bins of |u| without the values of exactly 0; calib_kl.c. */
+void qx_bins_nonzero(const struct qx_hist *hist, double bins[QX_HIST_LIN], double *top);
 /* Setting with this scheme and range on the histogram's own layout. */
 struct qx_setting qx_setting_on(const struct qx_hist *hist, const struct qx_scheme *scheme,
                                 struct qx_range range);

@@ -2,15 +2,24 @@
  *
  * On the 2,048 bins of |u|: P = the first i bins with the clipped mass added to the last of them; Q =
  * the same bins without it, their mass per code level spread evenly over the level's non-empty bins.
- * The mismatch of the last bin is what penalises clipping. i runs from the number of levels,
- * 2^(bits-1); ties take the largest. */
+ * The mismatch of the last bin is what penalises clipping. Values of exactly 0 are left out: they have a code
+ * of their own whatever the threshold is, and the spike that a ReLU makes of them would hide the rest (NVIDIA's
+ * tools overwrite the first bin for that). i runs from where more bins than levels, 2^(bits-1), hold a value, for
+ * fewer would all be kept exactly, as pixels of 8 bits are; ties take the largest. */
 #include <math.h>
+#include <string.h>
 
 #include "quant/calib.h"
 
 struct prefix {
     double mass[QX_HIST_LIN + 1], used[QX_HIST_LIN + 1], mlog[QX_HIST_LIN + 1];
 };
+
+void qx_bins_nonzero(const struct qx_hist *hist, double bins[QX_HIST_LIN], double *top)
+{
+    memcpy(bins, qx_hist_linear(hist, top), QX_HIST_LIN * sizeof *bins);
+    bins[0] = fmax(bins[0] - (double)qx_hist_stats(hist)->n_zero, 0.0);
+}
 
 static double xlogx(double x)
 {
@@ -52,13 +61,13 @@ static double divergence(const struct prefix *pre, const double *bins, int i,
 static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *scheme,
                             double param, struct qx_range *out, struct qx_error *err)
 {
-    double top, least = INFINITY;
-    const double *bins = qx_hist_linear(hist, &top);
+    double top, least = INFINITY, bins[QX_HIST_LIN];
     int n_levels = qx_scheme_n_levels(scheme), best = QX_HIST_LIN;
     struct prefix pre;
 
     (void)param;
     (void)err;
+    qx_bins_nonzero(hist, bins, &top);
     pre.mass[0] = pre.used[0] = pre.mlog[0] = 0.0;
     for (int j = 0; j < QX_HIST_LIN; j++) {
         pre.mass[j + 1] = pre.mass[j] + bins[j];
@@ -66,7 +75,7 @@ static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *
         pre.mlog[j + 1] = pre.mlog[j] + xlogx(bins[j]);
     }
     for (int i = n_levels; i <= QX_HIST_LIN; i++) {
-        double kl = divergence(&pre, bins, i, scheme, n_levels);
+        double kl = pre.used[i] > n_levels ? divergence(&pre, bins, i, scheme, n_levels) : INFINITY;
 
         if (kl <= least) {
             least = kl;

@@ -2,7 +2,8 @@
  *
  * Comparing only the kept bins and giving Q the clipped mass too would make the finest grid always
  * win. Here P is all 2,048 bins of |u|; Q is the mass of each code (the top code's with what is
- * clipped) spread evenly over the code's cell, and 1e-6 in every bin beyond the threshold. */
+ * clipped) spread evenly over the code's cell, and 1e-6 in every bin beyond the threshold. Values of exactly 0 are
+ * left out, as in calib_kl.c. */
 #include <math.h>
 
 #include "quant/calib.h"
@@ -75,12 +76,12 @@ static double cross_entropy(const double *bins, const double *pre, int i,
 static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *scheme,
                             double param, struct qx_range *out, struct qx_error *err)
 {
-    double top, least = INFINITY, pre[QX_HIST_LIN + 1], q[QX_HIST_LIN];
-    const double *bins = qx_hist_linear(hist, &top);
+    double top, least = INFINITY, pre[QX_HIST_LIN + 1], q[QX_HIST_LIN], bins[QX_HIST_LIN];
     int n_levels = qx_scheme_n_levels(scheme), best = QX_HIST_LIN;
 
     (void)param;
     (void)err;
+    qx_bins_nonzero(hist, bins, &top);
     pre[0] = 0.0;
     for (int j = 0; j < QX_HIST_LIN; j++) {
         pre[j + 1] = pre[j] + bins[j];

@@ -32,6 +32,8 @@ int main(void)
         cmocka_unit_test(every_calibrator_keeps_its_promises),
         cmocka_unit_test(scaling_the_data_scales_the_range),
         cmocka_unit_test(calibrators_differ_as_the_literature_says),
+        cmocka_unit_test(zeros_leave_the_divergence_alone),
+        cmocka_unit_test(pixels_are_not_cut_to_what_is_kept_exactly),
         cmocka_unit_test(calibrators_refuse_a_histogram_without_values),
         cmocka_unit_test(zero_tensor_gets_an_empty_range_and_no_error),
         cmocka_unit_test(calibrator_text_is_parsed_or_explained),

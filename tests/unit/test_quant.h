@@ -25,6 +25,8 @@ void calibrators_choose_the_range_of_the_oracle(void **state);
 void every_calibrator_keeps_its_promises(void **state);
 void scaling_the_data_scales_the_range(void **state);
 void calibrators_differ_as_the_literature_says(void **state);
+void zeros_leave_the_divergence_alone(void **state);
+void pixels_are_not_cut_to_what_is_kept_exactly(void **state);
 void calibrators_refuse_a_histogram_without_values(void **state);
 void zero_tensor_gets_an_empty_range_and_no_error(void **state);
 void calibrator_text_is_parsed_or_explained(void **state);

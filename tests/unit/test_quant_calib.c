@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -246,6 +247,50 @@ void calibrators_differ_as_the_literature_says(void **state)
         qx_hist_unref(h);
         data_release(&d);
     }
+}
+
+/* Behind a ReLU most values are 0: they say nothing about the threshold. */
+void zeros_leave_the_divergence_alone(void **state)
+{
+    static const char *const names[] = {"kl", "kl-full"};
+    struct data d = data_make(1);
+    float *padded = calloc(5 * DATA_N, sizeof *padded);
+
+    (void)state;
+    assert_non_null(padded);
+    memcpy(padded, d.x, DATA_N * sizeof *padded);
+    struct data with = data_from(padded, 5 * DATA_ROWS, DATA_COLS);
+    struct qx_hist *h = data_hist_spec(&d, QX_GRAN_TENSOR, 0, true);
+    struct qx_hist *hw = data_hist_spec(&with, QX_GRAN_TENSOR, 0, true);
+    for (int i = 0; i < 2; i++) {
+        for (int bits = 3; bits <= 8; bits++) {
+            const double t = range_of(h, bits, true, names[i]).hi;
+
+            assert_true(fabs(range_of(hw, bits, true, names[i]).hi - t) <= 1e-9 * t);
+        }
+    }
+    qx_hist_unref(h);
+    qx_hist_unref(hw);
+    data_release(&d);
+    data_release(&with);
+    free(padded);
+}
+
+/* Fewer distinct values than levels would all be kept exactly, and the clipping would look free. */
+void pixels_are_not_cut_to_what_is_kept_exactly(void **state)
+{
+    float x[256];
+
+    (void)state;
+    for (int i = 0; i < 256; i++) {
+        x[i] = (float)i / 255.0f;
+    }
+    struct data d = data_from(x, 1, 256);
+    struct qx_hist *h = data_hist_spec(&d, QX_GRAN_TENSOR, 0, true);
+    assert_true(range_of(h, 8, true, "kl").hi > 0.5);
+    assert_true(range_of(h, 4, true, "kl").hi > 8.0 / 256.0);
+    qx_hist_unref(h);
+    data_release(&d);
 }
 
 void calibrators_refuse_a_histogram_without_values(void **state)

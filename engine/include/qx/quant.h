@@ -19,7 +19,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* ---- calibrators: one row each (quant/calib_table.c) ---- */
+/* ---- calibrators: one row each (quant/calib_table.c) ----
+ *
+ * minmax clips nothing; percentile P keeps P % of the values; mse and mae search the least error; kl is TensorRT's
+ * entropy calibrator (Migacz, GTC 2017), kl-full compares over all values, clipped ones included. Both leave values
+ * of exactly 0 out, which have a code whatever the threshold is: behind a ReLU they would hide the others
+ * (NVIDIA's tools overwrite the first bin for that). A spike elsewhere still hides them, such as the constant
+ * background of normalized images: mse or a percentile serve there. */
 
 /* What the calibrator aims at: integers, or the levels of a table. */
 struct qx_scheme {

@@ -66,6 +66,13 @@ def linear(x):
     return np.bincount(j.reshape(-1), minlength=2048).astype(np.float64)
 
 
+def nonzero(x):
+    """Values of exactly 0 left out: they have a code whatever the threshold is."""
+    h = linear(x)
+    h[0] -= np.count_nonzero(x == 0)
+    return h
+
+
 def kl_tensorrt(h, bits):
     levels, best, least = 2**(bits - 1), 2048, np.inf
     for i in range(levels, 2049):
@@ -75,7 +82,7 @@ def kl_tensorrt(h, bits):
         used = np.bincount(level, weights=h[:i] > 0, minlength=levels)
         mass = np.bincount(level, weights=h[:i], minlength=levels)
         q = np.where(h[:i] > 0, (mass / np.maximum(used, 1))[level], 0.0)
-        if q.sum() == 0 or np.any((q == 0) & (p > 0)):
+        if np.count_nonzero(h[:i]) <= levels or np.any((q == 0) & (p > 0)):
             continue
         k = p > 0
         p, q = p / p.sum(), q / q.sum()
@@ -122,7 +129,7 @@ def main():
                 cut = (1 - p / 100) / 2
                 put(name, "tensor", 0, 8, f"percentile:{p:g}", min(float(rank(x, cut)), 0.0),
                     max(float(rank(x, 1 - cut)), 0.0))
-            h = linear(x)
+            h = nonzero(x)
             for bits, (calib, fn) in itertools.product((4, 8), (("kl", kl_tensorrt),
                                                                 ("kl-full", kl_full))):
                 t = fn(h, bits) * top

@@ -68,7 +68,7 @@ def kl_tensorrt(name, h):
         used = np.bincount(level, weights=h[:i] > 0, minlength=len(ends))
         mass = np.bincount(level, weights=h[:i], minlength=len(ends))
         q = np.where(h[:i] > 0, (mass / np.maximum(used, 1))[level], 0.0)
-        if q.sum() == 0 or np.any((q == 0) & (p > 0)):
+        if np.count_nonzero(h[:i]) <= len(ends) or np.any((q == 0) & (p > 0)):
             continue
         k = p > 0
         p, q = p / p.sum(), q / q.sum()
@@ -113,7 +113,7 @@ def main():
         f.write("# values format gran calibrator T (granularity channel: ratio)\n")
         for name in values.NAMES:
             x = values.values(name)
-            flat, top, h = x.reshape(1, -1), float(np.abs(x).max()), calib.linear(x)
+            flat, top, h = x.reshape(1, -1), float(np.abs(x).max()), calib.nonzero(x)
             for fmt, kind in itertools.product(("nf4", "fp4"), ("mse", "mae")):
                 r = calib.search(error_fn(fmt, flat, kind))
                 f.write(f"{name} {fmt} tensor {kind} {r * top:.10g}\n")
