@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROUNDS = QX_KERNEL_ROUNDS - 1, N_BUFFERS = 9 };
+enum { ROUNDS = QX_KERNEL_ROUNDS - 1, N_BUFFERS = 10 };
 static const double sample_s = 0.02; /* a round of one kernel */
 
 const char *const qx_kernel_shapes = "1x768x768,1x3072x768,1x4096x4096,16x768x768,128x768x768,"
@@ -55,6 +55,7 @@ struct problem {
     float *a, *w, *a_scale, *scales;
     uint8_t *codes; /* [m][padded]; of activations, given or made in the run */
     uint8_t *made;
+    uint8_t *digits; /* [m][3 padded] and their parts */
     int8_t *w_s8;
     int32_t *sums;
     void *y;
@@ -98,6 +99,7 @@ static bool operands_take(struct problem *p)
     p->w = take(p, n * k, sizeof *p->w);
     p->codes = take(p, m * p->padded, 1);
     p->made = take(p, m * p->padded, 1);
+    p->digits = take(p, m * groups, QXK_DIGITS * 32 + sizeof(struct qxk_split_part));
     p->w_s8 = take(p, n * k, 1);
     p->y = take(p, m * n, sizeof(float));
     p->a_scale = take(p, m, sizeof *p->a_scale);
@@ -268,7 +270,7 @@ static void run_weights(struct problem *p, const struct qxk_w8 *w8, const struct
     g.ldx = p->k;
     g.ldy = p->n;
     g.ep.w_scale = &one_scale;
-    qxk_gemmf(p->pool, &g);
+    qxk_gemmf(p->pool, &g, p->digits);
 }
 
 static void run_f32w8(struct problem *p)

@@ -143,26 +143,53 @@ void qxk_gemm4(struct qx_pool *pool, const struct qxk_gemm4 *g);
 
 /* ---- weights only: float32 activations ---- */
 
-/* y[m][n] = act(sum over k of x[m][k] * weight[n][k] + bias[n]), from either kind of packed weights, which
- * are decoded in registers.
- *   w8: (w - w_zero) * w_scale; parts of QXK_F32_PART inputs are summed by fma, then added
- *   w4: table[code] * scale (only without zeros) or (code - zero) * scale; each group is summed by fma,
- *       then scaled and added by fma. table NULL: the integers the codes stand for.
- * Sums over codes are kept QXK_F32_UNIT times as large, and divided afterwards: exact, since it is a power of
- * two, but they overflow from |x| = 1e27 on.
- * The same bits on every rung. NaN and infinities of x reach y. x: [m][ldx]; y: [m][ldy] float. Of the
- * epilogue w_scale, w_zero (w8), bias and act apply. */
+/* A row as integers, whose products with codes are exact. In each part of the inputs x = X * scale with
+ * X = rint(x / scale) and the power of two that puts the largest |X| between 2^21 and 2^22 (but at least
+ * 2^-126): x is rounded 22 bits below the largest of its part, as in a float32 sum over the part.
+ * X = 65536 d2 + 256 d1 + d0 in signed bytes. A part with a NaN or an infinity has a NaN for scale and
+ * digits 0, so that it reaches y. */
+enum { QXK_DIGITS = 3 };
+struct qxk_split_part {
+    float scale;
+    int32_t high, low; /* sums of 256 d2 + d1 and of d0 */
+};
+/* x[k] to digits [QXK_DIGITS][ld], d2 first, and one entry of parts for each `part` inputs, a multiple of
+ * 32 up to QXK_F32_PART. ld: inputs rounded up to whole parts; digits behind x are 0. */
+typedef void qxk_split_row_fn(const float *x, int64_t k, int64_t part, int8_t *digits,
+                              struct qxk_split_part *parts);
+
+/* y[m][n] = act(sum over k of x[m][k] * weight[n][k] + bias[n]), from either kind of packed weights.
+ * With integers for codes, x comes split; parts are QXK_F32_PART inputs (w8) or a group (w4). Of each part
+ *   v = fma((float)(sum of (code - zero) (256 d2 + d1)), 256, (float)(sum of (code - zero) d0))
+ * where both sums are exact, then f = fma(v, part scale, f), and at last f * w_scale (w8); or
+ * f = fma(v * part scale, group's scale, f) (w4). v * part scale overflows where |x| code does.
+ * With a table of 16 values (w4), codes are looked up and each group is summed by fma, then scaled and
+ * added by fma.
+ * The same bits on every rung. NaN and infinities of x reach y. Of the epilogue w_scale, w_zero (w8), bias
+ * and act apply. */
 #define QXK_F32_PART 128
-#define QXK_F32_UNIT 16777216.0f
 struct qxk_gemmf {
     const struct qxk_w8 *w8;
     const struct qxk_w4 *w4;
     const float *table; /* [16] or NULL */
-    const float *x;
-    float *y;
+    const float *x;     /* [m][ldx] */
+    float *y;           /* [m][ldy] */
     int64_t m, ldx, ldy;
     struct qxk_epilogue ep;
+    const int8_t *digits;               /* [m][QXK_DIGITS][qxk_split_ld] without a table */
+    const struct qxk_split_part *parts; /* [m][qxk_split_ld / part] */
 };
+
+/* Inputs of a part, and digits of one kind of a row. */
+static inline int64_t qxk_split_part_of(const struct qxk_gemmf *g)
+{
+    return g->w8 ? QXK_F32_PART : g->w4->group;
+}
+static inline int64_t qxk_split_ld(const struct qxk_gemmf *g)
+{
+    const int64_t k = g->w8 ? g->w8->k : g->w4->k, part = qxk_split_part_of(g);
+    return (k + part - 1) / part * part;
+}
 
 typedef void qxk_gemmf_fn(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_t p0,
                           int64_t n_panels);
@@ -172,7 +199,9 @@ typedef void qxk_gemmf_fn(const struct qxk_gemmf *g, int64_t m0, int64_t m, int6
 typedef void qxk_s8_to_f32_fn(const int8_t *q, size_t n, int32_t zero, float scale, float *out);
 typedef void qxk_u4_to_f32_fn(const uint8_t *q, size_t n, const float *table, float *out);
 
-/* The whole product on the pool (NULL: this thread). */
-void qxk_gemmf(struct qx_pool *pool, const struct qxk_gemmf *g);
+/* The whole product on the pool (NULL: this thread). digits and parts are made in `room`, of
+ * qxk_gemmf_room(g) bytes, 64-byte aligned. */
+void qxk_gemmf(struct qx_pool *pool, const struct qxk_gemmf *g, void *room);
+size_t qxk_gemmf_room(const struct qxk_gemmf *g);
 
 #endif

@@ -216,6 +216,7 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
     X(attention, qxk_attention_fn)           \
+    X(split_row, qxk_split_row_fn)           \
     X(gemm_f32s8, qxk_gemmf_fn)              \
     X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)            \

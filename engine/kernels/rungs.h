@@ -35,6 +35,7 @@
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
     X(attention, qxk_attention_fn)           \
+    X(split_row, qxk_split_row_fn)           \
     X(gemm_f32s8, qxk_gemmf_fn)              \
     X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)            \
@@ -46,10 +47,12 @@
     X(code_sums, qxk_code_sums_fn)           \
     X(code_errors, qxk_code_errors_fn)
 
-#define QXK_AVXVNNI_OPS(X)     \
-    X(gemm_u8s8, qxk_gemm8_fn) \
-    X(gemm_s8s8, qxk_gemm8_fn) \
-    X(gemm_s8s4, qxk_gemm4_fn)
+#define QXK_AVXVNNI_OPS(X)      \
+    X(gemm_u8s8, qxk_gemm8_fn)  \
+    X(gemm_s8s8, qxk_gemm8_fn)  \
+    X(gemm_s8s4, qxk_gemm4_fn)  \
+    X(gemm_f32s8, qxk_gemmf_fn) \
+    X(gemm_f32s4, qxk_gemmf_fn)
 
 #define QXK_AVX512VNNI_OPS(X)                \
     X(gemm_u8s8, qxk_gemm8_fn)               \
@@ -62,6 +65,7 @@
     X(gelu, qxk_gelu_fn)                     \
     X(gelu_tanh, qxk_gelu_fn)                \
     X(attention, qxk_attention_fn)           \
+    X(split_row, qxk_split_row_fn)           \
     X(gemm_f32s8, qxk_gemmf_fn)              \
     X(gemm_f32s4, qxk_gemmf_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)            \
@@ -98,6 +102,9 @@ void qxk_finish_long(const struct qxk_w8 *w, const struct qxk_epilogue *e, const
 /* Pointers to the codes of all taps of an output place, those outside the image to the padding; with an
  * odd number one more. tap: [QXK_DW_TAPS + 1]. Returns the number of taps. */
 int64_t qxk_dw_taps(const struct qxk_dwconv *d, int64_t row, int64_t column, const uint8_t **tap);
+/* Bits of X, and the field of the exponent of a part's scale: bits of its largest magnitude. */
+#define QXK_SPLIT_BITS 21
+uint32_t qxk_split_field(uint32_t largest_bits);
 /* size / top, or 1 when that is not positive. */
 float qxk_row_scale(float size, float top);
 /* In 16 interleaved lanes, parts of QXK_ROW_PART in double. */

@@ -63,32 +63,24 @@ static void blocks_run(const struct qx_qlinear *q, struct qx_pool *pool, const f
     }
 }
 
-static void kernel_run(const struct qx_qlinear *q, struct qx_pool *pool, const float *x, int64_t m,
-                       float *y)
+static struct qxk_gemmf gemm_of(const struct qx_qlinear *q, const float *x, int64_t m, float *y)
 {
-    const struct qxk_gemmf gemm = {.w8 = q->w8,
-                                   .w4 = q->w4,
-                                   .table = q->w4_table,
-                                   .x = x,
-                                   .y = y,
-                                   .m = m,
-                                   .ldx = q->k,
-                                   .ldy = q->oc,
-                                   .ep = {.w_scale = q->folded,
-                                          .w_scale_step = 1,
-                                          .w_zero = q->w8 ? q->w_zero : NULL,
-                                          .w_zero_step = 1,
-                                          .bias = q->w4 ? q->w4_bias : q->bias,
-                                          .act = q->fused,
-                                          .act_lo = q->act_lo,
-                                          .act_hi = q->act_hi}};
-    if (pool) {
-        qxk_gemmf(pool, &gemm);
-    } else if (q->w4) {
-        qxk_get()->gemm_f32s4(&gemm, 0, m, 0, q->w4->n_panels);
-    } else {
-        qxk_get()->gemm_f32s8(&gemm, 0, m, 0, q->w8->n_panels);
-    }
+    return (struct qxk_gemmf){.w8 = q->w8,
+                              .w4 = q->w4,
+                              .table = q->w4_table,
+                              .x = x,
+                              .y = y,
+                              .m = m,
+                              .ldx = q->k,
+                              .ldy = q->oc,
+                              .ep = {.w_scale = q->folded,
+                                     .w_scale_step = 1,
+                                     .w_zero = q->w8 ? q->w_zero : NULL,
+                                     .w_zero_step = 1,
+                                     .bias = q->w4 ? q->w4_bias : q->bias,
+                                     .act = q->fused,
+                                     .act_lo = q->act_lo,
+                                     .act_hi = q->act_hi}};
 }
 
 void qx_qfloat_run(struct qx_qrun *r)
@@ -107,7 +99,8 @@ void qx_qfloat_run(struct qx_qrun *r)
         const size_t floats = (size_t)(block_rows(q->packed) * q->packed->row);
         blocks_run(q, r->pool, x, m, qx_cut_take(&cut, floats * sizeof(float)), y);
     } else {
-        kernel_run(q, r->pool, x, m, y);
+        const struct qxk_gemmf gemm = gemm_of(q, x, m, y);
+        qxk_gemmf(r->pool, &gemm, qx_cut_take(&cut, qxk_gemmf_room(&gemm)));
     }
     if (own.y) {
         qx_qbeside_end(q, &own, m, is_codes, r->out);
@@ -116,12 +109,15 @@ void qx_qfloat_run(struct qx_qrun *r)
     }
 }
 
-size_t qx_qfloat_scratch(const struct qx_qlinear *q, int64_t m)
+size_t qx_qfloat_scratch(const struct qx_qlinear *q, int64_t m, bool is_codes)
 {
     struct qx_cut cut = {0};
-    qx_cut_take(&cut, (size_t)(m * q->oc) * sizeof(float));
+    qx_cut_take(&cut, (size_t)(is_codes ? m * q->oc : 0) * sizeof(float));
     if (q->packed) {
         qx_cut_take(&cut, (size_t)(block_rows(q->packed) * q->packed->row) * sizeof(float));
+    } else {
+        const struct qxk_gemmf gemm = gemm_of(q, NULL, m, NULL);
+        qx_cut_take(&cut, qxk_gemmf_room(&gemm));
     }
     return cut.used;
 }

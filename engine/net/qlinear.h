@@ -181,7 +181,8 @@ size_t qx_qbeside_scratch(const struct qx_qlinear *q, int64_t m);
 
 /* Matrices on float32 (qfloat.c). */
 void qx_qfloat_run(struct qx_qrun *r);
-size_t qx_qfloat_scratch(const struct qx_qlinear *q, int64_t m); /* m rows that become codes */
+/* m rows; is_codes: they become codes. */
+size_t qx_qfloat_scratch(const struct qx_qlinear *q, int64_t m, bool is_codes);
 
 void qx_qconv_run(struct qx_qrun *r);
 size_t qx_qconv_scratch(const struct qx_qlinear *q);

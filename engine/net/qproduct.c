@@ -419,7 +419,7 @@ size_t qx_qlinear_scratch(const struct qx_qlinear *q, const struct qx_room *room
     }
     const int64_t m = qx_shape_room(&q->node->in[0]->shape, room) / q->k;
     return qx_qbeside_scratch(q, m) +
-           (q->act.bits == 0 ? qx_qfloat_scratch(q, is_codes ? m : 0) : qx_qproduct_scratch(q, m));
+           (q->act.bits == 0 ? qx_qfloat_scratch(q, m, is_codes) : qx_qproduct_scratch(q, m));
 }
 
 size_t qx_qkept_bytes(const struct qx_qlinear *q, const struct qx_room *room)

@@ -241,6 +241,7 @@ static bool check_shapes(const struct op_row *row, const struct options *o)
                            .seed = o->seed};
     qx_rng_init(&t.rng, o->seed);
     guard_new(&t.a, SHAPE_BYTES);
+    guard_new(&t.b, SHAPE_BYTES);
     guard_new(&t.y, SHAPE_BYTES);
     t.y_ref = malloc(SHAPE_BYTES);
     if (t.y_ref) {
@@ -250,6 +251,7 @@ static bool check_shapes(const struct op_row *row, const struct options *o)
     printf("%-14s %-10s %s\n", t.op, t.isa, ok ? "ok" : "FAIL");
     free(t.y_ref);
     guard_free(&t.a);
+    guard_free(&t.b);
     guard_free(&t.y);
     return ok;
 }

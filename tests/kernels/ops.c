@@ -436,6 +436,7 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     SHAPES(gelu),
     SHAPES(gelu_tanh),
     SHAPES(attention),
+    SHAPES(split_row),
     SHAPES(gemm_f32s8),
     SHAPES(gemm_f32s4),
     SHAPES(dwconv_u8s8),

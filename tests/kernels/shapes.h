@@ -10,7 +10,7 @@ struct shape_test {
     const char *op, *isa;
     uint64_t seed;
     struct qx_rng rng;
-    struct guard a, y; /* inputs and outputs between unmapped pages */
+    struct guard a, b, y; /* inputs and outputs between unmapped pages */
     unsigned char *y_ref;
     int n_bad;
 };
@@ -50,6 +50,7 @@ void check_softmax(struct shape_test *t);
 void check_gelu(struct shape_test *t);
 void check_gelu_tanh(struct shape_test *t);
 void check_attention(struct shape_test *t);
+void check_split_row(struct shape_test *t);
 void check_gemm_f32s8(struct shape_test *t);
 void check_gemm_f32s4(struct shape_test *t);
 void check_dwconv_u8s8(struct shape_test *t);

@@ -1,5 +1,5 @@
 /* Products with 4-bit weights in groups, and dynamic quantization of rows. */
-#include "shapes.h"
+#include "shapes_gemm4.h"
 
 #include "base/fp16.h"
 
@@ -23,16 +23,6 @@ static void call4(void *p)
     c->fn(&c->g, c->m_cut, m - c->m_cut, 0, c->p_cut);
     c->fn(&c->g, c->m_cut, m - c->m_cut, c->p_cut, panels - c->p_cut);
 }
-
-enum { MAX_M = 16, MAX_N = 260, MAX_K = 1100 };
-
-struct data4 {
-    int8_t codes[MAX_N * MAX_K];
-    uint8_t zeros[MAX_N * (MAX_K / 32 + 1)];
-    float scales[MAX_N * (MAX_K / 32 + 1)];
-    int32_t sums[MAX_M * (MAX_K / 32 + 1)];
-    float a_scale[MAX_M], bias[MAX_N];
-};
 
 /* The reference rung against sums in double. */
 static void check_ref(struct shape_test *t, const struct qxk_gemm4 *g, const struct data4 *d)
@@ -66,8 +56,8 @@ static void check_ref(struct shape_test *t, const struct qxk_gemm4 *g, const str
     free(y);
 }
 
-static void make_weights(struct shape_test *t, enum byte_fill fill, int64_t n, int64_t k,
-                         bool is_table, struct qxk_w4 *w, struct data4 *d)
+void make_weights(struct shape_test *t, enum byte_fill fill, int64_t n, int64_t k, bool is_table,
+                  struct qxk_w4 *w, struct data4 *d)
 {
     struct qxk_w4_source from = {.codes = d->codes, .scales = d->scales, .n = n, .k = k};
     from.group = 32 << pick(&t->rng, 0, 2);
@@ -158,144 +148,6 @@ void check_gemm_s8s4(struct shape_test *t)
         one_case(t, f, 7, 64, 1088, d);
     }
     free(d);
-}
-
-/* ---- weights only ---- */
-
-struct callf {
-    qxk_gemmf_fn *fn;
-    struct qxk_gemmf g;
-    int64_t m_cut, cut, n_panels;
-};
-
-static void callf(void *p)
-{
-    struct callf *c = p;
-    c->fn(&c->g, 0, c->m_cut, 0, c->cut);
-    c->fn(&c->g, c->m_cut, c->g.m - c->m_cut, 0, c->cut);
-    c->fn(&c->g, 0, c->g.m, c->cut, c->n_panels - c->cut);
-}
-
-static double weight_of(const struct qxk_gemmf *g, const struct data4 *d, int64_t n, int64_t k)
-{
-    if (g->w8) {
-        const struct qxk_epilogue *e = &g->ep;
-        int zero = e->w_zero ? e->w_zero[e->w_zero_step * n] : 0;
-        return (double)(d->codes[n * g->w8->k + k] - zero) *
-               (double)e->w_scale[e->w_scale_step * n];
-    }
-    int64_t at = n * g->w4->n_groups + k / g->w4->group;
-    int code = d->codes[n * g->w4->k + k] - (g->w4->has_zeros ? d->zeros[at] : 0);
-    return (g->table ? (double)g->table[code] : (double)code) * (double)d->scales[at];
-}
-
-/* The reference rung against sums in double. */
-static void check_double(struct shape_test *t, const struct callf *c, const struct data4 *d,
-                         int64_t n, int64_t k)
-{
-    float *y = malloc((size_t)(n * c->g.m + 1) * sizeof *y);
-    struct callf plain = *c;
-    plain.g.ep.act = QXK_ACT_NONE;
-    plain.g.ep.bias = NULL;
-    plain.g.y = y;
-    plain.g.ldy = n;
-    callf(&plain);
-    /* Zeros are taken off sums of whole codes: the error is one of those. */
-    bool has_zeros = c->g.w8 ? c->g.ep.w_zero != NULL : c->g.w4->has_zeros;
-    double code = !has_zeros ? 0.0 : c->g.w8 ? 256.0 * 4.0 : 30.0 * 9.0;
-    for (int64_t i = 0; i < n * c->g.m; i++) {
-        double sum = 0.0, size = 0.0;
-        for (int64_t j = 0; j < k; j++) {
-            double x = (double)c->g.x[i / n * c->g.ldx + j], w = weight_of(&c->g, d, i % n, j);
-            sum += w * x;
-            size += (fabs(w) + code) * fabs(x);
-        }
-        if (!(fabs((double)y[i] - sum) <= 1e-6 * size + 1e-30)) {
-            printf("FAIL %s/ref output %lld: %g, in double %g\n", t->op, (long long)i, (double)y[i],
-                   sum);
-            t->n_bad++;
-            break;
-        }
-    }
-    free(y);
-}
-
-static void float_case(struct shape_test *t, bool is_w4, int64_t n, int64_t k, struct data4 *d)
-{
-    struct qx_rng *r = &t->rng;
-    struct qxk_w4 w4 = {0};
-    struct qxk_w8 w8 = {0};
-    float table[16], scale = 0.03f;
-    int32_t zeros[MAX_N];
-    enum byte_fill fill = (enum byte_fill)pick(r, 0, BYTES_FILLS - 1);
-    bool is_table = pick(r, 0, 1);
-    for (int i = 0; i < 16; i++) {
-        table[i] = (float)qx_rng_normal(r);
-    }
-    for (int i = 0; i < MAX_N; i++) {
-        zeros[i] = pick(r, -128, 127);
-        d->bias[i] = (float)qx_rng_normal(r);
-    }
-    struct callf c = {.g.ep.act = (enum qxk_act)pick(r, 0, QXK_ACT_CLIP), .g.ep.act_hi = 1.0f};
-    if (is_w4) {
-        make_weights(t, fill, n, k, is_table, &w4, d);
-        c.g.w4 = &w4;
-        c.g.table = is_table ? table : NULL;
-    } else {
-        fill_bytes(r, fill, -128, 127, d->codes, (size_t)(n * k));
-        qxk_w8_pack(&w8, d->codes, n, k, NULL);
-        c.g.w8 = &w8;
-        c.g.ep.w_scale = is_table ? &scale : d->bias;
-        c.g.ep.w_scale_step = !is_table;
-        c.g.ep.w_zero = pick(r, 0, 1) ? zeros : NULL;
-        c.g.ep.w_zero_step = pick(r, 0, 1);
-    }
-    c.g.ep.bias = pick(r, 0, 1) ? d->bias : NULL;
-    c.g.m = pick(r, 0, 9);
-    c.g.ldx = k + pick(r, 0, 2);
-    c.g.ldy = n + pick(r, 0, 9);
-    size_t x_count = c.g.m > 0 ? (size_t)((c.g.m - 1) * c.g.ldx + k) : 0;
-    float *x = guard_place(&t->a, x_count * 4, 4 * qx_rng_below(r, 16), qx_rng_next(r) & 1);
-    fill_input(r, pick(r, 0, 1) ? FILL_NORMAL : FILL_TIES, 'f', x, x_count);
-    c.g.x = x;
-    c.n_panels = c.g.w8 ? c.g.w8->n_panels : c.g.w4->n_panels;
-    c.cut = pick(r, 0, (int)c.n_panels);
-    c.m_cut = pick(r, 0, (int)c.g.m);
-    size_t bytes = c.g.m > 0 ? (size_t)((c.g.m - 1) * c.g.ldy + n) * 4 : 0;
-    c.g.y = place_output(t, bytes);
-    struct callf ref = c;
-    ref.g.y = (float *)(void *)t->y_ref;
-    ref.fn = is_w4 ? t->ref->gemm_f32s4 : t->ref->gemm_f32s8;
-    callf(&ref);
-    check_double(t, &ref, d, n, k);
-    c.fn = is_w4 ? t->rung->gemm_f32s4 : t->rung->gemm_f32s8;
-    char what[100];
-    snprintf(what, sizeof what, "fill %d m %lld n %lld k %lld act %d", (int)fill, (long long)c.g.m,
-             (long long)n, (long long)k, (int)c.g.ep.act);
-    run_case(t, callf, &c, c.g.y, bytes, what);
-    qxk_w4_release(&w4);
-    qxk_w8_release(&w8);
-}
-
-static void check_float(struct shape_test *t, bool is_w4)
-{
-    struct data4 *d = malloc(sizeof *d);
-    for (int k = 1; k <= 300 && t->n_bad < 5; k++) {
-        float_case(t, is_w4, pick(&t->rng, 1, 200), k, d);
-    }
-    float_case(t, is_w4, 257, 1024, d);
-    float_case(t, is_w4, 130, 1093, d);
-    free(d);
-}
-
-void check_gemm_f32s8(struct shape_test *t)
-{
-    check_float(t, false);
-}
-
-void check_gemm_f32s4(struct shape_test *t)
-{
-    check_float(t, true);
 }
 
 /* ---- dynamic quantization ---- */

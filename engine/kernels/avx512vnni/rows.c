@@ -3,3 +3,4 @@
 
 #include "kernels/tmpl/quant_row.h"
 #include "kernels/tmpl/rows.h"
+#include "kernels/tmpl/split.h"

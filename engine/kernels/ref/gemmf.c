@@ -21,29 +21,41 @@ static int code_of(const struct qxk_w4 *w, const uint8_t *record, int64_t k, int
     return k / 4 % 2 ? pair >> 4 : pair & 15;
 }
 
-/* Sixteen interleaved sums, as of all rows (rows.c). */
-static float sum_of(const float *x, int64_t n)
+/* Exact sums of a part's codes, less their zero, times both kinds of digits: to what they stand for. */
+struct sums {
+    int32_t high, low;
+};
+
+static void sums_add(struct sums *s, int32_t code, const int8_t *digit, int64_t ld)
 {
-    return (float)qxk_row_sum(x, n);
+    s->high += code * (256 * digit[0] + digit[ld]);
+    s->low += code * digit[2 * ld];
 }
 
-static void row_w8(const struct qxk_gemmf *g, const struct qxk_epilogue *e, const float *x,
-                   float *y, int64_t n0, int64_t n_end)
+static float sums_value(struct sums s)
+{
+    return fmaf((float)s.high, 256.0f, (float)s.low);
+}
+
+static void row_w8(const struct qxk_gemmf *g, const struct qxk_epilogue *e, int64_t i, int64_t n0,
+                   int64_t n_end)
 {
     const struct qxk_w8 *w = g->w8;
-    float x_sum = e->w_zero ? sum_of(x, w->k) : 0.0f;
+    const int64_t ld = qxk_split_ld(g);
+    const int8_t *digits = g->digits + i * QXK_DIGITS * ld;
+    const struct qxk_split_part *parts = g->parts + i * (ld / QXK_F32_PART);
     for (int64_t n = n0; n < n_end && n < w->n; n++) {
         const int8_t *at = w->data + n / w->panel * w->k_steps * 4 * w->panel + n % w->panel * 4;
+        const int32_t zero = e->w_zero ? e->w_zero[e->w_zero_step * n] : 0;
         float f = 0.0f;
         for (int64_t k0 = 0; k0 < w->k; k0 += QXK_F32_PART) {
-            float s = 0.0f;
+            struct sums s = {0, 0};
             for (int64_t k = k0; k < k0 + QXK_F32_PART && k < w->k; k++) {
-                s = fmaf(x[k], QXK_F32_UNIT * (float)at[k / 4 * 4 * w->panel + k % 4], s);
+                sums_add(&s, at[k / 4 * 4 * w->panel + k % 4] - zero, digits + k, ld);
             }
-            f += s / QXK_F32_UNIT;
+            f = fmaf(sums_value(s), parts[k0 / QXK_F32_PART].scale, f);
         }
-        f = e->w_zero ? fmaf((float)-e->w_zero[e->w_zero_step * n], x_sum, f) : f;
-        emit_ref(f * e->w_scale[e->w_scale_step * n], e, y, n);
+        emit_ref(f * e->w_scale[e->w_scale_step * n], e, g->y + i * g->ldy, n);
     }
 }
 
@@ -53,32 +65,39 @@ void qxk_gemm_f32s8_ref(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_
     struct qxk_epilogue e = g->ep;
     e.out = QXK_OUT_F32;
     for (int64_t i = m0; i < m0 + m; i++) {
-        row_w8(g, &e, g->x + i * g->ldx, g->y + i * g->ldy, p0 * g->w8->panel,
-               (p0 + n_panels) * g->w8->panel);
+        row_w8(g, &e, i, p0 * g->w8->panel, (p0 + n_panels) * g->w8->panel);
     }
 }
 
-/* x: the inputs of the group. */
-static float group_dot(const struct qxk_gemmf *g, const uint8_t *record, const float *x,
-                       int64_t size, int j)
+/* Group b of row i and output j of a panel. */
+static float group_dot(const struct qxk_gemmf *g, const uint8_t *record, int64_t i, int64_t b,
+                       int j)
 {
     const struct qxk_w4 *w = g->w4;
+    const int64_t ld = qxk_split_ld(g);
+    const int32_t zero = w->has_zeros ? record[w->group_bytes - w->panel + j] : 8;
+    struct sums s = {0, 0};
+    for (int64_t k = 0; k < w->group; k++) {
+        const int8_t *digit = g->digits + i * QXK_DIGITS * ld + b * w->group + k;
+        sums_add(&s, code_of(w, record, k, j) - zero, digit, ld);
+    }
+    return sums_value(s) * g->parts[i * w->n_groups + b].scale;
+}
+
+static float group_table(const struct qxk_gemmf *g, const uint8_t *record, int64_t i, int64_t b,
+                         int j)
+{
+    const struct qxk_w4 *w = g->w4;
+    const int64_t k0 = b * w->group, size = w->k - k0 < w->group ? w->k - k0 : w->group;
     float s = 0.0f;
     for (int64_t k = 0; k < size; k++) {
-        int code = code_of(w, record, k, j);
-        float v = QXK_F32_UNIT * (float)(w->has_zeros ? code : code - 8);
-        s = fmaf(x[k], g->table ? g->table[code] : v, s);
-    }
-    s = g->table ? s : s / QXK_F32_UNIT;
-    if (w->has_zeros) {
-        float zero = (float)record[w->group_bytes - w->panel + j];
-        s = fmaf(-zero, sum_of(x, size), s);
+        s = fmaf(g->x[i * g->ldx + k0 + k], g->table[code_of(w, record, k, j)], s);
     }
     return s;
 }
 
-static void row_w4(const struct qxk_gemmf *g, const struct qxk_epilogue *e, const float *x,
-                   float *y, int64_t n0, int64_t n_end)
+static void row_w4(const struct qxk_gemmf *g, const struct qxk_epilogue *e, int64_t i, int64_t n0,
+                   int64_t n_end)
 {
     const struct qxk_w4 *w = g->w4;
     for (int64_t n = n0; n < n_end && n < w->n; n++) {
@@ -86,10 +105,10 @@ static void row_w4(const struct qxk_gemmf *g, const struct qxk_epilogue *e, cons
         int j = (int)(n % w->panel);
         float f = 0.0f;
         for (int64_t b = 0; b < w->n_groups; b++, record += w->group_bytes) {
-            int64_t k0 = b * w->group, size = w->k - k0 < w->group ? w->k - k0 : w->group;
-            f = fmaf(group_dot(g, record, x + k0, size, j), scale_of(w, record, j), f);
+            const float v = (g->table ? group_table : group_dot)(g, record, i, b, j);
+            f = fmaf(v, scale_of(w, record, j), f);
         }
-        emit_ref(f, e, y, n);
+        emit_ref(f, e, g->y + i * g->ldy, n);
     }
 }
 
@@ -99,7 +118,6 @@ void qxk_gemm_f32s4_ref(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_
     struct qxk_epilogue e = g->ep;
     e.out = QXK_OUT_F32;
     for (int64_t i = m0; i < m0 + m; i++) {
-        row_w4(g, &e, g->x + i * g->ldx, g->y + i * g->ldy, p0 * g->w4->panel,
-               (p0 + n_panels) * g->w4->panel);
+        row_w4(g, &e, i, p0 * g->w4->panel, (p0 + n_panels) * g->w4->panel);
     }
 }

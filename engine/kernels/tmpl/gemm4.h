@@ -1,59 +1,19 @@
-/* Blocks of W4A8 products. The including file defines first:
+/* Blocks of W4A8 products. The including file defines first what dot4.h wants, and
  *   ROWS4           rows of activations per block
- *   VECS4(n_rows)   vectors of outputs per pass over a panel of 64, dividing 64 / VL
- *   dot4(sum, w, a) adds products of codes 0..15 and signed activations to the sums
- *   SUMS_16         1 when these sums are pairs of 16 bits: dot4 then may run for 32 inputs
- *                   (32,767 >= 8 * 2 * 15 * 128), and widen(sum) makes int32 of them */
+ *   VECS4(n_rows)   vectors of outputs per pass over a panel of 64, dividing 64 / VL */
 #ifndef QXK_TMPL_GEMM4_H
 #define QXK_TMPL_GEMM4_H
 
 #include "kernels/rungs.h"
+#include "kernels/tmpl/dot4.h"
 #include "kernels/tmpl/finish.h"
-
-enum { GROUP4 = 32 };
-
-/* Adds 32 inputs; w points at the first vector of outputs in a panel of `width`, a at the first input. */
-INLINE void dot_group(const int n_rows, const int n_vecs, const int width, const uint8_t *w,
-                      const int8_t *a, int64_t lda, vi (*sum)[VECS4(1)])
-{
-    const vi low = vi_set1(0x0F0F0F0F);
-#pragma GCC unroll 4
-    for (int b = 0; b < 4; b++) {
-        vi w0[VECS4(1)], w1[VECS4(1)];
-#pragma GCC unroll 4
-        for (int j = 0; j < n_vecs; j++) {
-            vi x = vi_load(w + b * 4 * width + 4 * VL * j);
-            w0[j] = vi_and(x, low);
-            w1[j] = vi_and(vi_shr4(x), low);
-        }
-#pragma GCC unroll 8
-        for (int i = 0; i < n_rows; i++) {
-            vi a0 = vi_set1(load32(a + i * lda + 8 * b)),
-               a1 = vi_set1(load32(a + i * lda + 8 * b + 4));
-#pragma GCC unroll 4
-            for (int j = 0; j < n_vecs; j++) {
-                dot4(sum[i][j], w0[j], a0);
-            }
-#pragma GCC unroll 4
-            for (int j = 0; j < n_vecs; j++) {
-                dot4(sum[i][j], w1[j], a1);
-            }
-        }
-    }
-}
-
-INLINE vf load_scale(const uint8_t *scales, const bool is_f16, int at)
-{
-    return is_f16 ? vf_load_f16(scales + 2 * at)
-                  : vf_load((const float *)(const void *)scales + at);
-}
 
 /* f[i][c..] of one pass over all groups. */
 INLINE void pass4(const int n_rows, const int n_vecs, const int width, const bool is_f16,
                   const bool has_zeros, const struct qxk_w4 *w, const uint8_t *panel, int c,
                   const int8_t *a, int64_t lda, const int32_t *group_sum, float (*out)[QXK_PANEL])
 {
-    vf f[ROWS4][VECS4(1)];
+    vf f[ROWS4][VECS_MOST];
 #pragma GCC unroll 8
     for (int i = 0; i < n_rows; i++) {
 #pragma GCC unroll 4
@@ -62,7 +22,7 @@ INLINE void pass4(const int n_rows, const int n_vecs, const int width, const boo
         }
     }
     for (int64_t g = 0; g < w->n_groups; g++, panel += w->group_bytes, a += w->group) {
-        vi t[ROWS4][VECS4(1)];
+        vi t[ROWS4][VECS_MOST];
 #pragma GCC unroll 8
         for (int i = 0; i < n_rows; i++) {
 #pragma GCC unroll 4
@@ -75,29 +35,7 @@ INLINE void pass4(const int n_rows, const int n_vecs, const int width, const boo
                 }
             }
         }
-        for (int k = 0; k < w->group; k += GROUP4) {
-            const uint8_t *codes = panel + k / 8 * 4 * width + 4 * c;
-#if SUMS_16
-            vi s[ROWS4][VECS4(1)];
-#pragma GCC unroll 8
-            for (int i = 0; i < n_rows; i++) {
-#pragma GCC unroll 4
-                for (int j = 0; j < n_vecs; j++) {
-                    s[i][j] = vi_set1(0);
-                }
-            }
-            dot_group(n_rows, n_vecs, width, codes, a + k, lda, s);
-#pragma GCC unroll 8
-            for (int i = 0; i < n_rows; i++) {
-#pragma GCC unroll 4
-                for (int j = 0; j < n_vecs; j++) {
-                    t[i][j] = vi_add(t[i][j], widen(s[i][j]));
-                }
-            }
-#else
-            dot_group(n_rows, n_vecs, width, codes, a + k, lda, t);
-#endif
-        }
+        dot_inputs(n_rows, n_vecs, width, w->group, panel + 4 * c, a, lda, t);
 #pragma GCC unroll 4
         for (int j = 0; j < n_vecs; j++) {
             vf scale = load_scale(panel + w->group * (width / 2), is_f16, c + VL * j);

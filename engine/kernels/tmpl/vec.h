@@ -181,6 +181,10 @@ INLINE uint32_t vi_largest_u32(vi a)
 {
     return _mm512_reduce_max_epu32(a);
 }
+INLINE int32_t vi_total(vi a)
+{
+    return _mm512_reduce_add_epi32(a);
+}
 /* Lanes hold -128..255: the low byte of each of the first n. */
 INLINE void store_bytes(void *p, vi v, int64_t n)
 {
@@ -383,6 +387,13 @@ INLINE uint32_t vi_largest_u32(vi a)
     v = _mm_max_epu32(v, _mm_shuffle_epi32(v, 0x4E));
     v = _mm_max_epu32(v, _mm_shuffle_epi32(v, 0xB1));
     return (uint32_t)_mm_cvtsi128_si32(v);
+}
+INLINE int32_t vi_total(vi a)
+{
+    __m128i v = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0x4E));
+    v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0xB1));
+    return _mm_cvtsi128_si32(v);
 }
 INLINE void store_bytes(void *p, vi v, int64_t n)
 {
