@@ -270,7 +270,7 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
         return st;
     }
     qx_rows_draw(all, r->n, options ? options->seed : 0, r->rows);
-    qx_ctl_total(ctl, r->n);
+    qx_ctl_total(ctl, r->n * QX_ROW_STEPS);
     st = qx_weights_prepare(w, options ? options->engine : QX_ENGINE_AUTO, pool, ctl, err);
     if (st == QX_OK) {
         r->engine = qx_weights_engine(w);

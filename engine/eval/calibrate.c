@@ -160,7 +160,7 @@ enum qx_status qx_calibration_run(const struct qx_net *net, const struct qx_data
     }
     if (st == QX_OK) {
         s.weights = weights;
-        qx_ctl_total(ctl, 2 * s.n);
+        qx_ctl_total(ctl, 2 * s.n * QX_ROW_STEPS);
         st = run_both(&s, &p, n_layers, err);
     }
     for (int i = 0; st == QX_OK && i < n_layers; i++) {

@@ -192,7 +192,7 @@ enum qx_status qx_agreement_run(const struct qx_net *net, const struct qx_datase
         st = qx_fail_nomem(err, (size_t)g.n * 2 * (size_t)d * sizeof *a);
     }
     float *b = a ? a + g.n * d : NULL;
-    qx_ctl_total(ctl, 2 * g.n);
+    qx_ctl_total(ctl, 2 * g.n * QX_ROW_STEPS);
     if (st == QX_OK) {
         qx_rows_draw(all, g.n, options ? options->seed : 0, drawn->rows);
         st = qx_weights_prepare(wa, QX_ENGINE_AUTO, pool, ctl, err);

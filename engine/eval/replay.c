@@ -120,7 +120,7 @@ enum qx_status qx_replay_new(const struct qx_net *net, const struct qx_dataset *
     r->max_bytes = max_bytes;
     enum qx_status st = qx_answers_new(net, data, want, seed, &r->p, err);
     if (st == QX_OK) {
-        qx_ctl_total(ctl, r->p->p->n_inputs);
+        qx_ctl_total(ctl, r->p->p->n_inputs * QX_ROW_STEPS);
         st = begin(r, pool, ctl, err);
     }
     if (st != QX_OK) {
@@ -217,7 +217,7 @@ enum qx_status qx_replay_run(struct qx_replay *r, const struct qx_setting *set,
         *out = r->last;
         return QX_OK;
     }
-    qx_ctl_total(ctl, r->p->p->n_inputs);
+    qx_ctl_total(ctl, r->p->p->n_inputs * QX_ROW_STEPS);
     for (int i = 0; st == QX_OK && i < n_layers; i++) {
         st = qx_cancel_test(ctl) ? qx_fail(err, QX_ECANCELLED, "the replay was cancelled")
                                  : qx_weights_apply(r->weights, i, &set[i], pool, ctl, err);

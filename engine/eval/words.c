@@ -294,7 +294,7 @@ static enum qx_status words_run(struct words *m, const struct qx_net *net,
     const int64_t least = qx_net_tile_rows(net) * (pool ? qx_pool_threads(pool) : 1);
     struct chunk c;
     enum qx_status st = chunk_new(&c, net, d, m->n == 2, err);
-    qx_ctl_total(ctl, n_documents * m->n);
+    qx_ctl_total(ctl, n_documents * m->n * QX_ROW_STEPS);
     if (st == QX_OK) {
         st = words_new(m, net, d, n_documents, pool, ctl, err);
     }

@@ -177,7 +177,7 @@ static void run_tile(void *arg, int64_t tile, int worker)
     const int64_t step = f->net->plan.tile_rows, first = tile * step;
     const int64_t rows = step < f->n - first ? step : f->n - first;
     struct qx_error error = {0};
-    struct qx_tile t = {.index = tile, .first = first, .rows = rows};
+    struct qx_tile t = {.index = tile, .first = first, .rows = rows, .steps = rows * QX_ROW_STEPS};
     enum qx_status st = qx_cancel_test(f->ctl)
                             ? qx_fail(&error, QX_ECANCELLED, "the measurement was cancelled")
                             : find_places(f, &f->workers[worker], &t, &error);
@@ -185,7 +185,7 @@ static void run_tile(void *arg, int64_t tile, int worker)
         st = run_rows(f, &f->workers[worker], &t, &error);
     }
     if (st == QX_OK) {
-        qx_ctl_add(f->ctl, rows);
+        qx_ctl_add(f->ctl, t.steps - t.told);
         return;
     }
     f->failures[worker].tile = tile;

@@ -63,10 +63,11 @@ struct qx_tile {
     int64_t place; /* behind layout->tail: the first of the tile's places that is at hand */
     int64_t past;  /* places of a sequence that goes on */
     const struct qx_kv
-        *kv;            /* [n_nodes] its keys and values, where the node is an attention; or NULL */
-    bool is_program;    /* runs the program, else the simulation */
-    uint8_t *record;    /* integer pass of a comparison: where the next codes go */
-    const uint8_t *met; /* simulated pass: the codes that the other had */
+        *kv; /* [n_nodes] its keys and values, where the node is an attention; or NULL */
+    int64_t steps, told; /* of progress: what the whole tile counts, and what was added already */
+    bool is_program;     /* runs the program, else the simulation */
+    uint8_t *record;     /* integer pass of a comparison: where the next codes go */
+    const uint8_t *met;  /* simulated pass: the codes that the other had */
 };
 
 /* ---- pass.c ---- */

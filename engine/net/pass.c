@@ -291,6 +291,16 @@ static enum qx_status run_node(const struct qx_forward *f, struct qx_worker *w, 
     return QX_OK;
 }
 
+/* Nodes before `end` have run. Those of a second pass over the tile count no more. */
+static void tell(const struct qx_forward *f, struct qx_tile *t, int end)
+{
+    const int64_t steps = t->steps * end / f->net->n_nodes;
+    if (steps > t->told) {
+        qx_ctl_add(f->ctl, steps - t->told);
+        t->told = steps;
+    }
+}
+
 enum qx_status qx_pass_nodes(const struct qx_forward *f, struct qx_worker *w, struct qx_tile *t,
                              int first, int end, struct qx_error *err)
 {
@@ -299,6 +309,7 @@ enum qx_status qx_pass_nodes(const struct qx_forward *f, struct qx_worker *w, st
     for (int i = first; st == QX_OK && i < end; i++) {
         st = qx_cancel_test(f->ctl) ? qx_fail(err, QX_ECANCELLED, "the measurement was cancelled")
                                     : run_node(f, w, i, t, err);
+        tell(f, t, i + 1);
     }
     return st;
 }

@@ -28,6 +28,10 @@ static inline bool qx_cancel_test(struct qx_ctl *ctl)
     return false;
 }
 
+/* Steps of progress that a row counts in passes of a network ("progress in rows"): one row of a large
+ * model can take minutes. */
+enum { QX_ROW_STEPS = 256 };
+
 /* Progress; NULL ignored. A parent keeps its own total. */
 static inline void qx_ctl_total(struct qx_ctl *ctl, int64_t total)
 {

@@ -169,7 +169,7 @@ enum qx_status qx_net_run_places_from(const struct qx_net *net, const struct qx_
                                       void *arg, struct qx_net_report *report, struct qx_pool *pool,
                                       struct qx_ctl *ctl, struct qx_error *err);
 /* Run the rows on both engines and compare the codes that each layer's input has. The weights must be
- * prepared for INTEGER. Progress in rows, each counted once. */
+ * prepared for INTEGER. Progress: QX_ROW_STEPS a row, each counted once. */
 enum qx_status qx_net_compare(const struct qx_net *net, const struct qx_weights *w, const float *x,
                               int64_t n, struct qx_net_report *report, struct qx_pool *pool,
                               struct qx_ctl *ctl, struct qx_error *err);
