@@ -73,6 +73,7 @@ struct ui_args {
     /* eval */
     int64_t max_samples; /* 0 = all */
     int64_t n_changes;   /* rows listed; 0 = unset */
+    int64_t n_rows;      /* the same */
     double fail_under;   /* NaN = unset */
     double max_drop;     /* NaN = unset */
     bool predict, measure;

@@ -117,6 +117,8 @@ static const struct flag flags[] = {
      "that many rows, drawn by --seed"},
     {"changes", 0, KIND_INT64, AT(n_changes), UI_FLAGS_EVAL, "N", 1, 1000,
      "list the N rows or tokens that change most from FP32 (--json: 10)"},
+    {"rows", 0, KIND_INT64, AT(n_rows), UI_FLAGS_EVAL, "N", 1, 1000,
+     "list the N rows that this recipe loses next, as measured or predicted (--json: 10)"},
     {"fail-under", 0, KIND_REAL, AT(fail_under), UI_FLAGS_EVAL | UI_FLAGS_SEARCH | UI_FLAGS_TRAIN,
      "X", 0, 1, "exit 5 when the accuracy (0..1) is lower"},
     {"max-drop", 0, KIND_REAL, AT(max_drop), UI_FLAGS_EVAL | UI_FLAGS_SEARCH | UI_FLAGS_TRAIN, "X",

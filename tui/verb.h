@@ -35,6 +35,21 @@ void ui_changes_json(const struct ui_args *args, struct qx_jw *w, struct qx_sess
                      const struct qx_eval_result *fp32, const struct qx_eval_result *recipe);
 void ui_changes_print(const struct ui_args *args, struct qx_session *s,
                       const struct qx_eval_result *fp32, const struct qx_eval_result *recipe);
+/* The rows of a classifier's data under FP32 and a recipe, those that are lost first, then those that go next
+ * (verb_eval_rows.c). */
+struct ui_rows {
+    struct qx_lead *v; /* [n] that FP32 has right; free with free */
+    int64_t n, n_lost;
+    int64_t n_all; /* rows that were looked at */
+    bool is_predicted;
+};
+bool ui_rows_measured(const struct qx_eval_result *fp32, const struct qx_eval_result *recipe,
+                      struct ui_rows *out);
+void ui_rows_sort(struct ui_rows *r); /* of n rows in any order */
+/* As a member "rows" of the object that is open, and as lines where --rows asks for them. */
+void ui_rows_json(const struct ui_args *args, struct qx_jw *w, struct qx_session *s,
+                  const struct ui_rows *r);
+void ui_rows_print(const struct ui_args *args, struct qx_session *s, const struct ui_rows *r);
 /* eval of a language model: perplexity, and against FP32 (verb_eval_words.c). */
 int ui_eval_words(const struct ui_args *args, struct qx_session *s);
 /* --fail-under has no sense for a language model: said on stderr, false. */

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { COMPARE_ROWS = 256 }; /* on which the two engines are compared */
@@ -13,6 +14,7 @@ struct measured {
     struct qx_eval_pair pair;
     bool has_predicted;
     struct qx_prediction predicted;
+    struct ui_rows rows; /* v == NULL: none */
 };
 
 static const struct qx_eval_result *shown(const struct measured *m)
@@ -51,7 +53,13 @@ static enum qx_status measure(const struct ui_args *args, struct qx_session *s, 
     if (status == QX_OK) {
         status = qx_session_run_eval(s, &options, ui_batch_ctl(), &m->recipe, err);
     }
-    return status == QX_OK ? qx_eval_compare(m->fp32, m->recipe, &m->pair, err) : status;
+    if (status == QX_OK) {
+        status = qx_eval_compare(m->fp32, m->recipe, &m->pair, err);
+    }
+    if (status == QX_OK) {
+        ui_rows_measured(m->fp32, m->recipe, &m->rows);
+    }
+    return status;
 }
 
 static void calib_json(struct qx_jw *w, const struct qx_session *s)
@@ -120,6 +128,9 @@ static int eval_json(const struct ui_args *args, struct qx_session *s, const str
     }
     if (m->recipe) {
         ui_changes_json(args, w, s, m->fp32, m->recipe);
+    }
+    if (m->rows.v) {
+        ui_rows_json(args, w, s, &m->rows);
     }
     if (m->has_predicted) {
         ui_predicted_json(w, &m->predicted);
@@ -213,8 +224,17 @@ static enum qx_status predict(const struct ui_args *args, struct qx_session *s, 
     if (!args->measure && !ui_apply_recipe(args, s, err)) {
         return err->status;
     }
-    enum qx_status st = qx_session_run_predict(s, &options, ui_batch_ctl(), &m->predicted, err);
+    struct ui_rows rows = {.is_predicted = true};
+    rows.v = malloc(QX_PREDICT_ROWS * sizeof *rows.v);
+    enum qx_status st =
+        qx_session_run_predict(s, &options, ui_batch_ctl(), &m->predicted, rows.v, &rows.n, err);
     m->has_predicted = st == QX_OK;
+    if (st != QX_OK || !rows.v || m->rows.v) { /* what was measured says more */
+        free(rows.v);
+        return st;
+    }
+    ui_rows_sort(&rows);
+    m->rows = rows;
     return st;
 }
 
@@ -244,13 +264,26 @@ static int eval_report(const struct ui_args *args, struct qx_session *s)
         if (!args->json && m.has_predicted) {
             ui_predicted_print(&m.predicted);
         }
+        if (!args->json && m.rows.v) {
+            ui_rows_print(args, s, &m.rows);
+        }
         code = args->json ? eval_json(args, s, &m) : UI_EXIT_OK;
         notes_print(s, &m);
         code = code ? code : gate(args, &m);
     }
     qx_eval_result_free(m.fp32);
     qx_eval_result_free(m.recipe);
+    free(m.rows.v);
     return code;
+}
+
+static int rows_refused(const struct ui_args *args, bool is_words)
+{
+    struct qx_error err = {.status = QX_EUNSUPPORTED, .offset = -1};
+    snprintf(err.text, sizeof err.text,
+             "--rows is for classifiers, whose rows have a class to lose%s",
+             is_words ? "; --changes N lists the tokens that change most" : "");
+    return ui_report(args, &err);
 }
 
 static int eval_run(const struct ui_args *args)
@@ -259,9 +292,12 @@ static int eval_run(const struct ui_args *args)
     struct qx_session *s = ui_open_batch(args, &code);
     if (s) {
         const struct qx_net *net = qx_session_net(s);
-        code = net && qx_net_is_words(net)                         ? ui_eval_words(args, s)
-               : net && strcmp(qx_net_task(net), "embedding") == 0 ? ui_eval_embedding(args, s)
-                                                                   : eval_report(args, s);
+        const bool is_words = net && qx_net_is_words(net);
+        const bool is_embedding = net && strcmp(qx_net_task(net), "embedding") == 0;
+        code = args->n_rows && (is_words || is_embedding) ? rows_refused(args, is_words)
+               : is_words                                 ? ui_eval_words(args, s)
+               : is_embedding                             ? ui_eval_embedding(args, s)
+                                                          : eval_report(args, s);
         qx_session_close(&s);
     }
     return code;
@@ -270,7 +306,7 @@ static int eval_run(const struct ui_args *args)
 const struct ui_verb ui_verb_eval = {
     .name = "eval",
     .usage = "FOLDER [--bits N ...] [--data F] [--max-samples N] [--predict] [--changes N] "
-             "[--fail-under X] [--json]",
+             "[--rows N] [--fail-under X] [--json]",
     .help = "Measure the accuracy of a model folder, as it is or quantized, or predict it.",
     .example = "qexplore eval samples/fashion-cnn --bits 4 --max-drop 0.01",
     .groups = UI_FLAGS_COMMON | UI_FLAGS_RECIPE | UI_FLAGS_SESSION | UI_FLAGS_EVAL,

@@ -195,7 +195,7 @@ static enum qx_status predict(const struct ui_args *args, struct qx_session *s, 
         return err->status;
     }
     const enum qx_status st =
-        qx_session_run_predict(s, &options, ui_batch_ctl(), &m->predicted, err);
+        qx_session_run_predict(s, &options, ui_batch_ctl(), &m->predicted, NULL, NULL, err);
     m->has_predicted = st == QX_OK;
     return st;
 }

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const source_words[] = {
     [QX_LEADS_MEASURED] = "measured on all rows",
@@ -90,14 +91,23 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
 
 static void draw_empty(struct ui_app *app, struct ui_canvas *c, struct ui_rect r)
 {
-    const bool can = qx_session_net(app->session) && qx_session_data(app->session);
+    const struct qx_net *net = qx_session_net(app->session);
+    const bool has_data = net && qx_session_data(app->session);
+    const bool has_class = net && strcmp(qx_net_task(net), "classification") == 0;
     ui_put(c, r.x + 2, r.y + 2, r.w - 4, UI_STYLE_BOLD,
-           can ? "No row is answered yet." : "There are no rows here.");
-    ui_text_draw(c, (struct ui_rect){r.x + 2, r.y + 4, r.w - 4, 4}, UI_STYLE_DIM,
-                 !qx_session_net(app->session)    ? qx_session_net_reason(app->session)
-                 : !qx_session_data(app->session) ? qx_session_data_reason(app->session)
-                                                  : "Rows stand here once the effect of single "
-                                                    "layers is measured, or this recipe is.");
+           has_data && has_class ? "No row is answered yet." : "There are no rows here.");
+    ui_text_draw(
+        c, (struct ui_rect){r.x + 2, r.y + 4, r.w - 4, 4}, UI_STYLE_DIM,
+        !net        ? qx_session_net_reason(app->session)
+        : !has_data ? qx_session_data_reason(app->session)
+        : has_class ? "Rows stand here once the effect of single layers is measured, or this "
+                      "recipe is."
+        : qx_net_is_words(net)
+            ? "Each place of a language model's text has its next token, and none has a "
+              "class to lose. Compare (g c) lists with r the tokens that change most; Try (g "
+              "y) goes on with a text of yours."
+            : "This network gives embeddings: its rows have no class to lose. Compare (g c) "
+              "sets them beside FP32's.");
 }
 
 /* A picture beside the table where there is room, a text below it. */
@@ -137,8 +147,12 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
     (void)state;
     buf[0] = '\0';
     if (app->session && qx_session_leads(app->session, &leads)) {
-        snprintf(buf, cap, "%s%lld of %lld rows that FP32 has right are lost: %s",
-                 leads.source != QX_LEADS_PREDICTED ? "" : ui_mark(QX_BASIS_HISTOGRAM, app->glyphs),
+        if (leads.source == QX_LEADS_PREDICTED) { /* how many are lost is what the gauge predicts */
+            snprintf(buf, cap, "%s nearest to another class first: %s",
+                     ui_mark(QX_BASIS_HISTOGRAM, app->glyphs), source_words[leads.source]);
+            return;
+        }
+        snprintf(buf, cap, "%lld of %lld rows that FP32 has right are lost: %s",
                  (long long)leads.n_flipped, (long long)leads.n, source_words[leads.source]);
     }
 }
@@ -201,8 +215,9 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
         out, "  %+.4f in FP32, %s%+.4f now: below zero another class wins.", (double)l->before,
         leads.source != QX_LEADS_PREDICTED ? "" : ui_mark(QX_BASIS_HISTOGRAM, app->glyphs),
         (double)l->now);
-    ui_explain_add(out, "%lld rows drawn by seed, nearest to another class first.",
-                   (long long)leads.n);
+    ui_explain_add(out, "%lld rows that FP32 has right%s, nearest to another class first.",
+                   (long long)leads.n,
+                   leads.source == QX_LEADS_MEASURED ? "" : ", of those drawn by seed");
     ui_explain_add(out, "%s",
                    leads.source != QX_LEADS_PREDICTED
                        ? "Measured: this recipe was run on these rows."

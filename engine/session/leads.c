@@ -32,19 +32,6 @@ void qx_leads_release(struct qx_session *s)
 
 /* ---- the list ---- */
 
-static bool is_gone(const struct qx_lead *l)
-{
-    return l->top != l->top0; /* a lead of 0 goes to the lower class */
-}
-
-static int nearest_first(const void *a, const void *b)
-{
-    const struct qx_lead *x = a, *y = b;
-    return x->now != y->now           ? (x->now > y->now) - (x->now < y->now)
-           : is_gone(x) != is_gone(y) ? is_gone(y) - is_gone(x)
-                                      : (x->row > y->row) - (x->row < y->row);
-}
-
 /* Room for n rows, and for n_z logits in all. */
 static bool room_for(struct qx_leads_state *l, int64_t n, int64_t n_z)
 {
@@ -63,20 +50,12 @@ static bool room_for(struct qx_leads_state *l, int64_t n, int64_t n_z)
     return n <= l->cap && n_z <= l->cap_z;
 }
 
-/* Measured on all rows: the margin of the label is the lead of float32's class where that is right. */
 static bool list_measured(struct qx_session *s, const struct qx_eval_result *fp32,
                           const struct qx_eval_result *b)
 {
     struct qx_leads_state *l = &s->leads;
-    if (fp32->n != b->n || !room_for(l, b->n, 0)) {
-        return false;
-    }
     l->n = b->n;
-    for (int64_t i = 0; i < b->n; i++) {
-        l->v[i] = (struct qx_lead){b->rows[i],      b->label[i],     fp32->predicted[i],
-                                   b->predicted[i], fp32->margin[i], b->margin[i]};
-    }
-    return true;
+    return room_for(l, b->n, 0) && qx_eval_leads(fp32, b, l->v, NULL) == QX_OK;
 }
 
 static bool list_replayed(struct qx_session *s)
@@ -115,19 +94,6 @@ static bool is_predicted(const struct qx_session *s)
     return p->is_on && p->has_answer && p->n_unknown == 0 && p->answer.sum.n_missing == 0;
 }
 
-/* Rows that float32 has wrong cannot be lost. */
-static void list_finish(struct qx_leads_state *l)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < l->n; i++) {
-        if (l->v[i].label < 0 || l->v[i].label == l->v[i].top0) {
-            l->v[n++] = l->v[i];
-        }
-    }
-    l->n = n;
-    qsort(l->v, (size_t)n, sizeof *l->v, nearest_first);
-}
-
 bool qx_session_leads(struct qx_session *s, struct qx_leads *out)
 {
     struct qx_leads_state *l = &s->leads;
@@ -154,12 +120,8 @@ bool qx_session_leads(struct qx_session *s, struct qx_leads *out)
         if (!(b ? list_measured(s, fp32, b) : is_replayed ? list_replayed(s) : list_predicted(s))) {
             return false;
         }
-        list_finish(l);
         l->key = key;
-        l->n_flipped = 0;
-        while (l->n_flipped < l->n && is_gone(&l->v[l->n_flipped])) {
-            l->n_flipped++;
-        }
+        l->n_flipped = qx_leads_sort(l->v, &l->n);
     }
     *out = (struct qx_leads){l->n, l->n_flipped, source, l->v};
     return true;

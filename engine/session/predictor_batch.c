@@ -120,13 +120,37 @@ enum qx_status qx_build_batch(struct qx_session *s, const struct qx_eval_options
     return st;
 }
 
+/* P row by row under the composition. */
+static enum qx_status leads(const struct qx_build_task *b, const struct qx_predict_mix *mix,
+                            struct qx_lead *rows, int64_t *n_rows, struct qx_error *err)
+{
+    const struct qx_predict_base *base = qx_predict_table_base(b->table);
+    const int64_t n = qx_predict_base_n(base);
+    const size_t n_z = (size_t)n * (size_t)qx_predict_base_n_classes(base);
+    float *z = qx_mem_array(n_z, sizeof *z);
+    if (!z) {
+        return qx_fail_nomem(err, n_z * sizeof *z);
+    }
+    qx_predict_mix_logits(mix, z);
+    qx_predict_leads(base, z, rows);
+    for (int64_t i = 0; i < n; i++) {
+        rows[i].label = qx_dataset_label(b->s->data, rows[i].row);
+    }
+    *n_rows = n;
+    qx_mem_free(z);
+    return QX_OK;
+}
+
 enum qx_status qx_session_run_predict(struct qx_session *s, const struct qx_eval_options *options,
                                       struct qx_ctl *ctl, struct qx_prediction *out,
-                                      struct qx_error *err)
+                                      struct qx_lead *rows, int64_t *n_rows, struct qx_error *err)
 {
     struct qx_build_task *b;
     struct qx_predict_mix *mix;
-    const enum qx_status st = qx_build_batch(s, options, NULL, ctl, &b, &mix, err);
+    enum qx_status st = qx_build_batch(s, options, NULL, ctl, &b, &mix, err);
+    if (st == QX_OK && rows) {
+        st = leads(b, mix, rows, n_rows, err);
+    }
     if (st == QX_OK) {
         qx_predict_anchors_ask(b->anchors, mix, out);
     }

@@ -334,6 +334,41 @@ class Sequences(unittest.TestCase):
         self.assertIn(rows[1]["text"], out)
         self.assertNotIn(rows[2]["text"], out)
 
+    def test_rows_that_go_next(self):
+        a = answer("eval", SENTENCES, "--bits", "2", "--max-samples", "300", "--rows", "300",
+                   "--changes", "300")
+        r, m = a["rows"], a["metrics"]
+        self.assertEqual((r["basis"], r["n"], r["lost"]), ("measured", 300, m["lost"]))
+        self.assertEqual(r["right_fp32"], round(300 * m["accuracy_fp32"]))
+        self.assertEqual(len(r["next"]), r["right_fp32"] - r["lost"])
+        leads = [row["lead"] for row in r["next"]]
+        self.assertEqual(leads, sorted(leads))
+        self.assertGreaterEqual(leads[0], 0)
+        changed = {c["row"]: c for c in a["changes"]}
+        for row in r["next"]:
+            c = changed[row["row"]]
+            self.assertEqual((c["class"], c["label"], c["text"]), (row["class"],) * 2 + (row["text"],))
+            self.assertEqual((c["margin_fp32"], c["margin"]), (row["lead_fp32"], row["lead"]))
+        code, out, _ = run("eval", SENTENCES, "--bits", "2", "--max-samples", "300", "--rows", "2")
+        self.assertEqual(code, 0)
+        self.assertIn(r["next"][1]["text"], out)
+        self.assertNotIn(r["next"][2]["text"], out)
+
+    def test_rows_predicted(self):
+        a = answer("eval", FASHION, "--bits", "3", "--layers", "head.weight", "--predict")
+        p = a["rows"]
+        self.assertNotIn("metrics", a)
+        self.assertEqual((p["basis"], p["n"], len(p["next"])), ("predicted", 256, 10))
+        measured = answer("eval", FASHION, "--bits", "3", "--layers", "head.weight", "--rows", "1000")
+        lead = {row["row"]: row["lead"] for row in measured["rows"]["next"]}
+        near = [abs(lead[row["row"]] - row["lead"]) for row in p["next"] if row["row"] in lead]
+        self.assertGreater(len(near), 5)
+        self.assertLess(sum(near) / len(near), 0.5)
+        self.assertIsNone(p["lost"])
+        code, out, err = run("eval", LLAMA, "--bits", "4", "--rows", "3", "--json")
+        self.assertEqual((code, out), (4, ""))
+        self.assertIn("--changes", json.loads(err)["message"])
+
     def test_tokens_that_change_most(self):
         tiny = os.path.join(ROOT, "samples/llama-tiny")
         a = answer("eval", tiny, "--bits", "3", "--max-samples", "2", "--changes", "50")

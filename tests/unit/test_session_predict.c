@@ -175,12 +175,12 @@ static void a_batch_leans_on_what_a_session_measured(void **state)
     struct qx_prediction p;
     assert_int_equal(qx_session_open(fixture_folder(), &o, &s, NULL), QX_OK);
     fixture_bits(s, "fc1.weight", 2);
-    assert_int_equal(qx_session_run_predict(s, NULL, NULL, &p, NULL), QX_OK);
+    assert_int_equal(qx_session_run_predict(s, NULL, NULL, &p, NULL, NULL, NULL), QX_OK);
     assert_int_equal(p.n_points, 1);
     assert_float_equal(p.rho, 1.0, 1e-9);
     assert_float_equal(p.value, (double)g.correct / (double)g.n, 1e-6);
     /* they speak of all rows, and of no part of them */
-    assert_int_equal(qx_session_run_predict(s, &few, NULL, &p, NULL), QX_OK);
+    assert_int_equal(qx_session_run_predict(s, &few, NULL, &p, NULL, NULL, NULL), QX_OK);
     assert_int_equal(p.n_points, 0);
     qx_session_close(&s);
 }

@@ -206,6 +206,24 @@ enum qx_status qx_agreement_run(const struct qx_net *net, const struct qx_datase
                                 const struct qx_eval_options *options, struct qx_pool *pool,
                                 struct qx_ctl *ctl, struct qx_agreement *out, struct qx_error *err);
 
+/* ---- the rows that go next ---- */
+
+/* A row of a classifier's data under float32 and now: class, and the logit of float32's class minus the
+ * largest other one (below zero: the class has changed). */
+struct qx_lead {
+    int64_t row;
+    int32_t label; /* -1 = none */
+    int32_t top0, top;
+    float before, now;
+};
+/* The rows that float32 has right (without labels: all) stay, *n of them, the one nearest to another class
+ * first. Returns how many have lost float32's class: the first ones. O(n log n) */
+int64_t qx_leads_sort(struct qx_lead *v, int64_t *n);
+/* Two measurements row by row, out [b->n] in the order of the rows. The margin of the label stands for the
+ * lead, so rows that float32 has wrong say nothing: qx_leads_sort drops them. QX_EDATA when the rows differ. */
+enum qx_status qx_eval_leads(const struct qx_eval_result *fp32, const struct qx_eval_result *b,
+                             struct qx_lead *out, struct qx_error *err);
+
 /* ---- suffix replay: what an edit does, measured on a few rows while the hand is still on it ---- */
 
 /* P, the rows it is measured on, with float32's answers; the values alive before the edited layer; the
@@ -228,15 +246,8 @@ int64_t qx_replay_rows(const struct qx_replay *r);
 /* P under float32, or as the last run that ended well left it: rows, labels, classes, margins; of language models
  * nll, and kl of the latter. Borrowed until the next run. */
 const struct qx_eval_result *qx_replay_scored(const struct qx_replay *r, bool is_fp32);
-/* P row by row, but of a language model: number in the data set, and what float32 and the last run that ended well say: class, and
- * the logit of float32's class minus the largest other one (below zero: the class has changed). Arrays
+/* P row by row, but of a language model, under float32 and as the last run that ended well left it. Arrays
  * [qx_replay_rows]; O(rows classes). */
-struct qx_lead {
-    int64_t row;
-    int32_t label; /* -1 = none */
-    int32_t top0, top;
-    float before, now;
-};
 void qx_replay_leads(const struct qx_replay *r, struct qx_lead *out);
 
 struct qx_replay_result {

@@ -519,10 +519,12 @@ enum qx_status qx_session_run_beside(struct qx_session *s, const struct qx_eval_
 void qx_beside_release(struct qx_beside *b); /* zeroed struct allowed */
 /* Predict the recipe's accuracy on the evaluation rows (agreement with FP32, without labels), measuring
  * only what is not kept on disk: FP32 there (options NULL = all rows) and the layers that the recipe
- * changes on P, six entries each at most. Needs no session that predicts in the background. */
+ * changes on P, six entries each at most. Needs no session that predicts in the background. rows
+ * [QX_PREDICT_ROWS], NULL allowed (and needed for language models, whose places are no rows): P row by row as composed,
+ * *n_rows of them. */
 enum qx_status qx_session_run_predict(struct qx_session *s, const struct qx_eval_options *options,
                                       struct qx_ctl *ctl, struct qx_prediction *out,
-                                      struct qx_error *err);
+                                      struct qx_lead *rows, int64_t *n_rows, struct qx_error *err);
 /* A model folder with dequantized values in the original dtypes, beside copies of the source folder's
  * other files (graph.json, data, notes), and recipe.json. Of a GGUF file of a network that is run, names and rows are
  * those of other programs, and config.json and tokenizer are made from its metadata (qx_folder_tensor in qx/net.h). All is written aside and then put in place:
