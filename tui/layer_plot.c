@@ -78,7 +78,7 @@ static double place_of_flip(const struct layer_frame *f, const struct qx_flip *f
                : layer_place_hi(f, (struct qx_range){f->setting->range.lo, t});
 }
 
-/* "◆ next row goes at ≈0.083 (row 17)": the one that is nearer, in ratio. */
+/* "◆ row 17 goes at ≈0.083": the one that is nearer, in ratio; without the mark once replay was there. */
 static int draw_flip_words(struct layer_frame *f, struct ui_canvas *c, int x, int y, int room)
 {
     const struct qx_flip *a = &f->flip[0], *b = &f->flip[1];
@@ -92,13 +92,15 @@ static int draw_flip_words(struct layer_frame *f, struct ui_canvas *c, int x, in
         !a->is_there || (b->is_there && b->place / here < here / fmax(a->place, 1e-30));
     const struct qx_flip *next = is_up ? b : a;
     snprintf(text, sizeof(text), " row %lld goes at %s%s", (long long)next->row,
-             ui_mark(QX_BASIS_HISTOGRAM, f->app->glyphs), ui_fig_real(value, next->place, 3));
+             next->is_measured ? "" : ui_mark(QX_BASIS_HISTOGRAM, f->app->glyphs),
+             ui_fig_real(value, next->place, 3));
     const int w = ui_text_width(text) + 1;
     if (w + 2 > room) {
         return 0;
     }
     ui_put(c, x + 2, y, 1, UI_STYLE_BAD, ui_sym(f->app->glyphs, UI_SYM_DIAMOND));
-    return 2 + 1 + ui_put(c, x + 3, y, w, UI_STYLE_PREDICTED, text);
+    return 2 + 1 +
+           ui_put(c, x + 3, y, w, next->is_measured ? UI_STYLE_MEASURED : UI_STYLE_PREDICTED, text);
 }
 
 /* "M mse 0.104 · P percentile 0.140": as many as fit. */

@@ -204,7 +204,7 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
 }
 
 /* Rows without figures say across their columns why. */
-static void draw_states(const struct bench_state *s, struct ui_canvas *c)
+static void draw_states(const struct bench_state *s, struct ui_canvas *c, enum ui_glyphs glyphs)
 {
     int x[COL_COUNT], width[COL_COUNT];
     ui_table_layout(columns, COL_COUNT, s->table.w - 2, x, width);
@@ -214,8 +214,9 @@ static void draw_states(const struct bench_state *s, struct ui_canvas *c)
         if (r->state != QX_BENCH_DONE) {
             snprintf(text, sizeof(text), "%s%s%s", state_word(r), r->reason[0] ? ": " : "",
                      r->reason);
-            ui_put(c, s->table.x + x[COL_SIZE], s->table.y + 1 + k, s->table.w - x[COL_SIZE] - 2,
-                   state_style(r), text);
+            ui_put_cut(c, s->table.x + x[COL_SIZE], s->table.y + 1 + k,
+                       s->table.w - x[COL_SIZE] - 2,
+                       s->top + k == s->cursor ? UI_STYLE_SELECTED : state_style(r), text, glyphs);
         }
     }
 }
@@ -283,7 +284,7 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     struct cell_arg arg = {app, s};
     struct ui_table table = {columns, COL_COUNT, s->n, s->cursor, s->top, row_cell, &arg};
     ui_table_draw(c, s->table, &table, app->glyphs);
-    draw_states(s, c);
+    draw_states(s, c, app->glyphs);
     int y = s->table.y + s->table.h + 1;
     const int end = r.y + r.h;
     if (ui_bench_half_text(half, s->row, s->n) && y + 1 < end) {

@@ -33,7 +33,7 @@ static const struct ui_column columns[COL_COUNT] = {
     [COL_BYTES] = {"size", 8, 9, 3, true},
     [COL_DB] = {"SQNR dB", 7, 8, 0, true},
     [COL_OUTPUT] = {"output dB", 9, 9, 1, true},
-    [COL_PREDICTED] = {"predicted", 14, 18, 0, true},
+    [COL_PREDICTED] = {"predicted", 15, 18, 0, true},
     [COL_MEASURED] = {"measured", 8, 10, 2, true},
 };
 
@@ -244,9 +244,11 @@ static void plane_axes(const struct plane *p, struct ui_app *app, struct ui_canv
     ui_put(c, r.x - 1, r.y + r.h, 1, UI_STYLE_FRAME, ui_sym(app->glyphs, UI_SYM_BOTTOM_LEFT));
     ui_hline(c, r.x, r.y + r.h, r.w, app->glyphs);
     for (int bits = 0; bits <= (int)p->x1; bits += 2) {
+        const int x = (int)lround(bits / p->x1 * (r.w - 1));
         snprintf(text, sizeof(text), "%d", bits);
-        ui_put(c, r.x + (int)lround(bits / p->x1 * (r.w - 1)), r.y + r.h + 1, 2, UI_STYLE_DIM,
-               text);
+        if (x + 6 < r.w) { /* the unit stands there */
+            ui_put(c, r.x + x, r.y + r.h + 1, 2, UI_STYLE_DIM, text);
+        }
     }
     ui_put(c, r.x - W_TICK + 1, r.y - 1, -1, UI_STYLE_HEADER, "SQNR dB");
     ui_put_right(c, r.x, r.y + r.h + 1, r.w, UI_STYLE_HEADER, "b/w");
@@ -294,11 +296,14 @@ static void head_draw(const struct shown *w, struct ui_canvas *c, struct ui_rect
     } else {
         const char *from =
             last ? strchr(qx_setting_text(&last->set, base, sizeof(base)), ' ') : NULL;
-        snprintf(text, sizeof(text),
-                 "%d formats by %s (s)%s%s%s; %s no other is as good and as small", w->n,
-                 orders[w->s->order].words, from ? "; integers:" : "", from ? from : "",
-                 item && item->importance ? "; blocks: imatrix" : "",
-                 ui_sym(w->app->glyphs, UI_SYM_MARK));
+        const int n =
+            snprintf(text, sizeof(text), "%d formats by %s (s)%s%s%s; %s ", w->n,
+                     orders[w->s->order].words, from ? "; integers:" : "", from ? from : "",
+                     item && item->importance ? "; blocks: imatrix" : "",
+                     ui_sym(w->app->glyphs, UI_SYM_MARK));
+        const char *front = "no other is as good and as small";
+        front = ui_text_width(text) + ui_text_width(front) <= r.w ? front : "unbeaten";
+        snprintf(text + n, sizeof(text) - (size_t)n, "%s", front);
     }
     ui_put_cut(c, r.x, r.y, r.w, UI_STYLE_DIM, text, w->app->glyphs);
 }

@@ -257,15 +257,15 @@ static void head_text(struct ui_app *app, const struct pareto_state *s, char *bu
 {
     const struct qx_mixed *plan = qx_session_mixed(app->session);
     const struct qx_point *p = qx_mixed_point(plan, 0);
-    const char *what = p->basis == QX_SENS_RANK ? "relative error (nothing is run)"
-                       : isnan(p->value)        ? "KL"
-                       : ui_is_words(app)       ? "perplexity"
-                                                : "accuracy";
-    snprintf(buf, cap, "%s against %s: %d recipe%s, %s (%s measured %s predicted %s you %s FP32)",
-             what, x_name[s->x], qx_mixed_n(plan), qx_mixed_n(plan) == 1 ? "" : "s",
-             qx_mixed_mode_name(s->mode), ui_sym(app->glyphs, UI_SYM_MARK),
-             ui_sym(app->glyphs, UI_SYM_CIRCLE), ui_sym(app->glyphs, UI_SYM_DIAMOND),
-             ui_sym(app->glyphs, UI_SYM_STAR));
+    const bool is_rank = p->basis == QX_SENS_RANK;
+    const char *words = ui_is_words(app) ? "perplexity" : "accuracy";
+    const char *what = is_rank ? "relative error" : isnan(p->value) ? "KL" : words;
+    const char *fp32 = is_rank ? "" : app->glyphs == UI_GLYPHS_ASCII ? " F FP32" : " ★ FP32";
+    const int n = qx_mixed_n(plan);
+    snprintf(buf, cap, "%s against %s: %d recipe%s, %s (%s measured %s %s %s you%s)", what,
+             x_name[s->x], n, n == 1 ? "" : "s", qx_mixed_mode_name(s->mode),
+             ui_sym(app->glyphs, UI_SYM_MARK), ui_sym(app->glyphs, UI_SYM_CIRCLE),
+             is_rank ? "ranked" : "predicted", ui_sym(app->glyphs, UI_SYM_DIAMOND), fp32);
 }
 
 /* The first front is searched without being asked for. */

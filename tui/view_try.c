@@ -137,7 +137,7 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
         answer_cell(rows->app, t, QX_WHICH_B, out);
         break;
     case COL_LEAD:
-        if (t->answer[QX_WHICH_B].is_there && !t->answer[QX_WHICH_B].text) {
+        if (t->answer[QX_WHICH_B].is_there) {
             snprintf(out->text, sizeof(out->text), "%+.2f", (double)lead_of(t));
             out->style = lead_of(t) < 0 ? UI_STYLE_BAD : UI_STYLE_VALUE;
         }
@@ -218,7 +218,9 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
         struct ui_app *app;
         const struct try_state *s;
     } rows = {app, s};
-    struct ui_table table = {columns, COL_COUNT, s->n, s->at, s->top, row_cell, &rows};
+    /* a text that goes on has no class to lead */
+    const int n_columns = is_words(app) ? COL_LEAD : COL_COUNT;
+    struct ui_table table = {columns, n_columns, s->n, s->at, s->top, row_cell, &rows};
     ui_table_draw(c, s->table, &table, app->glyphs);
     if (detail) {
         const struct qx_try *t = &s->row[s->at];

@@ -24,10 +24,11 @@ void qx_leads_release(struct qx_session *s)
 {
     struct qx_leads_state *l = &s->leads;
     profile_release(&l->profile);
+    qx_flip_path_release(&l->path);
     qx_mem_free(l->v);
     qx_mem_free(l->lead);
     qx_mem_free(l->z);
-    *l = (struct qx_leads_state){.profile = {.item = -1}};
+    *l = (struct qx_leads_state){.profile = {.item = -1}, .path = {.layer = -1}};
 }
 
 /* ---- the list ---- */
@@ -134,8 +135,7 @@ static bool is_mirrored(const struct qx_setting *set)
     return set->sym || set->gran != QX_GRAN_TENSOR;
 }
 
-/* The setting with the threshold's moving end at `place`, a size. */
-static struct qx_setting moved(const struct qx_setting *set, bool is_low, double place)
+struct qx_setting qx_threshold_at(const struct qx_setting *set, bool is_low, double place)
 {
     struct qx_setting at = *set;
     if (is_mirrored(set)) {
@@ -148,7 +148,7 @@ static struct qx_setting moved(const struct qx_setting *set, bool is_low, double
     return at;
 }
 
-static double place_of(const struct qx_setting *set, bool is_low)
+double qx_threshold_of(const struct qx_setting *set, bool is_low)
 {
     return is_low && !is_mirrored(set) ? -set->range.lo : set->range.hi;
 }
@@ -158,7 +158,7 @@ static uint64_t profile_key(const struct qx_session *s, int layer, const struct 
                             bool is_low)
 {
     const struct qx_predictor *p = &s->predictor;
-    struct qx_setting bare = moved(set, is_low, 1.0);
+    struct qx_setting bare = qx_threshold_at(set, is_low, 1.0);
     uint64_t h = qx_predict_key(&bare, QX_SITE_W);
     h = qx_hash64(&p->table_serial, sizeof p->table_serial, h);
     for (int l = 0; l < qx_net_n_layers(s->net); l++) {
@@ -238,7 +238,7 @@ void qx_leads_work(struct qx_session *s, double budget_s)
         return;
     }
     while (p->n_done < QX_LEAD_NODES && qx_clock_s() < end) {
-        const struct qx_setting at = moved(set, p->is_low, p->place[p->n_done]);
+        const struct qx_setting at = qx_threshold_at(set, p->is_low, p->place[p->n_done]);
         if (!leads_at(s, layer, &at, hist, p->z, p->lead + p->n_done * p->n)) {
             profile_release(p);
             return;
@@ -261,7 +261,7 @@ bool qx_leads_waits(const struct qx_session *s)
 static struct qx_flip flip_search(const struct qx_lead_profile *p, double from, const float *now,
                                   int node, int step, int64_t *index)
 {
-    struct qx_flip found = {false, 0.0, -1};
+    struct qx_flip found = {.row = -1};
     const float *before = now;
     double at = from;
     for (; node >= 0 && node < QX_LEAD_NODES && !found.is_there; node += step) {
@@ -319,7 +319,7 @@ bool qx_session_first_flips(struct qx_session *s, int64_t item, bool is_low, str
     const uint64_t flip_key = qx_hash64(parts, sizeof parts, 1);
     if (flip_key != s->leads.flip_key) {
         const struct qx_predict_base *base = qx_predict_table_base(s->predictor.table);
-        const double from = place_of(set, is_low);
+        const double from = qx_threshold_of(set, is_low);
         int below = 0;
         while (below < QX_LEAD_NODES && p->place[below] >= from) {
             below++;
@@ -339,5 +339,9 @@ bool qx_session_first_flips(struct qx_session *s, int64_t item, bool is_low, str
         s->leads.flip_key = flip_key;
     }
     memcpy(out, s->leads.flip, sizeof s->leads.flip);
+    if (s->replayer.seen_key == s->measure.key_b) {
+        qx_flip_path_refine(&s->leads.path, qx_net_n_layers(s->net), s->replayer.seen, layer,
+                            is_low, out);
+    }
     return true;
 }

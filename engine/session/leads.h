@@ -3,7 +3,7 @@
 #ifndef QX_SESSION_LEADS_H
 #define QX_SESSION_LEADS_H
 
-#include "qx/session.h"
+#include "session/flip_path.h"
 
 enum { QX_LEAD_NODES = 80 }; /* thresholds that are tried */
 
@@ -25,7 +25,8 @@ struct qx_leads_state {
     int64_t n, cap, cap_z, n_flipped;
     uint64_t key; /* of what they were made from; 0 = none */
     struct qx_lead_profile profile;
-    struct qx_flip flip[2]; /* as found last */
+    struct qx_flip_path path; /* of the last drag */
+    struct qx_flip flip[2];   /* as composed last */
     uint64_t flip_key;
 };
 

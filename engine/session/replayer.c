@@ -17,6 +17,7 @@ struct qx_replay_task {
     struct qx_task task;
     struct qx_session *s; /* worker: immutable parts */
     uint64_t key, revision, max_bytes;
+    int layer;                  /* that the hand is on */
     struct qx_setting *setting; /* [layers] copied at submit */
     struct qx_pool *pool; /* NULL while something in the queue lane has it for seconds at a time */
     struct qx_replay *replay; /* the session's, or made by this run */
@@ -64,6 +65,10 @@ static void replay_done(struct qx_session *s, struct qx_task *t)
         struct qx_lead *spare = p->leads;
         p->leads = r->leads;
         r->leads = spare;
+        if (p->leads) {
+            qx_flip_path_add(&s->leads.path, qx_net_n_layers(s->net), r->setting, r->layer,
+                             p->leads, p->result.n);
+        }
         if (r->result.is_suffix) {
             p->time_s[r->result.from] = r->result.time_s;
         }
@@ -228,6 +233,7 @@ void qx_replayer_work(struct qx_session *s)
     r->s = s;
     r->key = s->measure.key_b;
     r->revision = s->revision;
+    r->layer = p->layer;
     r->max_bytes = s->cache.budget / 8;
     r->pool = s->queue.n_out > 0 ? NULL : s->pool;
     r->replay = p->replay;

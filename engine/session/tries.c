@@ -41,8 +41,10 @@ enum qx_status qx_session_try_check(struct qx_session *s, struct qx_error *err)
                         (strcmp(qx_net_task(s->net), "classification") == 0 || is_words(s));
     if (!is_net) {
         return qx_fail(err, QX_EUNSUPPORTED,
-                       "Sentences need a network that classifies texts or goes on with them; this "
-                       "model is none that can be run here.");
+                       s->net ? "Sentences need a network that classifies texts or goes on with "
+                                "them; this one does neither."
+                              : "Sentences need a network that can be run; of this model only the "
+                                "weights are known.");
     }
     if (s->tries.tokenizer) {
         return QX_OK;

@@ -128,6 +128,68 @@ static void the_first_flip_lies_where_the_composition_says(void **state)
     qx_session_close(&s);
 }
 
+/* Waits until the recipe of now has been replayed; returns the rows lost. */
+static int64_t replayed_lost(struct qx_session *s)
+{
+    struct qx_session_replay replay = {.is_current = false};
+    for (int i = 0; i < 2000 && !replay.is_current; i++) {
+        qx_session_settle(s, 2);
+        qx_session_replayed(s, &replay);
+    }
+    assert_true(replay.is_current);
+    return replay.result.pair.lost;
+}
+
+static void a_tick_is_measured_once_replay_was_there(void **state)
+{
+    (void)state;
+    struct qx_session *s = open_predicting();
+    const int64_t item = fixture_item(s, "fc1.weight");
+    struct qx_flip flip[2] = {{0}};
+    fixture_bits(s, "fc1.weight", 3);
+    fixture_settle(s);
+    for (int i = 0; i < 400 && !qx_session_first_flips(s, item, false, flip); i++) {
+        qx_session_settle(s, 5);
+    }
+    assert_false(flip[0].is_measured || flip[1].is_measured);
+    qx_session_set_auto_measure(s, true);
+    const double step = 1.02;
+    double place = place_now(s, "fc1.weight"), start = place;
+    fixture_range(s, "fc1.weight", place, true);
+    int64_t lost = replayed_lost(s), was = lost;
+    for (int i = 0; i < 60 && lost <= was; i++) { /* down, until one more row is lost */
+        was = lost < was ? lost : was;
+        place /= step;
+        fixture_range(s, "fc1.weight", place, true);
+        lost = replayed_lost(s);
+    }
+    assert_true(lost > was);
+    const struct qx_leads l = leads_of(s, QX_LEADS_REPLAYED);
+    int64_t gone[QX_REPLAY_ROWS], n_gone = 0;
+    for (int64_t i = 0; i < l.n_flipped; i++) {
+        gone[n_gone++] = l.v[i].row;
+    }
+    fixture_range(s, "fc1.weight", place * step, true); /* a step back */
+    replayed_lost(s);
+    for (int i = 0; i < 400 && !qx_session_first_flips(s, item, false, flip); i++) {
+        qx_session_settle(s, 5);
+    }
+    assert_true(flip[0].is_there && flip[0].is_measured);
+    assert_true(flip[0].place <= place * step && flip[0].place >= place / (1 + 1e-9));
+    bool was_there = false;
+    for (int64_t i = 0; i < n_gone; i++) {
+        was_there |= gone[i] == flip[0].row;
+    }
+    assert_true(was_there && start > place);
+    fixture_bits(s, "fc2.weight", 3); /* another recipe: nothing was seen there */
+    fixture_settle(s);
+    for (int i = 0; i < 400 && !qx_session_first_flips(s, item, false, flip); i++) {
+        qx_session_settle(s, 5);
+    }
+    assert_false(flip[0].is_measured || flip[1].is_measured);
+    qx_session_close(&s);
+}
+
 static void nothing_is_listed_where_nothing_runs(void **state)
 {
     (void)state;
@@ -149,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_listed_by_what_is_known_best),
         cmocka_unit_test(the_first_flip_lies_where_the_composition_says),
+        cmocka_unit_test(a_tick_is_measured_once_replay_was_there),
         cmocka_unit_test(nothing_is_listed_where_nothing_runs),
     };
     return cmocka_run_group_tests_name("session leads", tests, fixture_setup, fixture_teardown);

@@ -307,11 +307,13 @@ bool qx_session_leads(struct qx_session *s, struct qx_leads *out);
  * struct qx_eval_result), the text before it, its last 24 tokens. False where rows are no texts. */
 bool qx_session_row_text(struct qx_session *s, int64_t row, char *text, size_t cap);
 /* The thresholds of an item's weights, all else as it is, at which the first row of P that has float32's
- * class loses it: out[0] for a lower one, out[1] for a higher one, as composed (an approximation). place:
+ * class loses it: out[0] for a lower one, out[1] for a higher one, as composed (an approximation), or measured where
+ * replays of this drag led there in steps of a twentieth at most. place:
  * size of the threshold that moves, is_low: the low end of an asymmetric range per tensor. False while
  * that is found in the background (QX_NEWS_GAUGE), and where nothing is predicted. */
 struct qx_flip {
-    bool is_there; /* within a twentieth of the largest value and that */
+    bool is_there;    /* within a twentieth of the largest value and that */
+    bool is_measured; /* on P, by suffix replay */
     double place;
     int64_t row;
 };
