@@ -52,16 +52,15 @@ static void find_live(const struct qx_net *net, const struct qx_exec *e, int nod
 static enum qx_status slot_add(struct qx_net_cut *c, int root, const struct qx_exec_value *form,
                                struct qx_error *err)
 {
-    const struct qx_net *net = c->net;
-    const int64_t tile = net->plan.tile_rows;
+    const struct qx_shape *shape = &c->net->values[root]->shape;
+    const size_t item = form->form == QX_FORM_CODES ? 1 : sizeof(float);
+    const int64_t row = qx_shape_numel(shape, 1), units = shape->is_ragged ? shape->dim[0] : 1;
     struct qx_cut_slot *s = &c->slots[c->n_slots++];
     *s = (struct qx_cut_slot){.root = root, .offset = c->bytes};
     s->form = *form;
-    s->item_bytes = form->form == QX_FORM_CODES ? 1 : sizeof(float);
-    size_t all, count = (size_t)qx_shape_numel(&net->values[root]->shape, tile);
-    if (!qx_size_mul(count, s->item_bytes, &s->tile_bytes) ||
-        !qx_size_mul(s->tile_bytes, (size_t)((c->n + tile - 1) / tile), &all) ||
-        all > SIZE_MAX / 2 - c->bytes) {
+    s->unit_bytes = (size_t)(row / units) * item;
+    size_t all;
+    if (!qx_size_mul((size_t)row * item, (size_t)c->n, &all) || all > SIZE_MAX / 2 - c->bytes) {
         return qx_fail_nomem(err, SIZE_MAX);
     }
     c->bytes = (c->bytes + all + 63) & ~(size_t)63;
@@ -137,35 +136,39 @@ enum qx_status qx_cut_check(const struct qx_net_cut *c, const struct qx_weights 
 
 /* ---- tiles ---- */
 
-static size_t bytes_at(const struct qx_net_cut *c, const struct qx_cut_slot *s, int64_t rows)
+/* Where the rows first .. end-1 of a slot lie, and how much they take. */
+static uint8_t *tile_at(const struct qx_net_cut *c, const struct qx_cut_slot *s, int64_t first,
+                        int64_t end, const int64_t *start, size_t *bytes)
 {
-    return (size_t)qx_shape_numel(&c->net->values[s->root]->shape, rows) * s->item_bytes;
+    const bool is_ragged = c->net->values[s->root]->shape.is_ragged;
+    const int64_t from = is_ragged ? start[first] : first, to = is_ragged ? start[end] : end;
+    *bytes = (size_t)(to - from) * s->unit_bytes;
+    return c->data + s->offset + (size_t)from * s->unit_bytes;
 }
 
-static uint8_t *tile_at(const struct qx_net_cut *c, const struct qx_cut_slot *s, int64_t first)
-{
-    return c->data + s->offset + (size_t)(first / c->net->plan.tile_rows) * s->tile_bytes;
-}
-
-void qx_cut_store(struct qx_net_cut *c, int64_t first, int64_t rows, const float *x,
-                  const struct qx_layout *l, const float *space)
+void qx_cut_store(struct qx_net_cut *c, int64_t first, int64_t end, const int64_t *start,
+                  const float *x, const struct qx_layout *l, const float *space)
 {
     for (int i = 0; i < c->n_slots; i++) {
         const struct qx_cut_slot *s = &c->slots[i];
         const struct qx_value *v = c->net->values[s->root];
         const float *from = v == c->net->input ? x + first * qx_shape_numel(&v->shape, 1)
                                                : space + l->offset[s->root];
-        memcpy(tile_at(c, s, first), from, bytes_at(c, s, rows));
+        size_t bytes;
+        uint8_t *to = tile_at(c, s, first, end, start, &bytes);
+        memcpy(to, from, bytes);
     }
 }
 
-void qx_cut_load(const struct qx_net_cut *c, int64_t first, int64_t rows, const struct qx_layout *l,
-                 float *space)
+void qx_cut_load(const struct qx_net_cut *c, int64_t first, int64_t end, const int64_t *start,
+                 const struct qx_layout *l, float *space)
 {
     for (int i = 0; i < c->n_slots; i++) {
         const struct qx_cut_slot *s = &c->slots[i];
         if (c->net->values[s->root] != c->net->input) {
-            memcpy(space + l->offset[s->root], tile_at(c, s, first), bytes_at(c, s, rows));
+            size_t bytes;
+            const uint8_t *from = tile_at(c, s, first, end, start, &bytes);
+            memcpy(space + l->offset[s->root], from, bytes);
         }
     }
 }

@@ -4,12 +4,13 @@
 
 #include "net/exec.h"
 
-/* One root of the memory plan. Tiles lie one after the other, as the workspace had them. */
+/* One root of the memory plan. Tiles lie one after the other, as the workspace had them: of sequences place
+ * behind place, with room for full ones. */
 struct qx_cut_slot {
     int root;
     struct qx_exec_value form; /* of the value that fills it; zero in a float32 pass */
-    size_t item_bytes;         /* 1 for codes, else 4 */
-    size_t tile_bytes, offset;
+    size_t unit_bytes;         /* of a row, of sequences of a place */
+    size_t offset;
 };
 
 struct qx_net_cut {
@@ -34,11 +35,12 @@ void qx_cut_release(struct qx_net_cut *c);
 enum qx_status qx_cut_check(const struct qx_net_cut *c, const struct qx_weights *w,
                             struct qx_error *err);
 
-/* Between a worker's workspace and a cut, for the tile at row `first`. x: all rows of the input. */
-void qx_cut_store(struct qx_net_cut *c, int64_t first, int64_t rows, const float *x,
-                  const struct qx_layout *l, const float *space);
-void qx_cut_load(const struct qx_net_cut *c, int64_t first, int64_t rows, const struct qx_layout *l,
-                 float *space);
+/* Between a worker's workspace and a cut, for the tile of rows first .. end-1. start: places before each
+ * row of all (NULL: no sequences); x: all rows of the input. */
+void qx_cut_store(struct qx_net_cut *c, int64_t first, int64_t end, const int64_t *start,
+                  const float *x, const struct qx_layout *l, const float *space);
+void qx_cut_load(const struct qx_net_cut *c, int64_t first, int64_t end, const int64_t *start,
+                 const struct qx_layout *l, float *space);
 /* All rows of the input; NULL when nothing behind reads it. */
 const float *qx_cut_input(const struct qx_net_cut *c);
 

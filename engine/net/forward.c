@@ -122,7 +122,7 @@ static enum qx_status run_rows(const struct qx_forward *f, struct qx_worker *w, 
     }
     t->is_program = f->mode == QX_FORWARD_RUN && qx_weights_exec(f->weights);
     if (f->from) {
-        qx_cut_load(f->from, t->first, t->rows, f->layout, w->space);
+        qx_cut_load(f->from, t->first, t->first + t->rows, f->tiles.start, f->layout, w->space);
     }
     const int first = f->from ? f->from->node : 0, all = f->to ? f->to->node : f->net->n_nodes;
     const int tail = f->layout->tail, end = tail < all ? tail : all;
@@ -131,7 +131,8 @@ static enum qx_status run_rows(const struct qx_forward *f, struct qx_worker *w, 
         return run_tail(f, w, t, first > tail ? first : tail, err);
     }
     if (st == QX_OK && f->to) {
-        qx_cut_store(f->to, t->first, t->rows, f->x, f->layout, w->space);
+        qx_cut_store(f->to, t->first, t->first + t->rows, f->tiles.start, f->x, f->layout,
+                     w->space);
     }
     if (st == QX_OK && f->net->output->shape.is_ragged && !f->to) {
         give_places(f, t, qx_pass_value(f, w, t, f->net->output->index), 0,
@@ -142,7 +143,7 @@ static enum qx_status run_rows(const struct qx_forward *f, struct qx_worker *w, 
     return st;
 }
 
-/* Where the sequences of the tile begin: as many places as the row has ids that are not -1. */
+/* Where the sequences of the tile begin. */
 static enum qx_status find_places(const struct qx_forward *f, const struct qx_worker *w,
                                   struct qx_tile *t, struct qx_error *err)
 {
@@ -151,18 +152,13 @@ static enum qx_status find_places(const struct qx_forward *f, const struct qx_wo
         return QX_OK;
     }
     const int64_t most = qx_shape_numel(&f->net->input->shape, 1);
-    const float *ids = f->x + t->first * most;
-    w->start[0] = 0;
-    for (int64_t r = 0; r < t->rows; r++, ids += most) {
-        int64_t n = 0;
-        for (int64_t i = 0; i < most; i++) {
-            n += ids[i] != -1.0f;
-        }
-        if (ids[0] == -1.0f) {
+    const int64_t *start = f->tiles.start + t->first;
+    for (int64_t r = 0; r <= t->rows; r++) {
+        w->start[r] = start[r] - start[0];
+        if (r < t->rows && f->x[(t->first + r) * most] == -1.0f) {
             return qx_fail(err, QX_EDATA, "row %lld leaves its first place out; every row needs it",
                            (long long)(t->first + r));
         }
-        w->start[r + 1] = w->start[r] + n;
     }
     t->extent.start = w->start;
     return QX_OK;
@@ -174,8 +170,7 @@ static void run_tile(void *arg, int64_t tile, int worker)
     if (atomic_load(&f->failed_tile) < tile) {
         return;
     }
-    const int64_t step = f->net->plan.tile_rows, first = tile * step;
-    const int64_t rows = step < f->n - first ? step : f->n - first;
+    const int64_t first = f->tiles.first[tile], rows = f->tiles.first[tile + 1] - first;
     struct qx_error error = {0};
     struct qx_tile t = {.index = tile, .first = first, .rows = rows, .steps = rows * QX_ROW_STEPS};
     enum qx_status st = qx_cancel_test(f->ctl)
@@ -306,13 +301,80 @@ static bool has_row_range(const struct qx_forward *f)
     return false;
 }
 
+/* As many places as a row has ids that are not -1. */
+static void count_places(const struct qx_forward *f, int64_t *start)
+{
+    const int64_t most = qx_shape_numel(&f->net->input->shape, 1);
+    const float *ids = f->x;
+    start[0] = 0;
+    for (int64_t r = 0; r < f->n; r++, ids += most) {
+        int64_t n = 0;
+        for (int64_t i = 0; i < most; i++) {
+            n += ids[i] != -1.0f;
+        }
+        start[r + 1] = start[r] + n;
+    }
+}
+
+/* Rows of the tile that begins at `first`. */
+static int64_t tile_rows(const struct qx_forward *f, int64_t first)
+{
+    const int64_t *start = f->tiles.start, step = f->net->plan.tile_rows;
+    int64_t rows = 1;
+    if (f->mode != QX_FORWARD_RUN || !start) {
+        return step < f->n - first ? step : f->n - first;
+    }
+    while (first + rows < f->n && start[first + rows + 1] - start[first] <= QX_TILE_PLACES) {
+        rows++;
+    }
+    return rows;
+}
+
+static void larger(int64_t *a, int64_t b)
+{
+    *a = b > *a ? b : *a;
+}
+
+static enum qx_status tiles_make(struct qx_forward *f, struct qx_error *err)
+{
+    struct qx_tiles *t = &f->tiles;
+    const size_t n = (size_t)f->n + 1;
+    *t = (struct qx_tiles){.first = qx_mem_array(n, sizeof *t->first)};
+    t->start = f->net->has_places ? qx_mem_array(n, sizeof *t->start) : NULL;
+    if (!t->first || (f->net->has_places && !t->start)) {
+        return qx_fail_nomem(err, n * sizeof *t->first);
+    }
+    if (t->start) {
+        count_places(f, t->start);
+    } else {
+        t->room = f->net->plan.whole.room;
+    }
+    t->first[0] = 0;
+    for (int64_t row = 0; row < f->n; row = t->first[t->n]) {
+        const int64_t end = row + tile_rows(f, row);
+        t->first[++t->n] = end;
+        larger(&t->room.rows, end - row);
+        for (int64_t r = row; t->start && r < end; r++) {
+            larger(&t->room.longest, t->start[r + 1] - t->start[r]);
+        }
+        larger(&t->room.places, t->start ? t->start[end] - t->start[row] : 0);
+    }
+    return QX_OK;
+}
+
+static void tiles_release(struct qx_tiles *t)
+{
+    qx_mem_free(t->first);
+    qx_mem_free(t->start);
+}
+
 /* Places are run some at a time behind the last attention where nobody looks at all of them at once. */
 static enum qx_status layout_of(const struct qx_forward *f, struct qx_layout *out,
                                 struct qx_error *err)
 {
     const struct qx_net *net = f->net;
     const int tail = net->plan.tail;
-    out->room = net->plan.whole.room;
+    out->room = f->tiles.room;
     out->tail = net->n_nodes;
     if (f->mode == QX_FORWARD_RUN && tail < net->n_nodes && !has_row_range(f) &&
         !(f->from && f->from->node > tail) && !(f->to && f->to->node > tail)) {
@@ -340,19 +402,21 @@ enum qx_status qx_forward_run(struct qx_forward *f, struct qx_net_report *report
     if (f->weights->is_slim && !qx_weights_exec(f->weights)) {
         return qx_fail(err, QX_EUNSUPPORTED, "the weights are set, but not made: prepare them");
     }
-    const int64_t n_tiles = (f->n + f->net->plan.tile_rows - 1) / f->net->plan.tile_rows;
     const int threads = pool ? qx_pool_threads(pool) : 1;
     struct qx_layout layout = {0};
     atomic_init(&f->failed_tile, INT64_MAX);
-    enum qx_status st = layout_of(f, &layout, err);
+    enum qx_status st = tiles_make(f, err);
+    if (st == QX_OK) {
+        st = layout_of(f, &layout, err);
+    }
     f->layout = &layout;
     if (st == QX_OK) {
         st = qx_workers_new(f, threads, err);
     }
-    f->is_alone = n_tiles == 1;
+    f->is_alone = f->tiles.n == 1;
     f->pool = f->is_alone ? pool : NULL;
     if (st == QX_OK) {
-        qx_pool_for(f->is_alone ? NULL : pool, n_tiles, run_tile, f);
+        qx_pool_for(f->is_alone ? NULL : pool, f->tiles.n, run_tile, f);
         st = result_of(f, threads, err);
     }
     for (int i = 0; st == QX_OK && report && i < threads; i++) {
@@ -360,5 +424,6 @@ enum qx_status qx_forward_run(struct qx_forward *f, struct qx_net_report *report
     }
     qx_workers_free(f, threads);
     qx_layout_release(&layout);
+    tiles_release(&f->tiles);
     return st;
 }

@@ -19,11 +19,21 @@ struct qx_worker {
     uint8_t *record; /* compare: codes of every quantized input of the tile */
     uint8_t *codes;  /* compare: of one input */
     float *other;    /* compare: logits of the integer engine */
-    int64_t *start;  /* [tile_rows + 1] where the sequences of the tile begin */
+    int64_t *start;  /* [rows of a tile + 1] where its sequences begin */
     int64_t *begin;  /* the same of the values that a tap sees; in one piece with start */
     struct qx_net_report report;
     const float **in;       /* [QX_NODE_INPUTS] */
     struct qx_shape *shape; /* [QX_NODE_INPUTS] */
+};
+
+/* Which rows run together. A network of sequences takes as many rows into a tile as have QX_TILE_PLACES
+ * places together, and one at least: short rows share the passes over the weights. A pass whose tiles others
+ * count (a tap, a comparison) and other networks take plan.tile_rows. Depends on the rows alone. */
+struct qx_tiles {
+    int64_t n;
+    int64_t *first;      /* [n + 1] row at which each begins */
+    int64_t *start;      /* [rows + 1] places before each row; NULL without sequences */
+    struct qx_room room; /* that the largest need */
 };
 
 enum qx_forward_mode { QX_FORWARD_RUN, QX_FORWARD_COMPARE, QX_FORWARD_TAP };
@@ -43,6 +53,7 @@ struct qx_forward {
     int64_t most_input;            /* values of the largest quantized input of a tile */
     int64_t all_inputs;            /* of all of them */
     int64_t n;
+    struct qx_tiles tiles;
     struct qx_ctl *ctl;
     bool is_alone;        /* one tile at a time: its products are cut into blocks */
     struct qx_pool *pool; /* that runs them; NULL: this thread */
@@ -87,7 +98,7 @@ const float *qx_pass_logits(const struct qx_forward *f, const struct qx_worker *
 enum qx_status qx_workers_new(struct qx_forward *f, int n, struct qx_error *err);
 void qx_workers_free(struct qx_forward *f, int n);
 
-/* Fill `net` to `ctl` (but for `layout`) and run; the rest is the pass's own. report: NULL allowed, added to. */
+/* Fill `net` to `ctl` (but for `layout` and `tiles`) and run; the rest is the pass's own. report: NULL allowed, added to. */
 enum qx_status qx_forward_run(struct qx_forward *f, struct qx_net_report *report,
                               struct qx_pool *pool, struct qx_error *err);
 

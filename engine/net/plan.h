@@ -7,9 +7,10 @@
 struct qx_net;
 struct qx_arena;
 
-/* Rows run together: fixed by the network alone, so that results do not depend on threads. */
+/* Rows run together, at most: fixed by the network alone, so that results do not depend on threads. Sequences
+ * of a plain pass share tiles by their places instead (struct qx_tiles). */
 #define QX_TILE_ROWS_MAX 16
-/* Places of full sequences that a tile should not exceed: their codes stay in the second-level cache. */
+/* Places that a tile of several rows should not exceed: their codes stay in the second-level cache. */
 #define QX_TILE_PLACES 256
 /* Workspace that a tile of more than one row should not exceed, and that one row must not. */
 #define QX_WORKSPACE_GOAL INT64_C(8388608)    /* floats: 32 MiB */

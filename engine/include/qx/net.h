@@ -134,8 +134,10 @@ uint64_t qx_weights_bytes(const struct qx_weights *w);
 
 /* Run n rows. x: n * sample_size float32 (ids as float32 whole numbers up to 2^24, checked against
  * the table by Gather: QX_EDATA names row and id). logits: [n, classes].
- * Rows are run in tiles of fixed size on the pool; the result does not depend on its threads.
- * QX_ENOMEM, QX_ECANCELLED, QX_EDATA. Memory: one workspace per thread, bounded by the tile. */
+ * Rows are run in tiles on the pool: of fixed size; of sequences as many as have 256 places together, padding is
+ * not there, so short ones share the passes over the weights. The result does not depend on the threads; a
+ * row's logits depend on its tile by the order of BLAS's sums alone (1e-4, tested; integer engine: not at all).
+ * QX_ENOMEM, QX_ECANCELLED, QX_EDATA. Memory: one workspace per thread, as large as the largest tile at hand needs. */
 enum qx_status qx_net_forward(const struct qx_net *net, const struct qx_weights *w, const float *x,
                               int64_t n, float *logits, struct qx_pool *pool, struct qx_ctl *ctl,
                               struct qx_error *err);
