@@ -106,6 +106,7 @@ struct qx_session_options ui_session_options(const struct ui_args *args)
         .state_dir = ui_path_state(),
         .data_path = args->data,
         .data = {args->text_col, args->label_col, args->tokenizer},
+        .context = args->context,
         .calib = args->calib,
         .imatrix = args->imatrix,
         .datasets_dir = args->no_installed_data ? NULL : ui_path_datasets(),

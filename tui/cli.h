@@ -60,6 +60,7 @@ struct ui_args {
     /* session */
     const char *data, *recipe, *calib, *imatrix, *text_col, *label_col, *tokenizer;
     uint64_t mem_bytes; /* 0 = default */
+    int64_t context;    /* 0 = default */
     uint64_t seed;
     /* recipe */
     int bits; /* 0 = unset */

@@ -109,6 +109,10 @@ static const struct flag flags[] = {
      "column of the labels"},
     {"tokenizer", 0, KIND_TEXT, AT(tokenizer), UI_FLAGS_SESSION, "PATH", 0, 0,
      "folder or file of the tokenizer (default the model folder)"},
+    {"context", 0, KIND_INT64, AT(context), UI_FLAGS_SESSION, "N", 1, 1048576,
+     "tokens that a language model looks at, and of the windows of texts (default what it has "
+     "positions "
+     "for as far as 256 MiB reach; windows 1024)"},
     {"imatrix", 0, KIND_TEXT, AT(imatrix), UI_FLAGS_SESSION, "FILE", 0, 0,
      "llama.cpp's imatrix.dat: what errors of each input count in blocks (Q4_K and so on)"},
     {"calib", 0, KIND_TEXT, AT(calib), UI_FLAGS_SESSION, "FILE|random:N", 0, 0,

@@ -59,11 +59,11 @@ int64_t qx_documents_places(const struct qx_dataset *d, int64_t row);
 enum qx_status qx_documents_next(const struct qx_dataset *d, int64_t row, float *next,
                                  float *counts, struct qx_error *err);
 
-/* The texts that ids hold, begin[n_texts + 1], as rows of at most `window` places and the token behind
+/* The texts that ids hold, begin[n_texts + 1], as rows of at most qx_net_window places and the token behind
  * them: longer ones in windows of which each begins `stride` later, so that every token but a text's first
  * is predicted once. Takes texts of at least two tokens. */
-enum qx_status qx_documents_windows(struct qx_dataset *d, const int64_t *begin, int64_t n_texts,
-                                    struct qx_error *err);
+enum qx_status qx_documents_windows(struct qx_dataset *d, const struct qx_net *net,
+                                    const int64_t *begin, int64_t n_texts, struct qx_error *err);
 
 /* Class that a label of a text file names: a class name (case aside), or its number; -1. */
 int qx_label_class(const struct qx_net *net, const char *label);

@@ -96,15 +96,12 @@ enum qx_status qx_documents_open(struct qx_dataset *d, const struct qx_net *net,
     return st == QX_OK ? find_rows(d, offsets, err) : st;
 }
 
-/* Windows longer than this cost more (attention grows with the square) and tell little more. */
-enum { WINDOW_MOST = 1024 };
-
-enum qx_status qx_documents_windows(struct qx_dataset *d, const int64_t *begin, int64_t n_texts,
-                                    struct qx_error *err)
+enum qx_status qx_documents_windows(struct qx_dataset *d, const struct qx_net *net,
+                                    const int64_t *begin, int64_t n_texts, struct qx_error *err)
 {
     int64_t most = 0;
     d->is_documents = true;
-    d->window = d->sample_size < WINDOW_MOST ? d->sample_size : WINDOW_MOST;
+    d->window = qx_net_window(net);
     d->stride = (d->window + 1) / 2;
     for (int64_t i = 0; i < n_texts; i++) {
         most += (begin[i + 1] - begin[i]) / d->stride + 1;

@@ -180,7 +180,8 @@ static enum qx_status documents_read(struct qx_dataset *d, const struct qx_datas
     return st;
 }
 
-static enum qx_status documents_open(struct qx_dataset *d, const struct qx_dataset_options *options,
+static enum qx_status documents_open(struct qx_dataset *d, const struct qx_net *net,
+                                     const struct qx_dataset_options *options,
                                      const struct qx_tokenizer *t, struct qx_error *err)
 {
     struct qx_records r = {0};
@@ -189,7 +190,7 @@ static enum qx_status documents_open(struct qx_dataset *d, const struct qx_datas
     enum qx_status st = documents_read(d, options, t, &r, &begin, columns, sizeof columns, err);
     const int64_t n_texts = r.row ? r.n : 1;
     if (st == QX_OK) {
-        st = qx_documents_windows(d, begin, n_texts, err);
+        st = qx_documents_windows(d, net, begin, n_texts, err);
     }
     if (st == QX_OK) {
         d->hash = hash_of(d, begin[n_texts]);
@@ -216,7 +217,7 @@ static enum qx_status texts_open(struct qx_dataset *d, const struct qx_net *net,
         options->tokenizer ? options->tokenizer : qx_model_tokenizer(qx_net_model(net)), &t, err);
     if (st == QX_OK) {
         st = strcmp(qx_net_task(net), "language-modelling") == 0
-                 ? documents_open(d, options, t, err)
+                 ? documents_open(d, net, options, t, err)
                  : rows_open(d, net, options, t, err);
     }
     qx_tokenizer_close(&t);

@@ -58,6 +58,20 @@ int64_t qx_build_int_or(struct qx_build *b, const char *key, int64_t fallback, i
     return !v || qx_jis_null(v) ? fallback : read_int(b, key, v, min, max);
 }
 
+int64_t qx_build_context(struct qx_build *b, const char *key, int64_t most)
+{
+    const struct qx_net *net = b->net;
+    if (b->st == QX_OK && net->asked_context > most) {
+        b->st = qx_fail(b->err, QX_ERANGE,
+                        "a context of %lld tokens is asked for; the model has positions for %lld "
+                        "(\"%s\")",
+                        (long long)net->asked_context, (long long)most, key);
+    }
+    return net->asked_context > 0     ? net->asked_context
+           : most < net->most_context ? most
+                                      : net->most_context;
+}
+
 double qx_build_num_or(struct qx_build *b, const char *key, double fallback)
 {
     const struct qx_jval *v = qx_jget(b->config, key);

@@ -18,6 +18,9 @@ struct qx_build {
 int64_t qx_build_int(struct qx_build *b, const char *key, int64_t min, int64_t max);
 int64_t qx_build_int_or(struct qx_build *b, const char *key, int64_t fallback, int64_t min,
                         int64_t max);
+/* Places of a language model's rows, which has positions for `most` (as `key` says): what is asked for, else
+ * as many as fit (qx_net_open_with). */
+int64_t qx_build_context(struct qx_build *b, const char *key, int64_t most);
 /* A positive number, or the fallback when absent. */
 double qx_build_num_or(struct qx_build *b, const char *key, double fallback);
 

@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-#define LAYERS_MAX  1000
-#define CONTEXT_MAX 1024
+#define LAYERS_MAX 1000
 
 struct sizes {
     int64_t hidden, layers, heads, inner, vocabulary, positions;
@@ -103,7 +102,7 @@ static enum qx_status build(struct qx_net *net, const struct qx_jval *root, stru
     const char *table = qx_build_need(&b, "wte.weight"), *places = qx_build_need(&b, "wpe.weight");
     qx_build_check(&b, table, "vocab_size", s.vocabulary, "n_embd", s.hidden);
     qx_build_check(&b, places, "n_positions", s.positions, "n_embd", s.hidden);
-    const int64_t context = s.positions < CONTEXT_MAX ? s.positions : CONTEXT_MAX;
+    const int64_t context = qx_build_context(&b, "n_positions", s.positions);
     const struct qx_shape ids = {.rank = 2, .batch = 0, .lead = 1, .dim = {1, context}};
     if (b.st == QX_OK) {
         b.st = qx_graph_input(net, "input_ids", &ids, true, err);

@@ -5,11 +5,10 @@
 
 #include "base/error.h"
 
+#include <math.h>
 #include <string.h>
 
 #define LAYERS_MAX 1000
-/* Places of a sequence: what is planned for, and no more than the model was trained on. */
-#define CONTEXT_MAX 1024
 
 struct sizes {
     int64_t hidden, layers, heads, kv_heads, head, inner, vocabulary, places;
@@ -40,8 +39,31 @@ static void refuse(struct qx_build *b, const char *why)
     }
 }
 
-/* rope_scaling: none, "linear", "llama3". */
-static const char *rotary_of(struct qx_build *b)
+/* YaRN's ramp over the pairs of a head: those that turn beta_fast times or more in the original context are
+ * not stretched, those that turn beta_slow times or less are. */
+static const char *yarn_of(struct qx_build *b, const struct qx_jval *scaling, double base,
+                           double factor, int64_t head)
+{
+    const double turn = 2.0 * acos(-1.0), d = (double)head;
+    const double most = qx_build_num_or(b, "max_position_embeddings", 2048.0);
+    const double original = qx_jnum(qx_jget(scaling, "original_max_position_embeddings"), most);
+    const double fast = qx_jnum(qx_jget(scaling, "beta_fast"), 32.0);
+    const double slow = qx_jnum(qx_jget(scaling, "beta_slow"), 1.0);
+    const double scale =
+        qx_jnum(qx_jget(scaling, "attention_factor"), factor > 1.0 ? 0.1 * log(factor) + 1.0 : 1.0);
+    double from = floor(d * log(original / (fast * turn)) / (2.0 * log(base)));
+    double to = ceil(d * log(original / (slow * turn)) / (2.0 * log(base)));
+    from = from > 0.0 ? from : 0.0;
+    to = to < d - 1.0 ? to : d - 1.0;
+    to = to > from ? to : from + 0.001;
+    return qx_build_text(
+        b, "\"base\":%.17g,\"factor\":%.17g,\"from\":%.17g,\"to\":%.17g,\"scale\":%.17g", base,
+        factor, from, to, scale);
+}
+
+/* rope_scaling: none, "linear", "llama3", "yarn"; "dynamic" stretches beyond max_position_embeddings only,
+ * where no row goes. */
+static const char *rotary_of(struct qx_build *b, int64_t head)
 {
     const double base = qx_build_num_or(b, "rope_theta", 10000.0);
     const struct qx_jval *scaling = qx_jget(b->config, "rope_scaling");
@@ -51,7 +73,7 @@ static const char *rotary_of(struct qx_build *b)
     const double low = qx_jnum(qx_jget(scaling, "low_freq_factor"), 1.0);
     const double high = qx_jnum(qx_jget(scaling, "high_freq_factor"), 4.0);
     const double original = qx_jnum(qx_jget(scaling, "original_max_position_embeddings"), 8192.0);
-    if (strcmp(type, "default") == 0) {
+    if (strcmp(type, "default") == 0 || strcmp(type, "dynamic") == 0) {
         return qx_build_text(b, "\"base\":%.17g", base);
     }
     if (strcmp(type, "linear") == 0) {
@@ -61,6 +83,9 @@ static const char *rotary_of(struct qx_build *b)
         return qx_build_text(
             b, "\"base\":%.17g,\"factor\":%.17g,\"low\":%.17g,\"high\":%.17g,\"original\":%.17g",
             base, factor, low, high, original);
+    }
+    if (strcmp(type, "yarn") == 0 && factor > 0.0 && !qx_jget(scaling, "mscale")) {
+        return yarn_of(b, scaling, base, factor, head);
     }
     refuse(b, qx_build_text(b, "its positions are scaled by '%.40s'", type));
     return NULL;
@@ -74,14 +99,14 @@ static struct sizes read_sizes(struct qx_build *b)
                       .inner = qx_build_int(b, "intermediate_size", 1, 1 << 24),
                       .vocabulary = qx_build_int(b, "vocab_size", 1, 1 << 24),
                       .epsilon = qx_build_num_or(b, "rms_norm_eps", 1e-6),
-                      .rotary = rotary_of(b),
                       .is_interleaved = qx_jbool(qx_jget(b->config, "rope_interleaved"), false)};
     static const char factors[] = "rope_freqs.weight";
     s.factors = qx_model_find(b->net->model, factors) >= 0 ? factors : NULL;
     s.kv_heads = qx_build_int_or(b, "num_key_value_heads", s.heads, 1, 65536);
-    const int64_t most = qx_build_int_or(b, "max_position_embeddings", 2048, 1, 1 << 28);
-    s.places = most < CONTEXT_MAX ? most : CONTEXT_MAX;
+    static const char places[] = "max_position_embeddings";
+    s.places = qx_build_context(b, places, qx_build_int_or(b, places, 2048, 1, 1 << 28));
     s.head = qx_build_int_or(b, "head_dim", s.hidden / s.heads, 1, 1 << 20);
+    s.rotary = rotary_of(b, s.head);
     if (b->st == QX_OK && (s.head < 1 || s.heads % s.kv_heads != 0)) {
         b->st =
             qx_fail(b->err, QX_EFORMAT,
@@ -133,6 +158,25 @@ static const char *turned(struct qx_build *b, const struct sizes *s, int i, cons
                          (const char *[3]){x, s->factors});
 }
 
+/* Places that layer i looks back at, with its own; 0: all. Mistral names a window for all layers, Qwen for those
+ * from max_window_layers on where use_sliding_window says so; "layer_types" for each. */
+static int64_t window_of(struct qx_build *b, int i)
+{
+    const int64_t window = qx_build_int_or(b, "sliding_window", 0, 0, INT64_C(1) << 31);
+    const struct qx_jval *types = qx_jget(b->config, "layer_types"),
+                         *type = qx_jat(types, (size_t)i);
+    if (type) {
+        return strcmp(qx_jstr(type, ""), "sliding_attention") == 0 ? window : 0;
+    }
+    if (strcmp(qx_jstr(qx_jget(b->config, "model_type"), ""), "mistral") == 0) {
+        return window;
+    }
+    return qx_jbool(qx_jget(b->config, "use_sliding_window"), false) &&
+                   i >= qx_build_int_or(b, "max_window_layers", 28, 0, 1 << 20)
+               ? window
+               : 0;
+}
+
 static const char *attention(struct qx_build *b, const struct sizes *s, int i, const char *x)
 {
     const int64_t d = s->hidden, wide = s->head * s->heads, kv = s->head * s->kv_heads;
@@ -145,8 +189,9 @@ static const char *attention(struct qx_build *b, const struct sizes *s, int i, c
     k = turned(b, s, i, "attn.key", "self_attn.k_norm", k, s->kv_heads);
     const char *y = qx_build_node(
         b, "Attention", qx_build_text(b, "L%d.attn", i),
-        qx_build_text(b, "{\"q_num_heads\":%lld,\"kv_num_heads\":%lld,\"is_causal\":1}",
-                      (long long)s->heads, (long long)s->kv_heads),
+        qx_build_text(
+            b, "{\"q_num_heads\":%lld,\"kv_num_heads\":%lld,\"is_causal\":1,\"window\":%lld}",
+            (long long)s->heads, (long long)s->kv_heads, (long long)window_of(b, i)),
         (const char *[3]){q, k, v});
     return linear(b, i, "attn.out", "self_attn.o_proj", y, key, d, q_key, wide);
 }

@@ -90,24 +90,63 @@ static enum qx_status choose(const struct qx_model *model, const struct qx_arch 
     return st;
 }
 
-enum qx_status qx_net_open(const struct qx_model *model, struct qx_net **out, struct qx_error *err)
+/* An empty net is made and built. *out = NULL on failure. */
+static enum qx_status net_make(const struct qx_model *model, const struct qx_arch *row,
+                               const struct qx_jval *root, const struct qx_net *wanted,
+                               struct qx_net **out, struct qx_error *err)
+{
+    struct qx_net *net = qx_mem_zalloc(sizeof *net);
+    if (!net) {
+        return qx_fail_nomem(err, sizeof *net);
+    }
+    net->model = model;
+    net->asked_context = wanted->asked_context;
+    net->most_context = wanted->most_context;
+    net->is_probing = wanted->is_probing;
+    const enum qx_status st = build(net, row, root, err);
+    if (st != QX_OK) {
+        qx_net_close(&net);
+    }
+    *out = net;
+    return st;
+}
+
+/* With rows as long as is asked for, or as fit. */
+static enum qx_status net_fit(const struct qx_model *model, const struct qx_arch *row,
+                              const struct qx_jval *root, int64_t context, struct qx_net **out,
+                              struct qx_error *err)
+{
+    struct qx_net wanted = {
+        .asked_context = context, .most_context = QX_CONTEXT_MOST, .is_probing = context == 0};
+    enum qx_status st = net_make(model, row, root, &wanted, out, err);
+    while (st == QX_OK && (*out)->is_probing && (*out)->plan.whole.floats > QX_WORKSPACE_CONTEXT) {
+        const int64_t places = qx_net_sample_size(*out);
+        wanted.most_context = places / 2 > QX_CONTEXT_LEAST ? places / 2 : QX_CONTEXT_LEAST;
+        wanted.is_probing = qx_net_is_words(*out) && places > QX_CONTEXT_LEAST;
+        qx_net_close(out);
+        st = net_make(model, row, root, &wanted, out, err);
+    }
+    return st;
+}
+
+enum qx_status qx_net_open_with(const struct qx_model *model, int64_t context, struct qx_net **out,
+                                struct qx_error *err)
 {
     const struct qx_arch *row = NULL;
     struct qx_net *net = NULL;
     struct qx_json *json = NULL;
     char *path = NULL;
+    if (context < 0 || context > QX_CONTEXT_MOST) {
+        return qx_fail(err, QX_ERANGE, "a context of %lld tokens: 1 to %d are possible",
+                       (long long)context, QX_CONTEXT_MOST);
+    }
     enum qx_status st = choose(model, &row, &path, &json, err);
     if (st == QX_OK && !row) {
         st = fail_none(model, err);
         goto out;
     }
     if (st == QX_OK) {
-        net = qx_mem_zalloc(sizeof *net);
-        st = net ? QX_OK : qx_fail_nomem(err, sizeof *net);
-    }
-    if (st == QX_OK) {
-        net->model = model;
-        st = build(net, row, qx_json_root(json), err);
+        st = net_fit(model, row, qx_json_root(json), context, &net, err);
         if (st != QX_OK) {
             qx_error_context(err, "%s", path);
         }
@@ -118,10 +157,13 @@ enum qx_status qx_net_open(const struct qx_model *model, struct qx_net **out, st
 out:
     if (st == QX_OK) {
         *out = net;
-    } else {
-        qx_net_close(&net);
     }
     qx_json_free(json);
     qx_mem_free(path);
     return st;
+}
+
+enum qx_status qx_net_open(const struct qx_model *model, struct qx_net **out, struct qx_error *err)
+{
+    return qx_net_open_with(model, 0, out, err);
 }

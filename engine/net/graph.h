@@ -10,6 +10,8 @@
 
 #define QX_GRAPH_NODES_MAX 8192
 #define QX_NET_ENDS        8
+/* Tokens that rows of language models have at least, where the model has positions for them. */
+#define QX_CONTEXT_LEAST INT64_C(1024)
 
 struct qx_wide;
 struct qx_net {
@@ -31,6 +33,10 @@ struct qx_net {
     int32_t ends[QX_NET_ENDS];              /* [n_ends] ids that end a text */
     int n_ends;
     bool has_places; /* some values are sequences, whose lengths the input tells */
+    /* Language models: places asked for (0: nobody did), those of a row at most, and whether it is being tried
+     * how many fit. */
+    int64_t asked_context, most_context;
+    bool is_probing;
     struct qx_plan plan;
     struct qx_wide *wide; /* float32 copies of stored values (wide.h) */
 };

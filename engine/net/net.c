@@ -166,6 +166,12 @@ const char *qx_net_train_augment(const struct qx_net *net)
     return net->train_augment;
 }
 
+int64_t qx_net_window(const struct qx_net *net)
+{
+    const int64_t places = qx_net_sample_size(net);
+    return net->asked_context > 0 || places < QX_CONTEXT_LEAST ? places : QX_CONTEXT_LEAST;
+}
+
 int64_t qx_net_sample_size(const struct qx_net *net)
 {
     return qx_shape_numel(&net->input->shape, 1);

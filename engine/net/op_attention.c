@@ -1,6 +1,7 @@
 /* Attention as in ONNX opset 23, on sequences: q [T N, heads d], k and v [T N, kv_heads d]. A place sees
- * all places of its sequence, or (is_causal) those up to itself; each key and value head serves
- * consecutive query heads. Of a sequence that goes on, those that came before are seen too. */
+ * all places of its sequence, or (is_causal) those up to itself, of them the last `window` (0: all), as in
+ * Mistral; each key and value head serves consecutive query heads. Of a sequence that goes on, those that
+ * came before are seen too. */
 #include "op.h"
 
 #include "base/error.h"
@@ -9,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { HEADS, KV_HEADS, CAUSAL, SCALE, N_ATTRS };
+enum { HEADS, KV_HEADS, CAUSAL, SCALE, WINDOW, N_ATTRS };
 
 static const struct qx_attr_spec attrs[N_ATTRS] = {
     [HEADS] =
@@ -17,7 +18,8 @@ static const struct qx_attr_spec attrs[N_ATTRS] = {
     [KV_HEADS] =
         {.name = "kv_num_heads", .type = QX_ATTR_INT, .min = 1, .max = 65536, .is_required = true},
     [CAUSAL] = {.name = "is_causal", .type = QX_ATTR_INT, .max = 1},
-    [SCALE] = {.name = "scale", .type = QX_ATTR_FLOAT}};
+    [SCALE] = {.name = "scale", .type = QX_ATTR_FLOAT},
+    [WINDOW] = {.name = "window", .type = QX_ATTR_INT, .max = INT64_C(1) << 31}};
 
 static enum qx_status attention_shape(const struct qx_infer *g, struct qx_error *err)
 {
@@ -31,6 +33,9 @@ static enum qx_status attention_shape(const struct qx_infer *g, struct qx_error 
     const struct qx_shape *q = &node->in[0]->shape, *k = &node->in[1]->shape;
     const int64_t heads = node->attr[HEADS].i, kv = node->attr[KV_HEADS].i;
     const int64_t d = q->dim[1] / heads;
+    if (node->attr[WINDOW].i > 0 && !node->attr[CAUSAL].i) {
+        return qx_fail(err, QX_EFORMAT, "a window is for causal attention");
+    }
     if (d * heads != q->dim[1] || heads % kv != 0 || k->dim[1] != kv * d ||
         !qx_shape_equal(k, &node->in[2]->shape)) {
         return qx_fail(
@@ -64,6 +69,31 @@ static float scale_of(const struct qx_attr *attr, int64_t d)
     return attr[SCALE].is_given ? (float)attr[SCALE].f : (float)(1.0 / sqrt((double)d));
 }
 
+/* One head over one sequence. Queries that do not see the first key any more go one by one, each with the
+ * keys of its own window. */
+static void head_run(const struct qxk_attention *head, int64_t past, int64_t window)
+{
+    struct qxk_attention a = *head;
+    const int64_t n = a.n_q, whole = window > past ? window - past : 0;
+    a.n_q = window == 0 || n < whole ? n : whole;
+    a.n_k = past + a.n_q;
+    if (a.n_q > 0) {
+        qxk_get()->attention(&a);
+    }
+    for (int64_t i = a.n_q, first; i < n; i++) {
+        first = past + i + 1 - window;
+        struct qxk_attention one = *head;
+        one.n_q = 1;
+        one.n_k = window;
+        one.seen = 0;
+        one.q += i * one.ld_q;
+        one.out += i * one.ld_q;
+        one.k += first * one.ld_kv;
+        one.v += first * one.ld_kv;
+        qxk_get()->attention(&one);
+    }
+}
+
 static enum qx_status attention(const struct qx_run *r, struct qx_error *err)
 {
     (void)err;
@@ -82,14 +112,13 @@ static enum qx_status attention(const struct qx_run *r, struct qx_error *err)
     for (int64_t row = 0; row < r->rows; row++) {
         const int64_t first = r->start[row];
         a.n_q = r->start[row + 1] - first;
-        a.n_k = r->past + a.n_q;
         for (int64_t i = 0; i < heads; i++) {
             const int64_t at = first * a.ld_q + i * a.d, at_kv = first * a.ld_kv + i / share * a.d;
             a.q = r->in[0] + at;
             a.k = keys + at_kv;
             a.v = values + at_kv;
             a.out = r->out + at;
-            qxk_get()->attention(&a);
+            head_run(&a, r->past, attr[WINDOW].i);
         }
     }
     return QX_OK;
@@ -110,7 +139,7 @@ struct head {
     const float *q, *k, *v, *d_out;
     float *d_q, *d_k, *d_v;
     float *p, *d_p; /* [QUERIES][n] */
-    int64_t n, d, ld_q, ld_kv;
+    int64_t n, d, ld_q, ld_kv, window;
     float scale;
     bool is_causal;
 };
@@ -123,7 +152,9 @@ static void scores_again(const struct head *h, int64_t first, int64_t m, int64_t
     for (int64_t i = 0; i < m; i++) {
         float *p = h->p + i * keys;
         const int64_t seen = h->is_causal ? first + i + 1 : keys;
-        qxk_get()->softmax(p, seen, h->scale, NULL, p);
+        const int64_t from = h->window > 0 && seen > h->window ? seen - h->window : 0;
+        qxk_get()->softmax(p + from, seen - from, h->scale, NULL, p + from);
+        memset(p, 0, (size_t)from * sizeof *p);
         memset(p + seen, 0, (size_t)(keys - seen) * sizeof *p);
     }
 }
@@ -177,6 +208,7 @@ static void attention_back(const struct qx_back *b)
                      .p = b->scratch,
                      .d_p = b->scratch + QUERIES * longest,
                      .scale = scale_of(attr, d),
+                     .window = attr[WINDOW].i,
                      .is_causal = attr[CAUSAL].i != 0};
     for (int64_t row = 0; row < r->rows; row++) {
         h.n = r->start[row + 1] - r->start[row];

@@ -1,13 +1,15 @@
 /* RotaryEmbedding as in ONNX opset 23 on sequences [T N, heads d]: the place in its sequence turns every pair
  * (i, i + d/2) of a head, or `interleaved` (2i, 2i + 1), by place * frequency. Frequencies are
- * base^(-2i/d), divided by the second input [d/2] if there is one, stretched as Llama 3.1 does it (`factor`, `low`, `high`, `original`) or evenly (low = 0). */
+ * base^(-2i/d), divided by the second input [d/2] if there is one, stretched by `factor`: as Llama 3.1 does it
+ * (`low`, `high`, `original`), as YaRN does it (Peng et al. 2023: pairs up to `from` not, from `to` on wholly,
+ * those between partly; sines and cosines times `scale`), or evenly (neither given). */
 #include "op.h"
 
 #include "base/error.h"
 
 #include <math.h>
 
-enum { HEADS, BASE, FACTOR, LOW, HIGH, ORIGINAL, INTERLEAVED, N_ATTRS };
+enum { HEADS, BASE, FACTOR, LOW, HIGH, ORIGINAL, INTERLEAVED, FROM, TO, SCALE, N_ATTRS };
 
 static const struct qx_attr_spec attrs[N_ATTRS] = {
     [HEADS] =
@@ -17,7 +19,10 @@ static const struct qx_attr_spec attrs[N_ATTRS] = {
     [LOW] = {.name = "low", .type = QX_ATTR_FLOAT},
     [HIGH] = {.name = "high", .type = QX_ATTR_FLOAT},
     [ORIGINAL] = {.name = "original", .type = QX_ATTR_FLOAT},
-    [INTERLEAVED] = {.name = "interleaved", .type = QX_ATTR_INT, .min = 0, .max = 1}};
+    [INTERLEAVED] = {.name = "interleaved", .type = QX_ATTR_INT, .min = 0, .max = 1},
+    [FROM] = {.name = "from", .type = QX_ATTR_FLOAT},
+    [TO] = {.name = "to", .type = QX_ATTR_FLOAT},
+    [SCALE] = {.name = "scale", .type = QX_ATTR_FLOAT, .fallback = 1.0}};
 
 static enum qx_status rotary_shape(const struct qx_infer *g, struct qx_error *err)
 {
@@ -55,6 +60,11 @@ static float frequency(const struct qx_attr *attr, int64_t i, int64_t half)
 {
     const double turn = 2.0 * acos(-1.0);
     const double f = pow(attr[BASE].f, -(double)i / (double)half), slow = f / attr[FACTOR].f;
+    if (attr[TO].f > attr[FROM].f) { /* YaRN's ramp */
+        const double ramp = ((double)i - attr[FROM].f) / (attr[TO].f - attr[FROM].f);
+        const double share = ramp < 0.0 ? 0.0 : ramp > 1.0 ? 1.0 : ramp;
+        return (float)(share * slow + (1.0 - share) * f);
+    }
     if (!(attr[LOW].f > 0.0)) {
         return (float)slow;
     }
@@ -79,14 +89,15 @@ static void turn(const struct qx_run *r, float *scratch, const float *x, bool is
         speed[i] = frequency(attr, i, half);
         speed[i] = r->node->n_in > 1 ? speed[i] / r->in[1][i] : speed[i];
     }
+    const float scale = (float)attr[SCALE].f;
     const bool is_paired = attr[INTERLEAVED].i != 0;
     const int64_t step = is_paired ? 2 : 1, away = is_paired ? 1 : half;
     for (int64_t row = 0; row < r->rows; row++) {
         for (int64_t t = r->start[row]; t < r->start[row + 1]; t++) {
             const float place = (float)(r->past + t - r->start[row]);
             for (int64_t i = 0; i < half; i++) {
-                sines[i] = is_back ? -sinf(place * speed[i]) : sinf(place * speed[i]);
-                cosines[i] = cosf(place * speed[i]);
+                sines[i] = scale * (is_back ? -sinf(place * speed[i]) : sinf(place * speed[i]));
+                cosines[i] = scale * cosf(place * speed[i]);
             }
             for (int64_t at = t * width; at < (t + 1) * width; at += d) {
                 for (int64_t i = 0; i < half; i++) {

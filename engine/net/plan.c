@@ -252,6 +252,11 @@ enum qx_status qx_plan_make(struct qx_net *net, struct qx_error *err)
             break;
         }
     }
+    if (plan->tail < net->n_nodes && plan->whole.floats > QX_WORKSPACE_CONTEXT) {
+        plan->whole.tail = plan->tail;
+        plan->whole.tail_places = QX_TAIL_PLACES;
+        place_all(&p);
+    }
     qx_mem_free(p.alive);
-    return plan->whole.floats > QX_WORKSPACE_MAX ? fail_large(err) : QX_OK;
+    return plan->whole.floats > QX_WORKSPACE_MAX && !net->is_probing ? fail_large(err) : QX_OK;
 }

@@ -16,6 +16,9 @@ struct qx_arena;
 #define QX_WORKSPACE_GOAL INT64_C(8388608)    /* floats: 32 MiB */
 #define QX_WORKSPACE_MAX  INT64_C(1073741824) /* floats: 4 GiB */
 
+/* Workspace that a language model's longest row should not exceed when nobody asks for a context. */
+#define QX_WORKSPACE_CONTEXT INT64_C(67108864) /* floats: 256 MiB */
+
 /* Places that are run at a time behind the last node that looks at other places (qx_plan.tail): so many
  * logits are in memory. */
 #define QX_TAIL_PLACES 64
@@ -38,11 +41,12 @@ struct qx_plan {
     int *filler; /* [n_values] of computed roots: first node that writes there; else -1 */
     int *last;   /* [n_values] of roots: last node that reads them; n_nodes: the caller */
     int tail;    /* first node from which on every place is on its own; n_nodes: none */
-    struct qx_layout whole; /* a tile of tile_rows full rows, without a tail */
+    /* a tile of tile_rows full rows, without a tail but where that would be beyond QX_WORKSPACE_CONTEXT */
+    struct qx_layout whole;
 };
 
 /* Values whose lifetimes do not meet share memory. QX_EUNSUPPORTED when one row needs more than
- * QX_WORKSPACE_MAX. Arrays live in the net's arena. */
+ * QX_WORKSPACE_MAX (but where the context is still to be chosen). Arrays live in the net's arena. */
 enum qx_status qx_plan_make(struct qx_net *net, struct qx_error *err);
 
 /* Another layout: `out` has room, tail and tail_places, and gets the rest. QX_EUNSUPPORTED as above. */

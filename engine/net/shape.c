@@ -102,8 +102,8 @@ enum qx_status qx_shape_check_axes(const struct qx_shape *s, struct qx_error *er
 enum qx_status qx_shape_check(const struct qx_shape *s, struct qx_error *err)
 {
     enum qx_status st = qx_shape_check_axes(s, err);
-    int64_t n = 1;
-    for (int i = 0; st == QX_OK && i < s->rank; i++) {
+    int64_t n = 1; /* of sequences, of a place: how many there are is the memory plan's matter */
+    for (int i = s->is_ragged ? 1 : 0; st == QX_OK && i < s->rank; i++) {
         if (s->dim[i] > QX_SHAPE_NUMEL_MAX / n) {
             return qx_fail(err, QX_EFORMAT, "one row would have more than %lld values",
                            (long long)QX_SHAPE_NUMEL_MAX);

@@ -15,14 +15,14 @@ static const double file_check_every_s = 2;
 
 /* ---- opening ---- */
 
-static enum qx_status net_open(struct qx_session *s, struct qx_error *err)
+static enum qx_status net_open(struct qx_session *s, int64_t context, struct qx_error *err)
 {
     struct qx_error why;
-    enum qx_status status = qx_net_open(s->model, &s->net, &why);
+    enum qx_status status = qx_net_open_with(s->model, context, &s->net, &why);
     if (status == QX_OK) {
         return QX_OK;
     }
-    if (status == QX_ENOMEM) {
+    if (status == QX_ENOMEM || status == QX_ERANGE) {
         *err = why;
         return status;
     }
@@ -171,7 +171,7 @@ static enum qx_status parts_open(struct qx_session *s, const char *path,
         status = qx_pool_new(s->threads, &s->pool, err);
     }
     if (status == QX_OK) {
-        status = net_open(s, err);
+        status = net_open(s, o->context, err);
     }
     if (status == QX_OK) {
         status = data_open(s, o->data_path, err);

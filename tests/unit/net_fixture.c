@@ -202,26 +202,42 @@ int scratch_leave(const char *folder)
 
 void llama_write(int64_t vocabulary)
 {
-    enum { WIDTH = 8, INNER = 12 };
-    const struct tensor_spec tensors[] = {
-        {"model.embed_tokens.weight", "F32", 2, {vocabulary, WIDTH}, NULL},
-        {"model.layers.0.input_layernorm.weight", "F32", 1, {WIDTH}, NULL},
-        {"model.layers.0.post_attention_layernorm.weight", "F32", 1, {WIDTH}, NULL},
-        {"model.layers.0.self_attn.q_proj.weight", "F32", 2, {WIDTH, WIDTH}, NULL},
-        {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {WIDTH / 2, WIDTH}, NULL},
-        {"model.layers.0.self_attn.v_proj.weight", "F32", 2, {WIDTH / 2, WIDTH}, NULL},
-        {"model.layers.0.self_attn.o_proj.weight", "F32", 2, {WIDTH, WIDTH}, NULL},
-        {"model.layers.0.mlp.gate_proj.weight", "F32", 2, {INNER, WIDTH}, NULL},
-        {"model.layers.0.mlp.up_proj.weight", "F32", 2, {INNER, WIDTH}, NULL},
-        {"model.layers.0.mlp.down_proj.weight", "F32", 2, {WIDTH, INNER}, NULL},
+    llama_write_as(&(struct llama){"llama", 1, vocabulary, LLAMA_PLACES, 12, ""});
+}
+
+void llama_write_as(const struct llama *l)
+{
+    enum { WIDTH = 8, OF_LAYER = 9, LAYERS_MOST = 2 };
+    const struct tensor_spec ends[] = {
+        {"model.embed_tokens.weight", "F32", 2, {l->vocabulary, WIDTH}, NULL},
         {"model.norm.weight", "F32", 1, {WIDTH}, NULL}};
-    char text[300];
+    const struct tensor_spec layer[OF_LAYER] = {
+        {"input_layernorm", "F32", 1, {WIDTH}, NULL},
+        {"post_attention_layernorm", "F32", 1, {WIDTH}, NULL},
+        {"self_attn.q_proj", "F32", 2, {WIDTH, WIDTH}, NULL},
+        {"self_attn.k_proj", "F32", 2, {WIDTH / 2, WIDTH}, NULL},
+        {"self_attn.v_proj", "F32", 2, {WIDTH / 2, WIDTH}, NULL},
+        {"self_attn.o_proj", "F32", 2, {WIDTH, WIDTH}, NULL},
+        {"mlp.gate_proj", "F32", 2, {l->inner, WIDTH}, NULL},
+        {"mlp.up_proj", "F32", 2, {l->inner, WIDTH}, NULL},
+        {"mlp.down_proj", "F32", 2, {WIDTH, l->inner}, NULL}};
+    struct tensor_spec tensors[2 + LAYERS_MOST * OF_LAYER];
+    char names[LAYERS_MOST * OF_LAYER][80], text[800];
+    assert_in_range(l->layers, 1, LAYERS_MOST);
+    memcpy(tensors, ends, sizeof ends);
+    for (int i = 0; i < l->layers * OF_LAYER; i++) {
+        snprintf(names[i], sizeof names[i], "model.layers.%d.%s.weight", i / OF_LAYER,
+                 layer[i % OF_LAYER].name);
+        tensors[2 + i] = layer[i % OF_LAYER];
+        tensors[2 + i].name = names[i];
+    }
     snprintf(text, sizeof text,
-             "{'model_type':'llama','hidden_size':%d,'num_hidden_layers':1,"
-             "'num_attention_heads':4,'num_key_value_heads':2,'intermediate_size':%d,"
-             "'vocab_size':%lld,'max_position_embeddings':%d,'tie_word_embeddings':true}",
-             WIDTH, INNER, (long long)vocabulary, LLAMA_PLACES);
-    model_write("model.safetensors", tensors, (int)(sizeof tensors / sizeof *tensors), NULL);
+             "{'model_type':'%s',%s'hidden_size':%d,'num_hidden_layers':%d,"
+             "'num_attention_heads':4,'num_key_value_heads':2,'intermediate_size':%lld,"
+             "'vocab_size':%lld,'max_position_embeddings':%lld,'tie_word_embeddings':true}",
+             l->type, l->more, WIDTH, l->layers, (long long)l->inner, (long long)l->vocabulary,
+             (long long)l->places);
+    model_write("model.safetensors", tensors, 2 + l->layers * OF_LAYER, NULL);
     char *json = quoted(text);
     text_write("config.json", json);
     free(json);

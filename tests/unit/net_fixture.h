@@ -53,5 +53,13 @@ int scratch_leave(const char *folder);
  * inner, tied head, at most 10 places. */
 enum { LLAMA_PLACES = 10 };
 void llama_write(int64_t vocabulary);
+/* The same with other sizes; more: members of config.json behind the others, "'a':1,", or "". */
+struct llama {
+    const char *type;
+    int layers; /* 1 or 2 */
+    int64_t vocabulary, places, inner;
+    const char *more;
+};
+void llama_write_as(const struct llama *l);
 
 #endif

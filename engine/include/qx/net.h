@@ -34,6 +34,13 @@ struct qx_net;
  * QX_EUNSUPPORTED when the folder describes no network (text: why, and what still works),
  * QX_EFORMAT when it does but wrongly, QX_ENOMEM. */
 enum qx_status qx_net_open(const struct qx_model *model, struct qx_net **out, struct qx_error *err);
+/* The same with rows of a language model's documents of at most `context` tokens; QX_ERANGE when the model has
+ * no positions for so many, or beyond QX_CONTEXT_MOST. 0: as many as it has positions for, halved (down to
+ * 1,024) until a row's workspace, as the memory plan has it without what stands behind the last attention,
+ * is at most 256 MiB. Other networks take the rows they are made for, whatever is asked. */
+enum { QX_CONTEXT_MOST = 1 << 20 };
+enum qx_status qx_net_open_with(const struct qx_model *model, int64_t context, struct qx_net **out,
+                                struct qx_error *err);
 void qx_net_close(struct qx_net **net); /* NULL allowed */
 
 const struct qx_model *qx_net_model(const struct qx_net *net);
@@ -74,6 +81,9 @@ int qx_net_layer_beside(const struct qx_net *net, int64_t tensor);
 /* Does every place of a row get logits, of the token behind it? A language model: data are documents
  * (qx/eval.h), classes the vocabulary. */
 bool qx_net_is_words(const struct qx_net *net);
+/* Tokens of the windows that long texts are cut into: the context that was asked for, else at most 1,024 (longer
+ * ones cost more, attention with the square, and tell little more). */
+int64_t qx_net_window(const struct qx_net *net);
 bool qx_net_ends_text(const struct qx_net *net, int32_t id); /* config.json's eos_token_id */
 int64_t qx_net_macs(const struct qx_net *net); /* per sample; of sequences, the longest one's */
 

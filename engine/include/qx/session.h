@@ -39,6 +39,8 @@ struct qx_session_options {
     const char *data_path;   /* evaluation data, must open; NULL = the folder's eval.safetensors,
                                 else eval.tsv, .csv, .jsonl or .txt, if there is one that opens */
     struct qx_dataset_options data; /* of text files; copied */
+    int64_t
+        context; /* tokens of a language model's rows and windows at most (qx_net_open_with); 0 = as fit */
     const char *calib; /* rows that give activations their ranges: a data file, or "random:N" for
                                 N rows of noise; NULL = the folder's calib.safetensors, else the
                                 first rows of the evaluation data */
