@@ -220,12 +220,12 @@ void qx_qat_quantize(struct qx_qat *q, struct qx_pool *pool)
     qx_pool_for(pool, q->n, layer_quantize, q);
 }
 
-/* d of the values instead of d of the quantized ones: in place, by way of `to` [n], which is 0. */
+/* to = d of the values, from d of the quantized ones; to may be d. */
 static void unit_back(struct qx_qat_layer *l, int64_t unit, const float *x, const float *d,
                       int64_t n, float *to)
 {
     if (!qx_setting_is_int(&l->set)) {
-        memcpy(to, d, (size_t)n * sizeof *to);
+        memmove(to, d, (size_t)n * sizeof *to);
         return;
     }
     const struct qxk_affine a = affine_of(l, unit, x, n);
@@ -242,7 +242,6 @@ static void channel_back(struct qx_qat_layer *l, int64_t channel)
     float *buf = l->gather, *d = buf + n, *to = d + n;
     const float *x = channel_read(c, l->weight->value, channel, buf);
     const float *given = channel_read(c, l->weight->grad, channel, d);
-    memset(to, 0, (size_t)n * sizeof *to);
     for (int64_t u = 0; u < units; u++) {
         const int64_t len = n - u * size < size ? n - u * size : size;
         unit_back(l, channel * units + u, x + u * size, given + u * size, len, to + u * size);
@@ -260,10 +259,7 @@ static void layer_back(void *arg, int64_t i, int worker)
     struct qx_qat_layer *l = &q->v[i];
     (void)worker;
     if (l->set.gran == QX_GRAN_TENSOR) {
-        float *to = l->gather;
-        memset(to, 0, (size_t)l->weight->n * sizeof *to);
-        unit_back(l, 0, l->weight->value, l->weight->grad, l->weight->n, to);
-        memcpy(l->weight->grad, to, (size_t)l->weight->n * sizeof *to);
+        unit_back(l, 0, l->weight->value, l->weight->grad, l->weight->n, l->weight->grad);
     } else {
         for (int64_t c = 0; c < l->channels.count; c++) {
             channel_back(l, c);
@@ -303,12 +299,11 @@ static void act_forward(void *arg, int lane, const float *x, int64_t n, float *y
     qxk_get()->fakequant(x, (size_t)n, &a, y);
 }
 
-static void act_backward(void *arg, int lane, const float *x, const float *d_y, int64_t n,
-                         float *d_x)
+static void act_backward(void *arg, int lane, const float *x, int64_t n, float *d)
 {
     struct qx_qat_layer *l = arg;
     const struct qxk_affine a = act_affine(l);
-    l->sum[lane] += l->quantizer->fn->inputs(x, d_y, n, &a, d_x);
+    l->sum[lane] += l->quantizer->fn->inputs(x, d, n, &a, d);
 }
 
 void qx_qat_begin(struct qx_qat *q)

@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 #include "qx/train.h"
 
-/* d_x[i] += what d_y[i] brings to x[i]; returns the gradient by the scale (0 where it is not learned).
+/* d_x[i] = what d_y[i] brings to x[i]; d_x may be d_y. Returns the gradient by the scale (0 where it is not learned).
  * q: even steps. n = 0 allowed. */
 typedef double qx_quantizer_back(const float *x, const float *d_y, int64_t n,
                                  const struct qxk_affine *q, float *d_x);

@@ -15,7 +15,7 @@ static double back(const float *x, const float *d_y, int64_t n, const struct qxk
         for (int64_t i = first; i < end; i++) {
             low += x[i] < lo ? d_y[i] : 0.0f;
             high += x[i] >= hi ? d_y[i] : 0.0f;
-            d_x[i] += x[i] >= lo && x[i] < hi ? d_y[i] : 0.0f;
+            d_x[i] = x[i] >= lo && x[i] < hi ? d_y[i] : 0.0f;
         }
         below += (double)low;
         above += (double)high;

@@ -9,7 +9,7 @@ double qx_quantizer_through(const float *x, const float *d_y, int64_t n, const s
     const float lo = (q->qmin - q->zero - 0.5f) * q->scale;
     const float hi = (q->qmax - q->zero + 0.5f) * q->scale;
     for (int64_t i = 0; i < n; i++) {
-        d_x[i] += x[i] >= lo && x[i] <= hi ? d_y[i] : 0.0f;
+        d_x[i] = x[i] >= lo && x[i] <= hi ? d_y[i] : 0.0f;
     }
     return 0.0;
 }

@@ -388,7 +388,8 @@ static void release(struct qx_train *t)
 /* Rows that come again as they were: the teacher is asked once. Other ones: batch by batch. */
 static bool is_asked_once(const struct qx_train *t)
 {
-    return !t->batch.is_words && !t->o.augment && t->n_steps * t->o.batch > t->n_train;
+    const bool comes_again = t->n_epoch == t->n_train || t->o.epochs * t->n_epoch > t->n_train;
+    return !t->batch.is_words && !t->o.augment && comes_again;
 }
 
 static enum qx_status teach(struct qx_train *t, struct qx_error *err)

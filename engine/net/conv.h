@@ -26,17 +26,35 @@ int64_t qx_conv_direct_scratch(const struct qx_conv *c);
 void qx_conv_direct(const struct qx_conv *c, const float *x, const float *weight, const float *bias,
                     float *scratch, float *out);
 
+/* d_weight += its gradient; stride 1. */
+int64_t qx_conv_direct_back_scratch(const struct qx_conv *c);
+void qx_conv_direct_back(const struct qx_conv *c, const float *x, const float *d_out,
+                         float *scratch, float *d_weight);
+
 /* As matrix products [ocg, k] x [k, places] (conv_columns.c): 1x1 windows straight on the planes, others
  * from an unrolled copy of the input (im2col). */
 int64_t qx_conv_columns_scratch(const struct qx_conv *c);
 void qx_conv_columns(const struct qx_conv *c, const float *x, const float *weight,
                      const float *bias, float *scratch, float *out);
 
-/* Gradients (conv_back.c), added to; NULL = not wanted. */
+/* One input channel per group? */
+static inline bool qx_conv_is_direct(const struct qx_conv *c)
+{
+    return c->icg == 1 && c->group > 1;
+}
+
+/* Those columns of n samples and one group, [k, n * places], and qx_conv_unroll_floats in all. */
+int64_t qx_conv_unroll_floats(const struct qx_conv *c, int64_t n);
+int64_t qx_conv_unroll_scratch(const struct qx_conv *c, int64_t n);
+void qx_conv_unroll(const struct qx_conv *c, const float *x, int64_t n, float *scratch,
+                    float *columns);
+
+/* Gradients (conv_back.c), added to, d_x written where is_first; NULL = not wanted. */
 struct qx_conv_back {
     const float *x, *weight, *d_out;
     float *d_x, *d_weight, *d_bias;
     float *scratch;
+    bool is_first;
 };
 int64_t qx_conv_back_scratch(const struct qx_conv *c);
 void qx_conv_back(const struct qx_conv *c, const struct qx_conv_back *b);

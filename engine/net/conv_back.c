@@ -1,7 +1,7 @@
 /* Convolution backwards: gradients of weight, bias and input. */
 #include "conv.h"
-#include "vec.h"
 
+#include "base/vec.h"
 #include "kernels/kernels.h"
 
 /* Places of the columns unrolled at once: small planes of several samples are joined up to this width. */
@@ -24,31 +24,7 @@ static void line_part(const struct qx_window *w, int64_t b, int64_t *from, int64
     *from = *from > *to ? *to : *from;
 }
 
-/* One row of the columns: input plane x under tap (a, b), [oh, ow], zero outside. */
-static void unroll_tap(const struct qx_window *w, const float *x, int64_t a, int64_t b, float *out)
-{
-    int64_t from, to;
-    line_part(w, b, &from, &to);
-    for (int64_t i = 0; i < w->oh; i++, out += w->ow) {
-        const int64_t h = i * w->sh - w->top + a * w->dh;
-        if (h < 0 || h >= w->h || from == to) {
-            memset(out, 0, (size_t)w->ow * sizeof *out);
-            continue;
-        }
-        const float *line = x + h * w->w - w->left + b * w->dw;
-        memset(out, 0, (size_t)from * sizeof *out);
-        if (w->sw == 1) {
-            memcpy(out + from, line + from, (size_t)(to - from) * sizeof *out);
-        } else {
-            for (int64_t j = from; j < to; j++) {
-                out[j] = line[j * w->sw];
-            }
-        }
-        memset(out + to, 0, (size_t)(w->ow - to) * sizeof *out);
-    }
-}
-
-/* The transpose of unroll_tap: places are added to the inputs they came from. */
+/* One row of the columns, under tap (a, b): places are added to the inputs they came from. */
 static void fold_tap(const struct qx_window *w, const float *from_column, int64_t a, int64_t b,
                      float *d_x)
 {
@@ -76,18 +52,7 @@ static void fold_tap(const struct qx_window *w, const float *from_column, int64_
     }
 }
 
-/* Calls tap for every row of the columns [k, n, places] of one group, samples n. */
-static void unroll_group(const struct qx_conv *c, const float *x, int64_t n, float *columns)
-{
-    const struct qx_window *w = &c->w;
-    for (int64_t k = 0; k < c->k; k++) {
-        const int64_t i = k / (w->kh * w->kw), a = k / w->kw % w->kh, b = k % w->kw;
-        for (int64_t s = 0; s < n; s++, columns += c->places) {
-            unroll_tap(w, x + (s * w->c + i) * w->h * w->w, a, b, columns);
-        }
-    }
-}
-
+/* The transpose of qx_conv_unroll. */
 static void fold_group(const struct qx_conv *c, const float *columns, int64_t n, float *d_x)
 {
     const struct qx_window *w = &c->w;
@@ -99,9 +64,94 @@ static void fold_group(const struct qx_conv *c, const float *columns, int64_t n,
     }
 }
 
+/* ---- by the input, stride 1: a convolution of d_out with the kernels turned round ---- */
+
+/* Channels change places, and so does the padding. False: there is a stride, or more padding than kernel. */
+static bool mirror_of(const struct qx_conv *c, struct qx_conv *m)
+{
+    const int64_t tall = c->w.dh * (c->w.kh - 1), wide = c->w.dw * (c->w.kw - 1);
+    *m = *c;
+    m->w.c = c->oc;
+    m->w.h = c->w.oh;
+    m->w.w = c->w.ow;
+    m->w.top = tall - c->w.top;
+    m->w.bottom = tall - c->w.bottom;
+    m->w.left = wide - c->w.left;
+    m->w.right = wide - c->w.right;
+    m->w.oh = c->w.h;
+    m->w.ow = c->w.w;
+    m->oc = c->w.c;
+    m->icg = c->ocg;
+    m->ocg = c->icg;
+    m->k = m->icg * c->w.kh * c->w.kw;
+    m->places = c->w.h * c->w.w;
+    return c->w.sh * c->w.sw == 1 && m->w.top >= 0 && m->w.bottom >= 0 && m->w.left >= 0 &&
+           m->w.right >= 0;
+}
+
+/* [group, ocg, icg, taps] to [group, icg, ocg, taps from the last to the first] */
+static void turn_weight(const struct qx_conv *c, const float *weight, float *out)
+{
+    const int64_t taps = c->w.kh * c->w.kw;
+    for (int64_t g = 0; g < c->group; g++, weight += c->ocg * c->k) {
+        for (int64_t i = 0; i < c->icg; i++) {
+            for (int64_t o = 0; o < c->ocg; o++) {
+                const float *from = weight + o * c->k + i * taps;
+                for (int64_t t = taps - 1; t >= 0; t--) {
+                    *out++ = from[t];
+                }
+            }
+        }
+    }
+}
+
+static int64_t input_floats(const struct qx_conv *c)
+{
+    return c->w.n * c->w.c * c->w.h * c->w.w;
+}
+
+static int64_t mirror_scratch(const struct qx_conv *m)
+{
+    return qx_conv_is_direct(m) ? qx_conv_direct_scratch(m) : qx_conv_columns_scratch(m);
+}
+
+static void mirror_back(const struct qx_conv *c, const struct qx_conv *m,
+                        const struct qx_conv_back *b)
+{
+    float *weight = b->scratch, *sum = weight + c->oc * c->k;
+    float *out = b->is_first ? b->d_x : sum, *scratch = sum + (b->is_first ? 0 : input_floats(c));
+    turn_weight(c, b->weight, weight);
+    if (qx_conv_is_direct(m)) {
+        qx_conv_direct(m, b->d_out, weight, NULL, scratch, out);
+    } else {
+        qx_conv_columns(m, b->d_out, weight, NULL, scratch, out);
+    }
+    for (int64_t i = 0; !b->is_first && i < input_floats(c); i++) {
+        b->d_x[i] += sum[i];
+    }
+}
+
+/* ---- by the weight, and by the input with a stride: over columns ---- */
+
+static int64_t columns_scratch(const struct qx_conv *c)
+{
+    const int64_t n = n_joined(c);
+    return qx_conv_unroll_floats(c, n) + c->ocg * n * c->places + qx_conv_unroll_scratch(c, n);
+}
+
+static bool is_direct(const struct qx_conv *c)
+{
+    return qx_conv_is_direct(c) && c->w.sh * c->w.sw == 1;
+}
+
 int64_t qx_conv_back_scratch(const struct qx_conv *c)
 {
-    return (c->k + c->ocg) * n_joined(c) * c->places;
+    struct qx_conv m;
+    const bool is_mirrored = mirror_of(c, &m);
+    const int64_t a = is_mirrored ? c->oc * c->k + input_floats(c) + mirror_scratch(&m) : 0;
+    const int64_t b = is_direct(c) ? qx_conv_direct_back_scratch(c) : 0;
+    const int64_t d = is_direct(c) && is_mirrored ? 0 : columns_scratch(c);
+    return a > b ? (a > d ? a : d) : b > d ? b : d;
 }
 
 static void add_bias(const struct qx_conv *c, const float *d_out, float *d_bias)
@@ -121,7 +171,7 @@ static void back_group(const struct qx_conv *c, int64_t n, const struct qx_conv_
 {
     const struct qx_window *w = &c->w;
     const int64_t ld = n * c->places, plane = w->h * w->w;
-    float *columns = b->scratch, *d_out = columns + c->k * n_joined(c) * c->places;
+    float *columns = b->scratch, *d_out = columns + qx_conv_unroll_floats(c, n);
     const int64_t at = (first * w->c + g * c->icg) * plane;
     for (int64_t o = 0; o < c->ocg; o++) {
         for (int64_t s = 0; s < n; s++) {
@@ -131,7 +181,7 @@ static void back_group(const struct qx_conv *c, int64_t n, const struct qx_conv_
         }
     }
     if (b->d_weight) {
-        unroll_group(c, b->x + at, n, columns);
+        qx_conv_unroll(c, b->x + at, n, d_out + c->ocg * ld, columns);
         qxk_sgemm(0, 1, c->ocg, c->k, ld, 1.0f, d_out, ld, columns, ld, 1.0f,
                   b->d_weight + g * c->ocg * c->k, c->k);
     }
@@ -142,16 +192,35 @@ static void back_group(const struct qx_conv *c, int64_t n, const struct qx_conv_
     }
 }
 
-void qx_conv_back(const struct qx_conv *c, const struct qx_conv_back *b)
+static void columns_back(const struct qx_conv *c, const struct qx_conv_back *b)
 {
     const int64_t step = n_joined(c);
-    if (b->d_bias) {
-        add_bias(c, b->d_out, b->d_bias);
-    }
     for (int64_t first = 0; first < c->w.n; first += step) {
         const int64_t n = step < c->w.n - first ? step : c->w.n - first;
         for (int64_t g = 0; g < c->group; g++) {
             back_group(c, n, b, g, first);
         }
+    }
+}
+
+void qx_conv_back(const struct qx_conv *c, const struct qx_conv_back *b)
+{
+    struct qx_conv m;
+    struct qx_conv_back rest = *b; /* what is still to be done */
+    if (b->d_bias) {
+        add_bias(c, b->d_out, b->d_bias);
+    }
+    if (b->d_x && mirror_of(c, &m)) {
+        mirror_back(c, &m, b);
+        rest.d_x = NULL;
+    } else if (b->d_x && b->is_first) {
+        memset(b->d_x, 0, (size_t)input_floats(c) * sizeof *b->d_x);
+    }
+    if (b->d_weight && is_direct(c)) {
+        qx_conv_direct_back(c, b->x, b->d_out, b->scratch, b->d_weight);
+        rest.d_weight = NULL;
+    }
+    if (rest.d_x || rest.d_weight) {
+        columns_back(c, &rest);
     }
 }

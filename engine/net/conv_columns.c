@@ -1,7 +1,7 @@
 /* Convolution as matrix products over columns: the input under each window, unrolled. */
 #include "conv.h"
-#include "vec.h"
 
+#include "base/vec.h"
 #include "kernels/kernels.h"
 
 /* Columns unrolled at once: at most this many floats (they stay in the cache) ... */
@@ -104,6 +104,23 @@ static int64_t column_floats(const struct qx_conv *c, int64_t n, int64_t lines)
 static int64_t input_floats(const struct qx_conv *c, int64_t n, int64_t lines)
 {
     return n * c->icg * lines_under(&c->w, lines) * qx_conv_width(&c->w) + COPY;
+}
+
+int64_t qx_conv_unroll_floats(const struct qx_conv *c, int64_t n)
+{
+    return column_floats(c, n, c->w.oh);
+}
+
+int64_t qx_conv_unroll_scratch(const struct qx_conv *c, int64_t n)
+{
+    return input_floats(c, n, c->w.oh);
+}
+
+void qx_conv_unroll(const struct qx_conv *c, const float *x, int64_t n, float *scratch,
+                    float *columns)
+{
+    pad_input(c, x, n, 0, c->w.oh, scratch);
+    unroll(c, scratch, n, c->w.oh, columns);
 }
 
 /* One sample and group; `bias` of the group or NULL. */

@@ -1,6 +1,7 @@
 /* Convolution with one input channel per group: each output plane from one padded input plane. */
 #include "conv.h"
-#include "vec.h"
+
+#include "base/vec.h"
 
 /* Places computed at a time. */
 #define BLOCK 32
@@ -95,6 +96,51 @@ void qx_conv_direct(const struct qx_conv *c, const float *x, const float *weight
                 direct_dense(w, scratch, weight + o * c->k, first, run, to);
             } else {
                 direct_strided(w, scratch, weight + o * c->k, first, to);
+            }
+        }
+    }
+}
+
+/* ---- backwards ---- */
+
+/* sum of x y */
+static float dot(const float *x, const float *y, int64_t n)
+{
+    qx_vec acc = qx_vec_all(0.0f);
+    int64_t i = 0;
+    for (; i + QX_VEC <= n; i += QX_VEC) {
+        acc += qx_vec_load(x + i) * qx_vec_load(y + i);
+    }
+    float sum = (acc[0] + acc[1]) + (acc[2] + acc[3]);
+    for (; i < n; i++) {
+        sum += x[i] * y[i];
+    }
+    return sum;
+}
+
+int64_t qx_conv_direct_back_scratch(const struct qx_conv *c)
+{
+    return padded_floats(&c->w) + c->w.oh * qx_conv_width(&c->w);
+}
+
+/* Both planes with lines of the same width, zeros behind those of d_out: a tap is one sum over all of it. */
+void qx_conv_direct_back(const struct qx_conv *c, const float *x, const float *d_out,
+                         float *scratch, float *d_weight)
+{
+    const struct qx_window *w = &c->w;
+    const int64_t width = qx_conv_width(w), last = (w->oh - 1) * width + w->ow;
+    float *d = scratch + padded_floats(w);
+    memset(d, 0, (size_t)(w->oh * width) * sizeof *d);
+    for (int64_t i = 0; i < w->n * c->group; i++) {
+        pad_plane(w, x + i * w->h * w->w, scratch);
+        for (int64_t o = i % c->group * c->ocg; o < (i % c->group + 1) * c->ocg; o++) {
+            const float *from = d_out + (i / c->group * c->oc + o) * c->places;
+            for (int64_t k = 0; k < w->oh; k++) {
+                memcpy(d + k * width, from + k * w->ow, (size_t)w->ow * sizeof *d);
+            }
+            for (int64_t k = 0; k < c->k; k++) {
+                const float *tap = scratch + k / w->kw * w->dh * width + k % w->kw * w->dw;
+                d_weight[o * c->k + k] += dot(d, tap, last);
             }
         }
     }

@@ -2,8 +2,9 @@
  * windows and means with channels last. Scales are positive, so the largest code is the code of the
  * largest value. */
 #include "net/exec.h"
-#include "net/vec.h"
 #include "net/window.h"
+
+#include "base/vec.h"
 
 #include <math.h>
 #include <string.h>

@@ -84,12 +84,14 @@ struct qx_kv {
     float *k, *v; /* [places][kv_heads d] */
 };
 
-/* A node run backwards on one tile: what d_out brings by the chain rule is added to d_in. */
+/* A node run backwards on one tile: what d_out brings by the chain rule is added to d_in. is_first: d_in[0] holds
+ * nothing yet, and an operation that says writes_first writes it instead. */
 struct qx_back {
     const struct qx_run *run; /* as forward saw it, and with what it gave; scratch is not there */
     const float *d_out;
     float *const *d_in; /* [n_in] like the inputs; NULL = not wanted */
     float *scratch;     /* op->back_scratch(node, rows) floats, 64-byte aligned */
+    bool is_first;
 };
 
 /* What an operation does in training that looks at all rows of a batch. Sums are of one tile, are added
@@ -98,7 +100,8 @@ struct qx_batch_op {
     int64_t (*n_sums)(const struct qx_node *node);
     void (*sums)(const struct qx_run *r, double *sums); /* added to */
     void (*forward)(const struct qx_run *r, const double *sums, int64_t n_rows);
-    /* The same backwards: first the sums, then d_in[0] of each tile; parameters once, from the sums. */
+    /* The same backwards: first the sums, then d_in[0] of each tile (heeds is_first); parameters once, from the
+     * sums. */
     void (*back_sums)(const struct qx_back *b, const double *sums, int64_t n_rows, double *back);
     void (*backward)(const struct qx_back *b, const double *sums, const double *back,
                      int64_t n_rows);
@@ -128,6 +131,7 @@ struct qx_op {
     enum qx_status (*forward)(const struct qx_run *r, struct qx_error *err);    /* NULL for views */
     /* ---- training ---- */
     void (*backward)(const struct qx_back *b);                         /* NULL for views */
+    bool writes_first;                                                 /* qx_back.is_first */
     int64_t (*back_scratch)(const struct qx_node *node, int64_t rows); /* NULL = none */
     unsigned constant;   /* bit i: input i has no gradient (shapes, bounds, statistics) */
     unsigned statistics; /* bit i: input i is one, kept up to date by batch->update */

@@ -1,7 +1,7 @@
 #include "op.h"
-#include "vec.h"
 
 #include "base/error.h"
+#include "base/vec.h"
 
 #include <math.h>
 
@@ -185,10 +185,12 @@ static void batch_backward(const struct qx_back *b, const double *sums, const do
         int64_t k = 0;
         for (; k + QX_VEC <= plane; k += QX_VEC) {
             const qx_vec v = by * qx_vec_load(d + k) + along * qx_vec_load(p + k);
-            qx_vec_store(d_x + k, qx_vec_load(d_x + k) + v + qx_vec_all(shift));
+            const qx_vec old = b->is_first ? qx_vec_all(0.0f) : qx_vec_load(d_x + k);
+            qx_vec_store(d_x + k, old + v + qx_vec_all(shift));
         }
         for (; k < plane; k++) {
-            d_x[k] += (float)g * d[k] + (float)slope * p[k] + shift;
+            const float old = b->is_first ? 0.0f : d_x[k];
+            d_x[k] = old + ((float)g * d[k] + (float)slope * p[k] + shift);
         }
     }
 }
@@ -249,6 +251,10 @@ static void batch_norm_back(const struct qx_back *b)
         const float g = (float)((double)r->in[1][i % channels] * t.inverse);
         const float *d = b->d_out + i * plane;
         float *d_x = b->d_in[0] + i * plane;
+        if (b->is_first) {
+            qx_vec_affine(d, plane, g, 0.0f, d_x);
+            continue;
+        }
         for (int64_t k = 0; k < plane; k++) {
             d_x[k] += g * d[k];
         }
@@ -265,6 +271,7 @@ const struct qx_op qx_op_batch_normalization = {.name = "BatchNormalization",
                                                 .shape = batch_norm_shape,
                                                 .forward = batch_norm,
                                                 .backward = batch_norm_back,
+                                                .writes_first = true,
                                                 .back_scratch = back_scratch,
                                                 .constant = 8 | 16,
                                                 .statistics = 8 | 16,

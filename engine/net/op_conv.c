@@ -34,11 +34,6 @@ static enum qx_status conv_of(const struct qx_node *node, const struct qx_shape 
     return st;
 }
 
-static bool is_direct(const struct qx_conv *c)
-{
-    return c->icg == 1 && c->group > 1;
-}
-
 static enum qx_status check_weight(const struct qx_node *node, const struct qx_shape *x,
                                    struct qx_error *err)
 {
@@ -119,7 +114,7 @@ static int64_t conv_scratch(const struct qx_node *node, const struct qx_room *ro
     if (conv_of(node, &x, &c, NULL) != QX_OK) {
         return 0;
     }
-    return is_direct(&c) ? qx_conv_direct_scratch(&c) : qx_conv_columns_scratch(&c);
+    return qx_conv_is_direct(&c) ? qx_conv_direct_scratch(&c) : qx_conv_columns_scratch(&c);
 }
 
 static enum qx_status conv(const struct qx_run *r, struct qx_error *err)
@@ -127,7 +122,7 @@ static enum qx_status conv(const struct qx_run *r, struct qx_error *err)
     struct qx_conv c;
     const float *bias = r->node->n_in > 2 ? r->in[2] : NULL;
     enum qx_status st = conv_of(r->node, &r->in_shape[0], &c, err);
-    if (st == QX_OK && is_direct(&c)) {
+    if (st == QX_OK && qx_conv_is_direct(&c)) {
         qx_conv_direct(&c, r->in[0], r->in[1], bias, r->scratch, r->out);
     } else if (st == QX_OK) {
         qx_conv_columns(&c, r->in[0], r->in[1], bias, r->scratch, r->out);
@@ -153,7 +148,8 @@ static void conv_back(const struct qx_back *b)
                                             .d_x = b->d_in[0],
                                             .d_weight = b->d_in[1],
                                             .d_bias = b->run->node->n_in > 2 ? b->d_in[2] : NULL,
-                                            .scratch = b->scratch});
+                                            .scratch = b->scratch,
+                                            .is_first = b->is_first});
     }
 }
 
@@ -169,4 +165,5 @@ const struct qx_op qx_op_conv = {.name = "Conv",
                                  .scratch = conv_scratch,
                                  .forward = conv,
                                  .backward = conv_back,
+                                 .writes_first = true,
                                  .back_scratch = back_scratch};

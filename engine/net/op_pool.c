@@ -113,21 +113,23 @@ static enum qx_status average_pool(const struct qx_run *r, struct qx_error *err)
 }
 
 /* The gradient of a window's maximum goes to the first place that has it. */
-static void max_back(const struct qx_window *w, const float *x, const float *d_out, float *d_x)
+static void max_back(const struct qx_window *w, const float *x, const float *out,
+                     const float *d_out, float *d_x)
 {
     for (int64_t i = 0; i < w->oh; i++) {
         int64_t h0, h1;
         clip_window(i, w->sh, w->top, w->kh, w->h, &h0, &h1);
-        for (int64_t j = 0; j < w->ow; j++) {
-            int64_t w0, w1, at;
+        for (int64_t j = 0; j < w->ow; j++, out++) {
+            int64_t w0, w1;
+            float d = *d_out++; /* 0 once a place has it: no branch on the values */
             clip_window(j, w->sw, w->left, w->kw, w->w, &w0, &w1);
-            at = h0 * w->w + w0;
             for (int64_t a = h0; a < h1; a++) {
-                for (int64_t b = w0; b < w1; b++) {
-                    at = x[a * w->w + b] > x[at] ? a * w->w + b : at;
+                for (int64_t b = a * w->w + w0; b < a * w->w + w1; b++) {
+                    const bool is_it = x[b] == *out;
+                    d_x[b] += is_it ? d : 0.0f;
+                    d = is_it ? 0.0f : d;
                 }
             }
-            d_x[at] += *d_out++;
         }
     }
 }
@@ -162,7 +164,7 @@ static void pool_back(const struct qx_back *b, bool is_max)
         const float *d_out = b->d_out + i * w.oh * w.ow;
         float *d_x = b->d_in[0] + i * w.h * w.w;
         if (is_max) {
-            max_back(&w, r->in[0] + i * w.h * w.w, d_out, d_x);
+            max_back(&w, r->in[0] + i * w.h * w.w, r->out + i * w.oh * w.ow, d_out, d_x);
         } else {
             average_back(&w, r->node->attr[LAST].i == 1, d_out, d_x);
         }

@@ -1,12 +1,12 @@
 /* Element-wise functions of one input. */
 #include "op.h"
-#include "vec.h"
 
+#include "base/vec.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
 
-#define ROW(id, op_name, fn, back_fn)                           \
+#define ROW(id, op_name, fn, back_fn, writes)                   \
     const struct qx_op qx_op_##id = {.name = op_name,           \
                                      .min_in = 1,               \
                                      .max_in = 1,               \
@@ -15,7 +15,8 @@
                                      .weight = -1,              \
                                      .shape = qx_op_same_shape, \
                                      .forward = fn,             \
-                                     .backward = back_fn}
+                                     .backward = back_fn,       \
+                                     .writes_first = writes}
 
 static int64_t size_of(const struct qx_run *r)
 {
@@ -47,16 +48,20 @@ static void relu_back(const struct qx_back *b)
     float *d_x = b->d_in[0];
     const int64_t n = size_of(b->run);
     int64_t i = 0;
+    for (; b->is_first && i + QX_VEC <= n; i += QX_VEC) {
+        const qx_vec_mask is_through = qx_vec_load(out + i) > qx_vec_all(0.0f);
+        qx_vec_store(d_x + i, (qx_vec)((qx_vec_mask)qx_vec_load(d_out + i) & is_through));
+    }
     for (; i + QX_VEC <= n; i += QX_VEC) {
         const qx_vec_mask is_through = qx_vec_load(out + i) > qx_vec_all(0.0f);
         const qx_vec d = (qx_vec)((qx_vec_mask)qx_vec_load(d_out + i) & is_through);
         qx_vec_store(d_x + i, qx_vec_load(d_x + i) + d);
     }
     for (; i < n; i++) {
-        d_x[i] += out[i] > 0.0f ? d_out[i] : 0.0f;
+        d_x[i] = (b->is_first ? 0.0f : d_x[i]) + (out[i] > 0.0f ? d_out[i] : 0.0f);
     }
 }
-ROW(relu, "Relu", relu, relu_back);
+ROW(relu, "Relu", relu, relu_back, true);
 
 static enum qx_status sigmoid(const struct qx_run *r, struct qx_error *err)
 {
@@ -74,7 +79,7 @@ static void sigmoid_back(const struct qx_back *b)
         b->d_in[0][i] += b->d_out[i] * out[i] * (1.0f - out[i]);
     }
 }
-ROW(sigmoid, "Sigmoid", sigmoid, sigmoid_back);
+ROW(sigmoid, "Sigmoid", sigmoid, sigmoid_back, false);
 
 /* x sigmoid(x), as in opset 24. */
 static enum qx_status swish(const struct qx_run *r, struct qx_error *err)
@@ -95,7 +100,7 @@ static void swish_back(const struct qx_back *b)
         b->d_in[0][i] += b->d_out[i] * s * (1.0f + x * (1.0f - s));
     }
 }
-ROW(swish, "Swish", swish, swish_back);
+ROW(swish, "Swish", swish, swish_back, false);
 
 static enum qx_status hyperbolic_tangent(const struct qx_run *r, struct qx_error *err)
 {
@@ -113,7 +118,7 @@ static void hyperbolic_tangent_back(const struct qx_back *b)
         b->d_in[0][i] += b->d_out[i] * (1.0f - out[i] * out[i]);
     }
 }
-ROW(tanh, "Tanh", hyperbolic_tangent, hyperbolic_tangent_back);
+ROW(tanh, "Tanh", hyperbolic_tangent, hyperbolic_tangent_back, false);
 
 static const struct qx_attr_spec leaky_attrs[] = {
     {.name = "alpha", .type = QX_ATTR_FLOAT, .fallback = 0.01}};

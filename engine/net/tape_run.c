@@ -238,13 +238,21 @@ static enum qx_status cost_nodes(const struct place *p, int first, int end, stru
 
 /* ---- backwards ---- */
 
-/* Gradients that the node is the first to write start at 0. */
-static void clear_inputs(const struct place *p, const struct qx_node *node, int i)
+/* Is the node the first to write the gradient by its input? */
+static bool is_first(const struct place *p, const struct qx_node *node, int i, int input)
 {
     const struct qx_tape *t = p->t;
-    for (int k = 0; k < node->n_in; k++) {
-        const int root = node->in[k] ? t->root[node->in[k]->index] : -1;
-        if (root >= 0 && t->slope_at[root] >= 0 && t->last_back[root] == i) {
+    const int root = node->in[input] ? t->root[node->in[input]->index] : -1;
+    return root >= 0 && t->slope_at[root] >= 0 && t->last_back[root] == i;
+}
+
+/* Those gradients start at 0, but for what the operation writes itself. */
+static void clear_inputs(const struct place *p, const struct qx_node *node, int i, bool writes)
+{
+    const struct qx_tape *t = p->t;
+    for (int k = writes ? 1 : 0; k < node->n_in; k++) {
+        if (is_first(p, node, i, k)) {
+            const int root = t->root[node->in[k]->index];
             memset(room_of(p) + t->slope_at[root], 0, (size_t)t->tile_floats[root] * sizeof(float));
         }
     }
@@ -263,22 +271,29 @@ static struct qx_back back_of(const struct place *p, const struct qx_run *r)
                             .scratch = p->w->scratch};
 }
 
-static void back_node(const struct place *p, const struct qx_node *node)
+static void back_node(const struct place *p, const struct qx_node *node, int i)
 {
     const struct qx_tape_act *act = act_of(p, node);
+    const bool is_new = is_first(p, node, i, 0);
+    clear_inputs(p, node, i, act || node->op->writes_first);
     const struct qx_run r = run_of(p, node);
-    const struct qx_back b = back_of(p, &r);
-    float *d_x = p->w->d_in[0];
+    struct qx_back b = back_of(p, &r);
+    b.is_first = is_new || act;
+    if (!act) {
+        node->op->backward(&b);
+        return;
+    }
+    /* the range of the graph's own input learns too, whose gradient nobody wants */
     const int64_t n = qx_shape_numel(&r.in_shape[0], 1);
-    if (act) {
-        memset(p->w->d_fake, 0, (size_t)n * sizeof *d_x);
-        p->w->d_in[0] = p->w->d_fake;
+    float *d_x = p->w->d_in[0], *d = is_new ? d_x : p->w->d_fake;
+    p->w->d_in[0] = d;
+    if (!node->op->writes_first) {
+        memset(d, 0, (size_t)n * sizeof *d);
     }
     node->op->backward(&b);
-    if (act) {
-        /* the range of the graph's own input learns too: nobody reads the gradient by its values */
-        act->backward(act->arg, p->lane, value_of(p, node->in[0]->index), p->w->d_fake, n,
-                      d_x ? d_x : p->w->fake);
+    act->backward(act->arg, p->lane, value_of(p, node->in[0]->index), n, d);
+    for (int64_t k = 0; d_x && d_x != d && k < n; k++) {
+        d_x[k] += d[k];
     }
 }
 
@@ -289,8 +304,7 @@ static void backward_range(const struct place *p, int first, int end)
     for (int i = end - 1; i >= first; i--) {
         const struct qx_node *node = t->net->nodes[i];
         if (!node->op->is_view && qx_tape_sends(t, node)) {
-            clear_inputs(p, node, i);
-            back_node(p, node);
+            back_node(p, node, i);
         }
     }
 }
@@ -309,8 +323,7 @@ static enum qx_status backward_nodes(const struct place *p, int first, int end,
             continue;
         }
         if (stop < 0) {
-            clear_inputs(p, node, i);
-            back_node(p, node);
+            back_node(p, node, i);
             continue;
         }
         const struct qx_run r = run_of(p, node);
@@ -318,8 +331,9 @@ static enum qx_status backward_nodes(const struct place *p, int first, int end,
             const struct qx_back b = back_of(p, &r);
             node->op->batch->back_sums(&b, t->sums[stop], t->n, p->w->sums);
         } else {
-            clear_inputs(p, node, i);
-            const struct qx_back b = back_of(p, &r);
+            struct qx_back b = back_of(p, &r);
+            b.is_first = is_first(p, node, i, 0);
+            clear_inputs(p, node, i, true);
             node->op->batch->backward(&b, t->sums[stop], t->back_sums[stop], t->n);
         }
     }

@@ -61,8 +61,8 @@ enum { QX_TAPE_LANES = 8 };
 struct qx_tape_act {
     void *arg;
     void (*forward)(void *arg, int lane, const float *x, int64_t n, float *y);
-    /* d_x[i] += what d_y[i] brings; sums for the quantizer's own parameters are its own business */
-    void (*backward)(void *arg, int lane, const float *x, const float *d_y, int64_t n, float *d_x);
+    /* d: the gradient by y becomes that by x; sums for the quantizer's own parameters are its own business */
+    void (*backward)(void *arg, int lane, const float *x, int64_t n, float *d);
 };
 /* NULL: float32. Copied. */
 void qx_tape_act(struct qx_tape *t, int layer, const struct qx_tape_act *act);

@@ -1,7 +1,7 @@
 /* Four floats at a time, for the loops that every row passes through: the compiler needs no option to
  * see them, and builds with sanitizers check one access instead of four. */
-#ifndef QX_NET_VEC_H
-#define QX_NET_VEC_H
+#ifndef QX_BASE_VEC_H
+#define QX_BASE_VEC_H
 
 #include <stdint.h>
 #include <string.h>
@@ -25,6 +25,12 @@ static inline void qx_vec_store(float *p, qx_vec v)
 static inline qx_vec qx_vec_all(float x)
 {
     return (qx_vec){x, x, x, x};
+}
+
+/* a where the mask is set, else b */
+static inline qx_vec qx_vec_select(qx_vec_mask mask, qx_vec a, qx_vec b)
+{
+    return (qx_vec)(((qx_vec_mask)a & mask) | ((qx_vec_mask)b & ~mask));
 }
 
 /* out[i] = x[i] * scale + shift; in place allowed. */
