@@ -122,8 +122,11 @@ static bool take(struct ui_app *app)
     if (!qx_session_has_snapshot(app->session)) {
         qx_session_snapshot(app->session);
     }
-    if (qx_session_train_take(app->session, &err) != QX_OK) {
-        return ui_refuse(app, "%s", err.text);
+    const enum qx_status st = qx_session_train_take(app->session, &err);
+    if (st != QX_OK) {
+        return ui_refuse(app, "%s%s",
+                         st == QX_EUNSUPPORTED ? "W writes a folder with all of it. " : "",
+                         err.text);
     }
     ui_toast(app, UI_TOAST_INFO,
              "the recipe has the trained weights; A is the one before: ` flips, g c compares");

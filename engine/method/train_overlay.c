@@ -16,23 +16,22 @@ static bool is_quantized(const struct qx_trained *t, int layer)
 enum qx_status qx_trained_check(const struct qx_net *net, const struct qx_trained *t,
                                 struct qx_error *err)
 {
+    for (int i = 0; i < qx_net_n_layers(net); i++) {
+        const struct qx_layer *layer = qx_net_layer(net, i);
+        if (t->values[layer->tensor] && !is_quantized(t, i)) {
+            return qx_fail(err, QX_EUNSUPPORTED,
+                           "'%.100s' was trained, too, and stays in float32, which a recipe cannot "
+                           "hold: write a model folder, or give it bits (8, say) and train again",
+                           qx_model_tensor(qx_net_model(net), layer->tensor)->name);
+        }
+    }
     for (int64_t i = 0; i < t->n_tensors; i++) {
-        const char *name = qx_model_tensor(qx_net_model(net), i)->name;
-        const int layer = qx_net_layer_of_tensor(net, i);
-        if (!t->values[i] || is_quantized(t, layer)) {
-            continue;
-        }
-        if (layer >= 0) {
+        if (t->values[i] && qx_net_layer_of_tensor(net, i) < 0 &&
+            !is_quantized(t, qx_net_layer_beside(net, i))) {
             return qx_fail(err, QX_EUNSUPPORTED,
-                           "'%.100s' was trained, too, and stays in float32: a recipe cannot hold "
-                           "that; write a model folder",
-                           name);
-        }
-        if (!is_quantized(t, qx_net_layer_beside(net, i))) {
-            return qx_fail(err, QX_EUNSUPPORTED,
-                           "'%.100s' was trained, too, and goes with no quantized layer: a recipe "
-                           "cannot hold that; write a model folder",
-                           name);
+                           "'%.100s' was trained, too, and goes with no quantized layer, which a "
+                           "recipe cannot hold: write a model folder",
+                           qx_model_tensor(qx_net_model(net), i)->name);
         }
     }
     return QX_OK;

@@ -221,6 +221,41 @@ static void what_was_trained_goes_into_the_recipe(void **state)
     qx_session_close(&s);
 }
 
+/* A layer without bits was trained as well, and has no place in a recipe: it is named, with what to do, which
+ * works. */
+static void what_a_recipe_cannot_hold_is_named(void **state)
+{
+    struct qx_session *s = open_session(FOLDER);
+    struct qx_patch p = {.fields = QX_PATCH_BITS, .value = {.bits = 4}};
+    const struct qx_train_options o = options_of(1);
+    struct qx_training t;
+    struct qx_error err;
+    (void)state;
+    int64_t head = qx_session_find(s, "head.weight", &err);
+    assert_int_equal(qx_session_edit(s, &head, 1, &p, false, &err), QX_OK);
+    assert_int_equal(qx_session_train(s, ROWS, &o, &err), QX_OK);
+    wait_for(s, 0, &t);
+    assert_int_equal(t.state, QX_TRAINING_DONE);
+    assert_int_equal(qx_session_train_take(s, &err), QX_EUNSUPPORTED);
+    assert_non_null(strstr(err.text, "conv.weight"));
+    assert_non_null(strstr(err.text, "give it bits"));
+    assert_string_equal(qx_session_setting(s, head)->algo, "");
+    assert_int_equal(qx_session_train_keep(s, "session_float", &err),
+                     QX_OK); /* a folder holds it */
+    qx_session_settle(s, 60000);
+    p.value.bits = 8;
+    for (int64_t i = 0; i < qx_session_n_items(s); i++) {
+        if (qx_session_item(s, i)->role == QX_ROLE_LINEAR && i != head) {
+            assert_int_equal(qx_session_edit(s, &i, 1, &p, false, &err), QX_OK);
+        }
+    }
+    assert_int_equal(qx_session_train(s, ROWS, &o, &err), QX_OK);
+    wait_for(s, 0, &t);
+    assert_int_equal(qx_session_train_take(s, &err), QX_OK);
+    assert_string_equal(qx_session_setting(s, head)->algo, "qat");
+    qx_session_close(&s);
+}
+
 static void a_training_is_paused_and_stopped(void **state)
 {
     struct qx_session *s = open_session(FOLDER);
@@ -273,6 +308,7 @@ int main(void)
         cmocka_unit_test(installed_rows_are_taken),
         cmocka_unit_test(a_training_is_watched_and_kept),
         cmocka_unit_test(what_was_trained_goes_into_the_recipe),
+        cmocka_unit_test(what_a_recipe_cannot_hold_is_named),
         cmocka_unit_test(a_training_is_paused_and_stopped),
         cmocka_unit_test(closing_ends_a_training),
     };
