@@ -1,4 +1,5 @@
 /* The only file that names OpenBLAS. Declared here over the Fortran symbols, so that any BLAS links. */
+#include "base/pool.h"
 #include "kernels/kernels.h"
 #include "qx/kernels.h"
 
@@ -12,7 +13,11 @@ void sgemv_(const char *t, const int *m, const int *n, const float *alpha, const
             const int *lda, const float *x, const int *incx, const float *beta, float *y,
             const int *incy);
 void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info);
-void spotri_(const char *uplo, const int *n, float *a, const int *lda, int *info);
+void strsm_(const char *side, const char *uplo, const char *trans, const char *diag, const int *m,
+            const int *n, const float *alpha, const float *a, const int *lda, float *b,
+            const int *ldb);
+void ssyrk_(const char *uplo, const char *trans, const int *n, const int *k, const float *alpha,
+            const float *a, const int *lda, const float *beta, float *c, const int *ldc);
 /* OpenBLAS only; absent elsewhere. */
 void openblas_set_num_threads(int n) __attribute__((weak));
 char *openblas_get_corename(void) __attribute__((weak));
@@ -78,23 +83,78 @@ void qxk_sgemm(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, float 
            &beta, c, &fldc);
 }
 
-/* Row-major upper is Fortran's lower. */
-bool qxk_cholesky(int64_t n, float *a)
+/* ---- Cholesky, block row by block row ---- */
+
+enum { STEP = 256 };
+
+/* One block row, from `at` on: its diagonal block is factored. */
+struct chol {
+    float *a;
+    int64_t n, at, size;
+    int64_t n_blocks; /* of STEP columns behind it */
+};
+
+static int block_size(const struct chol *c, int64_t i)
 {
-    const int order = (int)n;
-    int info = 0;
-    pthread_once(&once, use_one_thread);
-    spotrf_("L", &order, a, &order, &info);
-    return info == 0;
+    const int64_t left = c->n - c->at - c->size - i * STEP;
+    return (int)(left < STEP ? left : STEP);
 }
 
-bool qxk_cholesky_inverse(int64_t n, float *a)
+/* Block i of the row behind the diagonal. */
+static float *block_of(const struct chol *c, int64_t row, int64_t i)
 {
-    const int order = (int)n;
-    int info = 0;
+    return c->a + row * c->n + c->at + c->size + i * STEP;
+}
+
+/* R'^-1 times a block of the row. Row-major upper is Fortran's lower. */
+static void row_block(void *arg, int64_t i, int worker)
+{
+    const struct chol *c = arg;
+    const int columns = block_size(c, i), size = (int)c->size, ld = (int)c->n;
+    const float one = 1.0f;
+    (void)worker;
+    strsm_("R", "L", "T", "N", &columns, &size, &one, c->a + c->at * c->n + c->at, &ld,
+           block_of(c, c->at, i), &ld);
+}
+
+/* Block (i, j >= i) of what lies behind, less the product of two blocks of the row. */
+static void rest_block(void *arg, int64_t item, int worker)
+{
+    const struct chol *c = arg;
+    int64_t i = 0;
+    for (; item >= c->n_blocks - i; i++) {
+        item -= c->n_blocks - i;
+    }
+    const int64_t j = i + item, row = c->at + c->size + i * STEP;
+    const int rows = block_size(c, i), columns = block_size(c, j), size = (int)c->size;
+    const int ld = (int)c->n;
+    const float less = -1.0f, one = 1.0f;
+    (void)worker;
+    if (i == j) {
+        ssyrk_("L", "N", &rows, &size, &less, block_of(c, c->at, i), &ld, &one, block_of(c, row, i),
+               &ld);
+        return;
+    }
+    qxk_sgemm(1, 0, rows, columns, size, -1.0f, block_of(c, c->at, i), c->n, block_of(c, c->at, j),
+              c->n, 1.0f, block_of(c, row, j), c->n);
+}
+
+bool qxk_cholesky(struct qx_pool *pool, int64_t n, float *a)
+{
     pthread_once(&once, use_one_thread);
-    spotri_("L", &order, a, &order, &info);
-    return info == 0;
+    for (int64_t at = 0; at < n; at += STEP) {
+        struct chol c = {.a = a, .n = n, .at = at, .size = n - at < STEP ? n - at : STEP};
+        const int size = (int)c.size, ld = (int)n;
+        int info = 0;
+        spotrf_("L", &size, a + at * n + at, &ld, &info);
+        if (info != 0) {
+            return false;
+        }
+        c.n_blocks = (n - at - c.size + STEP - 1) / STEP;
+        qx_pool_for(pool, c.n_blocks, row_block, &c);
+        qx_pool_for(pool, c.n_blocks * (c.n_blocks + 1) / 2, rest_block, &c);
+    }
+    return true;
 }
 
 /* Cores of OpenBLAS without AVX2 that an unknown CPU may be taken for. */

@@ -265,10 +265,9 @@ void qxk_sgemm(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, float 
 /* y[m] = alpha op(A) x + beta y; A stored rows x cols row-major. */
 void qxk_sgemv(int trans, int64_t rows, int64_t cols, float alpha, const float *a, int64_t lda,
                const float *x, float beta, float *y);
-/* Row-major upper triangles, in place; what lies below the diagonal is neither read nor written.
- * A = R' R -> R; false when A is not positive definite (A is then torn). */
-bool qxk_cholesky(int64_t n, float *a);
-/* R -> (R' R)^-1. */
-bool qxk_cholesky_inverse(int64_t n, float *a);
+/* A = R' R -> R: row-major upper triangles, in place; what lies below the diagonal is neither read nor
+ * written. Blocks are shared out on the pool (NULL: this thread), with the same bits for any number of
+ * threads. False when A is not positive definite (A is then torn). */
+bool qxk_cholesky(struct qx_pool *pool, int64_t n, float *a);
 
 #endif
