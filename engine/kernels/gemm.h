@@ -194,6 +194,12 @@ static inline int64_t qxk_split_ld(const struct qxk_gemmf *g)
 typedef void qxk_gemmf_fn(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_t p0,
                           int64_t n_panels);
 
+/* One row of activations times weights of 16-bit floats as they are stored, [n][k], unaligned:
+ * y[o] = sum over k of x[k] * w[o][k], widened exactly. Parts of QXK_GEMV_PART inputs are summed by fma in 32
+ * interleaved lanes, added pairwise (i and i + 16, then 8, 4, 2, 1), and then added. */
+#define QXK_GEMV_PART 16384
+typedef void qxk_gemv16_fn(const void *w, int64_t n, int64_t k, const float *x, float *y);
+
 /* Codes to float32, for what no product above reads: (q - zero) * scale; or entries of table[16] by
  * 4-bit codes, the first of a byte in its low half. The bits of fake quantization. */
 typedef void qxk_s8_to_f32_fn(const int8_t *q, size_t n, int32_t zero, float scale, float *out);

@@ -38,6 +38,8 @@
     X(split_row, qxk_split_row_fn)           \
     X(gemm_f32s8, qxk_gemmf_fn)              \
     X(gemm_f32s4, qxk_gemmf_fn)              \
+    X(gemv_f16, qxk_gemv16_fn)               \
+    X(gemv_bf16, qxk_gemv16_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)            \
     X(turn_u8, qxk_turn_u8_fn)               \
     X(sums_s8, qxk_sums_s8_fn)               \
@@ -68,6 +70,8 @@
     X(split_row, qxk_split_row_fn)           \
     X(gemm_f32s8, qxk_gemmf_fn)              \
     X(gemm_f32s4, qxk_gemmf_fn)              \
+    X(gemv_f16, qxk_gemv16_fn)               \
+    X(gemv_bf16, qxk_gemv16_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)            \
     X(code_sums, qxk_code_sums_fn)           \
     X(code_errors, qxk_code_errors_fn)

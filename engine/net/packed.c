@@ -6,6 +6,7 @@
 #include "base/mapfile.h"
 #include "base/mem.h"
 #include "format/block.h"
+#include "kernels/pages.h"
 
 #include <string.h>
 
@@ -44,16 +45,22 @@ static enum qx_status half_fill(struct qx_packed *p, const struct qx_tensor *t,
     return st;
 }
 
+static void half_set(struct qx_packed *p, bool is_bf16)
+{
+    const struct qxk_table *kernels = qxk_get();
+    p->kind = QX_PACKED_HALF;
+    p->row_bytes = (size_t)p->row * sizeof(uint16_t);
+    p->bytes = (size_t)(p->rows * p->row) * sizeof(uint16_t);
+    p->widen = is_bf16 ? kernels->bf16_to_f32 : kernels->f16_to_f32;
+    p->gemv = is_bf16 ? kernels->gemv_bf16 : kernels->gemv_f16;
+}
+
 static enum qx_status half_new(struct qx_packed *p, const struct qx_format *format,
                                const struct qx_tensor *t, struct qx_error *err)
 {
     const bool is_bf16 = strcmp(format->name, "bf16") == 0;
-    const size_t n = (size_t)(p->rows * p->row);
-    p->kind = QX_PACKED_HALF;
-    p->row_bytes = (size_t)p->row * sizeof(uint16_t);
-    p->bytes = n * sizeof(uint16_t);
-    p->widen = is_bf16 ? qxk_get()->bf16_to_f32 : qxk_get()->f16_to_f32;
-    p->data = qx_mem_array(n, sizeof(uint16_t));
+    half_set(p, is_bf16);
+    p->data = qxk_pages_alloc(p->bytes, &p->pages);
     if (!p->data) {
         return qx_fail_nomem(err, p->bytes);
     }
@@ -231,10 +238,7 @@ bool qx_weight_is_packed(const struct qx_weights *w, const struct qx_value *v)
 
 static void half_borrow(struct qx_packed *p, const struct qx_tensor *t)
 {
-    p->kind = QX_PACKED_HALF;
-    p->row_bytes = (size_t)p->row * sizeof(uint16_t);
-    p->bytes = (size_t)(p->rows * p->row) * sizeof(uint16_t);
-    p->widen = t->dtype == QX_DTYPE_BF16 ? qxk_get()->bf16_to_f32 : qxk_get()->f16_to_f32;
+    half_set(p, t->dtype == QX_DTYPE_BF16);
     p->stored = t->data;
 }
 
@@ -283,7 +287,11 @@ enum qx_status qx_packed_new(const struct qx_weights *w, const struct qx_value *
 void qx_packed_free(struct qx_packed *p)
 {
     if (p) {
-        qx_mem_free(p->data);
+        if (p->kind == QX_PACKED_HALF) {
+            qxk_pages_free(p->pages);
+        } else {
+            qx_mem_free(p->data);
+        }
         qx_mem_free(p->scale);
         qx_mem_free(p->zero);
         qx_mem_free(p);

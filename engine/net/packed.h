@@ -15,6 +15,7 @@ struct qx_packed {
     enum qx_packed_kind kind;
     int64_t rows, row;
     qxk_to_f32_fn *widen;         /* HALF */
+    qxk_gemv16_fn *gemv;          /* HALF: rows times a vector */
     const struct qx_block *block; /* BLOCK: `scale` is the tensor's */
     const struct qx_book *book;   /* levels that codes stand for; NULL: the integers */
     bool is_columns, is_one;      /* one scale for all */
@@ -22,6 +23,7 @@ struct qx_packed {
     size_t row_bytes, bytes;      /* of the data; of everything */
     const uint8_t *stored;        /* HALF: as the file has it, borrowed; else NULL */
     uint8_t *data;
+    void *pages;   /* HALF: what owns the data */
     float *scale;  /* [rows * n_units] or [n_units * row]; [1] */
     int32_t *zero; /* the same; NULL: all are 0 (never of columns) */
 };

@@ -1,5 +1,5 @@
 /* Weights only: a matrix of float32 times weights that stay packed. Codes that a kernel reads are decoded
- * in its registers; others, and 16-bit floats, block by block in front of sgemm. */
+ * in its registers, and so are 16-bit floats for one row; others block by block in front of sgemm. */
 #include "net/qlinear.h"
 
 #include "base/pool.h"
@@ -34,18 +34,37 @@ static void shared_run(void *arg, int64_t i, int worker)
     qxk_sgemm(0, 1, s->m, n, q->k, 1.0f, s->x, q->k, block, q->k, 0.0f, s->y + r, q->oc);
 }
 
+/* Weights of a share of 16-bit floats. */
+#define HALF_FLOATS (INT64_C(1) << 16)
+
+static int64_t half_step(const struct qx_qlinear *q)
+{
+    return q->k < HALF_FLOATS / 4 ? HALF_FLOATS / q->k / 4 * 4 : 4;
+}
+
+static void half_run(void *arg, int64_t i, int worker)
+{
+    const struct shared *s = arg;
+    const struct qx_packed *p = s->q->packed;
+    const int64_t r = i * s->step, left = p->rows - r;
+    (void)worker;
+    p->gemv((p->stored ? p->stored : p->data) + (size_t)r * p->row_bytes,
+            left < s->step ? left : s->step, p->row, s->x, s->y + r);
+}
+
 /* y [m][oc] = x times the weight. Rows of the block are outputs ([oc][k]) or inputs ([k][oc]). */
 static void blocks_run(const struct qx_qlinear *q, struct qx_pool *pool, const float *x, int64_t m,
                        float *block, float *y)
 {
     const struct qx_packed *p = q->packed;
+    const bool is_half = p->gemv && m == 1 && q->is_out_first;
     const bool is_shared = pool && q->is_out_first && q->k <= SHARED_FLOATS;
-    const int64_t step = is_shared ? SHARED_FLOATS / q->k : block_rows(p);
-    if (is_shared) {
+    const int64_t step = is_half ? half_step(q) : is_shared ? SHARED_FLOATS / q->k : block_rows(p);
+    if (is_half || is_shared) {
         struct shared s = {q, x, y, m, step};
-        qx_pool_for(pool, (p->rows + step - 1) / step, shared_run, &s);
+        qx_pool_for(pool, (p->rows + step - 1) / step, is_half ? half_run : shared_run, &s);
     }
-    for (int64_t r = 0; !is_shared && r < p->rows; r += step) {
+    for (int64_t r = 0; !is_half && !is_shared && r < p->rows; r += step) {
         const int64_t n = step < p->rows - r ? step : p->rows - r;
         qx_packed_rows(p, r, n, block);
         if (q->is_out_first) {

@@ -439,6 +439,8 @@ const struct op_row op_rows[QXK_OP_COUNT] = {
     SHAPES(split_row),
     SHAPES(gemm_f32s8),
     SHAPES(gemm_f32s4),
+    SHAPES(gemv_f16),
+    SHAPES(gemv_bf16),
     SHAPES(dwconv_u8s8),
     SHAPES(turn_u8),
     SHAPES(sums_s8),

@@ -53,6 +53,8 @@ void check_attention(struct shape_test *t);
 void check_split_row(struct shape_test *t);
 void check_gemm_f32s8(struct shape_test *t);
 void check_gemm_f32s4(struct shape_test *t);
+void check_gemv_f16(struct shape_test *t);
+void check_gemv_bf16(struct shape_test *t);
 void check_dwconv_u8s8(struct shape_test *t);
 void check_turn_u8(struct shape_test *t);
 void check_sums_s8(struct shape_test *t);

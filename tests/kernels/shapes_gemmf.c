@@ -1,6 +1,8 @@
 /* Weights only: rows as integers, and products of float32 with packed weights. */
 #include "shapes_gemm4.h"
 
+#include "base/fp16.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -250,4 +252,83 @@ void check_gemm_f32s8(struct shape_test *t)
 void check_gemm_f32s4(struct shape_test *t)
 {
     check_float(t, true);
+}
+
+/* ---- 16-bit floats ---- */
+
+struct call16 {
+    qxk_gemv16_fn *fn;
+    const uint16_t *w;
+    int64_t n, k, cut;
+    const float *x;
+    float *y;
+};
+
+static void call16(void *p)
+{
+    struct call16 *c = p;
+    c->fn(c->w, c->cut, c->k, c->x, c->y);
+    c->fn(c->w + c->cut * c->k, c->n - c->cut, c->k, c->x, c->y + c->cut);
+}
+
+static void check16(struct shape_test *t, const struct call16 *c, bool is_bf16)
+{
+    for (int64_t o = 0; o < c->n; o++) {
+        double sum = 0.0, size = 0.0;
+        for (int64_t i = 0; i < c->k; i++) {
+            const uint16_t bits = c->w[o * c->k + i];
+            const double v = (double)(is_bf16 ? qx_bf16_to_f32(bits) : qx_f16_to_f32(bits));
+            sum += v * (double)c->x[i];
+            size += fabs(v * (double)c->x[i]);
+        }
+        if (!(fabs((double)c->y[o] - sum) <= 1e-6 * size + 1e-30)) {
+            printf("FAIL %s/ref output %lld: %g, in double %g\n", t->op, (long long)o,
+                   (double)c->y[o], sum);
+            t->n_bad++;
+            return;
+        }
+    }
+}
+
+static void half_case(struct shape_test *t, bool is_bf16, int64_t n, int64_t k)
+{
+    struct qx_rng *r = &t->rng;
+    const size_t bytes = (size_t)n * sizeof(float);
+    float *x = guard_place(&t->a, (size_t)k * 4, 4 * qx_rng_below(r, 16), qx_rng_next(r) & 1);
+    uint16_t *w =
+        guard_place(&t->b, (size_t)(n * k) * 2, 2 * qx_rng_below(r, 32), qx_rng_next(r) & 1);
+    fill_input(r, pick(r, 0, 1) ? FILL_NORMAL : FILL_TIES, 'f', x, (size_t)k);
+    for (int64_t i = 0; i < n * k; i++) {
+        const float v = (float)qx_rng_normal(r) * (i % 7 ? 1.0f : 1e-6f); /* subnormal halves too */
+        w[i] = is_bf16 ? qx_f32_to_bf16(v) : qx_f32_to_f16(v);
+    }
+    struct call16 c = {.w = w, .n = n, .k = k, .cut = pick(r, 0, (int)n), .x = x};
+    struct call16 ref = c;
+    c.fn = is_bf16 ? t->rung->gemv_bf16 : t->rung->gemv_f16;
+    ref.fn = is_bf16 ? t->ref->gemv_bf16 : t->ref->gemv_f16;
+    c.y = place_output(t, bytes);
+    ref.y = (float *)(void *)t->y_ref;
+    call16(&ref);
+    check16(t, &ref, is_bf16);
+    char what[64];
+    snprintf(what, sizeof what, "n %lld k %lld", (long long)n, (long long)k);
+    run_case(t, call16, &c, c.y, bytes, what);
+}
+
+static void check_half(struct shape_test *t, bool is_bf16)
+{
+    for (int k = 1; k <= 200 && t->n_bad < 5; k++) {
+        half_case(t, is_bf16, pick(&t->rng, 1, 13), k);
+    }
+    half_case(t, is_bf16, 6, QXK_GEMV_PART + 33);
+}
+
+void check_gemv_f16(struct shape_test *t)
+{
+    check_half(t, false);
+}
+
+void check_gemv_bf16(struct shape_test *t)
+{
+    check_half(t, true);
 }

@@ -235,6 +235,10 @@ INLINE vf vf_load_f16(const void *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
+INLINE vf vf_load_bf16(const void *p)
+{
+    return vf_bits(vi_shl(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
 #else
 #define VL 8
 typedef __m256 vf;
@@ -444,6 +448,10 @@ INLINE vf table_get(struct table16 t, vi index)
 INLINE vf vf_load_f16(const void *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+INLINE vf vf_load_bf16(const void *p)
+{
+    return vf_bits(vi_shl(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
 #endif
 #endif
