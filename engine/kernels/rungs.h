@@ -73,6 +73,7 @@
     X(gemv_f16, qxk_gemv16_fn)               \
     X(gemv_bf16, qxk_gemv16_fn)              \
     X(dwconv_u8s8, qxk_dwconv_fn)            \
+    X(plain_blocks, qxk_plain_blocks_fn)     \
     X(code_sums, qxk_code_sums_fn)           \
     X(code_errors, qxk_code_errors_fn)
 
