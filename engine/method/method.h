@@ -27,7 +27,9 @@ struct qx_method_work {
     bool is_folded;              /* neighbours take the factors up */
     uint8_t *is_kept;            /* [k] columns that stay 16-bit floats; NULL = none */
     char note[96];
-    struct qx_equalizer *equal; /* of all layers, for methods that look at several */
+    struct qx_equalizer *equal;   /* of all layers, for methods that look at several */
+    const struct qx_setting *all; /* [layers] settings */
+    double *alphas; /* [layers] what SmoothQuant found for layers with the same inputs, NaN; NULL */
     struct qx_pool *pool;
     struct qx_ctl *ctl;
 };

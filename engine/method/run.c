@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Raised when a method chooses otherwise than before: what is kept on disk is made again. */
-enum { REVISION = 2 };
+enum { REVISION = 3 };
 
 static void product_of(const struct qx_net *net, int layer, struct qx_method_work *w)
 {
@@ -27,14 +27,21 @@ static void product_of(const struct qx_net *net, int layer, struct qx_method_wor
 
 /* One layer; equal: NULL where none of its methods looks at neighbours. */
 
-static enum qx_status apply(const struct qx_net *net, int layer, const struct qx_setting *s,
+static enum qx_status apply(const struct qx_net *net, int layer, const struct qx_setting *set,
                             const struct qx_moments *moments, struct qx_equalizer *equal,
-                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_overlay **out,
-                            struct qx_error *err)
+                            double *alphas, struct qx_pool *pool, struct qx_ctl *ctl,
+                            struct qx_overlay **out, struct qx_error *err)
 {
+    const struct qx_setting *s = &set[layer];
     const struct qx_tensor *t =
         qx_model_tensor(qx_net_model(net), qx_net_layer(net, layer)->tensor);
-    struct qx_method_work w = {.set = s, .m = moments, .equal = equal, .pool = pool, .ctl = ctl};
+    struct qx_method_work w = {.set = s,
+                               .m = moments,
+                               .equal = equal,
+                               .all = set,
+                               .alphas = alphas,
+                               .pool = pool,
+                               .ctl = ctl};
     struct qx_overlay *o = NULL;
     double before = (double)NAN, after = (double)NAN;
     struct qx_algo algo;
@@ -80,7 +87,7 @@ enum qx_status qx_methods_apply(const struct qx_net *net, int layer, const struc
     enum qx_status st =
         qx_setting_names(&set[layer], "cle") ? qx_equalizer_new(net, set, ctl, &equal, err) : QX_OK;
     if (st == QX_OK) {
-        st = apply(net, layer, &set[layer], moments, equal, pool, ctl, out, err);
+        st = apply(net, layer, set, moments, equal, NULL, pool, ctl, out, err);
     }
     qx_equalizer_free(equal);
     return st;
@@ -96,6 +103,7 @@ struct sequence {
     struct qx_weights *weights; /* as the layers before are; NULL until inputs are needed */
     struct qx_moments *moments; /* of the last layer looked at */
     struct qx_equalizer *equal; /* NULL until a layer needs it */
+    double *alphas;             /* [n_layers] */
     int n_layers;
 };
 
@@ -155,8 +163,8 @@ static enum qx_status layer_make(struct sequence *q, int layer, uint64_t key,
         st = qx_equalizer_new(q->run->net, q->set, &quiet, &q->equal, err);
     }
     if (st == QX_OK) {
-        st = apply(q->run->net, layer, &q->set[layer], needs_inputs ? q->moments : NULL, q->equal,
-                   q->pool, &quiet, &o, err);
+        st = apply(q->run->net, layer, q->set, needs_inputs ? q->moments : NULL, q->equal,
+                   q->alphas, q->pool, &quiet, &o, err);
     }
     if (st != QX_OK) {
         return st;
@@ -164,6 +172,24 @@ static enum qx_status layer_make(struct sequence *q, int layer, uint64_t key,
     o->key = key;
     q->set[layer].overlay = q->run->keep(q->run->arg, layer, o);
     return q->set[layer].overlay ? QX_OK : qx_fail_nomem(err, sizeof *o);
+}
+
+/* Layers with the same inputs that name SmoothQuant too, and how inputs are rounded. */
+static uint64_t peers_hash(const struct sequence *q, int layer, uint64_t seed)
+{
+    struct qx_net_product own, p;
+    uint64_t h = seed;
+    for (int i = 0; qx_net_layer_product(q->run->net, layer, &own) && i < q->n_layers; i++) {
+        if (qx_setting_names(&q->set[i], "smoothquant") &&
+            qx_net_layer_product(q->run->net, i, &p) && p.input == own.input) {
+            struct qx_setting peer = weights_only(&q->set[i]);
+            const int act[2] = {q->set[i].act.bits, q->set[i].act.sym};
+            peer.overlay = NULL;
+            peer.overlay_key = 0;
+            h = qx_setting_hash(&peer, qx_hash64(act, sizeof act, qx_hash64(&i, sizeof i, h)));
+        }
+    }
+    return h;
 }
 
 static enum qx_status layer_run(struct sequence *q, int layer, uint64_t before,
@@ -182,6 +208,7 @@ static enum qx_status layer_run(struct sequence *q, int layer, uint64_t before,
         const bool is_part = qx_setting_names(&q->set[i], "cle"); /* its neighbours count too */
         from = qx_hash64(&is_part, sizeof is_part, from);
     }
+    from = qx_setting_names(&plain, "smoothquant") ? peers_hash(q, layer, from) : from;
     const int64_t tensor = qx_net_layer(q->run->net, layer)->tensor;
     const uint64_t key = qx_setting_hash(&plain, qx_hash64(&tensor, sizeof tensor, from));
     q->set[layer].overlay = q->run->find(q->run->arg, layer, key, &plain);
@@ -205,8 +232,13 @@ enum qx_status qx_methods_run(const struct qx_methods_run *run, struct qx_settin
     uint64_t before = qx_hash64(&own.n_rows, sizeof own.n_rows, own.key);
     int64_t n = 0;
     enum qx_status st = QX_OK;
+    q.alphas = qx_mem_array((size_t)q.n_layers + 1, sizeof *q.alphas);
+    if (!q.alphas) {
+        return qx_fail_nomem(err, (size_t)q.n_layers * sizeof *q.alphas);
+    }
     for (int i = 0; i < q.n_layers; i++) {
         n += qx_setting_awaits(&set[i]);
+        q.alphas[i] = (double)NAN;
     }
     qx_ctl_total(ctl, 1000 * n);
     for (int i = 0; st == QX_OK && i < q.n_layers; i++) {
@@ -222,5 +254,6 @@ enum qx_status qx_methods_run(const struct qx_methods_run *run, struct qx_settin
     qx_weights_free(q.weights);
     qx_moments_free(q.moments);
     qx_equalizer_free(q.equal);
+    qx_mem_free(q.alphas);
     return st;
 }

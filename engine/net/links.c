@@ -132,6 +132,9 @@ static bool arrives(struct walk *w, int i)
         w->why = (axis == -1 || axis == s->rank - 1) && w->axis == s->rank - 1
                      ? NULL
                      : "what normalizes before it has other axes";
+        if (!w->why && weight_readers(w->net, node) > 1) {
+            w->why = "the factors of what normalizes before it are used elsewhere too";
+        }
     } else {
         return false;
     }
@@ -273,4 +276,47 @@ bool qx_net_layer_batchnorm(const struct qx_net *net, int layer, struct qx_net_b
         v = is_affine(node, v, channel_axis(net->nodes[first], v)) ? node->out : NULL;
     }
     return false;
+}
+
+/* Stored values of input `in` of a node, [n], read there alone. */
+static int64_t own_vector(const struct qx_net *net, const struct qx_node *node, int in, int64_t n)
+{
+    const struct qx_value *v = in < node->n_in ? node->in[in] : NULL;
+    int linear;
+    return v && v->tensor >= 0 && qx_shape_numel(&v->shape, 1) == n &&
+                   readers_of(net, v, &linear) == 1
+               ? v->tensor
+               : -1;
+}
+
+int64_t qx_net_layer_bias(const struct qx_net *net, int layer, double *by)
+{
+    const int i = qx_net_layer_node(net, layer);
+    const struct qx_node *node = i >= 0 ? net->nodes[i] : NULL;
+    const int64_t n = net->layers[layer].channels.count;
+    struct qx_net_batchnorm b;
+    int linear;
+    *by = 1.0;
+    if (!node) {
+        return -1;
+    }
+    if (node->n_in > 2 && node->in[2]) {
+        *by = qx_node_is(node, "Gemm") ? qx_node_attr(node, "beta")->f : 1.0;
+        return *by != 0.0 ? own_vector(net, node, 2, n) : -1;
+    }
+    if (readers_of(net, node->out, &linear) != 1) {
+        return -1;
+    }
+    for (int k = i + 1; k < net->n_nodes; k++) {
+        const struct qx_node *next = net->nodes[k];
+        if (next->n_in > 1 && next->in[0] == node->out && qx_node_is(next, "Add") &&
+            is_affine(next, node->out, channel_axis(node, node->out))) {
+            return own_vector(net, next, 1, n);
+        }
+    }
+    if (!qx_net_layer_batchnorm(net, layer, &b) || net->nodes[b.node]->in[0] != node->out) {
+        return -1;
+    }
+    *by = -1.0;
+    return own_vector(net, net->nodes[b.node], 3, n);
 }

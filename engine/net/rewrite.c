@@ -8,6 +8,7 @@
 #include "base/mem.h"
 
 #include <math.h>
+#include <string.h>
 
 struct qx_rewrite {
     const struct qx_net *net;
@@ -62,6 +63,36 @@ static enum qx_status take(struct qx_rewrite *r, int64_t tensor, float **out, st
     }
     *out = r->v[tensor];
     return QX_OK;
+}
+
+enum qx_status qx_rewrite_put(struct qx_rewrite *r, int64_t tensor, const float *values,
+                              struct qx_error *err)
+{
+    const size_t n = (size_t)qx_model_tensor(r->net->model, tensor)->numel;
+    float *x = r->v[tensor] ? r->v[tensor] : qx_mem_array(n + 1, sizeof *x);
+    if (!x) {
+        return qx_fail_nomem(err, n * sizeof *x);
+    }
+    memcpy(x, values, n * sizeof *x);
+    r->v[tensor] = x;
+    return QX_OK;
+}
+
+enum qx_status qx_rewrite_bias(struct qx_rewrite *r, int layer, const float *bias,
+                               struct qx_error *err)
+{
+    double by;
+    float *v = NULL;
+    const int64_t tensor = qx_net_layer_bias(r->net, layer, &by);
+    if (tensor < 0) {
+        return qx_fail(err, QX_EUNSUPPORTED, "layer '%.100s' has no bias that could take it",
+                       r->net->layers[layer].name);
+    }
+    enum qx_status st = take(r, tensor, &v, err);
+    for (int64_t o = 0; st == QX_OK && o < r->net->layers[layer].channels.count; o++) {
+        v[o] = (float)((double)v[o] + (double)bias[o] / by);
+    }
+    return st;
 }
 
 /* Stored vector of n values of a node's input; NULL in *out where the node has none. */

@@ -139,8 +139,8 @@ static const struct qx_preset rows[] = {
         .key = 'q',
         .help = "INT8 weights and inputs after outliers moved into the weights.",
         .tool = "SmoothQuant with alpha 0.5: weights per channel, one static scale for inputs.",
-        .ours =
-            "The head stays as stored; the factor may differ between layers that read one input.",
+        .ours = "The head stays as stored; layers behind a Gelu or a gate take factors too, which "
+                "nothing before them can take up.",
         .weight = {.bits = 8, .method = "minmax", .algo = "smoothquant:0.5"},
         .act = {.bits = 8, .method = "minmax"},
         .other = no_conv_no_head,

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "session/methods.h"
 #include "session/session_impl.h"
 #include "session/write_model.h"
 
@@ -12,7 +13,7 @@
 enum qx_status qx_session_run_write(struct qx_session *s, const char *out_dir, struct qx_ctl *ctl,
                                     struct qx_error *err)
 {
-    struct qx_write w = {s->model, &s->items, &s->now, s->pool, NULL};
+    struct qx_write w = {s->model, &s->items, &s->now, s->pool, NULL, .net = s->net};
     enum qx_status status = qx_session_run_resolve(s, ctl, err);
     return status == QX_OK ? qx_write_folder(&w, out_dir, ctl, err) : status;
 }
@@ -21,6 +22,7 @@ enum qx_status qx_session_run_write(struct qx_session *s, const char *out_dir, s
 
 struct write_task {
     struct qx_task task;
+    struct qx_session *s;  /* worker: immutable parts, and overlays under their lock */
     struct qx_write write; /* worker: immutable parts, and the recipe below */
     struct qx_recipe recipe;
     char *dir;
@@ -45,6 +47,27 @@ static enum qx_status item_resolve(const struct write_task *t, int64_t item, str
     return QX_OK;
 }
 
+/* Methods that had not run when the job was submitted. */
+static enum qx_status methods_resolve(const struct write_task *t, struct qx_ctl *ctl,
+                                      struct qx_error *err)
+{
+    const struct qx_net *net = t->write.trained ? NULL : t->write.net;
+    struct qx_setting *set = net ? qx_measure_settings(t->s, &t->recipe) : NULL;
+    struct qx_ctl part = {.parent = ctl, .is_quiet = true};
+    if (!net) {
+        return QX_OK;
+    }
+    if (!set) {
+        return qx_fail_nomem(err, (size_t)qx_net_n_layers(net) * sizeof *set);
+    }
+    const enum qx_status st = qx_methods_resolve(t->s, set, &part, err);
+    for (int i = 0; st == QX_OK && i < qx_net_n_layers(net); i++) {
+        t->recipe.set[qx_net_layer(net, i)->tensor].overlay = set[i].overlay;
+    }
+    qx_mem_free(set);
+    return st;
+}
+
 static enum qx_status write_run(struct qx_task *task, struct qx_error *err)
 {
     enum { PASSES = 3 }; /* over the values, for a histogram */
@@ -61,6 +84,7 @@ static enum qx_status write_run(struct qx_task *task, struct qx_error *err)
             status = item_resolve(t, i, &task->ctl, err);
         }
     }
+    status = status == QX_OK ? methods_resolve(t, &task->ctl, err) : status;
     return status == QX_OK ? qx_write_folder(&t->write, t->dir, &task->ctl, err) : status;
 }
 
@@ -145,7 +169,8 @@ enum qx_status qx_write_submit(struct qx_session *s, const char *out_dir,
         write_drop(&t->task);
         return status;
     }
-    t->write = (struct qx_write){s->model, &s->items, &t->recipe, s->pool, trained};
+    t->write = (struct qx_write){s->model, &s->items, &t->recipe, s->pool, trained, .net = s->net};
+    t->s = s;
     struct qx_job *job = qx_jobs_add(&s->jobs, &t->task, QX_JOB_WRITE);
     if (job) {
         snprintf(job->info.title, sizeof job->info.title, "writing %.110s", out_dir);

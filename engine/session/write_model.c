@@ -264,7 +264,9 @@ static const float *changed(const struct qx_write *w, int64_t item)
             return values;
         }
     }
-    return w->trained ? w->trained->values[item] : NULL;
+    return w->trained  ? w->trained->values[item]
+           : w->folded ? qx_rewrite_get(w->folded, item)
+                       : NULL;
 }
 
 /* Does the tensor stay as it is in the file? safetensors has no block types: they are decoded. */
@@ -563,11 +565,15 @@ enum qx_status qx_write_folder(const struct qx_write *w, const char *dir, struct
                                struct qx_error *err)
 {
     struct qx_folder_tensor *as = NULL;
+    struct qx_rewrite *folded = NULL;
     struct qx_write named = *w;
     enum qx_status status = dir_check(w->model, dir, err);
     status = status == QX_OK ? names_make(w, &as, err) : status;
+    status = status == QX_OK ? qx_write_fold(w, ctl, &folded, err) : status;
     named.as = as;
+    named.folded = folded;
     status = status == QX_OK ? staged_write(&named, dir, ctl, err) : status;
+    qx_rewrite_free(folded);
     qx_mem_free(as);
     return status;
 }

@@ -2,6 +2,7 @@
 #ifndef QX_SESSION_WRITE_MODEL_H
 #define QX_SESSION_WRITE_MODEL_H
 
+#include "qx/links.h"
 #include "qx/session.h"
 #include "qx/train.h"
 #include "session/recipe.h"
@@ -16,7 +17,9 @@ struct qx_write {
     struct qx_pool *pool;
     const struct qx_trained *trained; /* NULL, or values to write instead of the stored ones */
     const struct qx_folder_tensor
-        *as; /* [items] names and rows in the folder; made by qx_write_folder */
+        *as;                  /* [items] names and rows in the folder; made by qx_write_folder */
+    const struct qx_net *net; /* NULL: factors and corrections of methods are not looked for */
+    const struct qx_rewrite *folded; /* they, as values of tensors; made by qx_write_folder */
 };
 
 /* May the folder be written: QX_EIO when it is the model's own, or holds other things. Makes nothing. */
@@ -25,6 +28,11 @@ enum qx_status qx_write_check(const struct qx_write *w, const char *dir, struct 
  * was before, or gone when it was made here. Progress is in bytes. */
 enum qx_status qx_write_folder(const struct qx_write *w, const char *dir, struct qx_ctl *ctl,
                                struct qx_error *err);
+
+/* Factors and corrections of the recipe's overlays as values of tensors; *out NULL where there is no network.
+ * QX_EUNSUPPORTED: a correction has no place; QX_ENOMEM, QX_ECANCELLED. write_fold.c */
+enum qx_status qx_write_fold(const struct qx_write *w, struct qx_ctl *ctl, struct qx_rewrite **out,
+                             struct qx_error *err);
 
 /* Queue a writing of the recipe as it stands, or (NULL: not) of what was trained, which must outlive it.
  * write_job.c; host thread. */

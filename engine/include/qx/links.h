@@ -36,6 +36,10 @@ struct qx_net_batchnorm {
 };
 bool qx_net_layer_batchnorm(const struct qx_net *net, int layer, struct qx_net_batchnorm *out);
 
+/* The tensor whose values, times *by, are added to the outputs of a layer, one each, and that nothing else reads: a
+ * bias; or the mean that a batch normalization right behind it takes off (*by = -1). -1: there is none. */
+int64_t qx_net_layer_bias(const struct qx_net *net, int layer, double *by);
+
 /* The expected input of each input channel of a layer (those of struct qx_overlay's in_scale), from the batch
  * normalization that lies in front of it, behind Relu, Clip, Flatten, and an average over places: its outputs
  * count as normal, mean beta, deviation |gamma| (arXiv 1906.04721, section 4.2.1). The zeros that pad a window do
@@ -53,6 +57,12 @@ enum qx_status qx_rewrite_new(const struct qx_net *net, struct qx_rewrite **out,
 void qx_rewrite_free(struct qx_rewrite *r); /* NULL allowed */
 /* Values of a tensor of the model in storage order; NULL: as stored. Borrowed. */
 const float *qx_rewrite_get(const struct qx_rewrite *r, int64_t tensor);
+/* Values that count as stored from here on: [numel] of the tensor, copied. QX_ENOMEM. */
+enum qx_status qx_rewrite_put(struct qx_rewrite *r, int64_t tensor, const float *values,
+                              struct qx_error *err);
+/* bias[outputs] is added to what a layer gives. QX_EUNSUPPORTED: it has no bias to take it. */
+enum qx_status qx_rewrite_bias(struct qx_rewrite *r, int layer, const float *bias,
+                               struct qx_error *err);
 /* The outputs of the link's producer come divided by factor[n_out]: its weight, its bias, a batch
  * normalization behind it (which becomes part of the weight first), or the factors of a normalization.
  * QX_EUNSUPPORTED: something there is no value of an output each. */
