@@ -327,7 +327,7 @@ bool ui_do(struct ui_app *app, enum ui_cmd cmd, const char *arg)
     app->toast[0] = 0;
     app->n_commands++;
     bool done = view->command && view->command(app, app->state[app->view], cmd, arg);
-    if (!done) {
+    if (!done && !app->toast[0]) { /* a view that refuses has said why */
         done = row->run ? row->run(app, arg) : ui_refuse(app, "%s does nothing here", row->name);
     }
     if (done) {

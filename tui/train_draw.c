@@ -79,8 +79,11 @@ static void draw_rows(const struct train_state *s, const struct ui_app *app, str
         const size_t n = strlen(text);
         snprintf(text + n, sizeof(text) - n, ", %s", qx_augment_text(o->augment, list, 64));
     }
-    ui_fit_name(name, sizeof(name), below_model(app, path), r.w - 5 - ui_text_width(text),
-                app->glyphs);
+    const int room = r.w - 5 - ui_text_width(text);
+    const char *last = strrchr(path, '/');
+    path = below_model(app, path);
+    path = ui_text_width(path) > room && last ? last + 1 : path;
+    ui_fit_name(name, sizeof(name), path, room, app->glyphs);
     ui_printf(c, r.x, r.y, r.w, UI_STYLE_DIM, "rows %s%s", name, text);
 }
 
@@ -88,7 +91,7 @@ static void draw_head(const struct train_state *s, struct ui_canvas *c, struct u
 {
     const struct qx_training *t = &s->t;
     const struct qx_train_options *o = t->state == QX_TRAINING_NONE ? &s->options : &t->options;
-    char time[UI_FIG] = "", loss[UI_FIG] = "";
+    char time[UI_FIG] = "", loss[UI_FIG] = "", left[UI_FIG + 16] = "";
     int x = ui_printf(c, r.x, r.y, r.w, UI_STYLE_BOLD, "%s  ", state_word(t));
     if (t->state == QX_TRAINING_NONE) {
         ui_printf(c, r.x + x, r.y, r.w - x, UI_STYLE_DIM, "%s, %s, %d epochs, batches of %lld",
@@ -99,8 +102,14 @@ static void draw_head(const struct train_state *s, struct ui_canvas *c, struct u
     if (t->step > 0) {
         snprintf(loss, sizeof(loss), ", loss %.4f", t->loss);
     }
-    ui_printf(c, r.x + x, r.y, r.w - x, UI_STYLE_NORMAL, "step %lld of %lld%s, %s  %s, %s, %s",
-              (long long)t->step, (long long)t->n_steps, loss, time, train_quantizer(o),
+    if (t->state == QX_TRAINING_RUNNING && !t->is_paused && t->step > 0 && t->step < t->n_steps) {
+        char more[UI_FIG];
+        const double done = (double)t->step / (double)t->n_steps;
+        snprintf(left, sizeof(left), ", ≈ %s left",
+                 ui_fig_time(more, t->time_s * (1.0 - done) / done));
+    }
+    ui_printf(c, r.x + x, r.y, r.w - x, UI_STYLE_NORMAL, "step %lld of %lld%s, %s%s  %s, %s, %s",
+              (long long)t->step, (long long)t->n_steps, loss, time, left, train_quantizer(o),
               optimizer_title(o), t->setting);
 }
 
@@ -199,7 +208,7 @@ static void legend_row(struct ui_canvas *c, struct ui_rect r, enum ui_style_id s
         snprintf(text, sizeof(text), "%.2f %%", 100 * value);
     }
     const int x = ui_printf(c, r.x, r.y, r.w, style, "%-5s", name);
-    ui_printf(c, r.x + x, r.y, r.w - x, UI_STYLE_MEASURED, " %8s %9s %s", text, change, note);
+    ui_printf(c, r.x + x, r.y, r.w - x, UI_STYLE_MEASURED, " %8s %8s %s", text, change, note);
 }
 
 /* Where a figure lies between the ends of the plot. */

@@ -10,6 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool has_bits(const struct ui_app *app)
+{
+    for (int64_t i = 0; i < app->n_items; i++) {
+        if (qx_format_is_scaled(qx_session_setting(app->session, i)->format)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void open_view(struct ui_app *app, void *state)
 {
     struct train_state *s = state;
@@ -33,7 +43,9 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
     if (s->reason[0]) {
         return;
     }
-    if (s->t.state == QX_TRAINING_NONE) {
+    if (s->t.state == QX_TRAINING_NONE && !has_bits(app)) {
+        snprintf(buf, cap, "b gives every layer 4 bits, weights and inputs, and trains under them");
+    } else if (s->t.state == QX_TRAINING_NONE) {
         snprintf(buf, cap,
                  "b starts: every layer that has bits is trained under its quantizer, the "
                  "others in float32");
@@ -50,6 +62,24 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
 
 /* ---- commands ---- */
 
+/* Every linear layer at 4 bits with one scale: inputs at 4 bits as well, of networks of sequences at 8. What
+ * training is there to save. */
+static bool give_bits(struct ui_app *app)
+{
+    const int act_bits = qx_net_input_is_sequence(qx_session_net(app->session)) ? 8 : 4;
+    const struct qx_patch patch = {
+        .fields = QX_PATCH_BITS | QX_PATCH_GRAN | QX_PATCH_ACT_BITS,
+        .value = {.bits = 4, .gran = QX_GRAN_TENSOR, .act = {.bits = act_bits}}};
+    int64_t n = 0;
+    for (int64_t i = 0; i < app->n_items; i++) {
+        const struct qx_item *item = qx_session_item(app->session, i);
+        if (item->can_quantize && item->role == QX_ROLE_LINEAR) {
+            app->targets[n++] = i;
+        }
+    }
+    return n > 0 && ui_edit(app, app->targets, n, &patch, false);
+}
+
 static bool start(struct ui_app *app, struct train_state *s, const char *arg)
 {
     struct qx_error err;
@@ -61,11 +91,16 @@ static bool start(struct ui_app *app, struct train_state *s, const char *arg)
         }
         s->options.epochs = (int)epochs;
     }
+    const bool is_plain = !has_bits(app);
+    if (!s->reason[0] && is_plain && !give_bits(app)) {
+        return app->toast[0] ? false : ui_refuse(app, "there is no linear layer to quantize");
+    }
     if (qx_session_train(app->session, NULL, &s->options, &err) != QX_OK) {
         return ui_refuse(app, "%s", err.text);
     }
     s->frame = -1;
-    ui_toast(app, UI_TOAST_INFO, "training starts from the stored weights; x stops it");
+    ui_toast(app, UI_TOAST_INFO, "%straining starts from the stored weights; x stops it",
+             is_plain ? "4 bits for every layer (u takes them back), and " : "");
     return true;
 }
 

@@ -147,6 +147,31 @@ static void weights_come_to_lie_on_their_levels(void **state)
     app_close(&app);
 }
 
+/* Nothing has bits yet: the start gives every layer 4, as one edit; what a view refuses is not done elsewhere. */
+static void a_start_without_bits_gives_them(void **state)
+{
+    (void)state;
+    app_open(&app, folder(), 80, 24, false);
+    const int64_t item = qx_session_find(app.session, "deep.weight", NULL);
+    app_line(&app, "go train");
+    assert_true(app_shows(&app, "b gives every layer 4 bits"));
+    assert_false(ui_do(&app, UI_CMD_WRITE, "trained"));
+    assert_non_null(strstr(app.toast, "nothing was trained yet"));
+    assert_false(ui_do(&app, UI_CMD_TRAIN, "0"));
+    assert_non_null(strstr(app.toast, "a number of epochs, not '0'"));
+    assert_true(qx_setting_is_fp32(qx_session_setting(app.session, item)));
+    app_line(&app, "train 1");
+    assert_non_null(strstr(app.toast, "4 bits for every layer"));
+    const struct qx_setting *s = qx_session_setting(app.session, item);
+    assert_true(s->bits == 4 && s->gran == QX_GRAN_TENSOR && s->act.bits == 4);
+    app_settle(&app);
+    assert_true(app_shows(&app, "done"));
+    assert_int_equal(train()->n_items, 3);
+    app_line(&app, "undo");
+    assert_true(qx_setting_is_fp32(qx_session_setting(app.session, item)));
+    app_close(&app);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +179,7 @@ int main(void)
         cmocka_unit_test(keys_go_through_time_and_layers),
         cmocka_unit_test(hands_go_through_time_and_layers),
         cmocka_unit_test(weights_come_to_lie_on_their_levels),
+        cmocka_unit_test(a_start_without_bits_gives_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
