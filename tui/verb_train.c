@@ -1,5 +1,6 @@
 /* qexplore train: quantization-aware training from a model folder, into another one. */
 #include "figure.h"
+#include "qx/log.h"
 #include "verb.h"
 
 #include <math.h>
@@ -15,6 +16,7 @@ struct training {
     char checkpoint[4096];      /* "": none */
     char data[4096];            /* of the rows to train on */
     char augment[128];
+    int64_t said; /* messages of the log up to here were told */
 };
 
 static void set_real(double *field, double value)
@@ -59,9 +61,23 @@ static const char *figure_text(char buf[UI_FIG], double accuracy, double perplex
     return buf;
 }
 
+/* What went wrong without ending the training: a checkpoint that could not be written. */
+static void tell_warnings(struct training *t)
+{
+    struct qx_log_entry e;
+    for (; t->said < qx_log_next_seq(); t->said++) {
+        if (qx_log_get(t->said, &e) && e.level >= QX_LOG_WARN) {
+            ui_progress_end();
+            fprintf(stderr, "qexplore train: warning: %s\n", e.text);
+            ui_progress_begin(t->args, "train");
+        }
+    }
+}
+
 static void on_epoch(void *arg, const struct qx_train_epoch *e)
 {
-    const struct training *t = arg;
+    struct training *t = arg;
+    tell_warnings(t);
     char name[32] = "before training (PTQ)", loss[32] = "", figure[UI_FIG];
     if (e->epoch > 0) {
         snprintf(name, sizeof name, "epoch %d of %d", e->epoch, e->n_epochs);
@@ -125,6 +141,7 @@ static enum qx_status train(struct qx_session *s, struct training *t, struct qx_
     }
     if (st == QX_OK) {
         st = qx_session_run_train(s, t->args->train_data, &o, &watch, ctl, &t->trained, err);
+        tell_warnings(t);
     }
     if (st == QX_OK && t->args->output) {
         atomic_store(&ctl->cancel, false); /* what was best is kept */
@@ -207,6 +224,9 @@ static void train_print(const struct training *t)
     const struct qx_trained *r = t->trained;
     printf("%s; %lld steps in %.1f s; the best is %s%.0d\n", ends[r->end], (long long)r->n_steps,
            r->time_s, r->best ? "epoch " : "what there was before training", r->best);
+    if (r->best == 0 && r->epochs > 0) {
+        printf("no epoch was better on the rows held out: try a lower --rate, or more --epochs\n");
+    }
     printf("rows: %s, %lld an epoch out of %lld, augmentation %s; %lld held out\n", t->data,
            (long long)r->epoch_rows, (long long)r->n_rows, t->augment, (long long)r->n_held_out);
     const char *engine = qx_engine_name(t->qat ? t->qat->engine : QX_ENGINE_SIMULATED);
@@ -255,7 +275,7 @@ static int train_run(const struct ui_args *args)
     }
     int code;
     struct qx_error err = {.offset = -1};
-    struct training t = {.args = args};
+    struct training t = {.args = args, .said = qx_log_next_seq()};
     struct qx_session *s = ui_open_batch(args, &code);
     if (!s) {
         return code;

@@ -992,9 +992,26 @@ class Train(unittest.TestCase):
                 self.assertLess(a["metrics"]["ppl"], a["baseline"]["ppl_ptq"])
                 self.assertGreater(a["metrics"]["ppl"], a["baseline"]["ppl_fp32"])
 
+    def test_a_checkpoint_that_cannot_be_written_is_told(self):
+        few = os.path.join(FASHION, "calib.safetensors")
+        code, out, err = run("train", FASHION, "--data", few, "--train-data", few, "--bits", "4",
+                             "--max-rows", "64", "--epochs", "1", "--checkpoint",
+                             os.path.join(TMP, "nowhere/c"), "-q")
+        self.assertEqual(code, 0, err)
+        self.assertIn("no checkpoint after epoch 1", err)
+        self.assertIn("QAT", out)
+
     def test_refusals(self):
+        unlabelled = {"x": {"dtype": "U8", "shape": [80, 1, 28, 28], "data_offsets": [0, 80 * 784]}}
+        header = json.dumps(unlabelled).encode()
+        with open(os.path.join(TMP, "unlabelled.safetensors"), "wb") as f:
+            f.write(len(header).to_bytes(8, "little") + header + bytes(80 * 784))
         for args, code, word in (
                 (["train", FASHION], 2, "--bits"),
+                (["train", FASHION, "--bits", "4", "--augment", "flop"], 2, "flip"),
+                (["train", LLAMA, "--bits", "4", "--augment", "flip"], 4, "no images"),
+                (["train", FASHION, "--bits", "4", "--train-data",
+                  os.path.join(TMP, "unlabelled.safetensors")], 3, "no labels"),
                 (["qat", FASHION, "--bits", "4", "--quantizer", "lsk"], 2, "lsq"),
                 (["train", FASHION, "--bits", "4", "--dynamic"], 4, "dynamic"),
                 (["train", os.path.join(ROOT, "samples/fashion-mlp"), "--bits", "4"], 3,
