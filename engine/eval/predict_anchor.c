@@ -132,13 +132,14 @@ static double fp32_share(const struct qx_predict_scale *s)
 struct qx_predict_scale qx_predict_scale_of(const struct qx_predict_base *base)
 {
     return (struct qx_predict_scale){base->is_words ? 1.0 : qx_predict_base_accuracy(base), base->n,
-                                     base->is_words, base->ce};
+                                     base->is_words, base->ce, true};
 }
 
 struct qx_predict_scale qx_predict_scale_measured(const struct qx_eval_result *fp32)
 {
     const bool is_words = fp32->nll != NULL;
-    return (struct qx_predict_scale){is_words ? 1.0 : fp32->accuracy, fp32->n, is_words, fp32->ce};
+    return (struct qx_predict_scale){is_words ? 1.0 : fp32->accuracy, fp32->n, is_words, fp32->ce,
+                                     false};
 }
 
 double qx_predict_value(const struct qx_predict_scale *scale, const struct qx_eval_result *r)
@@ -176,6 +177,20 @@ double qx_predict_drop(const struct qx_predict_base *base, const struct qx_predi
     }
     return drop_to(scale, is_labelled ? scale->fp32_accuracy + sum->accuracy - sum->accuracy0
                                       : sum->same_top);
+}
+
+/* Of E's rows, those that are P's. */
+static double share_known(const struct qx_predict_scale *s, const struct qx_predict_base *base)
+{
+    return s->holds_p && s->n > 0 ? fmin((double)base->n / (double)s->n, 1.0) : 0.0;
+}
+
+static void expect(struct qx_predict_mix *mix, const struct qx_predict_scale *s)
+{
+    if (!isnan(s->fp32_accuracy) && !s->is_words) {
+        qx_predict_mix_expect(mix, s->fp32_accuracy,
+                              share_known(s, qx_predict_table_base(qx_predict_mix_table(mix))));
+    }
 }
 
 /* The share of E that lies `drop` logits below float32's. */
@@ -284,8 +299,8 @@ static enum qx_status fill(struct qx_predict_anchors *a, const struct qx_predict
 {
     struct qx_predict_mix *mix = NULL;
     enum qx_status st = n > 0 ? qx_predict_mix_new(table, options, &mix, err) : QX_OK;
-    if (mix && !isnan(a->scale.fp32_accuracy) && !a->scale.is_words) {
-        qx_predict_mix_expect(mix, a->scale.fp32_accuracy);
+    if (mix) {
+        expect(mix, &a->scale);
     }
     for (int i = 0; st == QX_OK && i < n; i++) {
         if (qx_cancel_test(ctl)) {
@@ -360,6 +375,16 @@ const char *qx_predict_coverage_name(enum qx_predict_coverage c)
 
 /* ---- asking ---- */
 
+/* The least change that E can show. */
+static double floor_of(const struct qx_predict_scale *s, const struct qx_predict_base *base,
+                       const struct qx_prediction *p)
+{
+    /* P may show none of the rows that flip: Pinsker's bound says how many they are at most */
+    const double unseen = fmin(1.0 / (double)base->n, sqrt(p->sum.kl / 2.0));
+    const double flip = 1.0 - p->same_top + (1.0 - share_known(s, base)) * unseen;
+    return z_one_sided * sqrt((p->is_words ? 2.0 * p->kl : flip) / (double)s->n);
+}
+
 /* lo, hi: the drop -+ q sigma, never narrower than what E can tell apart, between chance and float32
  * plus noise. */
 static void band(const struct qx_predict_anchors *a, int n_classes, struct qx_prediction *p)
@@ -383,9 +408,7 @@ void qx_predict_anchors_ask(const struct qx_predict_anchors *a, struct qx_predic
     struct qx_prediction p = {
         .is_labelled = !isnan(a->scale.fp32_accuracy), .anchor = -1, .q = a->q, .n_points = a->n};
     p.is_words = a->scale.is_words;
-    if (p.is_labelled && !p.is_words) {
-        qx_predict_mix_expect(mix, a->scale.fp32_accuracy);
-    }
+    expect(mix, &a->scale);
     qx_predict_mix_sum(mix, &p.sum);
     p.anchor = nearest(a, qx_mix_all_k(mix), -1, &p.rho);
     p.drop_plain = qx_predict_drop(table->base, &a->scale, &p.sum);
@@ -406,7 +429,7 @@ void qx_predict_anchors_ask(const struct qx_predict_anchors *a, struct qx_predic
     p.has_value = p.sum.n_missing == 0 && table->base->n >= QX_PREDICT_ROWS_LEAST;
     p.value = share_after(&a->scale, p.drop);
     p.change = p.value - fp32_share(&a->scale);
-    p.floor = z_one_sided * sqrt((p.is_words ? 2.0 * p.kl : 1.0 - p.same_top) / (double)a->scale.n);
+    p.floor = floor_of(&a->scale, table->base, &p);
     p.is_within_noise = fabs(p.change) <= p.floor;
     band(a, table->base->n_classes, &p);
     *out = p;

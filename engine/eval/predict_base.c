@@ -135,6 +135,89 @@ void qx_predict_compare(const struct qx_predict_base *base, const float *z,
     out->ce = base->labels ? -log_q / n : NAN;
 }
 
+/* ---- what goes with the class and its lead ---- */
+
+static const double ridge = 4.0; /* rows that say "nothing": README.md */
+
+/* The logit of class `mine` minus the largest other one. */
+static float lead_of(const float *z, int n, int mine)
+{
+    float other = -INFINITY;
+    for (int c = 0; c < n; c++) {
+        other = c != mine && z[c] > other ? z[c] : other;
+    }
+    return z[mine] - other;
+}
+
+/* The end of the run of rows that begins at order[first]. */
+static int64_t run_end(const struct qx_predict_base *b, int64_t first)
+{
+    int64_t end = first;
+    while (end < b->n && b->top[b->order[end]] == b->top[b->order[first]]) {
+        end++;
+    }
+    return end;
+}
+
+/* Rows by class, ascending, and the leads within their classes. */
+static void base_classes(struct qx_predict_base *b)
+{
+    int64_t n = 0;
+    double sum = 0.0, sum_sq = 0.0;
+    for (int k = 0; k < b->n_tops; k++) {
+        for (int64_t i = 0; i < b->n; i++) {
+            if (b->top[i] == k) {
+                b->order[n++] = (int32_t)i;
+            }
+        }
+    }
+    for (int64_t i = 0; i < b->n; i++) {
+        b->lead[i] = lead_of(b->z0 + i * b->n_classes, b->n_tops, b->top[i]);
+        sum += (double)b->lead[i];
+        sum_sq += (double)b->lead[i] * (double)b->lead[i];
+    }
+    const double rows = (double)b->n, var = sum_sq / rows - sum / rows * sum / rows;
+    const double spread = var > 0.0 ? sqrt(var) : 1.0;
+    for (int64_t i = 0, end; i < b->n; i = end) {
+        double mean = 0.0;
+        end = run_end(b, i);
+        for (int64_t k = i; k < end; k++) {
+            mean += (double)b->lead[b->order[k]] / (double)(end - i);
+        }
+        for (int64_t k = i; k < end; k++) {
+            float *lead = &b->lead[b->order[k]];
+            *lead = (float)(((double)*lead - mean) / spread);
+        }
+    }
+}
+
+void qx_base_systematic(const struct qx_predict_base *b, const float *r, double *work, float *out)
+{
+    const int n = b->n_classes;
+    for (int64_t i = 0, end; i < b->n; i = end) {
+        double rows = ridge, leads_sq = ridge, *level = work, *slope = work + n;
+        end = run_end(b, i);
+        memset(work, 0, 2 * (size_t)n * sizeof *work);
+        for (int64_t k = i; k < end; k++) {
+            const float *row = r + (int64_t)b->order[k] * n;
+            const double lead = (double)b->lead[b->order[k]];
+            for (int c = 0; c < n; c++) {
+                level[c] += (double)row[c];
+                slope[c] += lead * (double)row[c];
+            }
+            rows += 1.0;
+            leads_sq += lead * lead;
+        }
+        for (int64_t k = i; k < end; k++) {
+            float *row = out + (int64_t)b->order[k] * n;
+            const double lead = (double)b->lead[b->order[k]] / leads_sq;
+            for (int c = 0; c < n; c++) {
+                row[c] = (float)(level[c] / rows + lead * slope[c]);
+            }
+        }
+    }
+}
+
 static enum qx_status base_alloc(int64_t n, int n_classes, bool has_labels,
                                  struct qx_predict_base **out, struct qx_error *err)
 {
@@ -154,8 +237,10 @@ static enum qx_status base_alloc(int64_t n, int n_classes, bool has_labels,
     b->p0 = qx_mem_alloc(bytes);
     b->top = qx_mem_array((size_t)n, sizeof *b->top);
     b->mean = qx_mem_zalloc((size_t)n_classes * sizeof *b->mean);
+    b->order = qx_mem_array((size_t)n, sizeof *b->order);
+    b->lead = qx_mem_array((size_t)n, sizeof *b->lead);
     if (!b->rows || (has_labels && !b->labels) || !b->z0 || !b->log_p0 || !b->p0 || !b->top ||
-        !b->mean) {
+        !b->mean || !b->order || !b->lead) {
         qx_predict_base_unref(b);
         return qx_fail_nomem(err, bytes);
     }
@@ -174,6 +259,7 @@ static void base_tops(struct qx_predict_base *b)
         sum -= b->labels ? (double)b->log_p0[i * b->n_classes + b->labels[i]] : 0.0;
     }
     b->ce = b->labels ? sum / (double)b->n : NAN;
+    base_classes(b);
 }
 
 /* zbar and sum (z0 - zbar)^2 */
@@ -305,6 +391,8 @@ void qx_predict_base_unref(struct qx_predict_base *base)
         qx_mem_free(base->p0);
         qx_mem_free(base->top);
         qx_mem_free(base->mean);
+        qx_mem_free(base->order);
+        qx_mem_free(base->lead);
         qx_mem_free(base);
     }
 }
@@ -337,16 +425,6 @@ bool qx_predict_base_has_labels(const struct qx_predict_base *base)
 double qx_predict_base_accuracy(const struct qx_predict_base *base)
 {
     return base->labels ? (double)base->n_right / (double)base->n : NAN;
-}
-
-/* The logit of class `mine` minus the largest other one. */
-static float lead_of(const float *z, int n, int mine)
-{
-    float other = -INFINITY;
-    for (int c = 0; c < n; c++) {
-        other = c != mine && z[c] > other ? z[c] : other;
-    }
-    return z[mine] - other;
 }
 
 void qx_predict_leads_of(const struct qx_predict_base *base, const float *z, float *lead)

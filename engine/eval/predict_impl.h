@@ -28,6 +28,9 @@ struct qx_predict_base {
     int32_t *top;    /* [n] class of the largest logit */
     float *mean;     /* [n_classes] zbar */
     double sq_dev;   /* sum (z0 - zbar)^2 */
+    /* rows by their class on top, for qx_base_systematic */
+    int32_t *order; /* [n] rows, those of one class together */
+    float *lead; /* [n] of the class on top, from the mean of its class, in spreads of all leads */
     int64_t n_right;
 };
 
@@ -54,6 +57,10 @@ enum qx_status qx_base_make(const float *z, const int32_t *labels, const int64_t
 struct qx_places;
 enum qx_status qx_base_of_places(const struct qx_places *p, const float *z,
                                  struct qx_predict_base **out, struct qx_error *err);
+/* What of r [n, n_classes] goes with float32's class and its lead: for each class on top the regression
+ * r ~ 1 + lead, held back where rows are few (ridge). Linear in r. work [2 n_classes]. */
+void qx_base_systematic(const struct qx_predict_base *base, const float *r, double *work,
+                        float *out);
 /* One reference, all else zero. */
 enum qx_status qx_entry_alloc(int64_t n, int n_classes, struct qx_predict_entry **out,
                               struct qx_error *err);

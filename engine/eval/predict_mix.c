@@ -1,7 +1,10 @@
 /* The composition of one recipe (prediction.md 3.3), kept as running sums:
  *
- *   G = prod_p max(gamma_p, 1e-3)     D_m = sum_p (b_p + eps_m,p r_p) / gamma_p^a
- *   z_m[n] = G z0[n] + G^a D_m[n]     m = 0: all eps = +1; m = 1..M: fixed random signs
+ *   G = prod_p max(gamma_p, 1e-3)     D_m = sum_p (b_p + h_p + eps_m,p (r_p - h_p)) / gamma_p^a
+ *   z_m[n] = G z0[n] + G^a D_m[n]     m = 0: all eps = +1; m = 1..M: random signs, fixed by the seed
+ *
+ * h_p is what of the residual goes with float32's class and its lead (qx_base_systematic): that sites have
+ * in common, or not, as it is; only what is left is noise whose sign could as well be the other one.
  *
  * What a site adds shrinks with the gains of the other sites, but less than the signal does: batch
  * normalization and static ranges keep noise as large as it was. a = 1 would be the plain product;
@@ -15,7 +18,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MEMBERS = 16, MEMBERS_MOST = 64, EDITS_MOST = 256, ODDS_ONE = 1 << 30 };
+enum { MEMBERS = 8, MEMBERS_MOST = 64, EDITS_MOST = 256, ODDS_ONE = 1 << 30 };
 
 static const double gain_least = 1e-3;
 static const double term_power = 0.8; /* a */
@@ -32,12 +35,14 @@ struct qx_predict_mix {
     uint64_t *signs;                 /* [n_layers * QX_PIECES] bit m-1: eps_m,p = -1 */
     int *missing;                    /* [n_layers] sites */
     double *site_kl;                 /* [n_layers * QX_SITE_COUNT] NaN: not computed */
-    float *s;                        /* [members + 1, n, n_classes] D_m */
+    float *s;                        /* [members + 2, n, n_classes] D_m; the last: all eps = -1 */
     float *plus, *minus;             /* [n, n_classes] terms of an edit with eps = +1, -1 */
-    float *work;                     /* [n_classes] */
+    float *work, *turned;            /* [n_classes] */
     float scratch[QX_PIECE_SCRATCH];
     double *b;            /* [n_classes] */
-    double fp32_accuracy; /* that `odds` expect of float32 on top; 0: P's labels */
+    double *regression;   /* [2 n_classes] work */
+    double fp32_accuracy; /* on E; 0: that on P */
+    double share;         /* of E's rows that are P's */
     uint32_t *odds;   /* [n, n_classes] of each class to be right, times ODDS_ONE: whole numbers,
                              so that equal rows give equal shares. NULL: not asked for */
     double accuracy0; /* mean odds of float32's class */
@@ -77,26 +82,31 @@ static void terms_add(struct qx_predict_mix *x, const struct qx_piece *p, double
     qx_piece_shift(p, scale, x->b);
 }
 
-/* plus = b + r, minus = b - r */
+/* plus = b + r, minus = b + h - (r - h) */
 static void terms_finish(struct qx_predict_mix *x)
 {
+    qx_base_systematic(x->table->base, x->plus, x->regression, x->minus);
     for (int64_t i = 0; i < x->n; i++) {
         float *plus = x->plus + i * x->n_classes, *minus = x->minus + i * x->n_classes;
         for (int c = 0; c < x->n_classes; c++) {
             const float r = plus[c], b = (float)x->b[c];
             plus[c] = b + r;
-            minus[c] = b - r;
+            minus[c] = b + 2.0f * minus[c] - r;
         }
     }
+}
+
+static bool is_minus(const struct qx_predict_mix *x, int member, int piece)
+{
+    return member > x->members || (member > 0 && (x->signs[piece] >> (member - 1) & 1));
 }
 
 static void sums_add(struct qx_predict_mix *x, int piece)
 {
     const int64_t cells = x->n * x->n_classes;
     terms_finish(x);
-    for (int m = 0; m <= x->members; m++) {
-        const bool is_minus = m > 0 && (x->signs[piece] >> (m - 1) & 1);
-        const float *d = is_minus ? x->minus : x->plus;
+    for (int m = 0; m <= x->members + 1; m++) {
+        const float *d = is_minus(x, m, piece) ? x->minus : x->plus;
         float *s = x->s + m * cells;
         for (int64_t i = 0; i < cells; i++) {
             s[i] += d[i];
@@ -108,7 +118,7 @@ static void sums_add(struct qx_predict_mix *x, int piece)
 static void rebuild(struct qx_predict_mix *x)
 {
     const size_t cells = (size_t)(x->n * x->n_classes);
-    memset(x->s, 0, ((size_t)x->members + 1) * cells * sizeof *x->s);
+    memset(x->s, 0, ((size_t)x->members + 2) * cells * sizeof *x->s);
     for (int p = 0; p < x->n_layers * QX_PIECES; p++) {
         if (x->pieces[p].lo) {
             terms_clear(x);
@@ -130,11 +140,28 @@ static void refit(struct qx_predict_mix *x)
 
 /* ---- what the labels may be ---- */
 
-/* Mean of the largest softmax(z0 / t); odds NULL: not written. */
-static double odds_at(const struct qx_predict_base *base, double t, uint32_t *odds)
+/* Mean of the largest softmax(z0 / t). */
+static double expected(const struct qx_predict_base *base, double t)
 {
-    const int n = base->n_classes;
     double sum = 0.0;
+    for (int64_t i = 0; i < base->n; i++) {
+        const float *z = base->z0 + i * base->n_classes;
+        const double top = z[base->top[i]];
+        double all = 0.0;
+        for (int c = 0; c < base->n_classes; c++) {
+            all += exp(((double)z[c] - top) / t);
+        }
+        sum += 1.0 / all;
+    }
+    return sum / (double)base->n;
+}
+
+/* odds = share [c is the label] + (1 - share) softmax(z0 / t)_c */
+static void odds_fill(struct qx_predict_mix *x, double t)
+{
+    const struct qx_predict_base *base = x->table->base;
+    const int n = base->n_classes;
+    int64_t right = 0;
     for (int64_t i = 0; i < base->n; i++) {
         const float *z = base->z0 + i * n;
         const double top = z[base->top[i]];
@@ -142,46 +169,43 @@ static double odds_at(const struct qx_predict_base *base, double t, uint32_t *od
         for (int c = 0; c < n; c++) {
             all += exp(((double)z[c] - top) / t);
         }
-        for (int c = 0; odds && c < n; c++) {
-            odds[i * n + c] = (uint32_t)rint(exp(((double)z[c] - top) / t) / all * ODDS_ONE);
+        for (int c = 0; c < n; c++) {
+            const double p = exp(((double)z[c] - top) / t) / all;
+            const double is_label = c == base->labels[i];
+            x->odds[i * n + c] =
+                (uint32_t)rint((x->share * is_label + (1.0 - x->share) * p) * ODDS_ONE);
         }
-        sum += 1.0 / all;
+        right += x->odds[i * n + base->top[i]];
     }
-    return sum / (double)base->n;
-}
-
-static double share_of(int64_t odds, int64_t n)
-{
-    return (double)odds / ((double)n * ODDS_ONE);
+    x->accuracy0 = (double)right / ((double)base->n * ODDS_ONE);
 }
 
 /* A few hundred labels bring their own chance into a small drop, and P may be easier or harder than E.
  * float32's probabilities stand in for them, at the temperature (Guo et al., arXiv 1706.04599) at which
- * they expect its accuracy on E. */
+ * they expect its accuracy on those rows of E that are not P's. */
 static void odds_make(struct qx_predict_mix *x)
 {
-    const struct qx_predict_base *base = x->table->base;
-    const double want = x->fp32_accuracy > 0.0 ? x->fp32_accuracy : qx_predict_base_accuracy(base);
-    double cold = 0.05, hot = 20.0; /* the mean falls with t */
     if (!x->odds) {
         return;
     }
+    const struct qx_predict_base *base = x->table->base;
+    const double on_p = qx_predict_base_accuracy(base);
+    const double on_e = x->fp32_accuracy > 0.0 ? x->fp32_accuracy : on_p;
+    const double want = x->share < 1.0 ? (on_e - x->share * on_p) / (1.0 - x->share) : on_p;
+    double cold = 0.05, hot = 20.0; /* the mean falls with t */
     for (int i = 0; i < 60; i++) {
         const double t = sqrt(cold * hot);
-        *(odds_at(base, t, NULL) > want ? &cold : &hot) = t;
+        *(expected(base, t) > want ? &cold : &hot) = t;
     }
-    int64_t right = 0;
-    odds_at(base, sqrt(cold * hot), x->odds);
-    for (int64_t i = 0; i < base->n; i++) {
-        right += x->odds[i * base->n_classes + base->top[i]];
-    }
-    x->accuracy0 = share_of(right, base->n);
+    odds_fill(x, sqrt(cold * hot));
 }
 
-void qx_predict_mix_expect(struct qx_predict_mix *x, double fp32_accuracy)
+void qx_predict_mix_expect(struct qx_predict_mix *x, double fp32_accuracy, double share)
 {
-    if (x->fp32_accuracy != fp32_accuracy) {
+    const double held = fmin(fmax(share, 0.0), 1.0);
+    if (x->fp32_accuracy != fp32_accuracy || x->share != held) {
         x->fp32_accuracy = fp32_accuracy;
+        x->share = held;
         odds_make(x);
     }
 }
@@ -211,16 +235,19 @@ enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
     x->signs = qx_mem_zalloc(pieces * sizeof *x->signs);
     x->missing = qx_mem_zalloc(layers * sizeof *x->missing);
     x->site_kl = qx_mem_zalloc(layers * QX_SITE_COUNT * sizeof *x->site_kl);
-    x->s = qx_mem_array(cells, ((size_t)members + 1) * sizeof *x->s);
+    x->s = qx_mem_array(cells, ((size_t)members + 2) * sizeof *x->s);
     x->plus = qx_mem_array(cells, sizeof *x->plus);
     x->minus = qx_mem_array(cells, sizeof *x->minus);
     x->work = qx_mem_array((size_t)x->n_classes, sizeof *x->work);
+    x->turned = qx_mem_array((size_t)x->n_classes, sizeof *x->turned);
     x->b = qx_mem_zalloc((size_t)x->n_classes * sizeof *x->b);
+    x->regression = qx_mem_array((size_t)x->n_classes, 2 * sizeof *x->regression);
     x->odds = has_odds(table->base) ? qx_mem_array(cells, sizeof *x->odds) : NULL;
     if (!x->change || !x->pieces || !x->signs || !x->missing || !x->site_kl || !x->s || !x->plus ||
-        !x->minus || !x->work || !x->b || (has_odds(table->base) && !x->odds)) {
+        !x->minus || !x->work || !x->turned || !x->b || !x->regression ||
+        (has_odds(table->base) && !x->odds)) {
         qx_predict_mix_free(x);
-        return qx_fail_nomem(err, cells * ((size_t)members + 4) * sizeof(float));
+        return qx_fail_nomem(err, cells * ((size_t)members + 5) * sizeof(float));
     }
     for (size_t p = 0; p < pieces; p++) {
         struct qx_rng rng;
@@ -246,7 +273,9 @@ void qx_predict_mix_free(struct qx_predict_mix *x)
         qx_mem_free(x->plus);
         qx_mem_free(x->minus);
         qx_mem_free(x->work);
+        qx_mem_free(x->turned);
         qx_mem_free(x->b);
+        qx_mem_free(x->regression);
         qx_mem_free(x->odds);
         qx_mem_free(x);
     }
@@ -350,47 +379,71 @@ static double kl_of(const struct qx_predict_mix *x, const float *d, double gain,
 }
 
 /* Rows that have float32's class on top, and the odds of the class that they have. */
-static void count_tops(const struct qx_predict_mix *x, const float *d, double gain, int64_t *right,
-                       int64_t *same)
+struct tops {
+    int64_t right, same;
+};
+
+/* Of member m, or (is_turned) of its mirror image: every sign the other one. */
+static struct tops count_tops(const struct qx_predict_mix *x, int m, bool is_turned, double gain)
 {
     const int n = x->n_classes;
+    const int64_t cells = x->n * n;
+    const float *d = x->s + m * cells, *plus = x->s, *minus = x->s + (x->members + 1) * cells;
     const uint32_t *odds = x->odds;
     const float g = (float)gain, share = (float)pow(gain, term_power);
-    for (int64_t i = 0; i < x->n; i++, d += n) {
-        row_logits(x, i, d, g, share, x->work);
+    struct tops t = {0, 0};
+    for (int64_t i = 0; i < x->n; i++, d += n, plus += n, minus += n) {
+        for (int c = 0; is_turned && c < n; c++) { /* D_m + its mirror = D_0 + all minus */
+            x->turned[c] = plus[c] + minus[c] - d[c];
+        }
+        row_logits(x, i, is_turned ? x->turned : d, g, share, x->work);
         const int top = qx_top_of(x->work, x->table->base->n_tops);
-        *same += top == x->table->base->top[i];
-        *right += odds ? odds[i * n + top] : 0;
+        t.same += top == x->table->base->top[i];
+        t.right += odds ? odds[i * n + top] : 0;
     }
+    return t;
 }
 
-/* Share of the ensemble; beyond a drop of 5 points its mean with that of all signs +. */
-static double blend(double before, double ensemble, double plain)
+/* Each member is read with its signs and with all of them turned, by how much of the noise's energy has +
+ * then: a site that makes all the noise keeps its own sign, many alike have either. [members] */
+static void members_weigh(const struct qx_predict_mix *x, double *weight)
 {
-    const double drop = 100.0 * (before - ensemble);
-    const double w = drop <= 4.0 ? 0.0 : drop >= 6.0 ? 0.5 : 0.25 * (drop - 4.0);
-    return (1.0 - w) * ensemble + w * plain;
+    double all = 0.0;
+    memset(weight, 0, (size_t)x->members * sizeof *weight);
+    for (int p = 0; p < x->n_layers * QX_PIECES; p++) {
+        const struct qx_piece *at = &x->pieces[p];
+        const double size = at->lo ? at->norm / pow(gain_of(at), term_power) : 0.0;
+        for (int m = 1; m <= x->members; m++) {
+            weight[m - 1] += is_minus(x, m, p) ? 0.0 : size * size;
+        }
+        all += size * size;
+    }
+    for (int m = 0; m < x->members; m++) {
+        weight[m] = all > 0.0 ? weight[m] / all : 1.0;
+    }
 }
 
 void qx_predict_mix_sum(const struct qx_predict_mix *x, struct qx_predict_sum *out)
 {
-    const double n = (double)x->n, n_all = n * x->members;
-    int64_t right0 = 0, same0 = 0, right = 0, same = 0;
+    double weight[MEMBERS_MOST], right = 0.0, same = 0.0;
+    const double gain = gain_all(x), n_all = (double)x->n * x->members;
     *out = (struct qx_predict_sum){.accuracy = NAN, .accuracy0 = NAN};
     for (int l = 0; l < x->n_layers; l++) {
         out->n_missing += x->missing[l];
     }
-    const double gain = gain_all(x);
     out->kl = kl_of(x, x->s, gain, &out->ce);
-    count_tops(x, x->s, gain, &right0, &same0);
-    for (int m = 1; m <= x->members; m++) {
-        count_tops(x, x->s + m * x->n * x->n_classes, gain, &right, &same);
+    members_weigh(x, weight);
+    for (int m = 0; m < x->members; m++) {
+        const double w = weight[m];
+        const struct tops as = count_tops(x, m + 1, false, gain);
+        const struct tops turned = w < 1.0 ? count_tops(x, m + 1, true, gain) : as;
+        right += (double)turned.right + w * (double)(as.right - turned.right);
+        same += (double)turned.same + w * (double)(as.same - turned.same);
     }
-    out->same_top = blend(1.0, (double)same / n_all, (double)same0 / n);
+    out->same_top = same / n_all;
     if (x->odds) {
         out->accuracy0 = x->accuracy0;
-        out->accuracy =
-            blend(x->accuracy0, share_of(right, x->n * x->members), share_of(right0, x->n));
+        out->accuracy = right / (n_all * ODDS_ONE);
     }
 }
 

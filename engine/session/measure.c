@@ -425,9 +425,11 @@ bool qx_measure_has_truth(const struct qx_session *s)
 struct qx_predict_scale qx_measure_scale(const struct qx_session *s,
                                          const struct qx_eval_result *fp32)
 {
-    return fp32 ? qx_predict_scale_measured(fp32)
-                : (struct qx_predict_scale){NAN, qx_dataset_n(s->data), qx_net_is_words(s->net),
-                                            NAN};
+    struct qx_predict_scale scale = {NAN, qx_dataset_n(s->data), qx_net_is_words(s->net), NAN,
+                                     false};
+    scale = fp32 ? qx_predict_scale_measured(fp32) : scale;
+    scale.holds_p = scale.n == qx_dataset_n(s->data);
+    return scale;
 }
 
 double qx_measure_value(const struct qx_gauge *g)

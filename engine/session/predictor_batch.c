@@ -64,6 +64,7 @@ static enum qx_status predict(struct qx_build_task *b, const struct qx_eval_opti
     }
     b->scale = qx_measure_scale(s, r);
     b->rows = qx_build_rows_first(s, &b->scale, r ? r->time_s : 0.0);
+    b->rows = b->rows < QX_PREDICT_ROWS ? b->rows : qx_build_rows_goal(s, &b->scale);
     b->key = qx_predictor_key(s, b->rows);
     for (int l = 0; st == QX_OK && l < n; l++) {
         b->set[l] = s->now.set[qx_net_layer(s->net, l)->tensor];

@@ -289,9 +289,27 @@ enum qx_status qx_build_run(struct qx_task *t, struct qx_error *err)
 
 /* ---- how much ---- */
 
-int64_t qx_build_rows_goal(const struct qx_predict_scale *scale)
+double qx_build_pass_s(const struct qx_session *s, int64_t rows)
 {
-    const int64_t most = scale->is_words ? QX_PREDICT_PLACES : QX_PREDICT_ROWS;
+    static const double macs_a_second = 4e10;
+    return (double)qx_net_macs(s->net) * (double)rows / macs_a_second;
+}
+
+/* Does it matter little to measure the table on more rows, and to answer from it? Not by the clock: every
+ * run shall come to the same rows. */
+static bool is_quick(const struct qx_session *s)
+{
+    static const double pass_s = 0.5;
+    enum { CELLS_MOST = 1 << 15 }; /* of an answer, rows times classes: about a millisecond */
+    return !qx_net_is_words(s->net) && qx_build_pass_s(s, QX_PREDICT_ROWS_MOST) <= pass_s &&
+           qx_net_n_classes(s->net) * QX_PREDICT_ROWS_MOST <= CELLS_MOST;
+}
+
+int64_t qx_build_rows_goal(const struct qx_session *s, const struct qx_predict_scale *scale)
+{
+    const int64_t most = scale->is_words ? QX_PREDICT_PLACES
+                         : is_quick(s)   ? QX_PREDICT_ROWS_MOST
+                                         : QX_PREDICT_ROWS;
     return scale->n < most ? scale->n : most;
 }
 
@@ -301,7 +319,8 @@ int64_t qx_build_rows_first(const struct qx_session *s, const struct qx_predict_
                             double eval_s)
 {
     static const double patience_s = 20, rest_of_a_pass = 0.6;
-    const int64_t goal = qx_build_rows_goal(scale);
+    const int64_t usual = scale->is_words ? QX_PREDICT_PLACES : QX_PREDICT_ROWS;
+    const int64_t goal = scale->n < usual ? scale->n : usual;
     const double row_s = eval_s / (double)scale->n * (scale->is_words ? QX_PREDICT_SPREAD : 1);
     const double lite_s = 4.0 * qx_net_n_layers(s->net) * (double)goal * row_s * rest_of_a_pass;
     return lite_s > patience_s && goal > QX_PREDICT_ROWS_LEAST ? QX_PREDICT_ROWS_LEAST : goal;

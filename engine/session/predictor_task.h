@@ -57,7 +57,9 @@ enum qx_status qx_build_batch(struct qx_session *s, const struct qx_eval_options
 /* Rows of P that are used first. row_s: a forward pass of one row. */
 int64_t qx_build_rows_first(const struct qx_session *s, const struct qx_predict_scale *scale,
                             double eval_s);
-int64_t qx_build_rows_goal(const struct qx_predict_scale *scale);
+int64_t qx_build_rows_goal(const struct qx_session *s, const struct qx_predict_scale *scale);
+/* About how long a pass of so many rows takes, as far as that is known beforehand. */
+double qx_build_pass_s(const struct qx_session *s, int64_t rows);
 /* Does the recipe quantize the input of some layer? */
 bool qx_build_any_act(const struct qx_session *s);
 

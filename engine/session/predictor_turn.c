@@ -12,10 +12,9 @@
 enum { PRIORITY = -1, FAILURES_MOST = 8 };
 static const double idle_s =
     4; /* without edits or entries, before random configurations are measured */
-static const double draw_limit_s = 5;     /* longer measurements are the user's to start */
-static const double early_s = 0.8;        /* that FP32 waits for a first prediction */
-static const double early_pass_s = 0.4;   /* a pass of P that is worth it ... */
-static const double macs_a_second = 4e10; /* ... as far as that is known beforehand */
+static const double draw_limit_s = 5;   /* longer measurements are the user's to start */
+static const double early_s = 0.8;      /* that FP32 waits for a first prediction */
+static const double early_pass_s = 0.4; /* a pass of P that is worth it */
 
 static void build_done(struct qx_session *s, struct qx_task *t)
 {
@@ -58,13 +57,14 @@ static void build_done(struct qx_session *s, struct qx_task *t)
         p->table_serial++;
         b->anchors = NULL;
     }
-    if (b->is_lite &&
-        p->rows < qx_build_rows_goal(&b->scale)) { /* few rows have served: now the others */
-        p->rows = qx_build_rows_goal(&b->scale);
+    const int64_t goal = b->is_early ? p->rows : qx_build_rows_goal(s, &b->scale);
+    if (b->is_lite && p->rows < goal) { /* few rows have served: now the others */
+        p->rows = goal;
         qx_predict_table_unref(p->growing);
         qx_predict_probe_free(p->probe);
         p->growing = NULL;
         p->probe = NULL;
+        p->exact_key = 0; /* exact entries are of those rows too */
         b->is_complete = false;
     }
     if (b->is_complete && !p->is_complete) {
@@ -95,7 +95,7 @@ bool qx_predictor_goes_first(struct qx_session *s, double now_s)
     const struct qx_measure *m = &s->measure;
     if (!p->is_on || p->has_failed || m->key_b == m->key_fp32 || qx_net_is_words(s->net) ||
         qx_measure_find(&s->measure, m->key_fp32) || !qx_measure_has_truth(s) ||
-        (double)qx_net_macs(s->net) * QX_PREDICT_ROWS > early_pass_s * macs_a_second ||
+        qx_build_pass_s(s, QX_PREDICT_ROWS) > early_pass_s ||
         (p->early_end_s > 0 && now_s > p->early_end_s && !p->task)) {
         return false;
     }

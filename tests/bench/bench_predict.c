@@ -139,6 +139,7 @@ int main(int argc, char **argv)
     (void)argc;
     restart_for_blas(argv);
     bench(256, 10);
+    bench(1024, 10);
     bench(512, 66);
     bench(256, 130);
     return 0;

@@ -85,7 +85,7 @@ struct study_predictor *study_predictor_make(struct study *s)
     table_fill(p);
     study_check(qx_predict_mix_new(p->table, NULL, &p->mix, &err), &err);
     if (!s->is_words) {
-        qx_predict_mix_expect(p->mix, s->e.accuracy0);
+        qx_predict_mix_expect(p->mix, s->e.accuracy0, 0.0);
     }
     return p;
 }

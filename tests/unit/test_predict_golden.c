@@ -122,7 +122,7 @@ static struct qx_predict_mix *mix_of(int j)
     struct qx_predict_mix *mix = NULL;
     change_of(j, change);
     assert_int_equal(qx_predict_mix_new(table, &options, &mix, NULL), QX_OK);
-    qx_predict_mix_expect(mix, e_fp32);
+    qx_predict_mix_expect(mix, e_fp32, (double)N / E_ROWS);
     for (int l = 0; l < LAYERS; l++) {
         qx_predict_mix_set(mix, l, &change[l]);
     }
@@ -175,7 +175,7 @@ static void check_ask(const char *line)
 {
     int n, j;
     double drop_plain, drop, rho, sigma, q, value, lo, hi, floor, kl;
-    const struct qx_predict_scale scale = {e_fp32, E_ROWS};
+    const struct qx_predict_scale scale = {e_fp32, E_ROWS, .holds_p = true};
     struct qx_predict_anchors *a = NULL;
     struct qx_prediction p;
     assert_int_equal(sscanf(line, "%d %d %lf %lf %lf %lf %lf %lf %lf %lf %lf %lf", &n, &j,
@@ -252,7 +252,7 @@ static void the_quantile_is_the_right_rank(void **state)
 static void a_measured_configuration_is_predicted_as_measured(void **state)
 {
     (void)state;
-    const struct qx_predict_scale scale = {e_fp32, E_ROWS};
+    const struct qx_predict_scale scale = {e_fp32, E_ROWS, .holds_p = true};
     struct qx_predict_anchors *a = NULL;
     assert_int_equal(
         qx_predict_anchors_new(table, &options, &scale, points, POINTS, NULL, &a, NULL), QX_OK);
@@ -275,7 +275,7 @@ static void a_measured_configuration_is_predicted_as_measured(void **state)
 static void float32_is_predicted_without_change(void **state)
 {
     (void)state;
-    const struct qx_predict_scale scale = {e_fp32, E_ROWS};
+    const struct qx_predict_scale scale = {e_fp32, E_ROWS, .holds_p = true};
     struct qx_predict_anchors *a = NULL;
     struct qx_predict_mix *mix = NULL;
     struct qx_prediction p;

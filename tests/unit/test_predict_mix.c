@@ -178,6 +178,11 @@ static void one_site_at_a_measured_setting_gives_the_measured_logits(void **stat
             qx_predict_mix_sum(x, &s);
             assert_true(fabs(s.kl - truth.kl) <= 2e-3 * truth.kl);
             assert_true(fabs(s.ce - truth.ce) <= 1e-3 * truth.ce);
+            /* alone it keeps its sign in the whole ensemble; a tie may fall the other way */
+            assert_true(fabs(s.same_top - truth.same_top) < 1.5 / N);
+            qx_predict_mix_expect(x, qx_predict_base_accuracy(world.base), 1.0); /* P is E */
+            qx_predict_mix_sum(x, &s);
+            assert_true(fabs(s.accuracy - truth.accuracy) < 1.5 / N);
             assert_true(fabs(qx_predict_mix_site_kl(x, layer, (enum qx_site)(family / 2)) - s.kl) <=
                         1e-5 * s.kl);
             assert_true(fabs(qx_predict_mix_share(x, layer) - s.kl) <= 1e-5 * s.kl);

@@ -237,7 +237,7 @@ static void layers_times_make_up_a_pass(void **state)
 static void settle(struct qx_session *s)
 {
     qx_session_set_auto_measure(s, false);
-    for (int i = 0; i < 200 && (i < 2 || qx_session_mixed_busy(s)); i++) {
+    for (int i = 0; i < 200 && (i < 2 || qx_session_mixed_busy(s) || !qx_session_idle(s)); i++) {
         qx_session_settle(s, 500);
     }
 }
@@ -249,6 +249,7 @@ static void a_front_is_searched_loaded_and_taken_back(void **state)
     const struct qx_mixed_options o = qx_mixed_options_default();
     struct qx_map_state m;
     struct qx_totals totals;
+    struct qx_gauge gauge;
     struct qx_point now;
     struct qx_error err = {0};
     qx_session_mixed_want(s, &o);
@@ -284,7 +285,9 @@ static void a_front_is_searched_loaded_and_taken_back(void **state)
     qx_session_map_measure_all(s, 3);
     settle(s);
     qx_session_map_state(s, &m);
-    assert_true(m.n_measured >= 4 && m.n_left == 0 && m.n_rows == 256);
+    assert_true(m.n_measured >= 4 && m.n_left == 0);
+    qx_session_gauge(s, &gauge); /* P of a quick network */
+    assert_int_equal(m.n_rows, gauge.n < QX_PREDICT_ROWS_MOST ? gauge.n : QX_PREDICT_ROWS_MOST);
     qx_session_close(&s);
 }
 

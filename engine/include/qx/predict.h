@@ -25,9 +25,10 @@
 #include "qx/net.h"
 
 enum {
-    QX_PREDICT_ROWS = 256,   /* rows of P (all, if the data have fewer) */
-    QX_PREDICT_PLACES = 512, /* of language models */
-    QX_PREDICT_SPREAD = 4,   /* tokens that are run for each of them */
+    QX_PREDICT_ROWS = 256,       /* rows of P (all, if the data have fewer) */
+    QX_PREDICT_ROWS_MOST = 1024, /* where that is quick: sessions go on to these */
+    QX_PREDICT_PLACES = 512,     /* of language models */
+    QX_PREDICT_SPREAD = 4,       /* tokens that are run for each of them */
     QX_PREDICT_PREFIX = 128, /* of each document at most: many documents say more than long ones */
     QX_PREDICT_ROWS_LEAST = 64 /* below: no percentage, KL only */
 };
@@ -247,12 +248,11 @@ enum qx_status qx_predict_entry_load(const char *path, uint64_t key,
 
 /* Outcome of a composition; percentages need QX_PREDICT_ROWS_LEAST rows. */
 struct qx_predict_sum {
-    int n_missing;    /* changed sites that the table does not cover: they count as untouched */
-    double kl;        /* all signs +; nats */
-    double same_top;  /* like accuracy, against float32's class */
-    double accuracy;  /* expected: from the signs' ensemble, beyond a drop of 5 points its mean with
-                        the composition of all signs + (the two are blended between 4 and 6 points,
-                        so that the number does not jump). NaN without labels, and of language models */
+    int n_missing;   /* changed sites that the table does not cover: they count as untouched */
+    double kl;       /* all signs +; nats */
+    double same_top; /* like accuracy, against float32's class */
+    double accuracy; /* expected: mean over the signs' ensemble. NaN without labels, and of language
+                         models */
     double accuracy0; /* the same of float32: accuracy0 - accuracy is the drop */
     double ce;        /* all signs +; NaN without labels */
     double drop; /* D = logit(accuracy of float32) - logit(accuracy), of same_top without labels;
@@ -261,18 +261,20 @@ struct qx_predict_sum {
 
 struct qx_predict_mix;
 struct qx_predict_mix_options {
-    int members;   /* random sign vectors, M; 0 = 16 */
+    int members; /* random sign vectors, M; 0 = 8. Each is read with its signs and with all turned */
     uint64_t seed; /* of the signs */
 };
-/* Everything float32. options NULL = defaults. Memory: (M + 4) * n * n_classes floats. */
+/* Everything float32. options NULL = defaults. Memory: (M + 5) * n * n_classes floats. */
 enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
                                   const struct qx_predict_mix_options *options,
                                   struct qx_predict_mix **out, struct qx_error *err);
 void qx_predict_mix_free(struct qx_predict_mix *mix); /* NULL allowed */
 /* Float32's accuracy on E, once it is measured (until then, and 0: that on P). Accuracies are expected
  * ones: in the place of P's few labels stand float32's probabilities at the temperature at which they
- * expect this accuracy. qx_predict_anchors_ask sees to it. O(n n_classes) when it is another one. */
-void qx_predict_mix_expect(struct qx_predict_mix *mix, double fp32_accuracy);
+ * expect this accuracy. share: of E's rows that are P's (0: P is of other rows); as far as that goes P's
+ * own labels count, and the probabilities expect the accuracy of the rest. qx_predict_anchors_ask sees
+ * to it. O(n n_classes) when it is another one. */
+void qx_predict_mix_expect(struct qx_predict_mix *mix, double fp32_accuracy, double share);
 const struct qx_predict_table *qx_predict_mix_table(const struct qx_predict_mix *mix);
 /* The same recipe on another table of the same network and P size. O(sites M n n_classes).
  * QX_ERANGE when it is of another shape. */
@@ -311,10 +313,11 @@ struct qx_predict_scale {
     int64_t n;            /* rows of E; tokens that count */
     bool is_words;
     double fp32_ce; /* of language models, measured on E */
+    bool holds_p;   /* P's rows are among E's; false: they are others */
 };
 /* As if P were E. */
 struct qx_predict_scale qx_predict_scale_of(const struct qx_predict_base *base);
-/* From float32's result on E; what the value of another result on E is. */
+/* From float32's result on E (holds_p: false); what the value of another result on E is. */
 struct qx_predict_scale qx_predict_scale_measured(const struct qx_eval_result *fp32);
 double qx_predict_value(const struct qx_predict_scale *scale, const struct qx_eval_result *r);
 
@@ -365,8 +368,9 @@ struct qx_prediction {
     bool is_words;    /* value is float32's perplexity over this one's */
     double value, lo, hi; /* shares of E */
     double change, floor; /* value - float32's; the least change that E can show:
-                             1.64 sqrt((1 - same_top) / n), Gaussian bound of the paired difference; of
-                             language models 1.64 sqrt(2 KL / n), 2 KL being the variance of the change
+                             1.64 sqrt(flip / n), Gaussian bound of the paired difference; flip = 1 -
+                             same_top, and a row of P more (as far as KL allows: sqrt(KL / 2)) where P
+                             may have missed those that flip; of language models 1.64 sqrt(2 KL / n), 2 KL being the variance of the change
                              of log p, to second order */
     bool is_within_noise; /* |change| below the floor: no measurable change */
     double kl;            /* anchored; nats */
