@@ -54,7 +54,10 @@ struct qx_setting qx_preset_setting(const struct qx_preset *p)
     if (p->weight.group > 0) {
         s.gran = QX_GRAN_GROUP;
         s.group = p->weight.group;
-        s.scale = p->weight.scale_f32 ? QX_SCALE_F32 : QX_SCALE_F16;
+        s.scale = QX_SCALE_F16;
+        if (p->weight.scale) {
+            qx_scale_find(p->weight.scale, &s.scale);
+        }
     } else if (p->weight.by_tensor) {
         s.gran = QX_GRAN_TENSOR;
     }

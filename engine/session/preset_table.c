@@ -165,7 +165,19 @@ static const struct qx_preset rows[] = {
                 "absmax for "
                 "every 64 weights.",
         .ours = "Blocks lie along the inputs of an output; the scales are not quantized again.",
-        .weight = {.format = "nf4", .group = 64, .scale_f32 = true, .method = "minmax"},
+        .weight = {.format = "nf4", .group = 64, .scale = "f32", .method = "minmax"},
+        .other = no_conv_no_head,
+    },
+    {
+        .name = "bnb-nf4-dq",
+        .key = 'u',
+        .help = "NF4 in blocks of 64, scales quantized once more; the head as stored.",
+        .tool = "bitsandbytes load_in_4bit (NF4) with bnb_4bit_use_double_quant: the scales, less "
+                "their mean, become 8-bit floats in blocks of 256.",
+        .ours =
+            "Blocks lie along the inputs of an output; scales become E4M3, where it has an 8-bit "
+            "code of its own.",
+        .weight = {.format = "nf4", .group = 64, .scale = "dq", .method = "minmax"},
         .other = no_conv_no_head,
     },
     {

@@ -78,6 +78,20 @@ static const char *format_under(struct qx_session *s, const char *preset, const 
     return qx_session_setting(s, fixture_item(s, tensor))->format->name;
 }
 
+/* Scales of one name and the other: 32 bits a block of 64, or a little more than 8. */
+static void nested_scales_take_less(void **state)
+{
+    const struct qx_preset *plain = NULL, *nested = NULL;
+    (void)state;
+    assert_int_equal(qx_preset_find("bnb-nf4", &plain, NULL), QX_OK);
+    assert_int_equal(qx_preset_find("bnb-nf4-dq", &nested, NULL), QX_OK);
+    const struct qx_setting a = qx_preset_setting(plain), b = qx_preset_setting(nested);
+    const int64_t blocks = 1024, n = 64 * blocks;
+    assert_true(a.scale == QX_SCALE_F32 && b.scale == QX_SCALE_NESTED && a.group == b.group);
+    assert_int_equal(qx_setting_bytes(&a, n, blocks), n / 2 + 4 * blocks);
+    assert_int_equal(qx_setting_bytes(&b, n, blocks), n / 2 + blocks + 4 * blocks / 256 + 4);
+}
+
 static void exceptions_are_where_the_tools_have_them(void **state)
 {
     (void)state;
@@ -125,6 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_is_whole),
         cmocka_unit_test(each_is_one_step),
+        cmocka_unit_test(nested_scales_take_less),
         cmocka_unit_test(exceptions_are_where_the_tools_have_them),
         cmocka_unit_test(methods_without_a_network_are_refused),
     };

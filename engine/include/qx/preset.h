@@ -25,7 +25,8 @@ struct qx_preset {
         int bits;
         bool asym;
         int64_t group; /* 0: channel */
-        bool by_tensor, scale_f32;
+        bool by_tensor;
+        const char *scale; /* of groups: "f32", "dq"; NULL: "f16" */
         const char *method, *algo;
     } weight;
     struct {
