@@ -190,6 +190,8 @@ char *ui_fmt_format(char *buf, size_t cap, const struct qx_setting *s);
 char *ui_fmt_percent(char *buf, size_t cap, double fraction); /* "0.095 %" */
 /* "-1.9 pt, 667 of 788 right", or why there is none; *style by state. */
 char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *style, bool brief);
+/* Is that cell the gauge of the first row? */
+bool ui_gauge_hit(struct ui_app *app, int x, int y);
 /* Mark behind a figure: "", "≈", "…", "?" (ASCII "~", "..", "?"). */
 const char *ui_mark(enum qx_basis basis, enum ui_glyphs g);
 

@@ -60,9 +60,13 @@ bool cmd_help(struct ui_app *app, const char *arg)
 
 bool cmd_explain(struct ui_app *app, const char *arg)
 {
-    (void)arg;
     static struct ui_explain e;
     int next = app->explain + 1;
+    if (strcmp(arg, "gauge") == 0) { /* it comes last on every screen */
+        while (ui_explain_get(app, next + 1, &e)) {
+            next++;
+        }
+    }
     if (ui_explain_get(app, next, &e)) {
         app->explain = next;
         return true;

@@ -11,16 +11,31 @@
 
 enum { TOAST_MS = 4000 };
 
+static void gauge_text(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *style)
+{
+    char figure[160];
+    ui_fmt_gauge(app, figure, sizeof(figure), style, app->w < 76);
+    bool word = app->w >= 100 && (figure[0] == '+' || figure[0] == '-' || figure[0] == '0');
+    const struct qx_net *net = app->session ? qx_session_net(app->session) : NULL;
+    const bool is_words = net && qx_net_is_words(net); /* its figure names itself */
+    snprintf(buf, cap, "%s%s", word && !is_words ? "accuracy " : "", figure);
+}
+
+bool ui_gauge_hit(struct ui_app *app, int x, int y)
+{
+    enum ui_style_id style;
+    char gauge[180];
+    gauge_text(app, gauge, sizeof(gauge), &style);
+    const int right = app->w - 1;
+    return y == 0 && gauge[0] && x < right && x >= right - ui_text_width(gauge);
+}
+
 static void draw_head(struct ui_app *app, struct ui_canvas *c)
 {
     const struct ui_view *view = ui_view_at(app->view);
     enum ui_style_id style;
-    char figure[160], gauge[180];
-    ui_fmt_gauge(app, figure, sizeof(figure), &style, app->w < 76);
-    bool word = app->w >= 100 && (figure[0] == '+' || figure[0] == '-' || figure[0] == '0');
-    const struct qx_net *net = app->session ? qx_session_net(app->session) : NULL;
-    const bool is_words = net && qx_net_is_words(net); /* its figure names itself */
-    snprintf(gauge, sizeof(gauge), "%s%s", word && !is_words ? "accuracy " : "", figure);
+    char gauge[180];
+    gauge_text(app, gauge, sizeof(gauge), &style);
     int room = app->w - 1;
     if (gauge[0]) {
         ui_put_right(c, 0, 0, app->w - 1, style, gauge);

@@ -6,6 +6,7 @@
 #include "replay_text.h"
 #include "prompt.h"
 #include "view.h"
+#include "widget_text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -227,11 +228,16 @@ static void draw_explain(struct ui_app *app, struct ui_canvas *c)
     }
     w = w < 36 ? 36 : w;
     w = w > app->w - 2 ? app->w - 2 : w;
-    int h = e.n + 3 > app->h - 3 ? app->h - 3 : e.n + 3;
+    int h = 3; /* what is too long goes on in the next row */
+    for (int i = 0; i < e.n; i++) {
+        h += ui_text_rows(e.line[i], w - 4);
+    }
+    h = h > app->h - 3 ? app->h - 3 : h;
     struct ui_rect r = {(app->w - w) / 2, (app->h - h) / 2, w, h};
     ui_box(c, r, app->glyphs, UI_STYLE_FRAME, e.title);
-    for (int i = 0; i < e.n && i < h - 3; i++) {
-        ui_put(c, r.x + 2, r.y + 1 + i, w - 4, UI_STYLE_POPUP, e.line[i]);
+    for (int i = 0, y = 0; i < e.n && y < h - 3; i++) {
+        const struct ui_rect room = {r.x + 2, r.y + 1 + y, w - 4, h - 3 - y};
+        y += ui_text_draw(c, room, UI_STYLE_POPUP, e.line[i]);
     }
     ui_put_right(c, r.x, r.y + h - 2, w - 2, UI_STYLE_DIM, "i next   Esc close");
     ui_restyle(c, (struct ui_rect){r.x + 1, r.y + h - 2, w - 2, 1}, UI_STYLE_POPUP);

@@ -207,8 +207,11 @@ static void legend_row(struct ui_canvas *c, struct ui_rect r, enum ui_style_id s
     } else {
         snprintf(text, sizeof(text), "%.2f %%", 100 * value);
     }
-    const int x = ui_printf(c, r.x, r.y, r.w, style, "%-5s", name);
-    ui_printf(c, r.x + x, r.y, r.w - x, UI_STYLE_MEASURED, " %8s %8s %s", text, change, note);
+    int x = ui_printf(c, r.x, r.y, r.w, style, "%-5s", name);
+    x += ui_printf(c, r.x + x, r.y, r.w - x, UI_STYLE_MEASURED, " %8s %8s ", text, change);
+    if (ui_text_width(note) <= r.w - x) {
+        ui_put(c, r.x + x, r.y, r.w - x, UI_STYLE_MEASURED, note);
+    }
 }
 
 /* Where a figure lies between the ends of the plot. */
@@ -257,7 +260,7 @@ static void draw_figures(struct ui_app *app, const struct train_state *s, struct
     const int n = 2 * r.w < UI_PLOT_COLUMNS ? 2 * r.w : UI_PLOT_COLUMNS;
     struct qx_train_epoch e;
     if (f.best > 0) {
-        snprintf(note, sizeof(note), "epoch %d", f.best);
+        snprintf(note, sizeof(note), r.w < 40 ? "ep. %d" : "epoch %d", f.best);
     }
     ui_put(c, r.x, r.y, r.w, UI_STYLE_HEADER,
            f.is_words ? "perplexity, evaluation text" : "accuracy on the evaluation rows");

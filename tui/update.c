@@ -109,6 +109,9 @@ bool ui_mouse_event(struct ui_app *app, const struct ui_mouse *m)
         app->explain = -1;
         return true;
     }
+    if (m->kind == UI_MOUSE_PRESS && ui_gauge_hit(app, m->x, m->y)) {
+        return ui_do(app, UI_CMD_EXPLAIN, "gauge");
+    }
     bool inside = m->y >= r.y && m->y < r.y + r.h;
     bool used = false;
     if (view->mouse && (inside || app->drag.active)) {

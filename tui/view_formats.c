@@ -345,8 +345,8 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
     const struct qx_formats_row *r = row_here(&w);
     name_text(r, name, sizeof(name));
     if (r->is_now) {
-        snprintf(buf, cap, "%s is what the layer has%s%s", name,
-                 w.state.output_reason[0] ? "; no outputs: " : "", w.state.output_reason);
+        snprintf(buf, cap, "%s is what the layer has%s", name,
+                 w.state.output_reason[0] ? "; its outputs are not known (i: why)" : "");
     } else if (r->has_metrics && qx_session_metrics(app->session, app->cursor, &now) &&
                !isnan(now.sqnr_db) && !isnan(r->metrics.sqnr_db)) {
         snprintf(buf, cap, "%s: %+.2f bits and %s dB beside what the layer has; Enter applies it",

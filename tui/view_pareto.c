@@ -532,7 +532,7 @@ static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, str
     struct axes a;
     int best = -1, nearest = 0;
     (void)r;
-    if (!plan || m->kind != UI_MOUSE_PRESS || s->plot.w == 0) {
+    if (!plan || (m->kind != UI_MOUSE_PRESS && m->kind != UI_MOUSE_DRAG) || s->plot.w == 0) {
         return false;
     }
     qx_session_mixed_now(app->session, &you);

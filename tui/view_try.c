@@ -17,8 +17,8 @@
 enum column { COL_MARK, COL_TEXT, COL_FP32, COL_A, COL_B, COL_LEAD, COL_COUNT };
 static const struct ui_column columns[COL_COUNT] = {
     [COL_MARK] = {"", 1, 0, 0, false},       [COL_TEXT] = {"sentence", 14, 90, 0, false},
-    [COL_FP32] = {"FP32", 15, 20, 0, false}, [COL_A] = {"A", 15, 20, 1, false},
-    [COL_B] = {"now", 15, 20, 0, false},     [COL_LEAD] = {"lead", 7, 0, 0, true},
+    [COL_FP32] = {"FP32", 15, 20, 0, false}, [COL_A] = {"A", 15, 20, 2, false},
+    [COL_B] = {"now", 15, 20, 0, false},     [COL_LEAD] = {"lead", 7, 0, 1, true},
 };
 enum { MIN_DETAIL = 6 };
 
@@ -112,14 +112,31 @@ static void answer_cell(const struct ui_app *app, const struct qx_try *t, enum q
                                       : UI_STYLE_DIM;
 }
 
+/* What a row shows: no A without a snapshot, and no lead of a text that goes on, which has no class. */
+struct shown {
+    struct ui_app *app;
+    const struct try_state *s;
+    struct ui_column columns[COL_COUNT];
+    enum column which[COL_COUNT];
+    int n;
+};
+
+static void columns_choose(struct shown *rows)
+{
+    for (int k = 0; k < COL_COUNT; k++) {
+        if ((k != COL_A || qx_session_has_snapshot(rows->app->session)) &&
+            (k != COL_LEAD || !is_words(rows->app))) {
+            rows->columns[rows->n] = columns[k];
+            rows->which[rows->n++] = (enum column)k;
+        }
+    }
+}
+
 static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out)
 {
-    struct {
-        struct ui_app *app;
-        const struct try_state *s;
-    } *rows = arg;
+    const struct shown *rows = arg;
     const struct qx_try *t = &rows->s->row[at];
-    switch ((enum column)column) {
+    switch (rows->which[column]) {
     case COL_MARK:
         snprintf(out->text, sizeof(out->text), "%s",
                  at == rows->s->at ? ui_sym(rows->app->glyphs, UI_SYM_CURSOR) : "");
@@ -214,13 +231,9 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     s->table = (struct ui_rect){r.x + 1, r.y, r.w - 2, r.h - detail};
     app->page = ui_table_page(s->table);
     s->top = ui_table_scroll(s->top, s->at, s->n, app->page);
-    struct {
-        struct ui_app *app;
-        const struct try_state *s;
-    } rows = {app, s};
-    /* a text that goes on has no class to lead */
-    const int n_columns = is_words(app) ? COL_LEAD : COL_COUNT;
-    struct ui_table table = {columns, n_columns, s->n, s->at, s->top, row_cell, &rows};
+    struct shown rows = {.app = app, .s = s};
+    columns_choose(&rows);
+    struct ui_table table = {rows.columns, rows.n, s->n, s->at, s->top, row_cell, &rows};
     ui_table_draw(c, s->table, &table, app->glyphs);
     if (detail) {
         const struct qx_try *t = &s->row[s->at];

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 const char *sample_path(const char *name)
@@ -71,6 +72,104 @@ bool app_shows(struct ui_app *app, const char *text)
     }
     ui_canvas_release(&c);
     return found;
+}
+
+void app_find(struct ui_app *app, const char *text, int *x, int *y)
+{
+    static char line[400 * 7];
+    struct ui_canvas c;
+    assert_true(ui_canvas_init(&c, app->w, app->h));
+    ui_draw(app, &c);
+    *x = *y = -1;
+    for (int j = 0; j < c.h && *y < 0; j++) {
+        for (int i = 0; i < c.w && *y < 0; i++) {
+            line[0] = '\0';
+            for (int k = i; k < c.w && k < i + (int)strlen(text); k++) {
+                strcat(line, ui_canvas_at(&c, k, j)->glyph);
+            }
+            if (strncmp(line, text, strlen(text)) == 0) {
+                *x = i;
+                *y = j;
+            }
+        }
+    }
+    ui_canvas_release(&c);
+    if (*y < 0) {
+        fail_msg("'%s' is not on the screen", text);
+    }
+}
+
+void app_mouse(struct ui_app *app, enum ui_mouse_kind kind, int x, int y, int wheel)
+{
+    ui_mouse_event(app, &(struct ui_mouse){.kind = kind, .x = x, .y = y, .wheel = wheel});
+}
+
+/* ---- a network of whole numbers ---- */
+
+enum { ROWS = 40, SIDE = 6, PIXELS = SIDE * SIDE, CLASSES = 3 };
+
+static void tensors_write(const char *path, const char *header, const void *a, size_t n_a,
+                          const void *b, size_t n_b)
+{
+    const uint64_t size = (strlen(header) + 7) / 8 * 8;
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(&size, sizeof(size), 1, f), 1);
+    fprintf(f, "%-*s", (int)size, header);
+    assert_int_equal(fwrite(a, 1, n_a, f), n_a);
+    assert_int_equal(fwrite(b, 1, n_b, f), n_b);
+    assert_int_equal(fclose(f), 0);
+}
+
+const char *exact_folder(void)
+{
+    static const char name[] = "exact";
+    static const char graph[] = "{\"schema\":\"qexplore.graph/"
+                                "1\",\"name\":\"exact\",\"task\":\"classification\",\"inputs\":"
+                                "[{\"name\":\"x\",\"dtype\":\"F32\",\"shape\":[\"N\",1,6,6]}],"
+                                "\"nodes\":[{\"op\":\"Flatten\","
+                                "\"name\":\"flat\",\"inputs\":[\"x\"],\"outputs\":[\"h\"],"
+                                "\"attrs\":{\"axis\":1}},{\"op\":\"Gemm\","
+                                "\"name\":\"fc\",\"inputs\":[\"h\",\"fc.weight\"],\"outputs\":["
+                                "\"y\"],\"attrs\":{\"transB\":1}}],"
+                                "\"outputs\":[\"y\"],\"labels\":[\"top\",\"middle\",\"bottom\"]}";
+    static float x[ROWS][PIXELS], w[CLASSES][PIXELS], other[1];
+    int64_t label[ROWS] = {0};
+    unsigned seed = 3;
+    for (int c = 0; c < CLASSES; c++) {
+        for (int i = 0; i < PIXELS; i++) {
+            w[c][i] = (float)((int)next_random(&seed, 11) - 5); /* two bits round all but 0 */
+        }
+        w[c][0] = 6; /* what min-max takes as its threshold: 2 bits are steps of 6 */
+    }
+    for (int i = 0; i < ROWS; i++) {
+        float best = -1e9f;
+        for (int k = 0; k < PIXELS; k++) {
+            x[i][k] = (float)((int)next_random(&seed, 8) - 3);
+        }
+        for (int c = 0; c < CLASSES; c++) {
+            float sum = 0;
+            for (int k = 0; k < PIXELS; k++) {
+                sum += w[c][k] * x[i][k];
+            }
+            label[i] = sum > best ? c : label[i];
+            best = sum > best ? sum : best;
+        }
+        label[i] = i % 8 == 7 ? (label[i] + 1) % CLASSES : label[i]; /* some are wrong */
+    }
+    mkdir(name, 0700);
+    tensors_write("exact/model.safetensors",
+                  "{\"fc.weight\":{\"dtype\":\"F32\",\"shape\":[3,36],\"data_offsets\":[0,432]}}",
+                  w, sizeof(w), other, 0);
+    tensors_write("exact/eval.safetensors",
+                  "{\"x\":{\"dtype\":\"F32\",\"shape\":[40,1,6,6],\"data_offsets\":[0,5760]},"
+                  "\"labels\":{\"dtype\":\"I64\",\"shape\":[40],\"data_offsets\":[5760,6080]}}",
+                  x, sizeof(x), label, sizeof(label));
+    FILE *f = fopen("exact/graph.json", "wb");
+    assert_non_null(f);
+    fputs(graph, f);
+    assert_int_equal(fclose(f), 0);
+    return name;
 }
 
 const char *app_recipe(struct ui_app *app)

@@ -13,6 +13,12 @@ const char *sample_path(const char *name);
 /* Open a model; fails the test when it cannot be opened. measure: keep the accuracy jobs. */
 void app_open(struct ui_app *app, const char *path, int w, int h, bool measure);
 void app_close(struct ui_app *app);
+/* A folder made on the spot: one layer on pictures of 6 x 6, whole numbers throughout, so that sums are exact in
+ * any order and what comes out of the network may be golden. */
+const char *exact_folder(void);
+/* First cell of a text on the screen as drawn now; fails the test when it is not there. */
+void app_find(struct ui_app *app, const char *text, int *x, int *y);
+void app_mouse(struct ui_app *app, enum ui_mouse_kind kind, int x, int y, int wheel);
 /* Wait for the background work, several rounds: drawing asks for more. */
 void app_settle(struct ui_app *app);
 /* Play a line of a command log; fails the test when it is refused. */

@@ -27,12 +27,24 @@ static const struct {
     {"ascii", 80, 24, UI_GLYPHS_ASCII},     {"block", 80, 24, UI_GLYPHS_BLOCK},
 };
 
+/* Blank the row that holds the text from there on: what comes behind it is of this machine and this hour. */
+static const char *hidden;
+static void hide(struct ui_canvas *c)
+{
+    int x, y;
+    app_find(&app, hidden, &x, &y);
+    ui_fill(c, (struct ui_rect){x, y, c->w - x, 1}, UI_STYLE_NORMAL, " ");
+}
+
 static char *picture(void)
 {
     static char buf[400000];
     struct ui_canvas c;
     assert_true(ui_canvas_init(&c, app.w, app.h));
     ui_draw(&app, &c);
+    if (hidden) {
+        hide(&c);
+    }
     memset(buf, 0, sizeof(buf));
     FILE *f = fmemopen(buf, sizeof(buf) - 1, "w");
     assert_non_null(f);
@@ -132,6 +144,39 @@ static void train_screen(void **state)
     app_line(&app, "go train");
     app.toast[0] = 0;
     check_looks("train");
+    app_close(&app);
+}
+
+/* A small network trained to the end. */
+static void trained_screen(void **state)
+{
+    (void)state;
+    static const char *const files[][2] = {{"graph.json", "graph.json"},
+                                           {"model.safetensors", "model.safetensors"},
+                                           {"eval.safetensors", "eval.safetensors"},
+                                           {"train.safetensors", "eval.safetensors"}};
+    mkdir("trained", 0777);
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        char from[600], to[64];
+        snprintf(from, sizeof(from), "%s/tests/golden/train/conv/%s", QX_SOURCE_ROOT, files[i][1]);
+        snprintf(to, sizeof(to), "trained/%s", files[i][0]);
+        unlink(to);
+        assert_int_equal(symlink(from, to), 0);
+    }
+    app_open(&app, "trained", 80, 24, false);
+    app.first_line = false;
+    app_line(&app, "mark-all");
+    app_line(&app, "bits 3");
+    app_line(&app, "gran tensor");
+    app_line(&app, "unmark");
+    app_line(&app, "select conv.weight");
+    app_line(&app, "go train");
+    app_line(&app, "train 6");
+    app_settle(&app);
+    app.toast[0] = 0;
+    hidden = ", loss"; /* its last digits are the BLAS's, and the time */
+    check_looks("trained");
+    hidden = NULL;
     app_close(&app);
 }
 
@@ -304,6 +349,99 @@ static void rows_screen_without_rows(void **state)
     app_close(&app);
 }
 
+static void rows_screen(void **state)
+{
+    (void)state;
+    app_open(&app, exact_folder(), 80, 24, true);
+    app.first_line = false;
+    app_settle(&app);
+    app_line(&app, "bits 2");
+    app_line(&app, "gran tensor");
+    app_line(&app, "calib minmax");
+    app_line(&app, "go rows");
+    app_settle(&app);
+    app.toast[0] = 0;
+    check_looks("rows");
+    ui_app_resize(&app, 80, 24);
+    app_line(&app, "explain");
+    check("rows-explain-80x24");
+    app_close(&app);
+}
+
+static void formats_screen(void **state)
+{
+    (void)state;
+    open_conv();
+    app_line(&app, "select widen2.conv.weight");
+    app_line(&app, "bits 4");
+    app_line(&app, "go formats");
+    app_settle(&app);
+    app_settle(&app);
+    app.toast[0] = 0;
+    check_looks("formats");
+    ui_app_resize(&app, 80, 24);
+    app_line(&app, "bottom");
+    app_line(&app, "explain");
+    check("formats-explain-80x24");
+    app_close(&app);
+}
+
+/* Blocks as a file stores them, and blocks that a tensor would become. */
+static void blocks(void **state)
+{
+    (void)state;
+    char path[600];
+    snprintf(path, sizeof(path), "%s/tests/golden/gguf/types.gguf", QX_SOURCE_ROOT);
+    app_open(&app, path, 80, 24, false);
+    app.first_line = false;
+    app_line(&app, "select t.Q4_K");
+    app_line(&app, "go layer");
+    app_settle(&app);
+    app.toast[0] = 0;
+    check_looks("blocks-stored");
+    app_close(&app);
+    open_conv();
+    app_line(&app, "select widen2.conv.weight");
+    app_line(&app, "format q5_1");
+    app_line(&app, "go layer");
+    app_settle(&app);
+    app.toast[0] = 0;
+    check_looks("blocks");
+    app_close(&app);
+}
+
+static void try_screen(const char *sample, const char *name, const char *const *texts)
+{
+    app_open(&app, sample_path(sample), 80, 24, false);
+    app.first_line = false;
+    app_line(&app, "go try");
+    for (; *texts; texts++) {
+        assert_true(ui_dof(&app, UI_CMD_TRY, "%s", *texts));
+    }
+    app_line(&app, "go model");
+    app_line(&app, "mark-all");
+    app_line(&app, "bits 3");
+    app_line(&app, "gran tensor");
+    app_line(&app, "unmark");
+    app_line(&app, "go try");
+    app_settle(&app);
+    app.toast[0] = 0;
+    check_looks(name);
+    app_close(&app);
+}
+
+/* Shares to two digits and the likeliest words: no BLAS moves them as far as that. */
+static void try_screens(void **state)
+{
+    (void)state;
+    try_screen("bert-sentiment", "try",
+               (const char *const[]){"the food is not bad", "filmnya sama sekali tidak bagus",
+                                     "the room is quite expensive , and yet the view is lovely",
+                                     NULL});
+    try_screen("llama-tiny", "try-words",
+               (const char *const[]){"Fellow citizens of the Senate", "The war with Mexico", NULL});
+}
+
 static void compare_screen(void **state)
 {
     (void)state;
@@ -347,6 +485,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(train_screen),
+        cmocka_unit_test(trained_screen),
         cmocka_unit_test(model_screen),
         cmocka_unit_test(layer_screen),
         cmocka_unit_test(layer_of_a_real_network),
@@ -355,6 +494,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(act_screen),
         cmocka_unit_test(sensitivity_and_pareto),
         cmocka_unit_test(rows_screen_without_rows),
+        cmocka_unit_test(rows_screen),
+        cmocka_unit_test(formats_screen),
+        cmocka_unit_test(blocks),
+        cmocka_unit_test(try_screens),
         cmocka_unit_test(compare_screen),
         cmocka_unit_test(help_screen),
         cmocka_unit_test(popups),
