@@ -1,6 +1,7 @@
 #include "app.h"
 
 #include "view.h"
+#include "widget_text.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -197,11 +198,21 @@ double ui_threshold(const struct ui_app *app, int64_t item)
 
 void ui_explain_add(struct ui_explain *e, const char *fmt, ...)
 {
-    if (e->n == UI_EXPLAIN_LINES) {
-        return;
-    }
+    char text[1024];
+    const char *rest = text;
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(e->line[e->n++], UI_EXPLAIN_WIDTH, fmt, ap);
+    vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    do { /* what is longer than a line goes on in the next one */
+        const size_t fits = strlen(rest) < UI_EXPLAIN_WIDTH
+                                ? strlen(rest)
+                                : (size_t)ui_text_fit(rest, UI_EXPLAIN_WIDTH / 2);
+        if (e->n == UI_EXPLAIN_LINES) {
+            return;
+        }
+        snprintf(e->line[e->n++], UI_EXPLAIN_WIDTH, "%.*s", (int)fits, rest);
+        rest += fits;
+        rest += *rest == ' ';
+    } while (*rest);
 }

@@ -23,7 +23,7 @@ struct ui_explain {
     char line[UI_EXPLAIN_LINES][UI_EXPLAIN_WIDTH];
     int n;
 };
-/* Adds one line (dropped when full). */
+/* Adds one line, or several where the text is longer (dropped when full). */
 void ui_explain_add(struct ui_explain *e, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
