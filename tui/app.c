@@ -207,7 +207,7 @@ void ui_explain_add(struct ui_explain *e, const char *fmt, ...)
     do { /* what is longer than a line goes on in the next one */
         const size_t fits = strlen(rest) < UI_EXPLAIN_WIDTH
                                 ? strlen(rest)
-                                : (size_t)ui_text_fit(rest, UI_EXPLAIN_WIDTH / 2);
+                                : (size_t)ui_text_fit(rest, UI_EXPLAIN_CELLS);
         if (e->n == UI_EXPLAIN_LINES) {
             return;
         }

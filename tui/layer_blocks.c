@@ -70,8 +70,8 @@ void layer_draw_blocks(struct layer_frame *f, struct ui_canvas *c, struct ui_rec
         .levels = s->blocks.level,
         .n_levels = s->blocks.n_levels,
     };
-    ui_printf(c, r.x, r.y, r.w, UI_STYLE_DIM, "levels of %s%s, in each block's scale",
-              b->name, f->setting->format->block ? "" : " as stored");
+    ui_printf(c, r.x, r.y, r.w, UI_STYLE_DIM, "levels of %s%s, in each block's scale", b->name,
+              f->setting->format->block ? "" : " as stored");
     if (s->blocks.is_there) {
         ui_hist_draw(c, (struct ui_rect){r.x, r.y + 1, r.w, r.h - 1}, &h, f->app->glyphs);
     }

@@ -17,7 +17,7 @@ struct ui_mouse {
 };
 
 /* Lines of an explanation popup. */
-enum { UI_EXPLAIN_LINES = 24, UI_EXPLAIN_WIDTH = 200 };
+enum { UI_EXPLAIN_LINES = 24, UI_EXPLAIN_WIDTH = 200, UI_EXPLAIN_CELLS = 74 /* at 80 columns */ };
 struct ui_explain {
     char title[80];
     char line[UI_EXPLAIN_LINES][UI_EXPLAIN_WIDTH];

@@ -258,8 +258,8 @@ static void head_text(struct ui_app *app, const struct bench_state *s, char *buf
     int at = snprintf(buf, cap, "one sample, %d thread%s, %s", threads, threads > 1 ? "s" : "",
                       qx_isa_name(qx_cpu_get()->isa));
     if (l && at > 0 && (size_t)at < cap) {
-        at += snprintf(buf + at, cap - (size_t)at,
-                       ", %d runs after %d that warm up: median [p5 p95]", l->n_runs, l->n_warmup);
+        at += snprintf(buf + at, cap - (size_t)at, ", median [p5 p95] of %d runs after %d",
+                       l->n_runs, l->n_warmup);
     }
     const struct qx_net *net = qx_session_net(app->session);
     if (net && app->w >= 110 && (size_t)at < cap) {
