@@ -225,7 +225,7 @@ static enum qx_status predict(const struct ui_args *args, struct qx_session *s, 
         return err->status;
     }
     struct ui_rows rows = {.is_predicted = true};
-    rows.v = malloc(QX_PREDICT_ROWS * sizeof *rows.v);
+    rows.v = malloc(QX_PREDICT_ROWS_MOST * sizeof *rows.v);
     enum qx_status st =
         qx_session_run_predict(s, &options, ui_batch_ctl(), &m->predicted, rows.v, &rows.n, err);
     m->has_predicted = st == QX_OK;

@@ -524,7 +524,7 @@ void qx_beside_release(struct qx_beside *b); /* zeroed struct allowed */
 /* Predict the recipe's accuracy on the evaluation rows (agreement with FP32, without labels), measuring
  * only what is not kept on disk: FP32 there (options NULL = all rows) and the layers that the recipe
  * changes on P, six entries each at most. Needs no session that predicts in the background. rows
- * [QX_PREDICT_ROWS], NULL allowed (and needed for language models, whose places are no rows): P row by row as composed,
+ * [QX_PREDICT_ROWS_MOST], NULL allowed (and needed for language models, whose places are no rows): P row by row as composed,
  * *n_rows of them. */
 enum qx_status qx_session_run_predict(struct qx_session *s, const struct qx_eval_options *options,
                                       struct qx_ctl *ctl, struct qx_prediction *out,
