@@ -119,6 +119,11 @@ struct qxk_w4_source {
 /* QX_ERANGE (shape, group, a code or zero out of range), QX_ENOMEM. O(n k). */
 enum qx_status qxk_w4_pack(struct qxk_w4 *w, const struct qxk_w4_source *from,
                            struct qx_error *err);
+/* The same an output at a time, so that no more than one row need be there. Of the source qxk_w4_new looks at
+ * the shape, the group and which zeros there are; qxk_w4_put reads row 0 of its arrays: output o, once. */
+enum qx_status qxk_w4_new(struct qxk_w4 *w, const struct qxk_w4_source *from, struct qx_error *err);
+enum qx_status qxk_w4_put(struct qxk_w4 *w, int64_t o, const struct qxk_w4_source *row,
+                          struct qx_error *err);
 void qxk_w4_release(struct qxk_w4 *w);
 
 /* y = act(a_scale * sum over groups of scale * (float)(sum over the group of a w) + bias), the inner

@@ -12,12 +12,12 @@
 static bool is_range_ok(const struct qxk_w4_source *s, int64_t n_groups)
 {
     int lo = s->zeros || s->is_table ? 0 : -8;
-    for (int64_t i = 0; i < s->n * s->k; i++) {
+    for (int64_t i = 0; i < s->k; i++) {
         if (s->codes[i] < lo || s->codes[i] > lo + 15) {
             return false;
         }
     }
-    for (int64_t i = 0; s->zeros && i < s->n * n_groups; i++) {
+    for (int64_t i = 0; s->zeros && i < n_groups; i++) {
         if (s->zeros[i] > 15) {
             return false;
         }
@@ -29,37 +29,41 @@ static bool is_range_ok(const struct qxk_w4_source *s, int64_t n_groups)
 static void pack_row(struct qxk_w4 *w, const struct qxk_w4_source *s, int64_t n)
 {
     uint8_t *panel = w->data + n / w->panel * w->n_groups * w->group_bytes;
-    int64_t j = n % w->panel, first = n * w->n_groups;
+    int64_t j = n % w->panel;
     int up = s->zeros || s->is_table ? 0 : 8;
     for (int64_t k = 0; k < w->k; k++) {
         uint8_t *record = panel + k / w->group * w->group_bytes;
         int64_t in = k % w->group, at = in / 8 * 4 * w->panel + 4 * j + in % 4;
-        record[at] |= (uint8_t)((s->codes[n * w->k + k] + up) << (in / 4 % 2 * 4));
+        record[at] |= (uint8_t)((s->codes[k] + up) << (in / 4 % 2 * 4));
     }
     for (int64_t g = 0; g < w->n_groups; g++) {
         uint8_t *to = panel + g * w->group_bytes + w->group * (w->panel / 2);
-        uint16_t half = qx_f32_to_f16(s->scales[first + g]);
+        uint16_t half = qx_f32_to_f16(s->scales[g]);
         if (w->is_f16) {
             memcpy(to + 2 * j, &half, 2);
         } else {
-            memcpy(to + 4 * j, &s->scales[first + g], 4);
+            memcpy(to + 4 * j, &s->scales[g], 4);
         }
         if (s->zeros) {
-            to[w->panel * (w->is_f16 ? 2 : 4) + j] = s->zeros[first + g];
+            to[w->panel * (w->is_f16 ? 2 : 4) + j] = s->zeros[g];
         }
     }
 }
 
-enum qx_status qxk_w4_pack(struct qxk_w4 *w, const struct qxk_w4_source *from, struct qx_error *err)
+static enum qx_status refuse(const struct qxk_w4_source *from, struct qx_error *err)
+{
+    return qx_fail(err, QX_ERANGE,
+                   "cannot pack 4-bit weights of %lld outputs and %lld inputs in groups of %d: "
+                   "the kernels take 16 codes, groups of 32, 64 or 128 and up to %lld inputs",
+                   (long long)from->n, (long long)from->k, from->group, (long long)QXK_K_MAX);
+}
+
+enum qx_status qxk_w4_new(struct qxk_w4 *w, const struct qxk_w4_source *from, struct qx_error *err)
 {
     int group = from->group;
     bool is_shape = from->n >= 1 && from->k >= 1 && from->k <= QXK_K_MAX;
-    bool is_group = group == 32 || group == 64 || group == 128;
-    if (!is_shape || !is_group || !is_range_ok(from, (from->k + group - 1) / group)) {
-        return qx_fail(err, QX_ERANGE,
-                       "cannot pack 4-bit weights of %lld outputs and %lld inputs in groups of %d: "
-                       "the kernels take 16 codes, groups of 32, 64 or 128 and up to %lld inputs",
-                       (long long)from->n, (long long)from->k, group, (long long)QXK_K_MAX);
+    if (!is_shape || (group != 32 && group != 64 && group != 128)) {
+        return refuse(from, err);
     }
     struct qxk_w4 r = {.n = from->n, .k = from->k, .group = group, .is_f16 = from->is_f16};
     r.has_zeros = from->zeros != NULL;
@@ -75,8 +79,34 @@ enum qx_status qxk_w4_pack(struct qxk_w4 *w, const struct qxk_w4_source *from, s
     if (!r.data) {
         return qx_fail_nomem(err, bytes);
     }
-    for (int64_t n = 0; n < r.n; n++) {
-        pack_row(&r, from, n);
+    *w = r;
+    return QX_OK;
+}
+
+enum qx_status qxk_w4_put(struct qxk_w4 *w, int64_t o, const struct qxk_w4_source *row,
+                          struct qx_error *err)
+{
+    if (!is_range_ok(row, w->n_groups)) {
+        return refuse(row, err);
+    }
+    pack_row(w, row, o);
+    return QX_OK;
+}
+
+enum qx_status qxk_w4_pack(struct qxk_w4 *w, const struct qxk_w4_source *from, struct qx_error *err)
+{
+    struct qxk_w4 r = {0};
+    enum qx_status st = qxk_w4_new(&r, from, err);
+    for (int64_t o = 0; st == QX_OK && o < from->n; o++) {
+        struct qxk_w4_source row = *from;
+        row.codes += o * r.k;
+        row.scales += o * r.n_groups;
+        row.zeros = from->zeros ? from->zeros + o * r.n_groups : NULL;
+        st = qxk_w4_put(&r, o, &row, err);
+    }
+    if (st != QX_OK) {
+        qxk_w4_release(&r);
+        return st;
     }
     *w = r;
     return QX_OK;

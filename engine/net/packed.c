@@ -39,6 +39,7 @@ static enum qx_status half_fill(struct qx_packed *p, const struct qx_tensor *t,
         st = qx_tensor_read(t, at, n, values, err);
         if (st == QX_OK) {
             narrow(values, (size_t)n, p->data + (size_t)at * sizeof(uint16_t));
+            qx_tensor_passed(t, at, n);
         }
     }
     qx_mem_free(values);

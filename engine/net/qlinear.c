@@ -98,11 +98,20 @@ static int64_t weight_index(const struct qx_qlinear *q, int64_t o, int64_t i)
     return o * q->k + i % channels * taps + i / channels;
 }
 
+/* Are codes stored as the kernels pack them? */
+static bool is_in_order(const struct qx_qlinear *q)
+{
+    return q->kind == QX_QMATRIX && q->is_out_first && q->n_units == 1;
+}
+
 /* Codes of the outputs of one group and unit, as the kernels pack them. */
 static enum qx_status pack_one(struct qx_qlinear *q, const int8_t *codes, int64_t g, int64_t u,
                                int8_t *rows, struct qx_error *err)
 {
     const int64_t first = u * q->unit, len = q->unit < q->k - first ? q->unit : q->k - first;
+    if (is_in_order(q)) {
+        return qxk_w8_pack(&q->w8[0], codes, q->n, q->k, err);
+    }
     for (int64_t o = 0; o < q->n; o++) {
         for (int64_t i = 0; i < len; i++) {
             rows[o * len + i] = codes[weight_index(q, g * q->n + o, first + i)];
@@ -114,7 +123,8 @@ static enum qx_status pack_one(struct qx_qlinear *q, const int8_t *codes, int64_
 static enum qx_status pack(struct qx_qlinear *q, const int8_t *codes, struct qx_ctl *ctl,
                            struct qx_error *err)
 {
-    int8_t *rows = qx_mem_array((size_t)q->n, (size_t)(q->unit < q->k ? q->unit : q->k));
+    const size_t len = is_in_order(q) ? 1 : (size_t)(q->unit < q->k ? q->unit : q->k);
+    int8_t *rows = qx_mem_array((size_t)q->n, len);
     q->w8 = qx_mem_array((size_t)q->group, (size_t)q->n_units * sizeof *q->w8);
     enum qx_status st = rows && q->w8 ? QX_OK : qx_fail_nomem(err, (size_t)(q->n * q->k));
     if (q->w8) {
@@ -145,32 +155,50 @@ static int64_t w4_unit(const struct qx_qlinear *q)
     return q->n_units > 1 ? q->unit : q->k >= 128 ? 128 : q->k >= 64 ? 64 : 32;
 }
 
-/* What the 4-bit kernel packs, of one group of a convolution. */
-struct w4_parts {
-    int8_t *codes;  /* [n][k] */
-    float *scales;  /* [n][n_groups] */
+/* What the 4-bit kernel packs of one output. */
+struct w4_row {
+    int8_t *codes;  /* [k] */
+    float *scales;  /* [n_groups] */
     uint8_t *zeros; /* the same */
 };
 
 /* Codes and zeros of asymmetric weights are those of signed bytes: the kernel has them from 0 on. */
-static void w4_fill(struct qx_qlinear *q, int64_t g, const struct w4_parts *to)
+static void w4_fill(struct qx_qlinear *q, int64_t out, const struct w4_row *to)
 {
-    const int64_t n_groups = (q->k + q->w4_unit - 1) / q->w4_unit;
-    const int up = q->w_zero ? 8 : 0;
-    for (int64_t o = 0; o < q->n; o++) {
-        const int64_t out = g * q->n + o;
-        double sum = 0.0; /* of scale * (code - zero) */
-        for (int64_t i = 0; i < q->k; i++) {
-            const int64_t j = o * n_groups + i / q->w4_unit, at = i / q->unit * q->oc + out;
-            const int zero = q->w_zero ? q->w_zero[at] : 0, code = q->w4_codes[out * q->k + i];
-            to->scales[j] = (float)((double)q->w_scale[at] * (double)q->scale[out]);
-            to->zeros[j] = (uint8_t)(zero + up);
-            to->codes[o * q->k + i] = (int8_t)(code + up);
-            sum += (double)to->scales[j] * (double)(code - zero);
-        }
-        const double zero = q->act.bits == 0 || q->act.dynamic ? 0.0 : (double)(q->in.zero - 128);
-        q->w4_bias[out] = (float)((double)q->bias[out] - zero * (double)q->in.scale * sum);
+    const int up = q->w_zero ? 8 : 0, less = q->w4_table ? 0 : 8;
+    const uint8_t *pairs = q->w4_codes + out * ((q->k + 1) / 2);
+    double sum = 0.0; /* of scale * (code - zero) */
+    for (int64_t i = 0; i < q->k; i++) {
+        const int64_t j = i / q->w4_unit, at = i / q->unit * q->oc + out;
+        const int zero = q->w_zero ? q->w_zero[at] : 0,
+                  code = (pairs[i / 2] >> i % 2 * 4 & 15) - less;
+        to->scales[j] = (float)((double)q->w_scale[at] * (double)q->scale[out]);
+        to->zeros[j] = (uint8_t)(zero + up);
+        to->codes[i] = (int8_t)(code + up);
+        sum += (double)to->scales[j] * (double)(code - zero);
     }
+    const double zero = q->act.bits == 0 || q->act.dynamic ? 0.0 : (double)(q->in.zero - 128);
+    q->w4_bias[out] = (float)((double)q->bias[out] - zero * (double)q->in.scale * sum);
+}
+
+/* Group g of a convolution. */
+static enum qx_status w4_pack(struct qx_qlinear *q, int64_t g, const struct w4_row *row,
+                              struct qx_error *err)
+{
+    const struct qxk_w4_source from = {.codes = row->codes,
+                                       .scales = row->scales,
+                                       .zeros = q->w_zero ? row->zeros : NULL,
+                                       .n = q->n,
+                                       .k = q->k,
+                                       .group = (int)q->w4_unit,
+                                       .is_table = q->w4_table != NULL,
+                                       .is_f16 = q->w4_is_f16};
+    enum qx_status st = qxk_w4_new(&q->w4[g], &from, err);
+    for (int64_t o = 0; st == QX_OK && o < q->n; o++) {
+        w4_fill(q, g * q->n + o, row);
+        st = qxk_w4_put(&q->w4[g], o, &from, err);
+    }
+    return st;
 }
 
 /* The 4-bit kernel's scales hold the epilogue's, so this comes after fusing. */
@@ -187,33 +215,24 @@ enum qx_status qx_qlinear_finish(struct qx_qlinear *q, struct qx_error *err)
     if (!q->w4_codes) {
         return QX_OK;
     }
-    const size_t n_scales = (size_t)(q->n * ((q->k + q->w4_unit - 1) / q->w4_unit));
-    struct w4_parts parts = {.codes = qx_mem_array((size_t)q->n, (size_t)q->k),
-                             .scales = qx_mem_array(n_scales, sizeof *parts.scales),
-                             .zeros = qx_mem_alloc(n_scales)};
+    const size_t n_groups = (size_t)((q->k + q->w4_unit - 1) / q->w4_unit);
+    struct w4_row row = {.codes = qx_mem_alloc((size_t)q->k),
+                         .scales = qx_mem_array(n_groups, sizeof *row.scales),
+                         .zeros = qx_mem_alloc(n_groups)};
     q->w4 = qx_mem_zalloc((size_t)q->group * sizeof *q->w4);
     q->w4_bias = qx_mem_array((size_t)q->oc, sizeof *q->w4_bias);
-    enum qx_status st = parts.codes && parts.scales && parts.zeros && q->w4 && q->w4_bias
+    enum qx_status st = row.codes && row.scales && row.zeros && q->w4 && q->w4_bias
                             ? QX_OK
-                            : qx_fail_nomem(err, (size_t)(q->n * q->k));
+                            : qx_fail_nomem(err, (size_t)q->k);
     for (int64_t o = 0; o < q->oc; o++) {
         q->w4_is_f16 &= q->scale[o] == 1.0f;
     }
     for (int64_t g = 0; st == QX_OK && g < q->group; g++) {
-        w4_fill(q, g, &parts);
-        const struct qxk_w4_source from = {.codes = parts.codes,
-                                           .scales = parts.scales,
-                                           .zeros = q->w_zero ? parts.zeros : NULL,
-                                           .n = q->n,
-                                           .k = q->k,
-                                           .group = (int)q->w4_unit,
-                                           .is_table = q->w4_table != NULL,
-                                           .is_f16 = q->w4_is_f16};
-        st = qxk_w4_pack(&q->w4[g], &from, err);
+        st = w4_pack(q, g, &row, err);
     }
-    qx_mem_free(parts.codes);
-    qx_mem_free(parts.scales);
-    qx_mem_free(parts.zeros);
+    qx_mem_free(row.codes);
+    qx_mem_free(row.scales);
+    qx_mem_free(row.zeros);
     qx_mem_free(q->w4_codes);
     q->w4_codes = NULL;
     if (st == QX_OK) { /* they are in the kernel's own form now */
@@ -232,13 +251,16 @@ static enum qx_status keep_w4(struct qx_qlinear *q, const struct qx_setting *s, 
     q->w4_unit = w4_unit(q);
     q->w4_is_f16 = s->scale == QX_SCALE_F16;
     q->w4_table = s->format->book ? s->format->book->level : NULL;
-    q->w4_codes = qx_mem_array((size_t)q->oc, (size_t)q->k);
+    const int64_t pairs = (q->k + 1) / 2;
+    const int up = q->w4_table ? 0 : 8;
+    q->w4_codes = qx_mem_zalloc((size_t)(q->oc * pairs));
     if (!q->w4_codes) {
-        return qx_fail_nomem(err, (size_t)(q->oc * q->k));
+        return qx_fail_nomem(err, (size_t)(q->oc * pairs));
     }
     for (int64_t o = 0; o < q->oc; o++) {
         for (int64_t i = 0; i < q->k; i++) {
-            q->w4_codes[o * q->k + i] = codes[weight_index(q, o, i)];
+            const int code = codes[weight_index(q, o, i)] + up;
+            q->w4_codes[o * pairs + i / 2] |= (uint8_t)(code << i % 2 * 4);
         }
     }
     return QX_OK;

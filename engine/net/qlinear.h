@@ -27,7 +27,8 @@ struct qx_qlinear {
     const float *w4_table; /* [16] what codes stand for; NULL: integers */
     bool w4_is_f16;        /* scales are stored in 16 bits, unless something was fused into them */
     float *w4_bias;        /* [oc] bias without the share of the zero point of static inputs */
-    int8_t *w4_codes;      /* [oc][k] until qx_qlinear_finish */
+    uint8_t
+        *w4_codes; /* [oc][(k + 1) / 2] until qx_qlinear_finish, 8 added where they are signed */
     struct qx_packed *packed; /* float32 inputs, no kernel for the codes: decoded in blocks */
     struct qxk_dw dw;         /* depthwise, weights without zero points */
     float *taps;              /* depthwise, with: [kh * kw][c] of code minus zero */

@@ -183,8 +183,8 @@ struct qx_channels qx_channels_rows(struct qx_channels c)
 
 void qx_tensor_passed(const struct qx_tensor *t, int64_t first, int64_t n)
 {
-    enum { SMALL_BYTES = 64 << 20 };
-    if (t->bytes > SMALL_BYTES && n > 0) {
+    enum { LARGE_BYTES = 16 << 20 };
+    if (t->bytes >= LARGE_BYTES && n > 0) {
         qx_map_dontneed(t->data + qx_dtype_bytes(t->dtype, first),
                         (size_t)qx_dtype_bytes(t->dtype, n));
     }

@@ -1,5 +1,6 @@
 /* How fast values become blocks: the quantizer alone on one core, from memory and from the cache, and whole tensors on
- * all cores, by CPU time and by the clock; beside a copy of the same bytes. Printed, never asserted. Without arguments
+ * all cores, by CPU time and by the clock; beside a copy of the same tensor on one core, and on all of them before and after
+ * each format. Printed, never asserted. Without arguments
  * all formats; or their names. */
 #include <math.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include "qx/cpu.h"
 #include "qx/quant.h"
 
-enum { ROWS = 2048, COLS = 4096, RUNS = 5, HOT = 16384, HOT_TIMES = 256 };
+enum { ROWS = 2048, COLS = 4096, RUNS = 7, HOT = 16384, HOT_TIMES = 256, COPY_PART = 1 << 20 };
 
 static double clock_s(clockid_t id)
 {
@@ -79,12 +80,35 @@ static void whole(const struct qx_tensor *t, const struct qx_setting *s, struct 
     }
 }
 
+struct copy {
+    const uint8_t *from;
+    uint8_t *to;
+};
+
+static void copy_part(void *arg, int64_t i, int worker)
+{
+    const struct copy *c = arg;
+
+    (void)worker;
+    memcpy(c->to + i * COPY_PART, c->from + i * COPY_PART, COPY_PART);
+}
+
+/* GB/s that a copy moves on all cores. */
+static double copy_gbs(struct qx_pool *pool, const struct qx_tensor *t, uint8_t *out)
+{
+    struct copy c = {t->data, out};
+    double wall;
+
+    BENCH(wall, CLOCK_MONOTONIC, qx_pool_for(pool, t->bytes / COPY_PART, copy_part, &c));
+    return 2.0 * (double)t->bytes / wall * 1e-9;
+}
+
 static void bench_format(const struct qx_format *f, const struct qx_tensor *t, struct qx_pool *pool,
                          uint8_t *out)
 {
     const struct qx_setting s = qx_setting_of(f, 0);
     const double n = (double)t->numel, moved = 4.0 + (double)f->block->bytes / f->block->n;
-    double cold, hot, cpu, wall;
+    double cold, hot, cpu, wall, copy = copy_gbs(pool, t, out);
 
     BENCH(cold, CLOCK_THREAD_CPUTIME_ID,
           f->block->encode((const float *)t->data, NULL, (size_t)(t->numel / f->block->n), out));
@@ -94,9 +118,10 @@ static void bench_format(const struct qx_format *f, const struct qx_tensor *t, s
         });
     BENCH(cpu, CLOCK_PROCESS_CPUTIME_ID, whole(t, &s, pool, out));
     BENCH(wall, CLOCK_MONOTONIC, whole(t, &s, pool, out));
-    printf("%-6s %8.0f %6.2f %10.0f %14.0f %10.0f %6.2f\n", f->title, n / cold * 1e-6,
+    copy = (copy + copy_gbs(pool, t, out)) / 2.0; /* before and after */
+    printf("%-6s %8.0f %6.2f %10.0f %14.0f %10.0f %6.2f %8.2f\n", f->title, n / cold * 1e-6,
            n * moved / cold * 1e-9, (double)HOT * HOT_TIMES / hot * 1e-6, n / cpu * 1e-6,
-           n / wall * 1e-6, n * moved / wall * 1e-9);
+           n / wall * 1e-6, n * moved / wall * 1e-9, n * moved / wall * 1e-9 / copy);
 }
 
 int main(int argc, char **argv)
@@ -119,9 +144,10 @@ int main(int argc, char **argv)
     BENCH(copy, CLOCK_THREAD_CPUTIME_ID, memcpy(out, x, bytes));
     printf("%s, %s: %d x %d float32; a copy moves %.2f GB/s on one core\n", qx_cpu_get()->name,
            qx_isa_name(qx_cpu_get()->isa), ROWS, COLS, 2.0 * (double)bytes / copy * 1e-9);
-    printf("%-6s %15s %10s %14s %17s\n", "", "one core", "in cache", "whole, per core",
+    printf("%-6s %15s %10s %14s %26s\n", "", "one core", "in cache", "whole, per core",
            "whole, all cores");
-    printf("%-6s %8s %6s %10s %14s %10s %6s\n", "", "M/s", "GB/s", "M/s", "M/s", "M/s", "GB/s");
+    printf("%-6s %8s %6s %10s %14s %10s %6s %8s\n", "", "M/s", "GB/s", "M/s", "M/s", "M/s", "GB/s",
+           "to copy");
     for (int i = 0; i < qx_format_count(); i++) {
         const struct qx_format *f = qx_format_at(i);
 

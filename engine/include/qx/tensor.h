@@ -126,7 +126,7 @@ struct qx_channels qx_channels_of(const struct qx_tensor *t, int axis);
  * only (a tensor of one axis), all of them are one row. */
 struct qx_channels qx_channels_rows(struct qx_channels c);
 
-/* Elements [first, first+n) were read and are not wanted soon: for a tensor of more than 64 MB that lies
+/* Elements [first, first+n) were read and are not wanted soon: for a tensor of 16 MiB or more that lies
  * in a mapped file, their pages leave the resident set and come again when read. Any thread. */
 void qx_tensor_passed(const struct qx_tensor *t, int64_t first, int64_t n);
 

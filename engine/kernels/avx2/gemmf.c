@@ -3,7 +3,7 @@
 #define QXK_SUFFIX         avx2
 #define ROWSF              4
 #define VECSF(n_rows)      ((n_rows) == 1 ? 2 : 1)
-#define VECS_TABLE(n_rows) ((n_rows) == 1 ? 8 : 2)
+#define VECS_TABLE(n_rows) 2
 #define SUMS_16            1
 
 #include "kernels/tmpl/vec.h"

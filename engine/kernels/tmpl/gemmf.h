@@ -87,9 +87,8 @@ INLINE void pass8(const int n_rows, const int n_vecs, const int width, const str
 }
 
 /* Outputs c.. of a panel of 4-bit weights: digits are as rows of activations. */
-INLINE void pass4(const int n_rows, const int n_vecs, const int width, const bool is_f16,
-                  const struct qxk_w4 *w, const uint8_t *record, int c, struct digits d,
-                  float (*out)[QXK_PANEL])
+INLINE void pass4(const int n_rows, const int n_vecs, const int width, const struct qxk_w4 *w,
+                  const uint8_t *record, int c, struct digits d, float (*out)[QXK_PANEL])
 {
     vf f[ROWSF][VECS_MOST];
 #pragma GCC unroll 4
@@ -118,7 +117,7 @@ INLINE void pass4(const int n_rows, const int n_vecs, const int width, const boo
         dot_inputs(QXK_DIGITS * n_rows, n_vecs, width, w->group, record + 4 * c, d.digit, d.ld, s);
 #pragma GCC unroll 4
         for (int j = 0; j < n_vecs; j++) {
-            vf scale = load_scale(record + w->group * (width / 2), is_f16, c + VL * j);
+            vf scale = load_scale(record + w->group * (width / 2), w->is_f16, c + VL * j);
 #pragma GCC unroll 4
             for (int i = 0; i < n_rows; i++) {
                 const vf unit = vf_set1(d.part[i * d.n_parts + b].scale);
@@ -151,9 +150,10 @@ static __attribute__((noinline)) void finish_vector(const struct qxk_gemmf *g, c
     }
 }
 
+/* A constant where `width` is one, or where no panel is narrower. */
 INLINE int vecs_of(const int vecs, const int width)
 {
-    return vecs * VL < width ? vecs : width / VL;
+    return vecs * VL <= 16 || vecs * VL < width ? vecs : width / VL;
 }
 
 #define PASSES(rows, vecs, CALL)                                     \
@@ -162,29 +162,36 @@ INLINE int vecs_of(const int vecs, const int width)
             CALL(rows, vecs_of(vecs, width));                        \
         }                                                            \
         break;
-#define ALL_PASSES(VECS, CALL)   \
-    switch (n_rows) {            \
-        PASSES(1, VECS(1), CALL) \
-        PASSES(2, VECS(2), CALL) \
-        PASSES(3, VECS(3), CALL) \
-        PASSES(4, VECS(4), CALL) \
-    }
+#define ALL_PASSES(VECS, CALL) \
+    PASSES(1, VECS(1), CALL)   \
+    PASSES(2, VECS(2), CALL) PASSES(3, VECS(3), CALL) PASSES(4, VECS(4), CALL)
 #define PASS8(rows, vecs)      pass8(rows, vecs, width, g, panel, n0, c, digits_of(g, m), out)
-#define PASS4(rows, vecs)      pass4(rows, vecs, width, is_f16, g->w4, record, c, digits_of(g, m), out)
+#define PASS4(rows, vecs)      pass4(rows, vecs, width, g->w4, record, c, digits_of(g, m), out)
 #define PASS_TABLE(rows, vecs) pass_table(rows, vecs, width, g->w4, record, t, c, x, g->ldx, out)
 
 INLINE void block8(const struct qxk_gemmf *g, const int width, int n_rows, const int8_t *panel,
-                   int64_t n0, int64_t m, float (*out)[QXK_PANEL]){ALL_PASSES(VECSF, PASS8)}
+                   int64_t n0, int64_t m, float (*out)[QXK_PANEL])
+{
+    switch (n_rows) {
+        ALL_PASSES(VECSF, PASS8)
+    }
+}
 
-INLINE
-    void block4(const struct qxk_gemmf *g, const int width, const bool is_f16, int n_rows,
-                const uint8_t *record, int64_t m, float (*out)[QXK_PANEL]){ALL_PASSES(VECSF, PASS4)}
+INLINE void block4(const struct qxk_gemmf *g, const int width, int n_rows, const uint8_t *record,
+                   int64_t m, float (*out)[QXK_PANEL])
+{
+    switch (n_rows) {
+        ALL_PASSES(VECSF, PASS4)
+    }
+}
 
 INLINE void block_table(const struct qxk_gemmf *g, const int width, struct table16 t, int n_rows,
                         const uint8_t *record, int64_t m, float (*out)[QXK_PANEL])
 {
     const float *x = g->x + m * g->ldx;
-    ALL_PASSES(VECS_TABLE, PASS_TABLE)
+    switch (n_rows) {
+        ALL_PASSES(VECS_TABLE, PASS_TABLE)
+    }
 }
 
 INLINE void rows_finish(const struct qxk_gemmf *g, int64_t m, int n_rows, int64_t n0, int64_t n,
@@ -194,6 +201,65 @@ INLINE void rows_finish(const struct qxk_gemmf *g, int64_t m, int n_rows, int64_
         finish_vector(g, out[r], n0, n, g->y + (m + r) * g->ldy);
     }
 }
+
+/* Short vectors take two at a time at most, which every panel holds: one body for all widths. */
+#if VL == 8
+INLINE void block8_any(const struct qxk_gemmf *g, int n_rows, const int8_t *panel, int64_t n0,
+                       int64_t m, float (*out)[QXK_PANEL])
+{
+    block8(g, g->w8->panel, n_rows, panel, n0, m, out);
+}
+
+INLINE void block4_any(const struct qxk_gemmf *g, struct table16 t, int n_rows,
+                       const uint8_t *record, int64_t m, float (*out)[QXK_PANEL])
+{
+    if (g->table) {
+        block_table(g, g->w4->panel, t, n_rows, record, m, out);
+    } else {
+        block4(g, g->w4->panel, n_rows, record, m, out);
+    }
+}
+#else
+INLINE void block8_any(const struct qxk_gemmf *g, int n_rows, const int8_t *panel, int64_t n0,
+                       int64_t m, float (*out)[QXK_PANEL])
+{
+    switch (g->w8->panel) {
+    case 16:
+        block8(g, 16, n_rows, panel, n0, m, out);
+        break;
+    case 32:
+        block8(g, 32, n_rows, panel, n0, m, out);
+        break;
+    default:
+        block8(g, QXK_PANEL, n_rows, panel, n0, m, out);
+    }
+}
+
+INLINE void block4_width(const struct qxk_gemmf *g, const int width, struct table16 t, int n_rows,
+                         const uint8_t *record, int64_t m, float (*out)[QXK_PANEL])
+{
+    if (g->table) {
+        block_table(g, width, t, n_rows, record, m, out);
+    } else {
+        block4(g, width, n_rows, record, m, out);
+    }
+}
+
+INLINE void block4_any(const struct qxk_gemmf *g, struct table16 t, int n_rows,
+                       const uint8_t *record, int64_t m, float (*out)[QXK_PANEL])
+{
+    switch (g->w4->panel) {
+    case 16:
+        block4_width(g, 16, t, n_rows, record, m, out);
+        break;
+    case 32:
+        block4_width(g, 32, t, n_rows, record, m, out);
+        break;
+    default:
+        block4_width(g, QXK_PANEL, t, n_rows, record, m, out);
+    }
+}
+#endif
 
 void QXK_FN(gemm_f32s8)(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_t p0,
                         int64_t n_panels)
@@ -207,33 +273,12 @@ void QXK_FN(gemm_f32s8)(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_
             float out[ROWSF][QXK_PANEL] __attribute__((aligned(64))) = {{0}};
             const int64_t i = m0 + b * m / n_blocks;
             const int n_rows = (int)(m0 + (b + 1) * m / n_blocks - i);
-            switch (w->panel) {
-            case 16:
-                block8(g, 16, n_rows, panel, n0, i, out);
-                break;
-            case 32:
-                block8(g, 32, n_rows, panel, n0, i, out);
-                break;
-            default:
-                block8(g, QXK_PANEL, n_rows, panel, n0, i, out);
-            }
+            block8_any(g, n_rows, panel, n0, i, out);
             if (b == n_blocks - 1) {
                 prefetch_next(panel + w->k_steps * 4 * w->panel);
             }
             rows_finish(g, i, n_rows, n0, n, out);
         }
-    }
-}
-
-INLINE void block4_any(const struct qxk_gemmf *g, const int width, struct table16 t, int n_rows,
-                       const uint8_t *record, int64_t m, float (*out)[QXK_PANEL])
-{
-    if (g->table) {
-        block_table(g, width, t, n_rows, record, m, out);
-    } else if (g->w4->is_f16) {
-        block4(g, width, true, n_rows, record, m, out);
-    } else {
-        block4(g, width, false, n_rows, record, m, out);
     }
 }
 
@@ -251,16 +296,7 @@ void QXK_FN(gemm_f32s4)(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_
             float out[ROWSF][QXK_PANEL] __attribute__((aligned(64))) = {{0}};
             const int64_t i = m0 + b * m / n_blocks;
             const int n_rows = (int)(m0 + (b + 1) * m / n_blocks - i);
-            switch (w->panel) {
-            case 16:
-                block4_any(g, 16, t, n_rows, record, i, out);
-                break;
-            case 32:
-                block4_any(g, 32, t, n_rows, record, i, out);
-                break;
-            default:
-                block4_any(g, QXK_PANEL, t, n_rows, record, i, out);
-            }
+            block4_any(g, t, n_rows, record, i, out);
             if (b == n_blocks - 1) {
                 prefetch_next(record + w->n_groups * w->group_bytes);
             }
