@@ -2,7 +2,7 @@
  * models, measured on rows that the predictor never sees, beside what it said; and simpler predictors.
  * Prints Markdown; nothing is asserted. What the tables mean: engine/eval/README.md.
  *
- *   predict_study [--configs N] [--exact N] [--seed N] [--rows N] [--cache FILE] [FOLDER...]
+ *   predict_study [--configs N] [--exact N] [--seed N] [--p N] [--rows N] [--cache FILE] [FOLDER...]
  *   predict_study --configs 0 ...: the drags alone
  *
  * Without folders: the bundled networks, and the shared data's where present (QX_SHARED). */
@@ -20,7 +20,7 @@ enum { SMALL_LEAST = 40 };
 struct options {
     int n_configs;
     int n_exact; /* configurations that are also predicted from exact sites */
-    int64_t max_rows;
+    int64_t p_rows, max_rows;
     uint64_t seed; /* of the configurations */
     const char *cache;
 };
@@ -178,7 +178,7 @@ static void drags_print(struct study_predictor *p)
 
 static void drags_folder(const char *folder, const struct options *o, struct study_truth *truth)
 {
-    struct study *s = study_open(folder, o->max_rows, truth);
+    struct study *s = study_open(folder, o->p_rows, o->max_rows, truth);
     struct study_predictor *p = study_predictor_make(s);
     printf("\n## %s\n", s->name);
     drags_print(p);
@@ -194,7 +194,7 @@ static void study_folder(const char *folder, const struct options *o, struct stu
         drags_folder(folder, o, truth);
         return;
     }
-    struct study *s = study_open(folder, o->max_rows, truth);
+    struct study *s = study_open(folder, o->p_rows, o->max_rows, truth);
     struct trial t;
     trial_make(s, o->n_configs, o->seed, &t);
     const struct study_errors size = study_mae(t.drop, t.drop, t.n);
@@ -291,11 +291,13 @@ int main(int argc, char **argv)
             o.seed = strtoull(argv[i + 1], NULL, 10);
         } else if (strcmp(argv[i], "--rows") == 0) {
             o.max_rows = atoll(argv[i + 1]);
+        } else if (strcmp(argv[i], "--p") == 0) {
+            o.p_rows = atoll(argv[i + 1]);
         } else if (strcmp(argv[i], "--cache") == 0) {
             o.cache = argv[i + 1];
         } else {
-            study_die("predict_study [--configs N] [--exact N] [--seed N] [--rows N] [--cache "
-                      "FILE] [FOLDER...]");
+            study_die("predict_study [--configs N] [--exact N] [--seed N] [--p N] [--rows N] "
+                      "[--cache FILE] [FOLDER...]");
         }
     }
     if (o.n_configs != 0 && o.n_configs < 9) { /* three of each kind */

@@ -42,8 +42,9 @@ struct study {
     uint64_t key; /* of model, data, rows and arithmetic: seeds the keys of outcomes */
 };
 
-/* E has at most max_rows rows, drawn by the seed among those outside P. */
-struct study *study_open(const char *folder, int64_t max_rows, struct study_truth *truth);
+/* P has p_rows rows (0: the usual number). E has at most max_rows rows, drawn by the seed among those outside P. */
+struct study *study_open(const char *folder, int64_t p_rows, int64_t max_rows,
+                         struct study_truth *truth);
 void study_close(struct study *s);
 const struct qx_tensor *study_tensor(const struct study *s, int layer);
 

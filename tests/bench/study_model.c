@@ -144,7 +144,8 @@ static void calibrate(struct study *s)
     qx_dataset_close(&data);
 }
 
-struct study *study_open(const char *folder, int64_t max_rows, struct study_truth *truth)
+struct study *study_open(const char *folder, int64_t p_rows, int64_t max_rows,
+                         struct study_truth *truth)
 {
     char path[1024];
     struct qx_error err;
@@ -165,8 +166,8 @@ struct study *study_open(const char *folder, int64_t max_rows, struct study_trut
 
     const int64_t n = qx_dataset_n(s->data);
     bool *taken = study_take((size_t)n, sizeof *taken);
-    study_check(qx_predict_probe_new(s->net, s->data, s->calib, NULL, 0, row_seed, s->pool, NULL,
-                                     &s->probe, &err),
+    study_check(qx_predict_probe_new(s->net, s->data, s->calib, NULL, p_rows, row_seed, s->pool,
+                                     NULL, &s->probe, &err),
                 &err);
     s->is_words = qx_net_is_words(s->net);
     if (s->is_words) {
