@@ -161,14 +161,15 @@ void qx_moments_free(struct qx_moments *m)
 }
 
 static enum qx_status parts_run(struct gather *g, const struct qx_weights *w,
-                                const struct qx_dataset *data, int64_t n, int64_t most, float *x,
-                                struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err)
+                                const struct qx_dataset *data, int64_t first_row, int64_t n,
+                                int64_t most, float *x, struct qx_pool *pool, struct qx_ctl *ctl,
+                                struct qx_error *err)
 {
     enum qx_status st = QX_OK;
     for (int64_t first = 0; st == QX_OK && first < n; first += most) {
         g->rows = most < n - first ? most : n - first;
         memset(g->count, 0, (size_t)g->rows * sizeof *g->count);
-        st = qx_dataset_read(data, first, g->rows, x, err);
+        st = qx_dataset_read(data, first_row + first, g->rows, x, err);
         if (st == QX_OK) {
             st = qx_net_tap(g->net, w, x, g->rows, tap, g, pool, ctl, err);
         }
@@ -180,16 +181,16 @@ static enum qx_status parts_run(struct gather *g, const struct qx_weights *w,
 }
 
 enum qx_status qx_moments_run(const struct qx_net *net, const struct qx_weights *w,
-                              const struct qx_dataset *data, int64_t n_rows, int layer,
-                              struct qx_pool *pool, struct qx_ctl *ctl, struct qx_moments **out,
-                              struct qx_error *err)
+                              const struct qx_dataset *data, int64_t first_row, int64_t n_rows,
+                              int layer, struct qx_pool *pool, struct qx_ctl *ctl,
+                              struct qx_moments **out, struct qx_error *err)
 {
     struct qx_net_product p;
     struct gather g = {.net = net, .layer = layer};
     if (!qx_net_layer_product(net, layer, &p)) {
         return qx_fail(err, QX_EUNSUPPORTED, "the layer multiplies no inputs of float32");
     }
-    const int64_t n = n_rows < qx_dataset_n(data) ? n_rows : qx_dataset_n(data);
+    const int64_t left = qx_dataset_n(data) - first_row, n = n_rows < left ? n_rows : left;
     if (n < 1) {
         return qx_fail(err, QX_EDATA, "there are no rows to look at a layer's inputs");
     }
@@ -203,7 +204,7 @@ enum qx_status qx_moments_run(const struct qx_net *net, const struct qx_weights 
                             ? moments_new(&p, &g.m, err)
                             : qx_fail_nomem(err, (size_t)(most * row) * sizeof *x);
     if (st == QX_OK) {
-        st = parts_run(&g, w, data, n, most, x, pool, ctl, err);
+        st = parts_run(&g, w, data, first_row, n, most, x, pool, ctl, err);
     }
     qx_mem_free(x);
     qx_mem_free(g.columns);

@@ -15,9 +15,12 @@ struct qx_method_work {
     struct qx_setting calibrated; /* the same, with the range that holds for what is aimed at */
     const struct qx_method_target *target;
     struct qx_channels channels;
-    int64_t groups, n, k;        /* [groups * n] rows of k; moments are of groups */
-    int64_t taps;                /* inputs next to each other that are one channel's */
-    const struct qx_moments *m;  /* NULL where no method asked */
+    int64_t groups, n, k;       /* [groups * n] rows of k; moments are of groups */
+    int64_t taps;               /* inputs next to each other that are one channel's */
+    const struct qx_moments *m; /* NULL where no method asked */
+    /* Of most of the rows, and of n_held others, for methods that judge others; NULL: there are too few. */
+    const struct qx_moments *fit, *held;
+    int64_t n_held;
     float *w;                    /* [rows][k] finite */
     int8_t *codes;               /* [rows][k], as qx_quantize_tensor has them */
     int64_t row_units, unit_len; /* units of a row, values of a unit; granularity tensor: 0, k */

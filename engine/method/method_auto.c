@@ -1,5 +1,6 @@
-/* Best of the ladder: every list that the layer can take is tried, and the one with the least error of the
- * outputs is kept. */
+/* Best of the ladder: every list that the layer can take is tried on most of the rows, judged by the error of the
+ * outputs on the others, and the best one run on all of them. With too few rows they are judged by what they were
+ * made from. */
 #include "method/method.h"
 
 #include "base/error.h"
@@ -46,49 +47,43 @@ static void state_free(struct state *s)
     *s = (struct state){0};
 }
 
-static void state_swap(struct qx_method_work *w, struct state *s)
+/* What the work has becomes a copy of a state. */
+static enum qx_status state_restore(struct qx_method_work *w, const struct state *from,
+                                    struct qx_error *err)
 {
-    const struct state was = {w->codes, w->units, w->in_scale};
-    w->codes = s->codes;
-    w->units = s->units;
-    w->in_scale = s->in_scale;
-    *s = was;
+    struct qx_method_work as = *w;
+    struct state copy = {0}, was = {w->codes, w->units, w->in_scale};
+    as.codes = from->codes;
+    as.units = from->units;
+    as.in_scale = from->in_scale;
+    const enum qx_status st = state_copy(&as, &copy, err);
+    if (st != QX_OK) {
+        state_free(&copy);
+        return st;
+    }
+    w->codes = copy.codes;
+    w->units = copy.units;
+    w->in_scale = copy.in_scale;
+    state_free(&was);
+    return QX_OK;
 }
 
-static enum qx_status list_run(struct qx_method_work *w, const struct qx_algo *a, double *out,
-                               struct qx_error *err)
+/* A list from the state of rounding to nearest, on the rows of fit; *out: its error on those of judge. */
+static enum qx_status list_run(struct qx_method_work *w, const struct state *nearest,
+                               const char *list, const struct qx_moments *fit,
+                               const struct qx_moments *judge, double *out, struct qx_error *err)
 {
-    enum qx_status st = QX_OK;
-    for (int i = 0; st == QX_OK && i < a->n; i++) {
-        st = a->v[i].method->run(w, a->v[i].param, err);
+    const struct qx_moments *all = w->m;
+    struct qx_algo a;
+    enum qx_status st = qx_algo_parse(list, &a, NULL, err);
+    st = st == QX_OK ? state_restore(w, nearest, err) : st;
+    w->m = fit;
+    for (int i = 0; st == QX_OK && i < a.n; i++) {
+        st = a.v[i].method->run(w, a.v[i].param, err);
     }
-    w->note[0] = '\0';
-    return st == QX_OK ? qx_work_error(w, out, err) : st;
-}
-
-/* A list from the state of rounding to nearest; swapped in when it is the best so far. */
-static enum qx_status list_try(struct qx_method_work *w, const struct state *nearest,
-                               const struct qx_algo *a, double *least, bool *is_best,
-                               struct qx_error *err)
-{
-    struct state best = {0};
-    double e = INFINITY;
-    struct qx_method_work from = *w;
-    from.codes = nearest->codes;
-    from.units = nearest->units;
-    from.in_scale = nearest->in_scale;
-    enum qx_status st = state_copy(&from, &best, err);
-    state_swap(w, &best); /* best is what was there */
-    if (st == QX_OK) {
-        st = list_run(w, a, &e, err);
-    }
-    *is_best = st == QX_OK && e < *least;
-    if (*is_best) {
-        *least = e;
-    } else {
-        state_swap(w, &best);
-    }
-    state_free(&best);
+    w->m = judge;
+    st = st == QX_OK ? qx_work_error(w, out, err) : st;
+    w->m = all;
     return st;
 }
 
@@ -110,21 +105,33 @@ static enum qx_status run(struct qx_method_work *w, double param, struct qx_erro
     double least = INFINITY, first = 0.0;
     const char *best = "";
     const bool has_factors = w->in_scale || w->out_scale;
+    const struct qx_moments *fit = w->held ? w->fit : w->m, *judge = w->held ? w->held : w->m;
+    char note[sizeof w->note];
+    memcpy(note, w->note, sizeof note);
     enum qx_status st = state_copy(w, &nearest, err);
     (void)param;
     for (size_t i = 0; st == QX_OK && i < sizeof lists / sizeof *lists; i++) {
         struct qx_algo a;
-        bool is_best = false;
+        double e = INFINITY;
         st = qx_algo_parse(lists[i], &a, NULL, err);
         if (st == QX_OK && may_run(w, &a, has_factors)) {
-            st = list_try(w, &nearest, &a, &least, &is_best, err);
-            best = is_best ? lists[i] : best;
+            st = list_run(w, &nearest, lists[i], fit, judge, &e, err);
         }
-        first = i == 0 ? least : first;
+        first = i == 0 ? e : first;
+        best = e < least ? lists[i] : best;
+        least = fmin(e, least);
     }
+    if (st == QX_OK) {
+        double e;
+        st = list_run(w, &nearest, best, w->m, w->m, &e, err);
+    }
+    memcpy(w->note, note, sizeof note);
     if (st == QX_OK) {
         qx_work_note(w, "auto: %s, %.0f %% of rounding's error", best[0] ? best : "rounding",
                      first > 0.0 ? 100.0 * least / first : 100.0);
+    }
+    if (st == QX_OK && w->held) {
+        qx_work_note(w, "on %lld rows held out", (long long)w->n_held);
     }
     state_free(&nearest);
     return st;
@@ -133,7 +140,7 @@ static enum qx_status run(struct qx_method_work *w, double param, struct qx_erro
 const struct qx_method qx_method_auto = {
     .name = "auto",
     .title = "auto",
-    .help = "Tries what the layer can take and keeps what changes its output least.",
+    .help = "Tries what the layer can take and keeps what serves rows held out from it best.",
     .key = 't',
     .stage = QX_STAGE_CODES,
     .claims = QX_CLAIM_CODES,

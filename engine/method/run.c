@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Raised when a method chooses otherwise than before: what is kept on disk is made again. */
-enum { REVISION = 3 };
+enum { REVISION = 4 };
 
 static void product_of(const struct qx_net *net, int layer, struct qx_method_work *w)
 {
@@ -27,16 +27,25 @@ static void product_of(const struct qx_net *net, int layer, struct qx_method_wor
 
 /* One layer; equal: NULL where none of its methods looks at neighbours. */
 
+/* What calibration saw of its inputs: all of it, and in two parts (NULL: not asked for). */
+struct seen {
+    struct qx_moments *all, *fit, *held;
+    int64_t n_held;
+};
+
 static enum qx_status apply(const struct qx_net *net, int layer, const struct qx_setting *set,
-                            const struct qx_moments *moments, struct qx_equalizer *equal,
-                            double *alphas, struct qx_pool *pool, struct qx_ctl *ctl,
-                            struct qx_overlay **out, struct qx_error *err)
+                            const struct seen *seen, struct qx_equalizer *equal, double *alphas,
+                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_overlay **out,
+                            struct qx_error *err)
 {
     const struct qx_setting *s = &set[layer];
     const struct qx_tensor *t =
         qx_model_tensor(qx_net_model(net), qx_net_layer(net, layer)->tensor);
     struct qx_method_work w = {.set = s,
-                               .m = moments,
+                               .m = seen ? seen->all : NULL,
+                               .fit = seen ? seen->fit : NULL,
+                               .held = seen ? seen->held : NULL,
+                               .n_held = seen ? seen->n_held : 0,
                                .equal = equal,
                                .all = set,
                                .alphas = alphas,
@@ -87,7 +96,8 @@ enum qx_status qx_methods_apply(const struct qx_net *net, int layer, const struc
     enum qx_status st =
         qx_setting_names(&set[layer], "cle") ? qx_equalizer_new(net, set, ctl, &equal, err) : QX_OK;
     if (st == QX_OK) {
-        st = apply(net, layer, set, moments, equal, NULL, pool, ctl, out, err);
+        const struct seen seen = {.all = (struct qx_moments *)moments};
+        st = apply(net, layer, set, moments ? &seen : NULL, equal, NULL, pool, ctl, out, err);
     }
     qx_equalizer_free(equal);
     return st;
@@ -101,11 +111,14 @@ struct sequence {
     struct qx_pool *pool;
     struct qx_ctl *ctl;
     struct qx_weights *weights; /* as the layers before are; NULL until inputs are needed */
-    struct qx_moments *moments; /* of the last layer looked at */
+    struct seen seen;           /* of the last layer looked at */
     struct qx_equalizer *equal; /* NULL until a layer needs it */
     double *alphas;             /* [n_layers] */
     int n_layers;
 };
+
+/* One of so many rows is kept apart, if there are so many. */
+enum { HELD = 5 };
 
 /* What the weights of a layer are: its inputs are shown as they are before they are quantized. */
 static struct qx_setting weights_only(const struct qx_setting *s)
@@ -128,6 +141,37 @@ static enum qx_status weights_set(struct sequence *q, int layer, struct qx_error
     return st;
 }
 
+static void seen_drop(struct sequence *q)
+{
+    qx_moments_free(q->seen.all);
+    qx_moments_free(q->seen.fit);
+    qx_moments_free(q->seen.held);
+    q->seen = (struct seen){0};
+}
+
+static enum qx_status rows_see(struct sequence *q, int layer, int64_t first, int64_t n,
+                               struct qx_moments **out, struct qx_error *err)
+{
+    struct qx_ctl quiet = {.parent = q->ctl, .is_quiet = true};
+    const enum qx_status st = weights_set(q, layer, err);
+    return st == QX_OK ? qx_moments_run(q->run->net, q->weights, q->run->data, first, n, layer,
+                                        q->pool, &quiet, out, err)
+                       : st;
+}
+
+/* The same rows once more in two parts, for methods that judge others. */
+static enum qx_status parts_see(struct sequence *q, int layer, struct qx_error *err)
+{
+    const int64_t all = qx_dataset_n(q->run->data);
+    const int64_t n = q->run->n_rows < all ? q->run->n_rows : all, held = n / HELD;
+    if (held < 1 || q->seen.held || !qx_setting_names(&q->set[layer], "auto")) {
+        return QX_OK;
+    }
+    q->seen.n_held = held;
+    enum qx_status st = rows_see(q, layer, 0, n - held, &q->seen.fit, err);
+    return st == QX_OK ? rows_see(q, layer, n - held, held, &q->seen.held, err) : st;
+}
+
 /* Layers that read the same values see the same moments, whatever the ones between them are. */
 static enum qx_status moments_get(struct sequence *q, int layer, struct qx_error *err)
 {
@@ -138,18 +182,20 @@ static enum qx_status moments_get(struct sequence *q, int layer, struct qx_error
                        "file with --calib FILE",
                        q->set[layer].algo);
     }
-    if (q->moments && qx_net_layer_product(q->run->net, layer, &p) &&
-        p.input == q->moments->product.input && p.k == q->moments->product.k) {
-        q->moments->product = p; /* as many inputs, but not as many outputs */
-        return QX_OK;
+    const bool is_same = q->seen.all && qx_net_layer_product(q->run->net, layer, &p) &&
+                         p.input == q->seen.all->product.input && p.k == q->seen.all->product.k;
+    if (!is_same) {
+        seen_drop(q);
     }
-    qx_moments_free(q->moments);
-    q->moments = NULL;
-    enum qx_status st = weights_set(q, layer, err);
-    struct qx_ctl quiet = {.parent = q->ctl, .is_quiet = true};
-    return st == QX_OK ? qx_moments_run(q->run->net, q->weights, q->run->data, q->run->n_rows,
-                                        layer, q->pool, &quiet, &q->moments, err)
-                       : st;
+    enum qx_status st = is_same ? QX_OK : rows_see(q, layer, 0, q->run->n_rows, &q->seen.all, err);
+    st = st == QX_OK ? parts_see(q, layer, err) : st;
+    struct qx_moments *const m[3] = {q->seen.all, q->seen.fit, q->seen.held};
+    for (int i = 0; is_same && i < 3; i++) { /* as many inputs, but not as many outputs */
+        if (m[i]) {
+            m[i]->product = p;
+        }
+    }
+    return st;
 }
 
 static enum qx_status layer_make(struct sequence *q, int layer, uint64_t key,
@@ -163,8 +209,8 @@ static enum qx_status layer_make(struct sequence *q, int layer, uint64_t key,
         st = qx_equalizer_new(q->run->net, q->set, &quiet, &q->equal, err);
     }
     if (st == QX_OK) {
-        st = apply(q->run->net, layer, q->set, needs_inputs ? q->moments : NULL, q->equal,
-                   q->alphas, q->pool, &quiet, &o, err);
+        st = apply(q->run->net, layer, q->set, needs_inputs ? &q->seen : NULL, q->equal, q->alphas,
+                   q->pool, &quiet, &o, err);
     }
     if (st != QX_OK) {
         return st;
@@ -252,7 +298,7 @@ enum qx_status qx_methods_run(const struct qx_methods_run *run, struct qx_settin
         }
     }
     qx_weights_free(q.weights);
-    qx_moments_free(q.moments);
+    seen_drop(&q);
     qx_equalizer_free(q.equal);
     qx_mem_free(q.alphas);
     return st;

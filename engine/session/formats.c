@@ -154,7 +154,7 @@ enum qx_status qx_formats_moments(struct qx_session *s, int layer, struct qx_ctl
         st = qx_weights_new(s->net, &w, err);
     }
     if (st == QX_OK) {
-        st = qx_moments_run(s->net, w, data, n_rows, layer, s->pool, ctl, out, err);
+        st = qx_moments_run(s->net, w, data, 0, n_rows, layer, s->pool, ctl, out, err);
     }
     qx_weights_free(w);
     qx_dataset_close(&own);

@@ -172,6 +172,64 @@ static void awq_takes_the_best_of_its_grid(void **state)
     }
 }
 
+/* Dead outputs, constant ones, dead inputs, no inputs at all, inputs that are all the same, values that are no
+ * numbers, and groups that do not divide the row: whatever the method, the weights stay numbers. */
+static void odd_layers_stay_finite(void **state)
+{
+    static const char *const grans[] = {"channel", "tensor", "group:3"};
+    (void)state;
+    for (int odd = 0; odd < 6; odd++) {
+        for (int i = 0; i < 3 * qx_method_count(); i++) {
+            const struct qx_method *method = qx_method_at(i / 3);
+            struct tiny t;
+            struct qx_overlay *o = NULL;
+            struct qx_error err = {0};
+            if (method->is_trained) {
+                continue;
+            }
+            tiny_open(&t, 7);
+            for (int k = 0; k < K * K; k++) {
+                const bool is_dead = k / K == 2 || k % K == 2;
+                t.second[k] = odd == 2 && is_dead  ? 0.0f
+                              : odd == 3           ? 0.0f
+                              : odd == 4           ? 1.0f
+                              : odd == 5 && k == 6 ? NAN
+                                                   : t.second[k];
+            }
+            for (int k = 0; odd == 3 && k < K; k++) {
+                t.mean[k] = t.mean_abs[k] = t.lo[k] = t.hi[k] = 0.0f;
+            }
+            folder_close(&t.f);
+            for (int k = 0; k < K; k++) {
+                t.w[k] = odd == 0 ? 0.0f : odd == 1 ? 0.25f : t.w[k];
+            }
+            const struct tensor_spec tensor = {"w", "F32", 2, {N, K}, t.w};
+            model_write("model.safetensors", &tensor, 1, NULL);
+            folder_open(&t.f, ".");
+            struct qx_setting set = rtn_setting(&t.f, 0, grans[i % 3], 3);
+            snprintf(set.algo, sizeof set.algo, "%s", method->name);
+            set.act = qx_act_dynamic(8);
+            if (qx_methods_apply(t.f.net, 0, &set, &t.m, NULL, NULL, &o, &err) != QX_OK) {
+                fail_msg("%s, case %d: %s", method->name, odd, err.text);
+            }
+            for (int k = 0; k < N * K; k++) {
+                if (!isfinite(qx_overlay_element(o, k))) {
+                    fail_msg("%s, case %d, %s: value %d is no number", method->name, odd,
+                             grans[i % 3], k);
+                }
+            }
+            for (int k = 0; o->in_scale && k < K; k++) {
+                assert_true(isfinite(o->in_scale[k]) && o->in_scale[k] > 0.0f);
+            }
+            for (int k = 0; o->bias && k < N; k++) {
+                assert_true(isfinite(o->bias[k]));
+            }
+            qx_overlay_free(o);
+            folder_close(&t.f);
+        }
+    }
+}
+
 static char home[64] = "/tmp/qx-oracle-XXXXXX";
 
 static int enter(void **state)
@@ -190,6 +248,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codes_come_close_to_the_best_there_are),
+        cmocka_unit_test(odd_layers_stay_finite),
         cmocka_unit_test(awq_takes_the_best_of_its_grid),
     };
     return cmocka_run_group_tests(tests, enter, leave);

@@ -76,6 +76,22 @@ static void overlay_follows_the_recipe(void **state)
     qx_session_close(&s);
 }
 
+/* What auto keeps is judged by rows that it was not made from. */
+static void auto_says_why(void **state)
+{
+    (void)state;
+    struct qx_session *s = open_kept(NULL, NULL);
+    fixture_bits(s, "fc1.weight", 3);
+    algo_set(s, "fc1.weight", "auto");
+    fixture_settle(s);
+    const struct qx_overlay *o = overlay_of(s, "fc1.weight");
+    assert_non_null(o);
+    assert_non_null(strstr(o->note, "% of rounding's error, on "));
+    assert_non_null(strstr(o->note, "rows held out"));
+    assert_true(o->after <= o->before);
+    qx_session_close(&s);
+}
+
 static void overlay_survives_a_restart(void **state)
 {
     const char *kept = fixture_fresh("method-state"), *cache = fixture_fresh("method-cache");
@@ -118,6 +134,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(overlay_follows_the_recipe),
+        cmocka_unit_test(auto_says_why),
         cmocka_unit_test(overlay_survives_a_restart),
         cmocka_unit_test(recipe_is_refused_with_the_reason),
     };
