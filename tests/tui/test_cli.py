@@ -359,7 +359,8 @@ class Sequences(unittest.TestCase):
         a = answer("eval", FASHION, "--bits", "3", "--layers", "head.weight", "--predict")
         p = a["rows"]
         self.assertNotIn("metrics", a)
-        self.assertEqual((p["basis"], p["n"], len(p["next"])), ("predicted", 256, 10))
+        self.assertEqual((p["basis"], len(p["next"])), ("predicted", 10))
+        self.assertIn(p["n"], (256, 1024))  # more where that is quick
         measured = answer("eval", FASHION, "--bits", "3", "--layers", "head.weight", "--rows", "1000")
         lead = {row["row"]: row["lead"] for row in measured["rows"]["next"]}
         near = [abs(lead[row["row"]] - row["lead"]) for row in p["next"] if row["row"] in lead]
