@@ -39,7 +39,19 @@ CASES = {
     # heads wider than hidden_size / num_attention_heads, each normalized
     "decoder_qwen3": {"model_type": "qwen3", "tie_word_embeddings": True, "head_dim": 12,
                       "head_norms": True},
+    # a place sees five; wider heads; two files with an index, in BF16
+    "decoder_window": {"model_type": "mistral", "tie_word_embeddings": False, "head_dim": 12,
+                       "sliding_window": 5, "store": "BF16", "shards": 2},
+    # names without prefix, in F16; the second layer has a window; both ends and the middle of YaRN's
+    # ramp are met
+    "decoder_yarn": {"model_type": "qwen2", "tie_word_embeddings": True, "biases": True,
+                     "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1,
+                     "rope_theta": 30.0, "store": "F16", "prefix": "",
+                     "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 2.0,
+                                      "original_max_position_embeddings": 16}},
 }
+# Of a case, not of its config.json.
+OWN = ("biases", "head_norms", "store", "shards", "prefix")
 
 
 def make_weights(config, rng):
@@ -95,17 +107,49 @@ def frequencies(config):
                     np.where(lengths < original / high, base, between))
 
 
-def attend(q, k, v):
-    """One head; a place sees those up to itself."""
+def yarn(config):
+    """Frequencies, and what sines and cosines are multiplied by (Peng et al. 2023, and
+    transformers' _compute_yarn_parameters): pairs that turn more than beta_fast times in the
+    original context stay, those that turn less than beta_slow times are stretched."""
+    scaling, d = config["rope_scaling"], config.get("head_dim", D // HEADS)
+    theta, original = config["rope_theta"], scaling["original_max_position_embeddings"]
+
+    def pair(turns):
+        return d * np.log(original / (turns * 2 * np.pi)) / (2 * np.log(theta))
+
+    low = max(np.floor(pair(scaling.get("beta_fast", 32.0))), 0)
+    high = min(np.ceil(pair(scaling.get("beta_slow", 1.0))), d - 1)
+    stretched = np.clip((np.arange(d // 2) - low) / max(high - low, 0.001), 0, 1)
+    base = theta ** (-np.arange(d // 2) * 2 / d)
+    factor = scaling["factor"]
+    return base * (1 - stretched) + base / factor * stretched, 0.1 * np.log(factor) + 1
+
+
+def window_of(config, layer):
+    """Places that a layer looks back at, with its own."""
+    if config["model_type"] == "mistral":
+        return config.get("sliding_window")
+    if config.get("use_sliding_window") and layer >= config["max_window_layers"]:
+        return config["sliding_window"]
+    return None
+
+
+def attend(q, k, v, window=None):
+    """One head; a place sees those up to itself, of them the last `window`."""
     scores = q @ k.T / np.sqrt(q.shape[1])
-    later = torch.ones(scores.shape, dtype=torch.bool).triu(1)
-    return torch.softmax(scores.masked_fill(later, -np.inf), -1) @ v
+    hidden = torch.ones(scores.shape, dtype=torch.bool).triu(1)
+    if window:
+        hidden |= torch.ones(scores.shape, dtype=torch.bool).tril(-window)
+    return torch.softmax(scores.masked_fill(hidden, -np.inf), -1) @ v
 
 
 def run(config, w, ids):
     """Logits of every place of one document, of float64 tensors."""
     n, d = len(ids), config.get("head_dim", D // HEADS)
-    angle = torch.from_numpy(np.arange(n)[:, None] * frequencies(config))
+    is_yarn = config.get("rope_scaling", {}).get("rope_type") == "yarn"
+    speed, size = yarn(config) if is_yarn else (frequencies(config), 1.0)
+    angle = torch.from_numpy(np.arange(n)[:, None] * speed)
+    cos, sin = size * angle.cos(), size * angle.sin()
 
     def norm(x, name):
         return x / torch.sqrt((x * x).mean(-1, keepdim=True) + config.get("rms_norm_eps", 1e-6)) \
@@ -117,8 +161,7 @@ def run(config, w, ids):
     def turn(x, name):
         x = norm(x, name) if config.get("head_norms") else x
         a, b = x[:, :d // 2], x[:, d // 2:]
-        return torch.cat([a * angle.cos() - b * angle.sin(),
-                          b * angle.cos() + a * angle.sin()], 1)
+        return torch.cat([a * cos - b * sin, b * cos + a * sin], 1)
 
     x = w["model.embed_tokens.weight"][torch.tensor(ids)]
     for i in range(LAYERS):
@@ -130,7 +173,8 @@ def run(config, w, ids):
             mine = slice(head * d, (head + 1) * d)
             shared = slice(head * KV_HEADS // HEADS * d, (head * KV_HEADS // HEADS + 1) * d)
             out.append(attend(turn(q[:, mine], base + "self_attn.q_norm.weight"),
-                              turn(k[:, shared], base + "self_attn.k_norm.weight"), v[:, shared]))
+                              turn(k[:, shared], base + "self_attn.k_norm.weight"), v[:, shared],
+                              window_of(config, i)))
         x = x + dense(torch.cat(out, 1), base + "self_attn.o_proj")
         y = norm(x, base + "post_attention_layernorm.weight")
         gate = dense(y, base + "mlp.gate_proj")
@@ -194,6 +238,39 @@ def logits(case, w, ids):
     return run_gpt2(w, ids) if case["model_type"] == "gpt2" else run(case, w, ids)
 
 
+def stored(case, weights):
+    """The values that the file will hold, in float32, and the arrays as they are written."""
+    kind = case.get("store", "F32")
+    if kind == "F16":
+        arrays = {name: w.astype(np.float16) for name, w in weights.items()}
+        return {name: a.astype(np.float32) for name, a in arrays.items()}, arrays
+    if kind == "BF16":
+        arrays = {name: safetensors_io.bf16(w) for name, w in weights.items()}
+        widened = {name: (a.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+                   for name, a in arrays.items()}
+        return widened, arrays
+    return weights, weights
+
+
+def save_model(folder, name, case, arrays):
+    """model.safetensors, or some files and their index; names as the case has them."""
+    prefix = case.get("prefix", "model.")
+    arrays = {prefix + key[len("model."):] if key.startswith("model.") else key: a
+              for key, a in arrays.items()}
+    n = case.get("shards", 1)
+    if n == 1:
+        safetensors_io.save(os.path.join(folder, "model.safetensors"), arrays, {"name": name})
+        return
+    place = {}
+    for i in range(n):
+        file = f"model-{i + 1:05d}-of-{n:05d}.safetensors"
+        part = {key: arrays[key] for key in list(arrays)[i::n]}
+        safetensors_io.save(os.path.join(folder, file), part, {"name": name})
+        place.update({key: file for key in part})
+    safetensors_io.write_json(os.path.join(folder, "model.safetensors.index.json"), {
+        "metadata": {"total_size": sum(a.nbytes for a in arrays.values())}, "weight_map": place})
+
+
 def write_case(seed, name, case):
     rng = np.random.default_rng(seed + 200)
     folder = os.path.join(HERE, name)
@@ -201,7 +278,8 @@ def write_case(seed, name, case):
     os.makedirs(folder)
     is_gpt2 = case["model_type"] == "gpt2"
     weights, linear, tables = make_gpt2_weights(rng) if is_gpt2 else make_weights(case, rng)
-    config = {key: value for key, value in case.items() if key not in ("biases", "head_norms")}
+    weights, arrays = stored(case, weights)
+    config = {key: value for key, value in case.items() if key not in OWN}
     if is_gpt2:
         config.update(n_embd=D, n_layer=LAYERS, n_head=HEADS, n_positions=PLACES,
                       vocab_size=VOCABULARY)
@@ -224,7 +302,7 @@ def write_case(seed, name, case):
                         np.float32)
 
     safetensors_io.write_json(path("config.json"), config)
-    save("model.safetensors", weights)
+    save_model(folder, name, case, arrays)
     save("eval.safetensors", {
         "input_ids": np.concatenate(documents).astype(np.uint16),
         "doc_offsets": np.cumsum([0] + [len(ids) for ids in documents]).astype(np.int64)})
@@ -235,9 +313,12 @@ def write_case(seed, name, case):
         rounded[f"{scope}.{granularity}.{bits}"] = last(
             oracle.round_weights(weights, axes, granularity, bits))
     save("reference_quant.safetensors", rounded)
+    prefix = case.get("prefix", "model.")
+    names = [[prefix + key[len("model."):] if key.startswith("model.") else key for key in group]
+             for group in (linear, tables)]
     safetensors_io.write_json(path("reference.json"), {
         "schema": "qexplore.reference/1", "model": name,
-        "quantized_tensors": {"linear": list(linear), "embedding": list(tables)}})
+        "quantized_tensors": {"linear": names[0], "embedding": names[1]}})
     safetensors_io.write_bytes(path("NOTICE.md"), (
         f"# {name}\nRandom numbers written by tests/golden/net/make_decoders.py. Apache-2.0.\n")
         .encode())
