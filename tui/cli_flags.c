@@ -76,7 +76,8 @@ static const struct flag flags[] = {
      "post-training methods: gptq, awq, adaround, auto, ..."},
     {"preset", 0, KIND_TEXT, AT(preset), UI_FLAGS_RECIPE, "NAME", 0, 0,
      "all of these by the name of a tool (qexplore presets)"},
-    {"engine", 0, KIND_CHOICE, AT(engine), UI_FLAGS_EVAL, "simulated|integer|packed", 0, 0,
+    {"engine", 0, KIND_CHOICE, AT(engine), UI_FLAGS_EVAL | UI_FLAGS_GENERATE,
+     "simulated|integer|packed", 0, 0,
      "arithmetic: of quantized activations, by default integer where every layer can; packed: "
      "float32 on weights kept as codes or in 16 bits"},
     /* sensitivity and mixed precision */

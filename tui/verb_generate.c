@@ -18,6 +18,7 @@ void ui_said_json(struct qx_jw *w, const char *key, const struct qx_try_answer *
     qx_jw_int(w, a->n_same);
     qx_jw_key(w, "ended");
     qx_jw_bool(w, a->is_ended);
+    qx_jw_put_str(w, "engine", qx_engine_name(a->engine));
     qx_jw_end(w);
 }
 
@@ -47,10 +48,11 @@ void ui_said_print(const struct qx_try *t)
     text_print("FP32", fp32, true);
     text_print("recipe", now, false);
     if (now->n_same < now->n_new || now->n_new != fp32->n_new) {
-        printf("  part at || after %lld of %lld tokens\n", (long long)now->n_same,
-               (long long)fp32->n_new);
+        printf("  part at || after %lld of %lld tokens; recipe: %s\n", (long long)now->n_same,
+               (long long)fp32->n_new, qx_engine_name(now->engine));
     } else {
-        printf("  the same %lld tokens\n", (long long)now->n_new);
+        printf("  the same %lld tokens; recipe: %s\n", (long long)now->n_new,
+               qx_engine_name(now->engine));
     }
 }
 
@@ -76,12 +78,13 @@ static int generate_json(const struct ui_args *args, const struct qx_try_options
 static int generate_report(const struct ui_args *args, struct qx_session *s)
 {
     struct qx_error err = {.offset = -1};
-    const struct qx_try_options o = {
+    struct qx_try_options o = {
         .n_tokens = args->tokens ? args->tokens : QX_TRY_TOKENS,
         .sampling = {isnan(args->temperature) ? 0.0f : (float)args->temperature,
                      isnan(args->top_p) ? 1.0f : (float)args->top_p, args->seed}};
     struct qx_try t;
-    if (ui_has_recipe(args) && !ui_apply_recipe(args, s, &err)) {
+    if ((args->engine && qx_engine_parse(args->engine, &o.engine, &err) != QX_OK) ||
+        (ui_has_recipe(args) && !ui_apply_recipe(args, s, &err))) {
         return ui_report(args, &err);
     }
     if (qx_session_net(s) && !qx_net_is_words(qx_session_net(s))) {
@@ -124,7 +127,8 @@ static int generate_run(const struct ui_args *args)
 
 const struct ui_verb ui_verb_generate = {
     .name = "generate",
-    .usage = "FOLDER --prompt TEXT [--tokens N] [--temperature X] [--bits N ...] [--json]",
+    .usage = "FOLDER --prompt TEXT [--tokens N] [--temperature X] [--bits N ...] "
+             "[--engine E] [--json]",
     .help = "Continue a text in FP32 and under a recipe.",
     .example = "qexplore generate llama-folder --prompt \"Once upon a time\" --bits 4",
     .groups = UI_FLAGS_COMMON | UI_FLAGS_RECIPE | UI_FLAGS_SESSION | UI_FLAGS_GENERATE,

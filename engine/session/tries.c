@@ -213,8 +213,9 @@ struct try_task {
     struct qx_setting *setting; /* [layers] */
     int64_t n;                  /* sentences */
     int serial[QX_TRY_SENTENCES];
-    float *x;      /* [n, sample size] */
-    float *logits; /* [n, classes] */
+    float *x;              /* [n, sample size] */
+    float *logits;         /* [n, classes] */
+    enum qx_engine engine; /* that ran */
     /* language models */
     struct qx_try_options options;
     struct qx_ids prompt[QX_TRY_SENTENCES]; /* id only: copies */
@@ -250,11 +251,14 @@ static enum qx_status try_run(struct qx_task *task, struct qx_error *err)
                                  : qx_weights_set(tries->weights, i, &t->setting[i], err);
     }
     if (st == QX_OK) {
-        st = qx_weights_prepare(tries->weights, QX_ENGINE_AUTO, s->pool, ctl, err);
+        st = qx_weights_prepare(tries->weights,
+                                t->which == QX_WHICH_FP32 ? QX_ENGINE_AUTO : t->options.engine,
+                                s->pool, ctl, err);
     }
     if (st != QX_OK) {
         return st;
     }
+    t->engine = qx_weights_engine(tries->weights);
     return is_words(s)
                ? words_run(t, err)
                : qx_net_forward(s->net, tries->weights, t->x, t->n, t->logits, s->pool, ctl, err);
@@ -306,6 +310,7 @@ static void answers_take(struct qx_session *s, struct try_task *t)
             } else {
                 answer_take(slot, t->which, t->logits + k * n_classes, n_classes);
             }
+            slot->answer[t->which].engine = t->engine;
             slot->key[t->which] = t->key;
         }
     }

@@ -401,6 +401,27 @@ class Sequences(unittest.TestCase):
         self.assertEqual(code, 4)
         self.assertIn("--max-drop", err)
 
+    def test_generate_on_every_engine(self):
+        tiny = os.path.join(ROOT, "samples/llama-tiny")
+        said = {}
+        for engine, flags in (("simulated", ("--bits", "4")), ("packed", ("--bits", "4")),
+                              ("integer", ("--bits", "8", "--dynamic"))):
+            a = answer("generate", tiny, "--prompt", "The whale", "--tokens", "12", *flags,
+                       "--engine", engine)
+            self.assertEqual((a["recipe"]["engine"], a["fp32"]["engine"]), (engine, "simulated"))
+            self.assertEqual(a["recipe"]["tokens"], 12)
+            said[engine] = a
+        self.assertEqual(said["packed"]["fp32"]["text"], said["integer"]["fp32"]["text"])
+        self.assertEqual(said["packed"]["recipe"]["text"], said["simulated"]["recipe"]["text"])
+        flags = ("generate", tiny, "--prompt", "The whale", "--tokens", "3", "--bits", "8")
+        code, out, err = run(*flags, "--engine", "integer")
+        self.assertEqual((code, out), (4, ""))
+        self.assertIn("input", err)  # none is quantized
+        code, out, _ = run(*flags, "--engine", "packed")
+        self.assertEqual(code, 0)
+        self.assertIn("recipe: packed", out)
+        self.assertEqual(run(*flags, "--engine", "fast")[0], 2)
+
     def test_generate(self):
         tiny = os.path.join(ROOT, "samples/llama-tiny")
         a = answer("generate", tiny, "--prompt", "The whale", "--tokens", "8", "--bits", "2")

@@ -15,6 +15,7 @@ struct qx_try_answer {
     int top;       /* class of the largest logit */
     float margin;  /* logit of FP32's class minus the largest other one; < 0: another class */
     float p[QX_TRY_CLASSES]; /* softmax; the first QX_TRY_CLASSES classes */
+    enum qx_engine engine;   /* that ran */
     /* Language models instead: what follows the text, borrowed until the next call. */
     const char *text;
     int64_t n_new, n_same; /* tokens, and those from the first on that are FP32's */
@@ -33,6 +34,7 @@ struct qx_try {
 struct qx_try_options {
     int64_t n_tokens;            /* 1 .. 65536, fewer where the context ends; QX_TRY_TOKENS */
     struct qx_sampling sampling; /* the likeliest token each time */
+    enum qx_engine engine;       /* of snapshot and recipe; AUTO. FP32's is always AUTO's */
 };
 /* For all sentences, which are answered again. QX_ERANGE. */
 enum qx_status qx_session_try_options(struct qx_session *s, const struct qx_try_options *o,
