@@ -7,6 +7,7 @@
 #include "eval/score.h"
 #include "eval/nonfinite.h"
 #include "eval/rows.h"
+#include "eval/similarity.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -34,22 +35,21 @@ static enum qx_status embed(const struct qx_net *net, const struct qx_dataset *d
     }
     for (int64_t i = 0; st == QX_OK && i < drawn->n; i++) {
         float *v = out + i * d;
-        double squares = 0.0;
-        for (int k = 0; k < d; k++) {
-            squares += (double)v[k] * (double)v[k];
+        if (qx_unit_make(v, d)) {
+            continue;
         }
-        const float norm = (float)sqrt(squares);
-        if (!isfinite(norm)) {
+        float sum = 0.0f;
+        for (int k = 0; k < d; k++) {
+            sum += v[k] * v[k];
+        }
+        if (!isfinite(sum)) {
             st = qx_fail_nonfinite(net, 1, drawn->n, "rows", err);
         }
-        if (st == QX_OK && !(norm > 0.0f && isfinite(norm))) {
+        if (st == QX_OK) {
             st = qx_fail(err, QX_EDATA,
                          "%s: the embedding of row %lld is zero or no number, so it is similar to "
                          "nothing",
                          qx_dataset_path(data), (long long)drawn->rows[i]);
-        }
-        for (int k = 0; k < d; k++) {
-            v[k] /= norm;
         }
     }
     qx_mem_free(x);

@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "eval/dataset.h"
 #include "eval/rows.h"
+#include "eval/similarity.h"
 #include "kernels/kernels.h"
 #include "qx/predict.h"
 
@@ -24,6 +25,7 @@ void qx_places_free(struct qx_places *p)
         qx_mem_free(p->place);
         qx_mem_free(p->end);
         qx_mem_free(p->ids);
+        qx_mem_free(p->embeddings);
         qx_mem_free(p);
     }
 }
@@ -55,6 +57,25 @@ static enum qx_status answers_alloc(struct qx_places *p, int64_t n, bool has_lab
 
 /* ---- rows of the data ---- */
 
+static bool gives_embeddings(const struct qx_net *net)
+{
+    return strcmp(qx_net_task(net), "embedding") == 0;
+}
+
+static enum qx_status embeddings_alloc(struct qx_places *p, const struct qx_dataset *data,
+                                       struct qx_error *err)
+{
+    const size_t bytes = (size_t)qx_net_n_classes(p->net) * sizeof *p->embeddings;
+    if (p->n < 3) {
+        return qx_fail(err, QX_EDATA,
+                       "%s: %lld rows are too few to compare similarities; 3 are needed",
+                       qx_dataset_path(data), (long long)p->n);
+    }
+    p->n_classes = p->n_tops = (int)p->n;
+    p->embeddings = qx_mem_array((size_t)p->n, bytes);
+    return p->embeddings ? QX_OK : qx_fail_nomem(err, (size_t)p->n * bytes);
+}
+
 static enum qx_status rows_fill(struct qx_places *p, const struct qx_dataset *data,
                                 const int64_t *rows, int64_t n, uint64_t seed, struct qx_error *err)
 {
@@ -63,6 +84,9 @@ static enum qx_status rows_fill(struct qx_places *p, const struct qx_dataset *da
     enum qx_status st = answers_alloc(p, n, qx_dataset_label(data, 0) >= 0, err);
     p->n_inputs = n;
     p->n_classes = p->n_tops = qx_net_n_classes(p->net);
+    if (st == QX_OK && gives_embeddings(p->net)) {
+        st = embeddings_alloc(p, data, err);
+    }
     if (st == QX_OK && rows) {
         memcpy(p->rows, rows, (size_t)n * sizeof *rows);
     } else if (st == QX_OK) {
@@ -333,19 +357,36 @@ static void answers_take(void *arg, int64_t row, int64_t first, int64_t n, float
     }
 }
 
+static enum qx_status similarities_take(struct qx_places *p, float *z, struct qx_error *err)
+{
+    const int d = qx_net_n_classes(p->net);
+    for (int64_t i = 0; i < p->n; i++) {
+        if (!qx_unit_make(p->embeddings + i * d, d)) {
+            return qx_fail(err, QX_EDATA,
+                           "the embedding of row %lld is zero or no number, so it is similar to "
+                           "nothing",
+                           (long long)p->rows[i]);
+        }
+    }
+    qx_similarity_logits(p->embeddings, p->n, d, z);
+    return QX_OK;
+}
+
 enum qx_status qx_places_run(struct qx_places *p, const struct qx_weights *w,
                              const struct qx_net_cut *cut, float *z, struct qx_pool *pool,
                              struct qx_ctl *ctl, struct qx_error *err)
 {
     struct answers a = {p, z};
+    enum qx_status st;
     if (!p->is_words) {
-        return cut ? qx_net_run_from(p->net, w, cut, z, NULL, pool, ctl, err)
-                   : qx_net_run(p->net, w, p->x, p->n_inputs, z, NULL, pool, ctl, err);
+        float *to = p->embeddings ? p->embeddings : z;
+        st = cut ? qx_net_run_from(p->net, w, cut, to, NULL, pool, ctl, err)
+                 : qx_net_run(p->net, w, p->x, p->n_inputs, to, NULL, pool, ctl, err);
+        return st == QX_OK && p->embeddings ? similarities_take(p, z, err) : st;
     }
-    const enum qx_status st =
-        cut ? qx_net_run_places_from(p->net, w, cut, answers_take, &a, NULL, pool, ctl, err)
-            : qx_net_run_places(p->net, w, p->x, p->n_inputs, answers_take, &a, NULL, pool, ctl,
-                                err);
+    st = cut ? qx_net_run_places_from(p->net, w, cut, answers_take, &a, NULL, pool, ctl, err)
+             : qx_net_run_places(p->net, w, p->x, p->n_inputs, answers_take, &a, NULL, pool, ctl,
+                                 err);
     p->has_ids |= st == QX_OK;
     return st;
 }

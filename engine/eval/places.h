@@ -6,7 +6,10 @@
  * finds likeliest there, of the token that follows in the data, and of all others together (log of the sum
  * of their exponentials). Softmax of these is softmax of all logits, summed over the others: the token's
  * probability is exact, and the KL divergence a lower bound of the whole one. Where the vocabulary has no
- * more than 66 entries, all are kept. */
+ * more than 66 entries, all are kept.
+ *
+ * Of encoders without a classifier the answers are similarities: row i has those of its embedding with all rows'
+ * (eval/similarity.h), so that float32's class is its most similar other row. */
 #ifndef QX_EVAL_PLACES_H
 #define QX_EVAL_PLACES_H
 
@@ -17,13 +20,14 @@ enum { QX_PLACES_LIKELIEST = 64, QX_PLACES_SLOTS = QX_PLACES_LIKELIEST + 2 };
 struct qx_places {
     const struct qx_net *net;
     int64_t n;        /* answers */
-    int n_classes;    /* of an answer: classes, or slots */
+    int n_classes;    /* of an answer: classes, slots, or rows */
     int n_tops;       /* the first ones that can be the answer: the rest of a vocabulary cannot */
     int64_t n_inputs; /* rows of x */
     float *x;         /* [n_inputs, sample_size] */
     int64_t *rows;    /* [n] ascending: rows of the data; of language models indices in input_ids */
     int32_t *labels;  /* [n]; NULL without labels */
     bool is_words;
+    float *embeddings; /* [n, width] scratch of encoders without a classifier; else NULL */
     /* language models */
     int64_t *documents; /* [n_inputs] rows of the data */
     int64_t *end;       /* [n_inputs] places that are run */

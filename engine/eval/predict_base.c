@@ -367,6 +367,7 @@ enum qx_status qx_base_of_places(const struct qx_places *p, const float *z,
         qx_base_make(z, p->labels, p->rows, p->n, p->n_classes, false, &b, err);
     if (st == QX_OK) {
         b->is_words = p->is_words;
+        b->is_similarities = p->embeddings != NULL;
         b->n_tops = p->n_tops;
         base_tops(b);
         *out = b;

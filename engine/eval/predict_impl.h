@@ -18,6 +18,7 @@ struct qx_predict_base {
     int64_t n;
     int n_classes, n_tops; /* the first n_tops classes can be the answer: eval/places.h */
     bool is_words;         /* of a language model */
+    bool is_similarities;  /* of an encoder without a classifier */
     double ce;             /* mean -log p0 of the labels; NaN without */
     uint64_t id;           /* of the logits: entries and tables of another P are refused */
     int64_t *rows;

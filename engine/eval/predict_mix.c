@@ -441,6 +441,12 @@ void qx_predict_mix_sum(const struct qx_predict_mix *x, struct qx_predict_sum *o
         same += (double)turned.same + w * (double)(as.same - turned.same);
     }
     out->same_top = same / n_all;
+    if (x->table->base->is_similarities) {
+        /* The opposite of a change of similarities is none that vectors can have, and changes do not all add:
+         * both overstate what is lost. */
+        const double plain = (double)count_tops(x, 0, false, gain).same / (double)x->n;
+        out->same_top = plain > out->same_top ? plain : out->same_top;
+    }
     if (x->odds) {
         out->accuracy0 = x->accuracy0;
         out->accuracy = right / (n_all * ODDS_ONE);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Clipping without rounding: steps of 2^-16 of the range, 2^-8 of those of the finest entry. */
 enum { FINE_BITS = 16 };
@@ -42,8 +43,9 @@ enum qx_status qx_predict_probe_new(const struct qx_net *net, const struct qx_da
     const int64_t usual = is_words ? QX_PREDICT_PLACES : QX_PREDICT_ROWS;
     const int64_t n = base ? base->n : n_rows > 0 ? n_rows : usual;
     base = is_words ? NULL : base; /* the run that makes it chooses the tokens that are kept */
-    if (base &&
-        (base->rows[n - 1] >= qx_dataset_n(data) || base->n_classes != qx_net_n_classes(net))) {
+    const bool is_embedding = strcmp(qx_net_task(net), "embedding") == 0;
+    const int64_t n_classes = is_embedding ? n : qx_net_n_classes(net); /* see places.h */
+    if (base && (base->rows[n - 1] >= qx_dataset_n(data) || base->n_classes != n_classes)) {
         return qx_fail(err, QX_EDATA, "the rows kept from earlier are not of these data");
     }
     struct qx_predict_probe *p = qx_mem_zalloc(sizeof *p);

@@ -18,12 +18,12 @@ struct head {
     uint64_t payload_bytes;
     uint64_t checksum;
 };
-static const char magic_base[8] = "qxpred1b", magic_entry[8] = "qxpred2e";
+static const char magic_base[8] = "qxpred2b", magic_entry[8] = "qxpred2e";
 
 struct base_head {
     int64_t n;
     int64_t n_classes;
-    int64_t has_labels;
+    int64_t has_labels, is_similarities; /* 0 or 1 */
 };
 
 struct entry_head {
@@ -107,7 +107,8 @@ static bool all_finite(const float *v, size_t n)
 enum qx_status qx_predict_base_save(const struct qx_predict_base *base, const char *path,
                                     uint64_t key, struct qx_error *err)
 {
-    const struct base_head h = {base->n, base->n_classes, base->labels != NULL};
+    const struct base_head h = {base->n, base->n_classes, base->labels != NULL,
+                                base->is_similarities};
     const size_t n = (size_t)base->n;
     struct qx_buf b = {0};
     begin(&b);
@@ -144,6 +145,9 @@ static enum qx_status base_take(const char *payload, size_t len, const struct ba
         st = qx_base_make(z, h->has_labels ? labels : NULL, rows, h->n, (int)h->n_classes, true,
                           out, err);
     }
+    if (st == QX_OK) {
+        (*out)->is_similarities = h->is_similarities != 0;
+    }
     qx_mem_free(rows);
     qx_mem_free(z);
     qx_mem_free(labels);
@@ -166,7 +170,8 @@ enum qx_status qx_predict_base_load(const char *path, uint64_t key, struct qx_pr
         memcpy(&h, payload, sizeof h);
         const size_t left = len - sizeof h;
         if (h.n > 0 && h.n <= (int64_t)left && h.n_classes > 1 && h.n_classes <= (int64_t)left &&
-            h.n_classes <= (int64_t)left / h.n && (h.has_labels == 0 || h.has_labels == 1) &&
+            h.n_classes <= (int64_t)left / h.n && (h.has_labels | 1) == 1 &&
+            (h.is_similarities | 1) == 1 &&
             left == (size_t)h.n * (8 + (size_t)h.n_classes * 4 + (h.has_labels ? 4 : 0))) {
             st = base_take(payload, len, &h, out, err);
         }

@@ -99,7 +99,8 @@ bool qx_session_leads(struct qx_session *s, struct qx_leads *out)
 {
     struct qx_leads_state *l = &s->leads;
     struct qx_measure *m = &s->measure;
-    if (!qx_measure_can(s) || qx_net_is_words(s->net)) {
+    if (!qx_measure_can(s) || qx_net_is_words(s->net) ||
+        strcmp(qx_net_task(s->net), "embedding") == 0) {
         return false;
     }
     qx_predictor_follow(s);

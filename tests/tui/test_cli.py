@@ -371,6 +371,46 @@ class Sequences(unittest.TestCase):
         self.assertEqual((code, out), (4, ""))
         self.assertIn("--changes", json.loads(err)["message"])
 
+    def test_encoder_without_classifier_is_predicted(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(SENTENCES + "/model.safetensors", "rb") as f:
+                n = struct.unpack("<Q", f.read(8))[0]
+                header, data = json.loads(f.read(n)), f.read()
+            kept, at, parts = {}, 0, []
+            for name, t in header.items():
+                if name != "__metadata__" and not name.startswith("classifier"):
+                    first, end = t["data_offsets"]
+                    kept[name] = dict(t, data_offsets=[at, at + end - first])
+                    parts.append(data[first:end])
+                    at += end - first
+            text = json.dumps(kept).encode()
+            with open(folder + "/model.safetensors", "wb") as f:
+                f.write(struct.pack("<Q", len(text)) + text + b"".join(parts))
+            config = dict(load(SENTENCES + "/config.json"), architectures=["BertModel"])
+            config.pop("id2label", None)
+            with open(folder + "/config.json", "w") as f:
+                json.dump(config, f)
+            shutil.copy(SENTENCES + "/tokenizer.json", folder)
+            with open(SENTENCES + "/eval.tsv") as f, open(folder + "/eval.txt", "w") as out:
+                out.writelines(f.readline().split("\t")[0] + "\n" for _ in range(100))
+            one = ("--layers", "*layer.0.intermediate*")
+            both = answer("eval", folder, "--bits", "2", *one, "--predict", "--measure")
+            p = both["predicted"]
+            self.assertEqual(p["metric"], "same_top")
+            # one site, measured at its very setting: all rows are P, nothing is composed
+            self.assertAlmostEqual(p["value"], both["metrics"]["same_top"], delta=0.03)
+            self.assertLess(p["value"], 1)
+            mild = answer("eval", folder, "--bits", "8", "--predict")
+            self.assertNotIn("metrics", mild)
+            self.assertGreater(mild["predicted"]["value"], p["value"])
+            self.assertEqual(run("eval", folder, "--bits", "2", "--predict", "--fail-under",
+                                 "0.99")[0], 5)
+            rows = answer("sweep", folder, "--bits", "2,8", *one)["rows"]
+            self.assertGreater(rows[0]["kl"], rows[1]["kl"])
+            a = answer("pareto", folder, "--bits", "4,8", "--bpw", "16")
+            self.assertEqual(a["metric"], "agreement")
+            self.assertTrue(all(0 < p["value"] <= 1 for p in a["points"]))
+
     def test_tokens_that_change_most(self):
         tiny = os.path.join(ROOT, "samples/llama-tiny")
         a = answer("eval", tiny, "--bits", "3", "--max-samples", "2", "--changes", "50")

@@ -259,6 +259,86 @@ static void a_session_measures_beside_float32(void **state)
     qx_session_close(&s);
 }
 
+/* P's answers are similarities: float32's class is the most similar other row, and what a setting does to that is
+ * what the embeddings say, worked out anew. */
+static void similarities_are_the_predictors_logits(void **state)
+{
+    (void)state;
+    static int64_t ids[ROWS * 8];
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    struct qx_predict_probe *probe = NULL;
+    struct qx_predict_truth truth;
+    struct qx_error err = {0};
+    for (int i = 0; i < ROWS * 8; i++) {
+        ids[i] = i % 8 == 0 ? 2 : 5 + i * i * 31 % 600;
+    }
+    const struct tensor_spec spec = {"input_ids", "I64", 2, {ROWS, 8}, ids};
+    model_write("eval.safetensors", &spec, 1, NULL);
+    folder_open(&f, ".");
+    const int d = qx_net_n_classes(f.net), n_layers = qx_net_n_layers(f.net);
+    const int64_t sample = qx_net_sample_size(f.net);
+    float *x = malloc((size_t)(ROWS * sample) * sizeof *x);
+    float *a = malloc((size_t)(2 * ROWS * d) * sizeof *a), *b = a ? a + ROWS * d : NULL;
+    assert_true(x && a);
+    assert_int_equal(qx_dataset_open("eval.safetensors", f.net, &data, &err), QX_OK);
+    assert_int_equal(qx_dataset_read(data, 0, ROWS, x, &err), QX_OK);
+    assert_int_equal(qx_net_forward(f.net, f.weights, x, ROWS, a, NULL, NULL, &err), QX_OK);
+    assert_int_equal(qx_predict_probe_new(f.net, data, NULL, NULL, 0, 1, NULL, NULL, &probe, &err),
+                     QX_OK);
+    const struct qx_predict_base *base = qx_predict_probe_base(probe);
+    assert_int_equal(qx_predict_base_n(base), ROWS);
+    assert_int_equal(qx_predict_base_n_classes(base), ROWS);
+    assert_false(qx_predict_base_has_labels(base));
+
+    struct qx_setting *set = malloc((size_t)n_layers * sizeof *set);
+    assert_non_null(set);
+    for (int l = 0; l < n_layers; l++) {
+        const bool is_linear = qx_net_layer(f.net, l)->role == QX_ROLE_LINEAR;
+        set[l] = is_linear ? rtn_setting(&f, l, "channel", 3) : qx_setting_fp32();
+        assert_int_equal(qx_weights_apply(f.weights, l, &set[l], NULL, NULL, &err), QX_OK);
+    }
+    assert_int_equal(qx_net_forward(f.net, f.weights, x, ROWS, b, NULL, NULL, &err), QX_OK);
+    assert_int_equal(
+        qx_predict_probe_run(probe, set, QX_ENGINE_SIMULATED, NULL, NULL, &truth, NULL, &err),
+        QX_OK);
+    int n_same = 0;
+    double kl = 0.0;
+    for (int i = 0; i < ROWS; i++) {
+        double za[ROWS], zb[ROWS], sum_a = 0.0, sum_b = 0.0;
+        int best_a = -1, best_b = -1;
+        double least_a = 20.0, least_b = 20.0;
+        for (int k = 0; k < ROWS; k++) {
+            za[k] = 20.0 * cosine(a + i * d, a + k * d, d);
+            zb[k] = 20.0 * cosine(b + i * d, b + k * d, d);
+            least_a = fmin(least_a, za[k]);
+            least_b = fmin(least_b, zb[k]);
+        }
+        za[i] = least_a; /* itself */
+        zb[i] = least_b;
+        for (int k = 0; k < ROWS; k++) {
+            best_a = best_a < 0 || za[k] > za[best_a] ? k : best_a;
+            best_b = best_b < 0 || zb[k] > zb[best_b] ? k : best_b;
+            sum_a += exp(za[k]);
+            sum_b += exp(zb[k]);
+        }
+        for (int k = 0; k < ROWS; k++) {
+            kl += exp(za[k]) / sum_a * (za[k] - zb[k] + log(sum_b / sum_a)) / ROWS;
+        }
+        assert_int_equal(qx_predict_base_top(base, i), best_a);
+        n_same += best_a == best_b;
+    }
+    assert_true(n_same < ROWS && kl > 0.0);
+    assert_true(fabs(truth.same_top - (double)n_same / ROWS) < 1e-12);
+    assert_true(fabs(truth.kl - kl) < 1e-3 * kl);
+    free(set);
+    free(x);
+    free(a);
+    qx_predict_probe_free(probe);
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
 /* Ids beyond the vocabulary are told with their place, unless the mask leaves them out; NaN in a weight
  * with its tensor. */
 static void nothing_is_computed_from_nonsense(void **state)
@@ -328,6 +408,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embeddings_agree_as_their_definitions_say),
         cmocka_unit_test(a_session_measures_beside_float32),
+        cmocka_unit_test(similarities_are_the_predictors_logits),
         cmocka_unit_test(nothing_is_computed_from_nonsense),
         cmocka_unit_test(other_networks_and_few_rows_are_refused),
     };
