@@ -103,7 +103,7 @@ static const struct flag flags[] = {
     /* data and gates */
     {"data", 0, KIND_TEXT, AT(data), UI_FLAGS_SESSION, "FILE", 0, 0,
      "evaluation data: .safetensors, .tsv, .csv, .jsonl, .txt, idx images (default eval.* of the "
-     "folder)"},
+     "folder); self: text that a language model writes, drawn by --seed"},
     {"text-col", 0, KIND_TEXT, AT(text_col), UI_FLAGS_SESSION, "NAME|N", 0, 0,
      "column of the texts, by name or number (default guessed, and said)"},
     {"label-col", 0, KIND_TEXT, AT(label_col), UI_FLAGS_SESSION, "NAME|N", 0, 0,
@@ -116,7 +116,7 @@ static const struct flag flags[] = {
      "for as far as 256 MiB reach; windows 1024)"},
     {"imatrix", 0, KIND_TEXT, AT(imatrix), UI_FLAGS_SESSION, "FILE", 0, 0,
      "llama.cpp's imatrix.dat: what errors of each input count in blocks (Q4_K and so on)"},
-    {"calib", 0, KIND_TEXT, AT(calib), UI_FLAGS_SESSION, "FILE|random:N", 0, 0,
+    {"calib", 0, KIND_TEXT, AT(calib), UI_FLAGS_SESSION, "FILE|self|random:N", 0, 0,
      "rows for the ranges of activations (default calib.safetensors of the model folder)"},
     {"max-samples", 0, KIND_INT64, AT(max_samples), UI_FLAGS_EVAL | UI_FLAGS_BENCH, "N", 1, 1e15,
      "that many rows, drawn by --seed"},

@@ -50,6 +50,9 @@ void ui_rows_sort(struct ui_rows *r); /* of n rows in any order */
 void ui_rows_json(const struct ui_args *args, struct qx_jw *w, struct qx_session *s,
                   const struct ui_rows *r);
 void ui_rows_print(const struct ui_args *args, struct qx_session *s, const struct ui_rows *r);
+/* Where the ranges of activations came from, as a member "calib" of the object that is open; nothing where none
+ * were calibrated (verb_eval.c). */
+void ui_calib_json(struct qx_jw *w, const struct qx_session *s);
 /* eval of a language model: perplexity, and against FP32 (verb_eval_words.c). */
 int ui_eval_words(const struct ui_args *args, struct qx_session *s);
 /* --fail-under has no sense for a language model: said on stderr, false. */

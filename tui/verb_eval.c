@@ -62,7 +62,7 @@ static enum qx_status measure(const struct ui_args *args, struct qx_session *s, 
     return status;
 }
 
-static void calib_json(struct qx_jw *w, const struct qx_session *s)
+void ui_calib_json(struct qx_jw *w, const struct qx_session *s)
 {
     struct qx_session_calib c;
     if (!qx_session_calib(s, &c)) {
@@ -135,7 +135,7 @@ static int eval_json(const struct ui_args *args, struct qx_session *s, const str
     if (m->has_predicted) {
         ui_predicted_json(w, &m->predicted);
     }
-    calib_json(w, s);
+    ui_calib_json(w, s);
     qx_jw_key(w, "data");
     qx_jw_object(w);
     qx_jw_key(w, "path");

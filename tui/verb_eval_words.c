@@ -112,6 +112,7 @@ static int print_json(const struct ui_args *args, struct qx_session *s, const st
     if (m->has_predicted) {
         ui_predicted_json(w, &m->predicted);
     }
+    ui_calib_json(w, s);
     data_json(w, qx_session_data(s), r ? r->n_documents : qx_dataset_n(qx_session_data(s)));
     qx_jw_put_str(w, "recipe_hash", qx_session_recipe_hash(s));
     if (r) {
@@ -144,6 +145,10 @@ static void print_text(const struct qx_session *s, const struct measured *m)
     }
     if (note[0]) {
         fprintf(stderr, "qexplore eval: %s: %s\n", qx_dataset_path(qx_session_data(s)), note);
+    }
+    struct qx_session_calib calib;
+    if (qx_session_calib(s, &calib) && calib.note[0]) {
+        fprintf(stderr, "qexplore eval: %s\n", calib.note);
     }
     if (r->report.n_nonfinite > 0) {
         fprintf(stderr,

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
-static const struct qx_dataset_kind *const kinds[] = {&qx_dataset_texts, &qx_dataset_images,
-                                                      &qx_dataset_tensors};
+static const struct qx_dataset_kind *const kinds[] = {&qx_dataset_self, &qx_dataset_texts,
+                                                      &qx_dataset_images, &qx_dataset_tensors};
 
 static const struct qx_dataset_kind *kind_of(const char *path)
 {

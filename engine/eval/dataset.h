@@ -13,7 +13,8 @@ struct qx_dataset_kind {
     enum qx_status (*read)(const struct qx_dataset *d, int64_t first, int64_t n, float *x,
                            struct qx_error *err);
 };
-extern const struct qx_dataset_kind qx_dataset_tensors, qx_dataset_texts, qx_dataset_images;
+extern const struct qx_dataset_kind qx_dataset_tensors, qx_dataset_texts, qx_dataset_images,
+    qx_dataset_self;
 
 struct qx_dataset {
     const struct qx_dataset_kind *kind;

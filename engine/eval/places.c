@@ -178,9 +178,10 @@ static enum qx_status answers_all(struct qx_places *p, const struct qx_dataset *
         for (int64_t i = 0; st == QX_OK && i < p->end[k]; i++) {
             if (!(next[i] >= 0.0f && next[i] < (float)p->n_vocabulary)) {
                 st = qx_fail_at(err, QX_EDATA, d->path, "input_ids", -1,
-                                "%s: document %lld holds the id %.9g; the vocabulary has %d "
-                                "entries",
-                                d->path, (long long)document, (double)next[i], p->n_vocabulary);
+                                "%s: document %lld, token %lld holds the id %.9g; the vocabulary "
+                                "has %d entries",
+                                d->path, (long long)document, (long long)i + 1, (double)next[i],
+                                p->n_vocabulary);
             } else if (next[sample + (size_t)i] != 0.0f) {
                 p->rows[n] = d->first[2 * document] + 1 + i;
                 p->place[n] = i;

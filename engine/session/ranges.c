@@ -42,15 +42,17 @@ static int64_t noise_rows(const char *source)
 /* The rows to calibrate on. *own: opened here. */
 static enum qx_status data_find(struct qx_session *s, const char *named, struct qx_dataset **own,
                                 const struct qx_dataset **out, struct qx_session_calib *info,
-                                struct qx_error *err)
+                                struct qx_ctl *ctl, struct qx_error *err)
 {
+    struct qx_dataset_options options = s->data_options;
+    options.ctl = ctl;
     char *path = named ? NULL : qx_fs_join(qx_model_folder(s->model), "calib.safetensors");
     enum qx_status st = QX_OK;
     if (!named && !path) {
         return qx_fail_nomem(err, 1);
     }
     if (named || qx_fs_exists(path)) {
-        st = qx_dataset_open_with(named ? named : path, s->net, &s->data_options, own, err);
+        st = qx_dataset_open_with(named ? named : path, s->net, &options, own, err);
         *out = *own;
         info->n = ROWS_MOST;
     } else if (s->data) {
@@ -60,10 +62,13 @@ static enum qx_status data_find(struct qx_session *s, const char *named, struct 
                  "There is no calib.safetensors beside the model: the ranges of activations come "
                  "from the first rows of the evaluation data, which flatters the result.");
     } else {
-        st = qx_fail(err, QX_EDATA,
-                     "activations need rows to find their ranges, and there is no "
-                     "calib.safetensors beside the model: name a file with --calib FILE, take "
-                     "noise with --calib random:64, or use --dynamic");
+        st =
+            qx_fail(err, QX_EDATA,
+                    "activations need rows to find their ranges, and there is no "
+                    "calib.safetensors beside the model: name a file with --calib FILE, %s, or use "
+                    "--dynamic",
+                    qx_net_is_words(s->net) ? "let the model write its own with --calib self"
+                                            : "take noise with --calib random:64");
     }
     qx_mem_free(path);
     return st;
@@ -145,7 +150,10 @@ static enum qx_status calibrate(struct qx_session *s, const char *source, struct
         snprintf(info->note, sizeof info->note,
                  "The ranges of activations come from noise, not from data.");
     } else {
-        st = data_find(s, source, &own, &data, info, err);
+        st = data_find(s, source, &own, &data, info, ctl, err);
+        if (st == QX_OK && source && strncmp(source, "self", 4) == 0) {
+            qx_str_copy(info->note, sizeof info->note, qx_dataset_note(data));
+        }
         if (st == QX_OK) {
             qx_str_copy(info->source, sizeof info->source, qx_dataset_path(data));
             qx_str_copy(info->hash, sizeof info->hash, qx_dataset_hash(data));
@@ -179,7 +187,7 @@ enum qx_status qx_ranges_data(struct qx_session *s, struct qx_dataset **own,
                      "file with --calib FILE");
     }
     if (st == QX_OK) {
-        st = data_find(s, source, own, out, &info, err);
+        st = data_find(s, source, own, out, &info, NULL, err);
     }
     if (st == QX_OK) {
         *n_rows = qx_dataset_n(*out) < info.n ? qx_dataset_n(*out) : info.n;

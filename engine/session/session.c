@@ -59,7 +59,8 @@ static enum qx_status data_open(struct qx_session *s, const char *named, struct 
     enum qx_status status = qx_fail(
         &why, QX_EDATA,
         "There is no eval.safetensors beside the model: name labelled data with --data FILE to "
-        "see accuracy.");
+        "see accuracy%s.",
+        qx_net_is_words(s->net) ? ", or let it write its own with --data self" : "");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char *path = qx_fs_join(qx_model_folder(s->model), names[i]);
         if (!path) {
@@ -171,6 +172,8 @@ static enum qx_status parts_open(struct qx_session *s, const char *path,
         status = qx_pool_new(s->threads, &s->pool, err);
     }
     if (status == QX_OK) {
+        s->data_options.seed = o->seed;
+        s->data_options.pool = s->pool;
         status = net_open(s, o->context, err);
     }
     if (status == QX_OK) {

@@ -302,6 +302,69 @@ class Eval(unittest.TestCase):
         self.assertEqual(json.loads(out)["layers"][0]["hi"], 0.5)
 
 
+def tensors_write(path, **tensors):
+    """A safetensors file of (dtype, shape, bytes)."""
+    header, at = {}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode()
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(t[2] for t in tensors.values()))
+
+
+class BadRows(unittest.TestCase):
+    """Data that do not fit: one sentence that says where, and nothing is computed."""
+
+    def refused(self, model, name, content, *words):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, name)
+            if isinstance(content, bytes):
+                with open(path, "wb") as f:
+                    f.write(content)
+            else:
+                tensors_write(path, **content)
+            code, out, err = run("eval", model, "--data", path, "-q")
+        self.assertEqual((code, out), (3, ""), (name, err))
+        self.assertEqual(err.count("\n"), 1, err)
+        for word in (name,) + words:
+            self.assertIn(word, err)
+
+    def test_texts(self):
+        good = b"the book is good\tpositive\n"
+        for name, content, *words in (
+                ("label.tsv", good + b"the book\tpurple\n", "line 2", "purple", "column 2"),
+                ("ragged.tsv", good + b"the book\n", "line 2 has 1 columns"),
+                ("ragged.csv", b"text,label\na,positive,b\n", "line 2 has 3 columns"),
+                ("bytes.tsv", good + b"the \xff book\tpositive\n", "line 2, column 1", "UTF-8"),
+                ("missing.jsonl", b'{"text":"a","label":"positive"}\n{"text":"b"}\n', "line 2",
+                 "label"),
+                ("cut.jsonl", b'{"text":"a","label":"positive"}\n{"text":\n', "line 2"),
+                ("list.jsonl", b"[1]\n", "line 1", "object"),
+                ("empty.tsv", b"", "empty")):
+            self.refused(SENTENCES, name, content, *words)
+        self.refused(LLAMA, "text.txt", b"a \xff b\n", "line 1", "UTF-8")
+
+    def test_tensors(self):
+        def rows(ids, width, labels):
+            return {"input_ids": ("I32", [len(ids) // width, width],
+                                  struct.pack("<%di" % len(ids), *ids)),
+                    "labels": ("U8", [len(labels)], bytes(labels))}
+
+        def documents(ids):
+            return {"input_ids": ("I32", [len(ids)], struct.pack("<%di" % len(ids), *ids)),
+                    "doc_offsets": ("I64", [2], struct.pack("<2q", 0, len(ids)))}
+
+        self.refused(SENTENCES, "ids.safetensors", rows([5, 5, 5, 99999], 2, [0, 1]),
+                     "row 1, place 1", "99999", "636")
+        self.refused(SENTENCES, "below.safetensors", rows([5, -7], 2, [0]), "row 0, place 1", "-7")
+        self.refused(SENTENCES, "long.safetensors", rows([5] * 40, 40, [0]), "[1, 40]", "32")
+        self.refused(SENTENCES, "label.safetensors", rows([5] * 4, 2, [0, 9]), "row 1", "label 9")
+        self.refused(LLAMA, "long.safetensors", documents([5] * 300), "document 0", "300", "128")
+        self.refused(LLAMA, "ids.safetensors", documents([5, 6, 5000, 7]), "document 0, token 2",
+                     "5000", "2048")
+
+
 class Sequences(unittest.TestCase):
     BERT = os.path.join(ROOT, "tests/golden/net/encoder_bert")
     LLAMA = os.path.join(ROOT, "tests/golden/net/decoder_llama")
@@ -440,6 +503,26 @@ class Sequences(unittest.TestCase):
         code, _, err = run("eval", self.LLAMA, "--fail-under", "0.5")
         self.assertEqual(code, 4)
         self.assertIn("--max-drop", err)
+
+    def test_text_of_its_own(self):
+        bare = ("--bits", "8", "--act-bits", "8", "--max-samples", "4")
+        a = answer("eval", LLAMA, *bare, "--calib", "self:4", "--seed", "3")
+        self.assertIn("self:4", a["calib"]["source"])
+        self.assertEqual(a["calib"]["n"], 4)
+        self.assertIn("seed 3", a["calib"]["note"])
+        b = answer("eval", LLAMA, *bare, "--calib", "self:4", "--seed", "3")
+        self.assertEqual(a["calib"]["hash"], b["calib"]["hash"])
+        self.assertEqual(a["metrics"]["ppl"], b["metrics"]["ppl"])
+        c = answer("eval", LLAMA, *bare, "--calib", "self:4", "--seed", "4")
+        self.assertNotEqual(a["calib"]["hash"], c["calib"]["hash"])
+        p = answer("eval", LLAMA, "--bits", "3", "--data", "self", "--predict", "--measure")
+        self.assertEqual(p["data"]["n"], 32)
+        self.assertIn("the model's own", p["data"]["note"])
+        real = answer("eval", LLAMA, "--bits", "3", "--max-samples", "16")["metrics"]["kld_mean"]
+        self.assertLess(abs(math.log(p["metrics"]["kld_mean"] / real)), math.log(2))
+        code, out, err = run("eval", FASHION, "--bits", "8", "--data", "self")
+        self.assertEqual((code, out), (3, ""))
+        self.assertIn("language model", err)
 
     def test_generate_on_every_engine(self):
         tiny = os.path.join(ROOT, "samples/llama-tiny")

@@ -20,10 +20,17 @@ enum qx_status qx_dataset_open(const char *path, const struct qx_net *net, struc
  * Also other files: texts (.tsv .csv .jsonl, .txt with one a line), tokenized by the model's own tokenizer
  * for a network of sequences, and images (idx). A language model takes a .txt as one text, all of it, and
  * long texts in windows (qx_dataset_windows). NULL options, and NULL in them: guessed, and found in the model's folder.
+ * "self" and "self:N" are no files: 32 or N documents of up to 65 tokens that a language model writes itself, each
+ * beginning with a token drawn evenly, at temperature 1 (in float32; one pass a token).
  *   text_column, label_column   name or number from 1
- *   tokenizer                   folder or file (qx/tokenizer.h) */
+ *   tokenizer                   folder or file (qx/tokenizer.h)
+ *   seed, pool, ctl             of "self"; pool and ctl may be NULL; asked after every layer */
+struct qx_pool;
 struct qx_dataset_options {
     const char *text_column, *label_column, *tokenizer;
+    uint64_t seed;
+    struct qx_pool *pool;
+    struct qx_ctl *ctl;
 };
 enum qx_status qx_dataset_open_with(const char *path, const struct qx_net *net,
                                     const struct qx_dataset_options *options,

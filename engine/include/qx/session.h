@@ -38,11 +38,12 @@ struct qx_session_options {
                                 batch); NULL = state_dir's */
     const char *data_path;   /* evaluation data, must open; NULL = the folder's eval.safetensors,
                                 else eval.tsv, .csv, .jsonl or .txt, if there is one that opens */
-    struct qx_dataset_options data; /* of text files; copied */
+    struct qx_dataset_options data; /* of text files; texts are copied, the rest is the session's */
     int64_t
         context; /* tokens of a language model's rows and windows at most (qx_net_open_with); 0 = as fit */
-    const char *calib; /* rows that give activations their ranges: a data file, or "random:N" for
-                                N rows of noise; NULL = the folder's calib.safetensors, else the
+    const char
+        *calib; /* rows that give activations their ranges: a data file, "self" (qx/eval.h) or
+                                "random:N" for N rows of noise; NULL = the folder's calib.safetensors, else the
                                 first rows of the evaluation data */
     const char *
         imatrix; /* importance of inputs (qx/imatrix.h), must open; heeded by BLOCK formats. NULL = none */
