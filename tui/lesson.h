@@ -30,7 +30,8 @@ struct ui_course {
     int n;
 };
 const struct ui_course *ui_course_get(void);
-const struct ui_lesson *ui_course_find(const char *id); /* NULL when unknown */
+/* By its id, or its number from 1. NULL when unknown. */
+const struct ui_lesson *ui_course_find(const char *id);
 
 /* Texts are in English (always there), Indonesian and Korean. */
 bool ui_lesson_lang_known(const char *lang); /* "en", "id", "ko" */

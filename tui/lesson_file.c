@@ -337,8 +337,10 @@ const struct ui_course *ui_course_get(void)
 const struct ui_lesson *ui_course_find(const char *id)
 {
     const struct ui_course *course = ui_course_get();
+    char number[16];
     for (int i = 0; i < course->n; i++) {
-        if (strcmp(ui_lesson_id(course->lesson[i]), id) == 0) {
+        snprintf(number, sizeof(number), "%d", i + 1);
+        if (strcmp(number, id) == 0 || strcmp(ui_lesson_id(course->lesson[i]), id) == 0) {
             return course->lesson[i];
         }
     }

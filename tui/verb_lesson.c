@@ -47,7 +47,7 @@ static int list(const struct ui_args *args)
     for (int i = 0; i < course->n; i++) {
         const struct ui_lesson *l = course->lesson[i];
         const struct ui_lesson_progress at = ui_lesson_progress(ui_lesson_id(l));
-        printf("%-12s %2d steps  %s%s\n", ui_lesson_id(l), ui_lesson_n_steps(l),
+        printf("%2d  %-12s %2d steps  %s%s\n", i + 1, ui_lesson_id(l), ui_lesson_n_steps(l),
                ui_lesson_title(l, lang_of(args)), at.is_done ? "  (done)" : "");
     }
     return ui_stdout_done(args, UI_EXIT_OK);

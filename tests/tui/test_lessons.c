@@ -83,7 +83,10 @@ static void all_lessons_speak_three_languages(void **state)
         assert_string_not_equal(ui_lesson_title(l, "en"), ui_lesson_title(l, "ko"));
         assert_string_not_equal(ui_lesson_about(l, "en"), ui_lesson_about(l, "id"));
         assert_string_not_equal(ui_lesson_about(l, "en"), ui_lesson_about(l, "ko"));
+        char number[16];
+        snprintf(number, sizeof(number), "%d", i + 1);
         assert_ptr_equal(ui_course_find(ui_lesson_id(l)), l);
+        assert_ptr_equal(ui_course_find(number), l);
     }
 }
 
