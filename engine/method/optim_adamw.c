@@ -28,6 +28,6 @@ const struct qx_optimizer qx_optimizer_adamw = {
     .name = "adamw",
     .title = "AdamW",
     .help = "Adam with decoupled weight decay, beta 0.9 and 0.999.",
-    .rate = 1e-3,
+    .rate = 2.5e-4,
     .fn = &fn,
 };

@@ -20,6 +20,6 @@ const struct qx_optimizer qx_optimizer_sgd = {
     .name = "sgd",
     .title = "SGD",
     .help = "Stochastic gradient descent with momentum 0.9.",
-    .rate = 0.02,
+    .rate = 0.005,
     .fn = &fn,
 };

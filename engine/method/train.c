@@ -11,12 +11,13 @@
 
 #define MOMENTUM   0.1 /* of running statistics */
 #define EPOCH_ROWS 10000
+#define BATCHES    32 /* that running statistics are of after an epoch */
 #define PI         3.14159265358979
 
 struct qx_train_options qx_train_defaults(const struct qx_net *net)
 {
     const bool is_words = net && qx_net_is_words(net);
-    return (struct qx_train_options){.epochs = 3,
+    return (struct qx_train_options){.epochs = is_words ? 3 : 5,
                                      .batch = is_words ? 8 : 64,
                                      .epoch_rows = is_words ? 0 : EPOCH_ROWS,
                                      .warmup = 0.1,
@@ -186,13 +187,40 @@ static enum qx_status figures(struct qx_train *t, struct qx_train_epoch *out, st
     return st;
 }
 
+/* Running statistics anew, as the mean over some batches under the weights of now: those that followed the steps
+ * lag behind weights that went to and fro between two levels (Nagel et al., arXiv 2203.11086, section 2.3.1). */
+static enum qx_status statistics_settle(struct qx_train *t, struct qx_error *err)
+{
+    const int64_t epoch = t->n_epoch / t->o.batch, n = epoch < BATCHES ? epoch : BATCHES;
+    const struct qx_tape_loss l = qx_batch_loss(&t->batch);
+    struct qx_ctl own = {.parent = NULL}; /* cancelling waits for the figures */
+    const double share = t->batch.share;
+    double loss;
+    enum qx_status st = QX_OK;
+    t->batch.share = 0.0; /* the loss is of no interest */
+    for (int64_t i = 0; st == QX_OK && i < n; i++) {
+        st = qx_train_rows_read(t, i * t->o.batch, err);
+        if (st == QX_OK) {
+            st = qx_tape_run(t->tape, t->batch.x, t->o.batch, QX_TAPE_TRAIN, &l, false, &loss,
+                             t->pool, &own, err);
+            qx_tape_follow(t->tape, 1.0 / (double)(i + 1));
+        }
+    }
+    t->batch.share = share;
+    return st;
+}
+
 /* After an epoch (0: before all): is it the best so far? */
 static enum qx_status epoch_end(struct qx_train *t, int epoch, double loss,
                                 struct qx_train_epoch *out, struct qx_error *err)
 {
     *out = (struct qx_train_epoch){.epoch = epoch, .n_epochs = t->o.epochs, .loss = loss};
     qx_qat_quantize(&t->qat, t->pool);
-    const enum qx_status st = figures(t, out, err);
+    enum qx_status st =
+        epoch > 0 && qx_tape_has_statistics(t->tape) ? statistics_settle(t, err) : QX_OK;
+    if (st == QX_OK) {
+        st = figures(t, out, err);
+    }
     if (st != QX_OK) {
         return st;
     }
@@ -216,8 +244,7 @@ static enum qx_status epoch_end(struct qx_train *t, int epoch, double loss,
 /* Linear up to the peak, then a cosine to 0. */
 static double rate_at(const struct qx_train *t)
 {
-    const double own = t->o.optimizer->rate * (qx_net_input_is_sequence(t->net) ? 0.25 : 1.0);
-    const double peak = t->o.rate > 0.0 ? t->o.rate : own;
+    const double peak = t->o.rate > 0.0 ? t->o.rate : t->o.optimizer->rate;
     const double warm = t->o.warmup * (double)t->n_steps, at = (double)t->step + 1.0;
     if (at <= warm) {
         return peak * at / warm;

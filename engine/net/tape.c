@@ -329,6 +329,11 @@ int qx_tape_n_blocks(const struct qx_tape *t)
     return t->n_blocks;
 }
 
+bool qx_tape_has_statistics(const struct qx_tape *t)
+{
+    return t->n_stops > 0;
+}
+
 int qx_tape_n_params(const struct qx_tape *t)
 {
     return t->n_params;

@@ -1,11 +1,15 @@
-/* Which rows a training takes, and what is done to them. */
+/* Which rows a training takes, what is done to them, and the statistics of batches that it leaves. */
 #include "method/augment.h"
 #include "method/train_impl.h"
 #include "net_fixture.h"
+#include "qx/grad.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -132,6 +136,88 @@ static void augmentations_have_names(void **state)
     }
 }
 
+/* ---- statistics ---- */
+
+static double no_cost(void *arg, int64_t first, int64_t n, const int64_t *start,
+                      const float *logits, float *d_logits)
+{
+    (void)arg, (void)first, (void)n, (void)start, (void)logits, (void)d_logits;
+    return 0.0;
+}
+
+/* The mean behind the batch normalization, [n], that these weights give on all rows of the data. */
+static void mean_of(const struct folder *f, const struct qx_dataset *data,
+                    const struct qx_trained *t, int64_t item, float *out, int64_t n)
+{
+    const int64_t rows = qx_dataset_n(data);
+    const struct qx_tape_loss none = {NULL, no_cost};
+    struct qx_tape *tape = NULL;
+    double loss;
+    float *x = malloc((size_t)(rows * qx_net_sample_size(f->net)) * sizeof *x);
+    assert_non_null(x);
+    assert_int_equal(qx_dataset_read(data, 0, rows, x, NULL), QX_OK);
+    assert_int_equal(qx_tape_new(f->net, rows, UINT64_MAX, &tape, NULL), QX_OK);
+    assert_true(qx_tape_has_statistics(tape));
+    for (int i = 0; i < qx_tape_n_params(tape); i++) {
+        struct qx_param *p = qx_tape_param(tape, i);
+        memcpy(p->value, t->values[p->tensor], (size_t)p->n * sizeof(float));
+    }
+    assert_int_equal(
+        qx_tape_run(tape, x, rows, QX_TAPE_TRAIN, &none, false, &loss, NULL, NULL, NULL), QX_OK);
+    qx_tape_follow(tape, 1.0);
+    for (int i = 0; i < qx_tape_n_params(tape); i++) {
+        const struct qx_param *p = qx_tape_param(tape, i);
+        if (p->tensor == item) {
+            memcpy(out, p->value, (size_t)n * sizeof *out);
+        }
+    }
+    free(x);
+    qx_tape_free(tape);
+}
+
+/* They are those of the weights that are kept, also where no step moved them. */
+static void statistics_are_those_of_the_weights(void **state)
+{
+    struct folder f;
+    struct qx_dataset *data = NULL;
+    struct qx_setting set[3];
+    struct qx_trained *t = NULL;
+    float stored[16], all[16];
+    char path[512], file[600];
+    (void)state;
+    source_path(path, sizeof path, "tests/golden/train/conv");
+    folder_open(&f, path);
+    snprintf(file, sizeof file, "%s/eval.safetensors", path);
+    assert_int_equal(qx_dataset_open(file, f.net, &data, NULL), QX_OK);
+    const int64_t item = qx_model_find(f.model, "bn.running_mean");
+    const int64_t n = qx_model_tensor(f.model, item)->numel;
+    assert_true(n <= 16);
+    assert_int_equal(qx_tensor_read(qx_model_tensor(f.model, item), 0, n, stored, NULL), QX_OK);
+    for (int i = 0; i < 3; i++) {
+        set[i] = qx_setting_int(4);
+        set[i].has_range = true;
+        set[i].range = (struct qx_range){-1.0, 1.0};
+    }
+    struct qx_train_options o = qx_train_defaults(f.net);
+    o.batch = 16;
+    o.epochs = 1;
+    o.freeze = 1.0;
+    o.rate = 5e-3;
+    o.distill = 0.0;
+    assert_int_equal(qx_train_run(f.net, data, data, set, &o, NULL, NULL, NULL, &t, NULL), QX_OK);
+    assert_int_equal(t->best, 1);
+    mean_of(&f, data, t, item, all, n);
+    double far = 0.0, near = 0.0; /* of 80 of the rows, not all 96 */
+    for (int64_t i = 0; i < n; i++) {
+        far += fabs((double)stored[i] - (double)all[i]);
+        near += fabs((double)t->values[item][i] - (double)all[i]);
+    }
+    assert_true(near < 0.5 * far);
+    qx_trained_free(t);
+    qx_dataset_close(&data);
+    folder_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +225,7 @@ int main(void)
         cmocka_unit_test(images_are_moved_and_mirrored_by_chance),
         cmocka_unit_test(rows_that_are_no_images_are_not_augmented),
         cmocka_unit_test(augmentations_have_names),
+        cmocka_unit_test(statistics_are_those_of_the_weights),
     };
     return cmocka_run_group_tests_name("train_rows", tests, NULL, NULL);
 }

@@ -48,6 +48,7 @@ void qx_tape_free(struct qx_tape *t); /* NULL allowed */
 uint64_t qx_tape_bytes(const struct qx_tape *t);
 int qx_tape_n_blocks(const struct qx_tape *t); /* 1: nothing is computed twice */
 
+bool qx_tape_has_statistics(const struct qx_tape *t); /* of batches: qx_tape_follow */
 int qx_tape_n_params(const struct qx_tape *t);
 struct qx_param *qx_tape_param(struct qx_tape *t, int i);
 struct qx_param *qx_tape_weight(struct qx_tape *t, int layer); /* of a layer */
