@@ -17,7 +17,7 @@
 struct qx_train_options qx_train_defaults(const struct qx_net *net)
 {
     const bool is_words = net && qx_net_is_words(net);
-    return (struct qx_train_options){.epochs = is_words ? 3 : 5,
+    return (struct qx_train_options){.epochs = is_words ? 3 : 4,
                                      .batch = is_words ? 8 : 64,
                                      .epoch_rows = is_words ? 0 : EPOCH_ROWS,
                                      .warmup = 0.1,
