@@ -184,13 +184,12 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
 
 /* ---- the table ---- */
 
-/* One row per operation: member name and function type. */
-#define QXK_OPS(X)                           \
+/* One row per operation: member name and function type. Those with vectors, all of which the avx2 rung has: */
+#define QXK_AVX2_OPS(X)                      \
     X(stats_f32, qxk_stats_f32_fn)           \
     X(stats_f16, qxk_stats_u16_fn)           \
     X(stats_bf16, qxk_stats_u16_fn)          \
     X(hist_f32, qxk_hist_f32_fn)             \
-    X(hist_u16, qxk_hist_u16_fn)             \
     X(hist_weighted, qxk_hist_weighted_fn)   \
     X(f16_to_f32, qxk_to_f32_fn)             \
     X(bf16_to_f32, qxk_to_f32_fn)            \
@@ -229,6 +228,8 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b); /* a += b;
     X(plain_blocks, qxk_plain_blocks_fn)     \
     X(code_sums, qxk_code_sums_fn)           \
     X(code_errors, qxk_code_errors_fn)
+/* All; what the portable rung alone has stands before them. */
+#define QXK_OPS(X) X(hist_u16, qxk_hist_u16_fn) QXK_AVX2_OPS(X)
 
 enum qxk_op {
 #define QXK_OP_ENUM(name, type) QXK_OP_##name,

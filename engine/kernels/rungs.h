@@ -1,53 +1,9 @@
-/* Which operations each rung implements, and the declarations of those functions. Private to the
- * kernels and their table: qxk_<operation>_<rung>. */
+/* Which operations each rung implements (of avx2: kernels.h), and the declarations of those functions.
+ * Private to the kernels and their table: qxk_<operation>_<rung>. */
 #ifndef QXK_RUNGS_H
 #define QXK_RUNGS_H
 
 #include "kernels/kernels.h"
-
-#define QXK_AVX2_OPS(X)                      \
-    X(stats_f32, qxk_stats_f32_fn)           \
-    X(stats_f16, qxk_stats_u16_fn)           \
-    X(stats_bf16, qxk_stats_u16_fn)          \
-    X(hist_f32, qxk_hist_f32_fn)             \
-    X(hist_weighted, qxk_hist_weighted_fn)   \
-    X(f16_to_f32, qxk_to_f32_fn)             \
-    X(bf16_to_f32, qxk_to_f32_fn)            \
-    X(f8e4m3_to_f32, qxk_to_f32_fn)          \
-    X(f8e5m2_to_f32, qxk_to_f32_fn)          \
-    X(f32_to_f16, qxk_from_f32_fn)           \
-    X(f32_to_bf16, qxk_from_f32_fn)          \
-    X(f32_to_f8e4m3, qxk_from_f32_fn)        \
-    X(f32_to_f8e5m2, qxk_from_f32_fn)        \
-    X(fakequant, qxk_fakequant_fn)           \
-    X(quantize, qxk_quantize_fn)             \
-    X(nearest4, qxk_nearest_fn)              \
-    X(nearest8, qxk_nearest_fn)              \
-    X(error_f32, qxk_error_f32_fn)           \
-    X(error_affine, qxk_error_affine_fn)     \
-    X(gemm_u8s8, qxk_gemm8_fn)               \
-    X(gemm_s8s8, qxk_gemm8_fn)               \
-    X(gemm_s8s4, qxk_gemm4_fn)               \
-    X(quant_row, qxk_quant_row_fn)           \
-    X(quant_row_asym, qxk_quant_row_asym_fn) \
-    X(layer_norm, qxk_layer_norm_fn)         \
-    X(softmax, qxk_softmax_fn)               \
-    X(gelu, qxk_gelu_fn)                     \
-    X(gelu_tanh, qxk_gelu_fn)                \
-    X(attention, qxk_attention_fn)           \
-    X(split_row, qxk_split_row_fn)           \
-    X(gemm_f32s8, qxk_gemmf_fn)              \
-    X(gemm_f32s4, qxk_gemmf_fn)              \
-    X(gemv_f16, qxk_gemv16_fn)               \
-    X(gemv_bf16, qxk_gemv16_fn)              \
-    X(dwconv_u8s8, qxk_dwconv_fn)            \
-    X(turn_u8, qxk_turn_u8_fn)               \
-    X(sums_s8, qxk_sums_s8_fn)               \
-    X(s8_to_f32, qxk_s8_to_f32_fn)           \
-    X(u4_to_f32, qxk_u4_to_f32_fn)           \
-    X(plain_blocks, qxk_plain_blocks_fn)     \
-    X(code_sums, qxk_code_sums_fn)           \
-    X(code_errors, qxk_code_errors_fn)
 
 #define QXK_AVXVNNI_OPS(X)      \
     X(gemm_u8s8, qxk_gemm8_fn)  \
