@@ -48,12 +48,11 @@ bool ui_bench_half_text(char buf[UI_BENCH_TEXT], const struct qx_bench_row *rows
     }
     if (fp16) {
         const bool is_slower = ms(fp16) > ms(fp32) * (1 + noise);
-        at =
-            snprintf(buf, UI_BENCH_TEXT,
-                     "FP16 is %s FP32 here (%.3g and %.3g ms): its weights stay in 16 bits and are "
-                     "widened layer by layer; the float32 arithmetic behind is the same%s.",
-                     compared(ms(fp16), ms(fp32)), ms(fp16), ms(fp32),
-                     is_slower ? ", so widening is the difference" : "");
+        at = snprintf(buf, UI_BENCH_TEXT,
+                      "FP16 is %s FP32 here (%.3g and %.3g ms): its weights stay in 16 bits and "
+                      "are widened layer by layer; the float32 arithmetic behind is the same%s.",
+                      compared(ms(fp16), ms(fp32)), ms(fp16), ms(fp32),
+                      is_slower ? ", so widening is the difference" : "");
     }
     if (convert && at < UI_BENCH_TEXT) {
         const double c = convert->figures.convert_ms;

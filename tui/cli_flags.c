@@ -112,8 +112,7 @@ static const struct flag flags[] = {
      "folder or file of the tokenizer (default the model folder)"},
     {"context", 0, KIND_INT64, AT(context), UI_FLAGS_SESSION, "N", 1, 1048576,
      "tokens that a language model looks at, and of the windows of texts (default what it has "
-     "positions "
-     "for as far as 256 MiB reach; windows 1024)"},
+     "positions for as far as 256 MiB reach; windows 1024)"},
     {"imatrix", 0, KIND_TEXT, AT(imatrix), UI_FLAGS_SESSION, "FILE", 0, 0,
      "llama.cpp's imatrix.dat: what errors of each input count in blocks (Q4_K and so on)"},
     {"calib", 0, KIND_TEXT, AT(calib), UI_FLAGS_SESSION, "FILE|self|random:N", 0, 0,
@@ -145,8 +144,7 @@ static const struct flag flags[] = {
      "passes before those (default 5)"},
     {"story", 0, KIND_BOOL, AT(story), UI_FLAGS_BENCH, NULL, 0, 0,
      "FP32, FP16, INT8 and INT4 after training and by training, beside a paper's claims; -o keeps "
-     "the "
-     "trained models"},
+     "the trained models"},
     {"report", 0, KIND_TEXT, AT(report), UI_FLAGS_BENCH, "FILE", 0, 0,
      "the story as a page (HTML) too"},
     /* train */

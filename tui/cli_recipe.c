@@ -154,11 +154,10 @@ bool ui_setting_parse(const struct ui_args *a, struct qx_setting *set, struct qx
         return false;
     }
     if (set->act.bits && !qx_setting_is_int(set)) {
-        return fail(
-            err, QX_EUNSUPPORTED,
-            "%s needs integer weights of 2 to 8 bits: weights in other formats keep float32 "
-            "activations",
-            act_flag(a));
+        return fail(err, QX_EUNSUPPORTED,
+                    "%s needs integer weights of 2 to 8 bits: weights in other formats keep "
+                    "float32 activations",
+                    act_flag(a));
     }
     return qx_setting_check(set, err) == QX_OK;
 }
@@ -223,8 +222,7 @@ static bool flags_apply(const struct ui_args *a, struct qx_session *s, bool *sel
     if (n_selected == 0) {
         return a->layers
                    ? fail(err, QX_ENAME,
-                          "--layers %s matches no tensor that can be quantized: see "
-                          "qexplore info",
+                          "--layers %s matches no tensor that can be quantized: see qexplore info",
                           a->layers)
                    : fail(err, QX_ENAME,
                           "the model has no tensor in scope '%s': try --scope all or --layers",

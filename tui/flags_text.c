@@ -7,8 +7,8 @@
 /* A word for the shell: quoted when it holds more than plain characters. */
 void ui_word_add(char *out, size_t cap, const char *word)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "_./:,-+=%@";
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,-+=%@";
     size_t n = strlen(out);
     bool quote = word[0] == 0 || word[strspn(word, plain)] != 0;
     n += (size_t)snprintf(out + n, cap - n, "%s%s", n ? " " : "", quote ? "'" : "");

@@ -248,8 +248,8 @@ void ui_out_svg(FILE *f, const struct ui_canvas *c, const struct ui_theme *t, co
         }
         fputs("</title>\n", f);
     }
-    fputs("<style>text{font-family:\"DejaVu Sans Mono\",Menlo,Consolas,monospace;font-size:13.3px;"
-          "white-space:pre}</style>\n",
+    fputs("<style>text{font-family:\"DejaVu Sans "
+          "Mono\",Menlo,Consolas,monospace;font-size:13.3px;white-space:pre}</style>\n",
           f);
     patterns(f, c, t);
     fprintf(f, "<rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#%06x\"/>\n", w, h, t->back);

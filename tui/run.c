@@ -89,11 +89,11 @@ static int no_terminal(const struct ui_args *args)
     const char *model = args->n_positional ? args->positional[0] : "MODEL";
     const char *term = getenv("TERM");
     if (!isatty(1)) {
-        return ui_usage_error(args,
-                              "standard output is no terminal, so nothing can be explored; "
-                              "`qexplore render %s --screen model` draws a screen, "
-                              "`qexplore info %s` prints text",
-                              model, model);
+        return ui_usage_error(
+            args,
+            "standard output is no terminal, so nothing can be explored; `qexplore render %s "
+            "--screen model` draws a screen, `qexplore info %s` prints text",
+            model, model);
     }
     fprintf(stderr, "qexplore: TERM=%s cannot show screens; this is `qexplore info`\n",
             term ? term : "");

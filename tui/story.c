@@ -30,11 +30,10 @@ static const struct ui_story_way ways[UI_STORY_ROWS] = {
                   .bits = 4},
     [QAT_INT4] = {"qat-int4", "INT4 QAT", "Fine-tuned with that rounding in it.", .bits = 4,
                   .is_trained = true},
-    [PTQ_MIXED] =
-        {"ptq-mixed", "INT4/8 PTQ",
-         "Sensitive layers keep 8 bits: the best at INT4's size plus a quarter of the way "
-         "to INT8's.",
-         .bits = 8, .is_mixed = true},
+    [PTQ_MIXED] = {"ptq-mixed", "INT4/8 PTQ",
+                   "Sensitive layers keep 8 bits: the best at INT4's size plus a quarter of the "
+                   "way to INT8's.",
+                   .bits = 8, .is_mixed = true},
     [QAT_MIXED] = {"qat-mixed", "INT4/8 QAT", "The same bits, fine-tuned.", .bits = 8,
                    .is_mixed = true, .is_trained = true}};
 

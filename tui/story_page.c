@@ -13,15 +13,16 @@ static void put(FILE *f, const char *text)
 }
 
 static const char style[] =
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;"
-    "color:#1c2530;background:#fff}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.25rem .7rem;"
-    "text-align:right;border-bottom:1px solid #d8dee6}th:first-child,td:first-child,td.l,th.l{"
-    "text-align:left}td:first-child{white-space:nowrap}tr.t "
-    "td{background:#eef6f0}.bars{display:flex;flex-wrap:wrap;gap:2rem}"
-    "svg text{font:12px system-ui,sans-serif;fill:#1c2530}p.note{color:#5a6674}"
-    "@media(prefers-color-scheme:dark){body{color:#dbe2ea;background:#14191f}th,td{border-color:"
-    "#2c3641}tr.t td{background:#1b2a22}svg text{fill:#dbe2ea}p.note{color:#8e9aa8}}";
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 "
+    "1rem;color:#1c2530;background:#fff}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.25rem "
+    ".7rem;text-align:right;border-bottom:1px solid "
+    "#d8dee6}th:first-child,td:first-child,td.l,th.l{text-align:left}td:first-child{white-space:"
+    "nowrap}tr.t td{background:#eef6f0}.bars{display:flex;flex-wrap:wrap;gap:2rem}svg "
+    "text{font:12px "
+    "system-ui,sans-serif;fill:#1c2530}p.note{color:#5a6674}@media(prefers-color-scheme:dark){body{"
+    "color:#dbe2ea;background:#14191f}th,td{border-color:#2c3641}tr.t td{background:#1b2a22}svg "
+    "text{fill:#dbe2ea}p.note{color:#8e9aa8}}";
 
 /* ---- bars ---- */
 

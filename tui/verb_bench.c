@@ -400,8 +400,7 @@ static int bench_run(const struct ui_args *args)
 const struct ui_verb ui_verb_bench = {
     .name = "bench",
     .usage = "FOLDER [--variants A,B | --story] [recipe flags] [--runs N] [--json], or --kernels "
-             "[MxNxK,...] "
-             "[--threads T]",
+             "[MxNxK,...] [--threads T]",
     .help = "Measure size, speed and accuracy in several number formats, of a recipe, or single "
             "kernels.",
     .example = "qexplore bench samples/fashion-cnn --variants fp32,int8 --bits 4 --act-bits 8",

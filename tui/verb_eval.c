@@ -157,14 +157,14 @@ static int eval_json(const struct ui_args *args, struct qx_session *s, const str
 static void eval_print(const struct measured *m)
 {
     const struct qx_eval_result *r = shown(m);
-    printf("accuracy %.2f %% (%lld of %lld right), 95 %% interval %.2f to %.2f, macro F1 %.4f, "
-           "%s, %.2f s\n",
+    printf("accuracy %.2f %% (%lld of %lld right), 95 %% interval %.2f to %.2f, macro F1 %.4f, %s, "
+           "%.2f s\n",
            100 * r->accuracy, (long long)r->correct, (long long)r->n, 100 * r->ci_lo,
            100 * r->ci_hi, r->macro_f1, qx_engine_name(r->engine), r->time_s);
     const struct qx_net_report *both = &r->report;
     if (both->n_codes > 0) {
-        printf("integer against simulated, %lld rows: %lld of %lld activation codes differ, "
-               "%lld rows get another class\n",
+        printf("integer against simulated, %lld rows: %lld of %lld activation codes differ, %lld "
+               "rows get another class\n",
                (long long)both->n_rows, (long long)both->n_codes_differ, (long long)both->n_codes,
                (long long)both->n_rows_differ);
     }
@@ -305,8 +305,8 @@ static int eval_run(const struct ui_args *args)
 
 const struct ui_verb ui_verb_eval = {
     .name = "eval",
-    .usage = "FOLDER [--bits N ...] [--data F] [--max-samples N] [--predict] [--changes N] "
-             "[--rows N] [--fail-under X] [--json]",
+    .usage = "FOLDER [--bits N ...] [--data F] [--max-samples N] [--predict] [--changes N] [--rows "
+             "N] [--fail-under X] [--json]",
     .help = "Measure the accuracy of a model folder, as it is or quantized, or predict it.",
     .example = "qexplore eval samples/fashion-cnn --bits 4 --max-drop 0.01",
     .groups = UI_FLAGS_COMMON | UI_FLAGS_RECIPE | UI_FLAGS_SESSION | UI_FLAGS_EVAL,

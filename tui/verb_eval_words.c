@@ -128,8 +128,8 @@ static void print_text(const struct qx_session *s, const struct measured *m)
     const char *note = qx_dataset_note(qx_session_data(s));
     int64_t window, stride;
     const bool has_windows = qx_dataset_windows(qx_session_data(s), &window, &stride);
-    printf("perplexity %.5f, standard error %.4f, over %lld tokens of %lld %s; next token "
-           "right %.2f %%, %s, %.2f s\n",
+    printf("perplexity %.5f, standard error %.4f, over %lld tokens of %lld %s; next token right "
+           "%.2f %%, %s, %.2f s\n",
            r->perplexity, r->perplexity_error, (long long)r->n, (long long)r->n_documents,
            has_windows ? "windows" : "documents", 100 * r->accuracy, qx_engine_name(r->engine),
            r->time_s);
@@ -208,11 +208,10 @@ static enum qx_status predict(const struct ui_args *args, struct qx_session *s, 
 bool ui_words_gate(const struct ui_args *args, const char *verb)
 {
     if (!isnan(args->fail_under)) {
-        fprintf(
-            stderr,
-            "qexplore %s: --fail-under is for classifiers; a language model has --max-drop, the "
-            "relative increase of its perplexity\n",
-            verb);
+        fprintf(stderr,
+                "qexplore %s: --fail-under is for classifiers; a language model has --max-drop, "
+                "the relative increase of its perplexity\n",
+                verb);
     }
     return isnan(args->fail_under);
 }

@@ -88,8 +88,8 @@ static int generate_report(const struct ui_args *args, struct qx_session *s)
         return ui_report(args, &err);
     }
     if (qx_session_net(s) && !qx_net_is_words(qx_session_net(s))) {
-        return ui_usage_error(args, "this network classifies; qexplore try shows what it says of a "
-                                    "sentence");
+        return ui_usage_error(
+            args, "this network classifies; qexplore try shows what it says of a sentence");
     }
     enum qx_status st = qx_session_try_options(s, &o, &err);
     if (st == QX_OK) {
@@ -127,8 +127,8 @@ static int generate_run(const struct ui_args *args)
 
 const struct ui_verb ui_verb_generate = {
     .name = "generate",
-    .usage = "FOLDER --prompt TEXT [--tokens N] [--temperature X] [--bits N ...] "
-             "[--engine E] [--json]",
+    .usage =
+        "FOLDER --prompt TEXT [--tokens N] [--temperature X] [--bits N ...] [--engine E] [--json]",
     .help = "Continue a text in FP32 and under a recipe.",
     .example = "qexplore generate llama-folder --prompt \"Once upon a time\" --bits 4",
     .groups = UI_FLAGS_COMMON | UI_FLAGS_RECIPE | UI_FLAGS_SESSION | UI_FLAGS_GENERATE,

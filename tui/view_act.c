@@ -214,9 +214,8 @@ const struct ui_view ui_view_act = {
     .help = "Which range do a layer's inputs get, and what does it cost?",
     .key = 'a',
     .fkey = 6,
-    .hints =
-        "act-bits act act-nudge act-dynamic act-method act-optimum act-gran act-sym act-handle "
-        "calibrate undo explain",
+    .hints = "act-bits act act-nudge act-dynamic act-method act-optimum act-gran act-sym "
+             "act-handle calibrate undo explain",
     .state_size = sizeof(struct ui_act_state),
     .open = open_view,
     .draw = draw,

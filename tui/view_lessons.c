@@ -77,8 +77,8 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
     (void)app;
     (void)state;
     snprintf(buf, cap,
-             "Enter begins, or goes on; your own model comes back when you leave it; "
-             ":lesson-lang en, id, ko");
+             "Enter begins, or goes on; your own model comes back when you leave it; :lesson-lang "
+             "en, id, ko");
 }
 
 static bool begin(struct ui_app *app, const struct lessons_state *s)

@@ -100,14 +100,13 @@ static void draw_empty(struct ui_app *app, struct ui_canvas *c, struct ui_rect r
         c, (struct ui_rect){r.x + 2, r.y + 4, r.w - 4, 4}, UI_STYLE_DIM,
         !net        ? qx_session_net_reason(app->session)
         : !has_data ? qx_session_data_reason(app->session)
-        : has_class ? "Rows stand here once the effect of single layers is measured, or this "
-                      "recipe is."
-        : qx_net_is_words(net)
-            ? "Each place of a language model's text has its next token, and none has a "
-              "class to lose. Compare (g c) lists with r the tokens that change most; Try (g "
-              "y) goes on with a text of yours."
-            : "This network gives embeddings: its rows have no class to lose. Compare (g c) "
-              "sets them beside FP32's.");
+        : has_class
+            ? "Rows stand here once the effect of single layers is measured, or this recipe is."
+        : qx_net_is_words(net) ? "Each place of a language model's text has its next token, and "
+                                 "none has a class to lose. Compare (g c) lists with r the tokens "
+                                 "that change most; Try (g y) goes on with a text of yours."
+                               : "This network gives embeddings: its rows have no class to lose. "
+                                 "Compare (g c) sets them beside FP32's.");
 }
 
 /* A picture beside the table where there is room, a text below it. */

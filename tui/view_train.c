@@ -47,15 +47,15 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
         snprintf(buf, cap, "b gives every layer 4 bits, weights and inputs, and trains under them");
     } else if (s->t.state == QX_TRAINING_NONE) {
         snprintf(buf, cap,
-                 "b starts: every layer that has bits is trained under its quantizer, the "
-                 "others in float32");
+                 "b starts: every layer that has bits is trained under its quantizer, the others "
+                 "in float32");
     } else if (s->t.state == QX_TRAINING_DONE) {
         snprintf(buf, cap,
                  "T takes the best into the recipe, W writes it as a model folder; b trains again");
     } else if (s->t.state == QX_TRAINING_RUNNING) {
         snprintf(buf, cap,
-                 "p %s, x stops and keeps the best; left and right go through time, j k "
-                 "through the layers",
+                 "p %s, x stops and keeps the best; left and right go through time, j k through "
+                 "the layers",
                  s->t.is_paused ? "goes on" : "pauses");
     }
 }

@@ -205,13 +205,12 @@ static void draw_empty(struct ui_app *app, struct ui_canvas *c, struct ui_rect r
         return;
     }
     ui_put(c, r.x + 2, r.y + 2, r.w - 4, UI_STYLE_BOLD, "No sentence yet: t types one.");
-    ui_text_draw(
-        c, (struct ui_rect){r.x + 2, r.y + 4, r.w - 4, 4}, UI_STYLE_DIM,
-        is_words(app)
-            ? "FP32 and the recipe as it is now go on with each, again after every edit. The "
-              "one whose words change first stands first."
-            : "Each is answered by FP32 and by the recipe as it is now, again after every "
-              "edit. The one nearest to another class stands first.");
+    ui_text_draw(c, (struct ui_rect){r.x + 2, r.y + 4, r.w - 4, 4}, UI_STYLE_DIM,
+                 is_words(app)
+                     ? "FP32 and the recipe as it is now go on with each, again after every edit. "
+                       "The one whose words change first stands first."
+                     : "Each is answered by FP32 and by the recipe as it is now, again after every "
+                       "edit. The one nearest to another class stands first.");
 }
 
 static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui_rect r)

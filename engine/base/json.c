@@ -63,10 +63,10 @@ static enum qx_status find_duplicate(struct walk *w, struct member *members, siz
     qsort(members, n, sizeof *members, by_key);
     for (size_t i = 1; i < n; i++) {
         if (strcmp(members[i - 1].key, members[i].key) == 0) {
-            return qx_fail_at(w->err, QX_EFORMAT, w->what, NULL, (int64_t)members[i].offset,
-                              "cannot read '%s' as JSON: the key '%.100s' comes twice, again at "
-                              "byte %zu",
-                              w->what, members[i].key, members[i].offset);
+            return qx_fail_at(
+                w->err, QX_EFORMAT, w->what, NULL, (int64_t)members[i].offset,
+                "cannot read '%s' as JSON: the key '%.100s' comes twice, again at byte %zu",
+                w->what, members[i].key, members[i].offset);
         }
     }
     return QX_OK;

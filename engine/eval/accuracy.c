@@ -256,10 +256,9 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
         return qx_words_run(net, data, w, options, pool, ctl, out, err);
     }
     if (strcmp(qx_net_task(net), "embedding") == 0) {
-        return qx_fail(
-            err, QX_EDATA,
-            "An encoder without a classifier has no accuracy: Compare and `eval` set its "
-            "embeddings beside FP32's.");
+        return qx_fail(err, QX_EDATA,
+                       "An encoder without a classifier has no accuracy: Compare and `eval` set "
+                       "its embeddings beside FP32's.");
     }
     if (qx_dataset_label(data, 0) < 0) {
         return qx_fail(err, QX_EDATA, "%s has no 'labels', so there is no accuracy to measure",

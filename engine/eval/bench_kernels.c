@@ -18,8 +18,8 @@
 enum { ROUNDS = QX_KERNEL_ROUNDS - 1, N_BUFFERS = 10 };
 static const double sample_s = 0.02; /* a round of one kernel */
 
-const char *const qx_kernel_shapes = "1x768x768,1x3072x768,1x4096x4096,16x768x768,128x768x768,"
-                                     "128x3072x768,512x3072x768";
+const char *const qx_kernel_shapes =
+    "1x768x768,1x3072x768,1x4096x4096,16x768x768,128x768x768,128x3072x768,512x3072x768";
 
 void qx_machine_measure(struct qx_machine *out)
 {

@@ -250,11 +250,10 @@ enum qx_status qx_calibration_load(const struct qx_net *net, const char *path, u
     }
     st = all_take(data, len, key, net, out);
     qx_mem_free(data);
-    return st == QX_OK ? QX_OK
-           : st == QX_ENOMEM
-               ? qx_fail_nomem(err, len)
-               : qx_fail_at(err, QX_EFORMAT, path, NULL, 0,
-                            "the kept calibration '%.200s' is of another build, model "
-                            "or data, or damaged; it is made again",
-                            path);
+    return st == QX_OK       ? QX_OK
+           : st == QX_ENOMEM ? qx_fail_nomem(err, len)
+                             : qx_fail_at(err, QX_EFORMAT, path, NULL, 0,
+                                          "the kept calibration '%.200s' is of another build, "
+                                          "model or data, or damaged; it is made again",
+                                          path);
 }

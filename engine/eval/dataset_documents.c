@@ -14,11 +14,11 @@ static enum qx_status get_flat(const struct qx_dataset *d, const char *name, boo
     const int64_t i = qx_model_find(d->model, name);
     *out = i >= 0 ? qx_model_tensor(d->model, i) : NULL;
     if (!*out) {
-        return is_needed ? qx_fail_at(err, QX_EDATA, d->path, NULL, -1,
-                                      "%s: there is no tensor '%s', which a language model's data "
-                                      "needs",
-                                      d->path, name)
-                         : QX_OK;
+        return is_needed
+                   ? qx_fail_at(err, QX_EDATA, d->path, NULL, -1,
+                                "%s: there is no tensor '%s', which a language model's data needs",
+                                d->path, name)
+                   : QX_OK;
     }
     const struct qx_dtype_info *info = qx_dtype_get((*out)->dtype);
     if ((*out)->rank != 1 || info->is_float || !info->is_readable || (*out)->reason) {
@@ -59,11 +59,11 @@ static enum qx_status find_rows(struct qx_dataset *d, const struct qx_tensor *t,
                               (long long)from, (long long)to, (long long)i);
         }
         if (to - from - 1 > d->sample_size) {
-            return qx_fail_at(
-                err, QX_EDATA, d->path, t->name, -1,
-                "%s: document %lld has %lld tokens; the network takes %lld and the one "
-                "behind them: cut it into shorter ones",
-                d->path, (long long)i, (long long)(to - from), (long long)d->sample_size);
+            return qx_fail_at(err, QX_EDATA, d->path, t->name, -1,
+                              "%s: document %lld has %lld tokens; the network takes %lld and the "
+                              "one behind them: cut it into shorter ones",
+                              d->path, (long long)i, (long long)(to - from),
+                              (long long)d->sample_size);
         }
         if (to - from >= 2) {
             d->first[2 * d->n] = from;

@@ -259,18 +259,17 @@ static enum qx_status read_sequences(const struct qx_dataset *d, int64_t first, 
         st = st == QX_OK ? mask_row(d, row, x, err) : st;
         for (int64_t i = 0; st == QX_OK && d->vocabulary > 0 && i < len; i++) {
             if (x[i] >= (float)d->vocabulary) {
-                st = qx_fail_at(err, QX_EDATA, d->path, "input_ids", -1,
-                                "%s: row %lld, place %lld holds the id %.9g; the vocabulary has "
-                                "%lld entries",
-                                d->path, (long long)row, (long long)i, (double)x[i],
-                                (long long)d->vocabulary);
+                st = qx_fail_at(
+                    err, QX_EDATA, d->path, "input_ids", -1,
+                    "%s: row %lld, place %lld holds the id %.9g; the vocabulary has %lld entries",
+                    d->path, (long long)row, (long long)i, (double)x[i], (long long)d->vocabulary);
             }
         }
         if (st == QX_OK && x[0] == -1.0f) {
-            st = qx_fail_at(err, QX_EDATA, d->path, "attention_mask", -1,
-                            "%s: the mask leaves out the first place of row %lld, which the "
-                            "network needs",
-                            d->path, (long long)row);
+            st = qx_fail_at(
+                err, QX_EDATA, d->path, "attention_mask", -1,
+                "%s: the mask leaves out the first place of row %lld, which the network needs",
+                d->path, (long long)row);
         }
     }
     return st;

@@ -46,10 +46,10 @@ static enum qx_status embed(const struct qx_net *net, const struct qx_dataset *d
             st = qx_fail_nonfinite(net, 1, drawn->n, "rows", err);
         }
         if (st == QX_OK) {
-            st = qx_fail(err, QX_EDATA,
-                         "%s: the embedding of row %lld is zero or no number, so it is similar to "
-                         "nothing",
-                         qx_dataset_path(data), (long long)drawn->rows[i]);
+            st = qx_fail(
+                err, QX_EDATA,
+                "%s: the embedding of row %lld is zero or no number, so it is similar to nothing",
+                qx_dataset_path(data), (long long)drawn->rows[i]);
         }
     }
     qx_mem_free(x);
@@ -182,8 +182,7 @@ enum qx_status qx_agreement_run(const struct qx_net *net, const struct qx_datase
     }
     if (g.n < 3) {
         return qx_fail(err, QX_EDATA,
-                       "%s: %lld rows are too few to compare similarities; 3 are "
-                       "needed",
+                       "%s: %lld rows are too few to compare similarities; 3 are needed",
                        qx_dataset_path(data), (long long)g.n);
     }
     enum qx_status st = qx_score_new(g.n, &drawn, err);

@@ -363,10 +363,10 @@ static enum qx_status similarities_take(struct qx_places *p, float *z, struct qx
     const int d = qx_net_n_classes(p->net);
     for (int64_t i = 0; i < p->n; i++) {
         if (!qx_unit_make(p->embeddings + i * d, d)) {
-            return qx_fail(err, QX_EDATA,
-                           "the embedding of row %lld is zero or no number, so it is similar to "
-                           "nothing",
-                           (long long)p->rows[i]);
+            return qx_fail(
+                err, QX_EDATA,
+                "the embedding of row %lld is zero or no number, so it is similar to nothing",
+                (long long)p->rows[i]);
         }
     }
     qx_similarity_logits(p->embeddings, p->n, d, z);

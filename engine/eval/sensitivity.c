@@ -46,10 +46,10 @@ static enum qx_status column_parse(const char *text, struct qx_sens_column *out,
         out->format = qx_format_find(is_half ? "fp16" : "int");
         return is_half || (bits >= 2 && bits <= 8)
                    ? QX_OK
-                   : qx_fail(err, QX_ERANGE,
-                             "'%s' bits: integers have 2 to 8 (16 is fp16, a2 to a8 are "
-                             "activations)",
-                             text);
+                   : qx_fail(
+                         err, QX_ERANGE,
+                         "'%s' bits: integers have 2 to 8 (16 is fp16, a2 to a8 are activations)",
+                         text);
     }
     out->format = qx_format_find(text);
     if (!out->format || strcmp(text, "int") == 0) {
@@ -131,9 +131,9 @@ static enum qx_status cell_prepare(struct qx_sens *s, int layer, int column,
     enum qx_status st = QX_OK;
     if (site == QX_SITE_A) {
         if (!observed || !observed->hist) {
-            return qx_fail(err, QX_EDATA,
-                           "the inputs of the layers were not calibrated: activations cannot be "
-                           "judged");
+            return qx_fail(
+                err, QX_EDATA,
+                "the inputs of the layers were not calibrated: activations cannot be judged");
         }
         st = qx_act_resolve(&set->act, observed, err);
     }

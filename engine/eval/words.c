@@ -37,11 +37,10 @@ static enum qx_status tokens_read(const struct qx_net *net, const struct qx_data
     enum qx_status st = qx_documents_next(d, document, next, counts, err);
     for (int64_t i = 0; st == QX_OK && i < n; i++) {
         if (!(next[i] >= 0.0f && next[i] < (float)vocabulary)) {
-            return qx_fail_at(err, QX_EDATA, d->path, "input_ids", -1,
-                              "%s: document %lld, token %lld holds the id %.9g; the vocabulary has "
-                              "%d entries",
-                              d->path, (long long)document, (long long)i + 1, (double)next[i],
-                              vocabulary);
+            return qx_fail_at(
+                err, QX_EDATA, d->path, "input_ids", -1,
+                "%s: document %lld, token %lld holds the id %.9g; the vocabulary has %d entries",
+                d->path, (long long)document, (long long)i + 1, (double)next[i], vocabulary);
         }
         if (counts[i] != 0.0f) {
             r->rows[r->n] = d->first[2 * document] + 1 + i;

@@ -53,8 +53,8 @@ static void pack_row(struct qxk_w4 *w, const struct qxk_w4_source *s, int64_t n)
 static enum qx_status refuse(const struct qxk_w4_source *from, struct qx_error *err)
 {
     return qx_fail(err, QX_ERANGE,
-                   "cannot pack 4-bit weights of %lld outputs and %lld inputs in groups of %d: "
-                   "the kernels take 16 codes, groups of 32, 64 or 128 and up to %lld inputs",
+                   "cannot pack 4-bit weights of %lld outputs and %lld inputs in groups of %d: the "
+                   "kernels take 16 codes, groups of 32, 64 or 128 and up to %lld inputs",
                    (long long)from->n, (long long)from->k, from->group, (long long)QXK_K_MAX);
 }
 

@@ -9,9 +9,8 @@ static const struct qx_quantizer_fn fn = {.weights = qx_quantizer_through,
 const struct qx_quantizer qx_quantizer_ema = {
     .name = "ema",
     .title = "EMA",
-    .help =
-        "Straight-through gradient; ranges of inputs follow a moving average of the batches and "
-        "freeze at the end.",
+    .help = "Straight-through gradient; ranges of inputs follow a moving average of the batches "
+            "and freeze at the end.",
     .follows_inputs = true,
     .fn = &fn,
 };

@@ -135,12 +135,11 @@ void qx_build_check(struct qx_build *b, const char *tensor, const char *row_key,
     const struct qx_tensor *t =
         qx_model_tensor(b->net->model, qx_model_find(b->net->model, tensor));
     if (t->rank != 2 || t->shape[0] != rows || t->shape[1] != columns) {
-        b->st = qx_fail(b->err, QX_EFORMAT,
-                        "%s %lld and %s %lld disagree with the tensor '%.100s' of %d axes, "
-                        "[%lld, %lld]",
-                        row_key, (long long)rows, column_key, (long long)columns, tensor, t->rank,
-                        (long long)(t->rank > 0 ? t->shape[0] : 0),
-                        (long long)(t->rank > 1 ? t->shape[1] : 0));
+        b->st = qx_fail(
+            b->err, QX_EFORMAT,
+            "%s %lld and %s %lld disagree with the tensor '%.100s' of %d axes, [%lld, %lld]",
+            row_key, (long long)rows, column_key, (long long)columns, tensor, t->rank,
+            (long long)(t->rank > 0 ? t->shape[0] : 0), (long long)(t->rank > 1 ? t->shape[1] : 0));
     }
 }
 

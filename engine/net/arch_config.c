@@ -8,13 +8,11 @@ static enum qx_status build(struct qx_net *net, const struct qx_jval *root, stru
     (void)net;
     const char *type = qx_jstr(qx_jget(root, "model_type"), NULL);
     if (type) {
-        return qx_fail(
-            err, QX_EUNSUPPORTED,
-            "a network of type '%.60s', which is not run (bert, roberta, xlm-roberta, "
-            "distilbert, gpt2, llama, mistral, qwen2 and qwen3 are), so there is no accuracy, but "
-            "the weights can be explored "
-            "and quantized",
-            type);
+        return qx_fail(err, QX_EUNSUPPORTED,
+                       "a network of type '%.60s', which is not run (bert, roberta, xlm-roberta, "
+                       "distilbert, gpt2, llama, mistral, qwen2 and qwen3 are), so there is no "
+                       "accuracy, but the weights can be explored and quantized",
+                       type);
     }
     return qx_fail(err, QX_EUNSUPPORTED,
                    "it names no model_type, and there is no graph.json: the network cannot be run, "

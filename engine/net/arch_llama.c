@@ -108,11 +108,10 @@ static struct sizes read_sizes(struct qx_build *b)
     s.head = qx_build_int_or(b, "head_dim", s.hidden / s.heads, 1, 1 << 20);
     s.rotary = rotary_of(b, s.head);
     if (b->st == QX_OK && (s.head < 1 || s.heads % s.kv_heads != 0)) {
-        b->st =
-            qx_fail(b->err, QX_EFORMAT,
-                    "hidden_size %lld, num_attention_heads %lld and num_key_value_heads %lld do "
-                    "not divide each other",
-                    (long long)s.hidden, (long long)s.heads, (long long)s.kv_heads);
+        b->st = qx_fail(b->err, QX_EFORMAT,
+                        "hidden_size %lld, num_attention_heads %lld and num_key_value_heads %lld "
+                        "do not divide each other",
+                        (long long)s.hidden, (long long)s.heads, (long long)s.kv_heads);
     }
     if (strcmp(qx_jstr(qx_jget(b->config, "hidden_act"), "silu"), "silu") != 0) {
         refuse(b, "its activation is not silu");

@@ -19,9 +19,8 @@ static enum qx_status fail_none(const struct qx_model *model, struct qx_error *e
 {
     return qx_fail(err, QX_EUNSUPPORTED,
                    "'%s' comes without graph.json or config.json, so the network cannot be run; "
-                   "the weights can be "
-                   "explored and quantized (the scripts in assets/convert make a model folder from "
-                   "an ONNX file or a torch module)",
+                   "the weights can be explored and quantized (the scripts in assets/convert make "
+                   "a model folder from an ONNX file or a torch module)",
                    qx_model_name(model));
 }
 

@@ -130,8 +130,8 @@ enum qx_status qx_cut_check(const struct qx_net_cut *c, const struct qx_weights 
     qx_cut_release(&now);
     return same ? QX_OK
                 : qx_fail(err, QX_EDATA,
-                          "the kept values have another form than the layers behind them take "
-                          "now: run the layers before again");
+                          "the kept values have another form than the layers behind them take now: "
+                          "run the layers before again");
 }
 
 /* ---- tiles ---- */

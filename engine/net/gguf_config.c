@@ -216,18 +216,17 @@ enum qx_status qx_gguf_config_text(const struct qx_model *model, bool for_others
     if (!arch || !known_find(arch)) {
         return qx_fail(
             err, QX_EUNSUPPORTED,
-            "it holds a network of type '%.60s', which is not run (llama, qwen2 and qwen3 "
-            "are), so there is no accuracy, but the weights can be explored and quantized",
+            "it holds a network of type '%.60s', which is not run (llama, qwen2 and qwen3 are), so "
+            "there is no accuracy, but the weights can be explored and quantized",
             arch ? arch : "unknown");
     }
     struct source s = {model, arch, NULL};
     const char *experts = meta(&s, "expert_count");
     if (experts && strtoll(experts, NULL, 10) > 0) {
-        return qx_fail(
-            err, QX_EUNSUPPORTED,
-            "its layers choose among %.20s experts, which is not run; the weights can be "
-            "explored and quantized",
-            experts);
+        return qx_fail(err, QX_EUNSUPPORTED,
+                       "its layers choose among %.20s experts, which is not run; the weights can "
+                       "be explored and quantized",
+                       experts);
     }
     if (!table || table->rank != 2) {
         return qx_fail(err, QX_EFORMAT,

@@ -210,11 +210,10 @@ enum qx_status qx_gguf_bpe(const struct qx_model *m, char **out, size_t *len, st
     enum qx_status st = array_of(m, "tokenizer.ggml.tokens", true, &tokens, err);
     st = st == QX_OK ? array_of(m, "tokenizer.ggml.merges", true, &merges, err) : st;
     if (st == QX_OK && !pattern) {
-        st =
-            qx_fail(err, QX_EUNSUPPORTED,
-                    "%s cuts texts as '%.40s', which is not known here (gpt-2, llama-bpe and qwen2 "
-                    "are); give the model's tokenizer.json with --tokenizer",
-                    qx_model_name(m), pre);
+        st = qx_fail(err, QX_EUNSUPPORTED,
+                     "%s cuts texts as '%.40s', which is not known here (gpt-2, llama-bpe and "
+                     "qwen2 are); give the model's tokenizer.json with --tokenizer",
+                     qx_model_name(m), pre);
     }
     st = st == QX_OK ? types_read(m, tokens.n, &types, err) : st;
     if (st != QX_OK) {
@@ -296,11 +295,10 @@ enum qx_status qx_gguf_pieces(const struct qx_model *m, char **out, size_t *len,
         double score = 0.0;
         snprintf(byte, sizeof byte, "<0x%02X>", (unsigned)(i - 3) & 255);
         if (i >= 3 && i < 259 && (n != 6 || memcmp(text, byte, 6) != 0)) {
-            st = qx_fail(
-                err, QX_EUNSUPPORTED,
-                "%s has no bytes as tokens 3 to 258, as Llama's pieces have; give the model's "
-                "tokenizer.json with --tokenizer",
-                qx_model_name(m));
+            st = qx_fail(err, QX_EUNSUPPORTED,
+                         "%s has no bytes as tokens 3 to 258, as Llama's pieces have; give the "
+                         "model's tokenizer.json with --tokenizer",
+                         qx_model_name(m));
             break;
         }
         qx_model_array_number(&scores, &score);

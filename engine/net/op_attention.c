@@ -40,8 +40,7 @@ static enum qx_status attention_shape(const struct qx_infer *g, struct qx_error 
         !qx_shape_equal(k, &node->in[2]->shape)) {
         return qx_fail(
             err, QX_EFORMAT,
-            "%lld heads over %lld values and %lld key heads over %lld and %lld values do "
-            "not fit",
+            "%lld heads over %lld values and %lld key heads over %lld and %lld values do not fit",
             (long long)heads, (long long)q->dim[1], (long long)kv, (long long)k->dim[1],
             (long long)node->in[2]->shape.dim[1]);
     }

@@ -68,8 +68,7 @@ static enum qx_status merge_read(struct qx_tokenizer *t, const struct qx_jval *v
     }
     if (left < 0 || right < 0 || merged < 0) {
         return qx_fail(err, QX_EFORMAT,
-                       "%s: merge %d ('%.30s' and '%.30s') names no tokens of the "
-                       "vocabulary",
+                       "%s: merge %d ('%.30s' and '%.30s') names no tokens of the vocabulary",
                        t->path, rank, a, b);
     }
     struct qx_merge_slot *s = slot_of(t, left, right);

@@ -75,8 +75,8 @@ static enum qx_status template_read(struct qx_tokenizer *t, const struct qx_jval
         const struct qx_jval *ids = qx_jget(qx_jget(known, name), "ids");
         st = ids ? around_add(t, ids, out, err)
                  : qx_fail(err, QX_EFORMAT,
-                           "%s: post_processor puts '%.40s' around a text, and "
-                           "does not say what its id is",
+                           "%s: post_processor puts '%.40s' around a text, and does not say what "
+                           "its id is",
                            t->path, name);
     }
     return st;
@@ -153,11 +153,10 @@ static enum qx_status model_read(struct qx_tokenizer *t, const struct qx_jval *r
         }
     }
     if (!t->model) {
-        return qx_fail(
-            err, QX_EUNSUPPORTED,
-            "%s: tokenizers of type '%.40s' are not read (WordPiece, BPE and Unigram are); give "
-            "token ids instead (eval.safetensors with input_ids)",
-            t->path, type);
+        return qx_fail(err, QX_EUNSUPPORTED,
+                       "%s: tokenizers of type '%.40s' are not read (WordPiece, BPE and Unigram "
+                       "are); give token ids instead (eval.safetensors with input_ids)",
+                       t->path, type);
     }
     enum qx_status st =
         t->model->has_own_vocabulary ? QX_OK : vocab_read(t, qx_jget(model, "vocab"), err);
@@ -397,11 +396,11 @@ static enum qx_status none_found(const char *folder, struct qx_error *err)
         const bool is_there = path && qx_fs_exists(path);
         qx_mem_free(path);
         if (is_there) {
-            return qx_fail(err, QX_EUNSUPPORTED,
-                           "%s holds %s only, which is not read; save the tokenizer as "
-                           "tokenizer.json (AutoTokenizer.from_pretrained(..., use_fast=True)"
-                           ".save_pretrained(...))",
-                           folder, others[i]);
+            return qx_fail(
+                err, QX_EUNSUPPORTED,
+                "%s holds %s only, which is not read; save the tokenizer as tokenizer.json "
+                "(AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained(...))",
+                folder, others[i]);
         }
     }
     return qx_fail(err, QX_EUNSUPPORTED,

@@ -400,9 +400,9 @@ static enum qx_status engine_check(const struct qx_weights *w, enum qx_engine en
                        "--act-bits 8 or --dynamic, or use --engine packed or simulated");
     }
     if (engine == QX_ENGINE_PACKED && w->has_act) {
-        return qx_fail(err, QX_EUNSUPPORTED,
-                       "inputs are quantized, so products are not float32: use --engine integer or "
-                       "simulated");
+        return qx_fail(
+            err, QX_EUNSUPPORTED,
+            "inputs are quantized, so products are not float32: use --engine integer or simulated");
     }
     return engine != QX_ENGINE_PACKED || has_packed(w)
                ? QX_OK

@@ -74,10 +74,10 @@ static enum qx_status ema_parse(struct qx_act *a, const char *rest, struct qx_er
         rate = strtod(rest + 1, &end);
     }
     if (end && (end == rest + 1 || *end != '\0' || !(rate > 0.0 && rate <= 1.0))) {
-        return qx_fail(err, QX_ERANGE,
-                       "ema takes the weight of a new batch, above 0 and at most 1, such as "
-                       "ema:0.1, not '%s'",
-                       rest + 1);
+        return qx_fail(
+            err, QX_ERANGE,
+            "ema takes the weight of a new batch, above 0 and at most 1, such as ema:0.1, not '%s'",
+            rest + 1);
     }
     a->calib = &qx_calib_ema;
     a->param = rate;

@@ -9,9 +9,9 @@ static enum qx_status range(const struct qx_hist *hist, const struct qx_scheme *
     (void)scheme;
     (void)param;
     (void)out;
-    return qx_fail(err, QX_EDATA,
-                   "a manual threshold needs its value; write manual:0.13, or choose another "
-                   "calibrator");
+    return qx_fail(
+        err, QX_EDATA,
+        "a manual threshold needs its value; write manual:0.13, or choose another calibrator");
 }
 
 const struct qx_calibrator qx_calib_manual = {

@@ -50,10 +50,10 @@ static enum qx_status name_unknown(const char *name, struct qx_error *err)
         return qx_fail(err, QX_ENAME, "no calibrator is called '%s'; did you mean '%s'?", name,
                        nearest);
     }
-    return qx_fail(err, QX_ENAME,
-                   "no calibrator is called '%s'; choose minmax, percentile, mse, mae, kl, kl-full "
-                   "or manual",
-                   name);
+    return qx_fail(
+        err, QX_ENAME,
+        "no calibrator is called '%s'; choose minmax, percentile, mse, mae, kl, kl-full or manual",
+        name);
 }
 
 /* One finite number, then `end`. NULL when the text is something else. */
@@ -77,11 +77,10 @@ static enum qx_status manual_read(const char *text, struct qx_range *range, stru
         r.lo = -r.hi;
     }
     if (!p || *p != '\0' || !(r.lo <= 0.0 && r.hi >= 0.0 && r.lo < r.hi)) {
-        return qx_fail(
-            err, QX_ERANGE,
-            "'manual:%s' is no threshold; write manual:0.13 or manual:-0.1,0.2 (a low end "
-            "of at most 0, a high end of at least 0)",
-            text ? text : "");
+        return qx_fail(err, QX_ERANGE,
+                       "'manual:%s' is no threshold; write manual:0.13 or manual:-0.1,0.2 (a low "
+                       "end of at most 0, a high end of at least 0)",
+                       text ? text : "");
     }
     *range = r;
     return QX_OK;
@@ -141,9 +140,9 @@ enum qx_status qx_calib_range(const struct qx_hist *hist, const struct qx_scheme
                               struct qx_error *err)
 {
     if (qx_hist_stats(hist)->n < 1) {
-        return qx_fail(err, QX_EDATA,
-                       "the tensor has no finite value to choose a clipping range from; keep it in "
-                       "fp32");
+        return qx_fail(
+            err, QX_EDATA,
+            "the tensor has no finite value to choose a clipping range from; keep it in fp32");
     }
     if (scheme->bits < 2 || scheme->bits > 8) {
         return qx_fail(err, QX_ERANGE, "a calibrator serves 2 to 8 bits, not %d", scheme->bits);

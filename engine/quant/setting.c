@@ -182,18 +182,16 @@ static enum qx_status range_check(const struct qx_setting *s, struct qx_error *e
                        hi);
     }
     if (!(lo <= 0.0 && hi >= 0.0)) {
-        return qx_fail(
-            err, QX_ERANGE,
-            "the clipping range %g to %g does not contain 0; give a low end of at most 0 "
-            "and a high end of at least 0",
-            lo, hi);
+        return qx_fail(err, QX_ERANGE,
+                       "the clipping range %g to %g does not contain 0; give a low end of at most "
+                       "0 and a high end of at least 0",
+                       lo, hi);
     }
     if (s->gran != QX_GRAN_TENSOR && !(hi > 0.0 && hi <= 1.0 && lo == -hi)) {
-        return qx_fail(
-            err, QX_ERANGE,
-            "with a scale per channel or group the threshold is a ratio of each one's own "
-            "range, above 0 and at most 1, but it is %g",
-            hi);
+        return qx_fail(err, QX_ERANGE,
+                       "with a scale per channel or group the threshold is a ratio of each one's "
+                       "own range, above 0 and at most 1, but it is %g",
+                       hi);
     }
     return QX_OK;
 }
@@ -206,11 +204,10 @@ static enum qx_status table_check(const struct qx_setting *s, struct qx_error *e
                        s->format->title, s->format->max_bits, s->bits);
     }
     if (!s->sym) {
-        return qx_fail(
-            err, QX_ERANGE,
-            "the levels of %s lie around 0, so its range is symmetric; choose int for an "
-            "asymmetric one",
-            s->format->title);
+        return qx_fail(err, QX_ERANGE,
+                       "the levels of %s lie around 0, so its range is symmetric; choose int for "
+                       "an asymmetric one",
+                       s->format->title);
     }
     if (s->act.bits > 0) {
         return qx_fail(

@@ -54,11 +54,10 @@ enum qx_status qx_act_patch_check(const struct qx_patch *p, const char *name, st
     const struct qx_range r = p->value.act.range;
     if ((p->fields & QX_PATCH_ACT_RANGE) &&
         !(isfinite(r.lo) && isfinite(r.hi) && fmin(r.lo, 0) < fmax(r.hi, 0))) {
-        return qx_fail_at(
-            err, QX_ERANGE, NULL, name, -1,
-            "the inputs of '%s' need a range of two finite numbers that is not empty, "
-            "such as -0.5,4",
-            name);
+        return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
+                          "the inputs of '%s' need a range of two finite numbers that is not "
+                          "empty, such as -0.5,4",
+                          name);
     }
     return QX_OK;
 }

@@ -55,8 +55,7 @@ static const struct qx_preset rows[] = {
         .key = 's',
         .help = "INT8: weights per channel, inputs static; first and last layer FP16.",
         .tool = "The rule of thumb of the notes: weights per channel, inputs per tensor with "
-                "percentile "
-                "or KL ranges, first and last layer in FP16.",
+                "percentile or KL ranges, first and last layer in FP16.",
         .ours = "Inputs take percentile 99.99; --act-method kl is the other choice.",
         .weight = {.bits = 8, .method = "minmax"},
         .act = {.bits = 8, .method = "percentile"},
@@ -69,8 +68,7 @@ static const struct qx_preset rows[] = {
         .tool = "torch.ao quantize_dynamic: Linear only, weights per tensor by min-max, inputs "
                 "asymmetric with the range of the batch at hand.",
         .ours = "The range is that of a sample, not of the batch; all 8 bits of the inputs are "
-                "used, where "
-                "its x86 back end keeps one in reserve.",
+                "used, where its x86 back end keeps one in reserve.",
         .weight = {.bits = 8, .by_tensor = true, .method = "minmax"},
         .act = {.bits = 8, .dynamic = true},
         .other = no_conv,
@@ -79,12 +77,10 @@ static const struct qx_preset rows[] = {
         .name = "torch-static",
         .key = 't',
         .help = "INT8: weights per channel, inputs static by least squared error.",
-        .tool =
-            "torch.ao's default for x86: weights per channel by min-max, inputs asymmetric with a "
-            "range that a histogram observer finds by squared error.",
+        .tool = "torch.ao's default for x86: weights per channel by min-max, inputs asymmetric "
+                "with a range that a histogram observer finds by squared error.",
         .ours = "Residual sums and pooling stay float32; all 8 bits of the inputs are used, where "
-                "it keeps "
-                "one in reserve.",
+                "it keeps one in reserve.",
         .weight = {.bits = 8, .method = "minmax"},
         .act = {.bits = 8, .method = "mse"},
     },
@@ -102,8 +98,7 @@ static const struct qx_preset rows[] = {
         .key = 'o',
         .help = "INT8, one scale a tensor for weights, min-max ranges for inputs.",
         .tool = "ONNX Runtime's quantize_static with its defaults: weights INT8 symmetric per "
-                "tensor, inputs "
-                "UINT8 by min-max, every operation with an integer form.",
+                "tensor, inputs UINT8 by min-max, every operation with an integer form.",
         .ours = "Inputs of layers with weights only: sums, pooling and embeddings stay float32.",
         .weight = {.bits = 8, .by_tensor = true, .method = "minmax"},
         .act = {.bits = 8, .method = "minmax"},
@@ -113,8 +108,7 @@ static const struct qx_preset rows[] = {
         .key = 'r',
         .help = "INT8 symmetric: weights per channel, inputs by the entropy calibrator.",
         .tool = "TensorRT with an entropy calibrator: weights per channel by min-max, inputs "
-                "symmetric per "
-                "tensor, the range by KL divergence.",
+                "symmetric per tensor, the range by KL divergence.",
         .ours = "All layers run in INT8, where it times each layer and may choose FP16. Its second "
                 "calibrator (IInt8EntropyCalibrator2) is not published: ours is the one of 2017, "
                 "without the values of exactly 0.",
@@ -126,11 +120,9 @@ static const struct qx_preset rows[] = {
         .key = 'l',
         .help = "INT8: weights per channel, inputs asymmetric by min-max.",
         .tool = "TensorFlow Lite's full integer form: weights -127..127 per channel, inputs INT8 "
-                "asymmetric "
-                "by min-max.",
+                "asymmetric by min-max.",
         .ours = "Outputs between layers stay codes only where the next layer reads the same ones; "
-                "softmax "
-                "and sums are float32.",
+                "softmax and sums are float32.",
         .weight = {.bits = 8, .method = "minmax"},
         .act = {.bits = 8, .method = "minmax"},
     },
@@ -150,8 +142,7 @@ static const struct qx_preset rows[] = {
         .key = '8',
         .help = "LLM.int8(): INT8 by rows and tokens, outlier inputs in FP16.",
         .tool = "bitsandbytes load_in_8bit: linear layers but the head, weights by rows, inputs by "
-                "tokens, "
-                "inputs beyond 6.0 kept in FP16.",
+                "tokens, inputs beyond 6.0 kept in FP16.",
         .ours = "Outlier inputs are chosen once, on calibration rows, not for every batch.",
         .weight = {.bits = 8, .method = "minmax", .algo = "llm-int8:6"},
         .act = {.bits = 8, .sym = true, .dynamic = true, .by_token = true},
@@ -162,8 +153,7 @@ static const struct qx_preset rows[] = {
         .key = 'n',
         .help = "NF4 in blocks of 64, the head as stored.",
         .tool = "bitsandbytes load_in_4bit (NF4): linear layers but the head, a float32 scale by "
-                "absmax for "
-                "every 64 weights.",
+                "absmax for every 64 weights.",
         .ours = "Blocks lie along the inputs of an output; the scales are not quantized again.",
         .weight = {.format = "nf4", .group = 64, .scale = "f32", .method = "minmax"},
         .other = no_conv_no_head,
@@ -174,9 +164,8 @@ static const struct qx_preset rows[] = {
         .help = "NF4 in blocks of 64, scales quantized once more; the head as stored.",
         .tool = "bitsandbytes load_in_4bit (NF4) with bnb_4bit_use_double_quant: the scales, less "
                 "their mean, become 8-bit floats in blocks of 256.",
-        .ours =
-            "Blocks lie along the inputs of an output; scales become E4M3, where it has an 8-bit "
-            "code of its own.",
+        .ours = "Blocks lie along the inputs of an output; scales become E4M3, where it has an "
+                "8-bit code of its own.",
         .weight = {.format = "nf4", .group = 64, .scale = "dq", .method = "minmax"},
         .other = no_conv_no_head,
     },
@@ -187,8 +176,7 @@ static const struct qx_preset rows[] = {
         .tool = "GPTQ's usual checkpoint: 4 bits symmetric, groups of 128, FP16 scales by min-max, "
                 "linear layers of the blocks.",
         .ours = "Codes are -7..7 (it uses -8 too), columns come in order of their moments, with "
-                "groups fixed "
-                "beforehand; convolutions are taken too.",
+                "groups fixed beforehand; convolutions are taken too.",
         .weight = {.bits = 4, .group = 128, .method = "minmax", .algo = "gptq"},
         .other = no_head,
     },
@@ -197,8 +185,7 @@ static const struct qx_preset rows[] = {
         .key = 'w',
         .help = "INT4 asymmetric in groups of 128 after AWQ's scaling and clipping.",
         .tool = "AutoAWQ's default: 4 bits with zero points, groups of 128, FP16 scales; inputs' "
-                "scales "
-                "and the clipping searched.",
+                "scales and the clipping searched.",
         .ours = "The search looks at the moments of the inputs, one layer at a time.",
         .weight = {.bits = 4, .asym = true, .group = 128, .method = "minmax", .algo = "awq"},
         .other = no_conv_no_head,
@@ -208,8 +195,7 @@ static const struct qx_preset rows[] = {
         .key = 'k',
         .help = "Q4_K, with Q6_K for the head and half of the values and down projections.",
         .tool = "llama.cpp's Q4_K_M: Q4_K; Q6_K for the output, and for attn_v and ffn_down in the "
-                "first and "
-                "last eighth of the blocks and every third one between.",
+                "first and last eighth of the blocks and every third one between.",
         .ours = "The embedding stays as stored unless it is the head too.",
         .weight = {.format = "q4_k"},
         .other = q4_k_m,

@@ -64,9 +64,8 @@ static enum qx_status data_find(struct qx_session *s, const char *named, struct 
     } else {
         st =
             qx_fail(err, QX_EDATA,
-                    "activations need rows to find their ranges, and there is no "
-                    "calib.safetensors beside the model: name a file with --calib FILE, %s, or use "
-                    "--dynamic",
+                    "activations need rows to find their ranges, and there is no calib.safetensors "
+                    "beside the model: name a file with --calib FILE, %s, or use --dynamic",
                     qx_net_is_words(s->net) ? "let the model write its own with --calib self"
                                             : "take noise with --calib random:64");
     }

@@ -269,10 +269,10 @@ static enum qx_status choose_range(const struct qx_patch *p, const struct qx_set
     bool reformed = s->format != base->format || s->bits != base->bits;
     if (is_manual) {
         if (!base->has_range) {
-            return qx_fail_at(err, QX_ERANGE, NULL, name, -1,
-                              "'%s' has no range yet that could be kept by hand: give one, such as "
-                              "manual:0.1",
-                              name);
+            return qx_fail_at(
+                err, QX_ERANGE, NULL, name, -1,
+                "'%s' has no range yet that could be kept by hand: give one, such as manual:0.1",
+                name);
         }
         return reshaped ? carry_range(base, bounds, name, s, err) : QX_OK;
     }

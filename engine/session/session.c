@@ -56,11 +56,11 @@ static enum qx_status data_open(struct qx_session *s, const char *named, struct 
     if (named) {
         return data_take(s, named, err);
     }
-    enum qx_status status = qx_fail(
-        &why, QX_EDATA,
-        "There is no eval.safetensors beside the model: name labelled data with --data FILE to "
-        "see accuracy%s.",
-        qx_net_is_words(s->net) ? ", or let it write its own with --data self" : "");
+    enum qx_status status =
+        qx_fail(&why, QX_EDATA,
+                "There is no eval.safetensors beside the model: name labelled data with --data "
+                "FILE to see accuracy%s.",
+                qx_net_is_words(s->net) ? ", or let it write its own with --data self" : "");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char *path = qx_fs_join(qx_model_folder(s->model), names[i]);
         if (!path) {

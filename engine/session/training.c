@@ -27,11 +27,11 @@ static enum qx_status data_find(const struct qx_session *s, const char *named, c
         *out = qx_mem_strdup(path);
         st = *out ? QX_OK : qx_fail_nomem(err, strlen(path) + 1);
     } else if (installed) {
-        st = qx_fail(err, QX_EDATA,
-                     "There is no train.safetensors beside the model, and no %.200s (Debian: "
-                     "apt-get install dataset-%.*s): name labelled data with --train-data FILE to "
-                     "train.",
-                     installed, (int)strcspn(below, "/"), below);
+        st = qx_fail(
+            err, QX_EDATA,
+            "There is no train.safetensors beside the model, and no %.200s (Debian: apt-get "
+            "install dataset-%.*s): name labelled data with --train-data FILE to train.",
+            installed, (int)strcspn(below, "/"), below);
     } else {
         st = qx_fail(err, QX_EDATA,
                      "There is no train.safetensors beside the model: name labelled data with "
@@ -65,10 +65,10 @@ enum qx_status qx_session_train_check(struct qx_session *s, const char *data, co
         return why->status;
     }
     if (strcmp(qx_net_task(s->net), "classification") != 0 && !qx_net_is_words(s->net)) {
-        return qx_fail(err, QX_EUNSUPPORTED,
-                       "Training takes networks that classify, and language models; this one is "
-                       "for %s.",
-                       qx_net_task(s->net));
+        return qx_fail(
+            err, QX_EUNSUPPORTED,
+            "Training takes networks that classify, and language models; this one is for %s.",
+            qx_net_task(s->net));
     }
     char *path = NULL;
     enum qx_status st = data_find(s, data, &path, err);

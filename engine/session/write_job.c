@@ -101,9 +101,7 @@ static void write_done(struct qx_session *s, struct qx_task *task)
         qx_log(QX_LOG_INFO, "model folder written: %s", t->dir);
     } else if (task->status == QX_ECANCELLED) {
         snprintf(info->message, sizeof info->message,
-                 "writing %.120s was cancelled: nothing is left "
-                 "of it",
-                 t->dir);
+                 "writing %.120s was cancelled: nothing is left of it", t->dir);
         qx_log(QX_LOG_WARN, "writing %s was cancelled, nothing was changed", t->dir);
     } else {
         qx_str_copy(info->message, sizeof info->message, task->err.text);

@@ -38,11 +38,11 @@ static enum qx_status check(const struct qx_tensor *t, const struct qx_hist_spec
     if (spec->gran != QX_GRAN_TENSOR &&
         (c->outer < 0 || c->count < 0 || c->inner < 0 || !qx_i64_mul(c->outer, c->count, &numel) ||
          !qx_i64_mul(numel, c->inner, &numel) || numel != t->numel)) {
-        return qx_fail_at(err, QX_ERANGE, NULL, t->name, -1,
-                          "no histogram of '%.150s': %lld x %lld x %lld channels do not make its "
-                          "%lld values",
-                          t->name, (long long)c->outer, (long long)c->count, (long long)c->inner,
-                          (long long)t->numel);
+        return qx_fail_at(
+            err, QX_ERANGE, NULL, t->name, -1,
+            "no histogram of '%.150s': %lld x %lld x %lld channels do not make its %lld values",
+            t->name, (long long)c->outer, (long long)c->count, (long long)c->inner,
+            (long long)t->numel);
     }
     return QX_OK;
 }

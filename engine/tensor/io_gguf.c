@@ -69,10 +69,10 @@ static enum qx_status fail_file(const struct reader *r, enum qx_status status, u
 
 static enum qx_status fail_cut(const struct reader *r, const char *what)
 {
-    return fail_file(r, QX_EFORMAT, r->at,
-                     "the file ends within %s (it has %llu bytes): a partial download? Fetch the "
-                     "file again",
-                     what, (unsigned long long)r->size);
+    return fail_file(
+        r, QX_EFORMAT, r->at,
+        "the file ends within %s (it has %llu bytes): a partial download? Fetch the file again",
+        what, (unsigned long long)r->size);
 }
 
 /* ---- numbers and strings ---- */
@@ -477,11 +477,10 @@ static enum qx_status check_layout(struct reader *r)
     struct qx_tensor *t = r->m->tensors + r->first_tensor, *end = r->m->tensors + r->m->n_tensors;
     for (; t < end; t++) {
         if (t->offset != expected) {
-            return fail_tensor(
-                r, t->name, r->at,
-                "its data begin at %llu, where %llu is expected: they overlap others "
-                "or leave a hole",
-                (unsigned long long)t->offset, (unsigned long long)expected);
+            return fail_tensor(r, t->name, r->at,
+                               "its data begin at %llu, where %llu is expected: they overlap "
+                               "others or leave a hole",
+                               (unsigned long long)t->offset, (unsigned long long)expected);
         }
         const uint64_t room = r->size > start ? r->size - start : 0;
         if (t->bytes > room || expected > room - t->bytes) {
@@ -529,11 +528,10 @@ static enum qx_status read_head(struct reader *r, uint64_t *n_tensors, uint64_t 
                          "it is a big-endian GGUF file; make it again for little-endian machines");
     }
     if (version < 2 || version > 3) {
-        return fail_file(
-            r, QX_EUNSUPPORTED, 4,
-            "it is GGUF version %llu; versions 2 and 3 are read, so make it again with "
-            "a %s program",
-            (unsigned long long)version, version < 2 ? "newer" : "current");
+        return fail_file(r, QX_EUNSUPPORTED, 4,
+                         "it is GGUF version %llu; versions 2 and 3 are read, so make it again "
+                         "with a %s program",
+                         (unsigned long long)version, version < 2 ? "newer" : "current");
     }
     return take(r, 8, n_tensors) && take(r, 8, n_pairs) ? QX_OK : fail_cut(r, "the header");
 }
@@ -545,11 +543,10 @@ static enum qx_status note_split(struct reader *r)
     if (!count || strtoull(count, NULL, 10) < 2) {
         return QX_OK;
     }
-    r->m->note =
-        qx_arena_printf(&r->m->arena,
-                        "part %llu of %.20s of a split GGUF file: only the tensors of this "
-                        "part are shown",
-                        part ? strtoull(part, NULL, 10) + 1 : 1, count);
+    r->m->note = qx_arena_printf(
+        &r->m->arena,
+        "part %llu of %.20s of a split GGUF file: only the tensors of this part are shown",
+        part ? strtoull(part, NULL, 10) + 1 : 1, count);
     return r->m->note ? QX_OK : qx_fail_nomem(r->err, 0);
 }
 

@@ -179,11 +179,10 @@ static enum qx_status check_size(const struct reader *r, const struct qx_tensor 
                            (long long)t->numel, info->name);
     }
     if (bits / 8 != end - begin) {
-        return fail_tensor(r, t->name, -1,
-                           "its %lld elements of %s need %lld bytes, but its 'data_offsets' span "
-                           "%lld",
-                           (long long)t->numel, info->name, (long long)(bits / 8),
-                           (long long)(end - begin));
+        return fail_tensor(
+            r, t->name, -1,
+            "its %lld elements of %s need %lld bytes, but its 'data_offsets' span %lld",
+            (long long)t->numel, info->name, (long long)(bits / 8), (long long)(end - begin));
     }
     return QX_OK;
 }
@@ -449,8 +448,8 @@ static enum qx_status check_length(struct reader *r)
     r->header_bytes = load_u64le(r->map->data);
     if (r->header_bytes > MAX_HEADER) {
         return fail_file(r, 0,
-                         "the header length %llu is larger than the limit of 100000000: this is "
-                         "no safetensors file, or it is damaged",
+                         "the header length %llu is larger than the limit of 100000000: this is no "
+                         "safetensors file, or it is damaged",
                          (unsigned long long)r->header_bytes);
     }
     if (r->header_bytes > size - LENGTH_BYTES) {
@@ -500,11 +499,11 @@ static enum qx_status json_failed(const struct reader *r, const struct qx_error 
     size_t at = why->offset > 0 ? (size_t)why->offset : 0;
     char name[160];
     name_at(r, at, name, sizeof name);
-    return qx_fail_at(r->err, QX_EFORMAT, r->file, name, (int64_t)at + LENGTH_BYTES,
-                      "cannot open '%.120s': at byte %zu%s%.80s%s: %.200s (its byte 0 is byte 8 of "
-                      "the file)",
-                      r->file, at + LENGTH_BYTES, name[0] ? ", tensor '" : "", name,
-                      name[0] ? "'" : "", why->text);
+    return qx_fail_at(
+        r->err, QX_EFORMAT, r->file, name, (int64_t)at + LENGTH_BYTES,
+        "cannot open '%.120s': at byte %zu%s%.80s%s: %.200s (its byte 0 is byte 8 of the file)",
+        r->file, at + LENGTH_BYTES, name[0] ? ", tensor '" : "", name, name[0] ? "'" : "",
+        why->text);
 }
 
 /* First byte of invalid UTF-8; the header holds some. */

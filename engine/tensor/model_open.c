@@ -66,10 +66,10 @@ static enum qx_status check_shard(struct qx_model *m, const char *path, struct q
         return nomem(err);
     }
     if (qx_fs_exists(index)) {
-        return qx_fail_at(err, QX_EUNSUPPORTED, path, NULL, -1,
-                          "'%.160s' is part %d of %d of a sharded checkpoint; open the whole set "
-                          "with '%.200s'",
-                          path, part, count, index);
+        return qx_fail_at(
+            err, QX_EUNSUPPORTED, path, NULL, -1,
+            "'%.160s' is part %d of %d of a sharded checkpoint; open the whole set with '%.200s'",
+            path, part, count, index);
     }
     m->note = qx_arena_printf(&m->arena,
                               "part %d of %d of a sharded checkpoint whose index file is missing: "
@@ -222,10 +222,9 @@ static enum qx_status open_index(struct qx_model *m, const char *path, struct qx
     if (st != QX_OK || s.n_extra == 0) {
         return st;
     }
-    m->note = qx_arena_printf(&m->arena,
-                              "%lld tensors of the files are not where the index says: "
-                              "they are left out",
-                              (long long)s.n_extra);
+    m->note = qx_arena_printf(
+        &m->arena, "%lld tensors of the files are not where the index says: they are left out",
+        (long long)s.n_extra);
     return m->note ? QX_OK : nomem(err);
 }
 

@@ -50,8 +50,8 @@ static enum qx_status fail_missing(const char *path, const char *dir, const char
     if (is_hub_id(path) && (!dir_exists || strcmp(dir, ".") == 0)) {
         return qx_fail_at(
             err, QX_EIO, path, NULL, -1,
-            "cannot open '%.120s': no such file; if it is a Hugging Face model, fetch "
-            "it with 'hf download %.120s --local-dir %.80s' and open that folder",
+            "cannot open '%.120s': no such file; if it is a Hugging Face model, fetch it with 'hf "
+            "download %.120s --local-dir %.80s' and open that folder",
             path, path, qx_fs_basename(path));
     }
     return qx_fail_at(err, QX_EIO, path, NULL, -1,
