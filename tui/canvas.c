@@ -17,6 +17,11 @@ const char *ui_sym(enum ui_glyphs g, enum ui_sym s)
     return twin[s][g == UI_GLYPHS_ASCII];
 }
 
+const char *ui_plus_minus(enum ui_glyphs g)
+{
+    return g == UI_GLYPHS_ASCII ? "+-" : "\u00b1";
+}
+
 bool ui_canvas_init(struct ui_canvas *c, int w, int h)
 {
     w = w < 1 ? 1 : w;

@@ -58,8 +58,7 @@ enum ui_glyphs { UI_GLYPHS_ASCII, UI_GLYPHS_BLOCK, UI_GLYPHS_BRAILLE };
     X(HATCH, "\u2592", "=")        \
     X(CIRCLE, "\u25cb", "o")       \
     X(DIAMOND, "\u25c6", "@")      \
-    X(STAR, "\u2605", "F")         \
-    X(PLUS_MINUS, "\u00b1", "+-")
+    X(STAR, "\u2605", "F")
 
 enum ui_sym {
 #define UI_SYM_ENUM(id, utf8, ascii) UI_SYM_##id,
@@ -68,6 +67,7 @@ enum ui_sym {
         UI_SYM_COUNT
 };
 const char *ui_sym(enum ui_glyphs g, enum ui_sym s);
+const char *ui_plus_minus(enum ui_glyphs g); /* in front of an error: two cells in ASCII */
 
 bool ui_canvas_init(struct ui_canvas *c, int w, int h); /* false: out of memory */
 void ui_canvas_release(struct ui_canvas *c);

@@ -45,11 +45,6 @@ char *ui_fmt_fp32(char *buf, size_t cap, const struct qx_gauge *g, bool brief)
     return buf;
 }
 
-static const char *plus_minus(enum ui_glyphs glyphs)
-{
-    return ui_sym(glyphs, UI_SYM_PLUS_MINUS);
-}
-
 /* The paired change against FP32, which is what an edit can move. */
 char *ui_fmt_measured(char *buf, size_t cap, const struct qx_gauge *g, enum ui_glyphs glyphs,
                       bool brief)
@@ -61,7 +56,7 @@ char *ui_fmt_measured(char *buf, size_t cap, const struct qx_gauge *g, enum ui_g
     } else if (g->is_words && g->pair.increase_error == 0) {
         snprintf(buf, cap, "%s, perplexity %s", change, ui_fig_real(ppl, g->perplexity, 4));
     } else if (g->is_words) {
-        snprintf(buf, cap, "%s %s%.*f, perplexity %s", change, plus_minus(glyphs),
+        snprintf(buf, cap, "%s %s%.*f, perplexity %s", change, ui_plus_minus(glyphs),
                  g->pair.increase_error < 0.00095 ? 2 : 1, 100 * g->pair.increase_error,
                  ui_fig_real(ppl, g->perplexity, 4));
     } else {
@@ -77,7 +72,7 @@ char *ui_fmt_measured_long(char *buf, size_t cap, const struct qx_gauge *g, enum
     ui_fig_pair(change, &g->pair);
     if (g->is_words) {
         snprintf(buf, cap, "%s %s%.2f  perplexity %s (FP32 %s): %lld of %lld next tokens differ",
-                 change, plus_minus(glyphs), 100 * g->pair.increase_error,
+                 change, ui_plus_minus(glyphs), 100 * g->pair.increase_error,
                  ui_fig_real(now, g->perplexity, 5), ui_fig_real(before, g->fp32_perplexity, 5),
                  (long long)g->pair.flips, (long long)g->n);
     } else {
@@ -90,7 +85,7 @@ char *ui_fmt_measured_long(char *buf, size_t cap, const struct qx_gauge *g, enum
 
 static void explain_words(struct ui_explain *e, const struct qx_gauge *g, enum ui_glyphs glyphs)
 {
-    const char *pm = plus_minus(glyphs);
+    const char *pm = ui_plus_minus(glyphs);
     const struct qx_eval_pair *p = &g->pair;
     ui_explain_add(e, "FP32: perplexity %.5f over %lld tokens, next token right %.2f %%",
                    g->fp32_perplexity, (long long)g->n,

@@ -581,7 +581,7 @@ char *layer_threshold_text(const struct layer_frame *f, char *buf, size_t cap)
     } else if (f->in_units) {
         snprintf(buf, cap, "T %s %s", ui_fig_real(a, f->setting->range.hi, 3), layer_unit(f));
     } else if (f->setting->sym) {
-        snprintf(buf, cap, "T %s%s", ui_sym(f->app->glyphs, UI_SYM_PLUS_MINUS),
+        snprintf(buf, cap, "T %s%s", ui_plus_minus(f->app->glyphs),
                  ui_fig_real(a, f->setting->range.hi, 4));
     } else {
         snprintf(buf, cap, "T %s to %s", ui_fig_signed(a, f->setting->range.lo, 3),

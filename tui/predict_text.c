@@ -20,11 +20,6 @@ static const char *about(enum ui_glyphs glyphs)
     return ui_mark(QX_BASIS_HISTOGRAM, glyphs);
 }
 
-static const char *plus_minus(enum ui_glyphs glyphs)
-{
-    return ui_sym(glyphs, UI_SYM_PLUS_MINUS);
-}
-
 /* Half the band, in points. */
 static double half_band(const struct qx_prediction *p)
 {
@@ -50,7 +45,7 @@ static void fmt_words(char *buf, size_t cap, const struct qx_prediction *p, enum
     if (brief) {
         snprintf(buf, cap, "%s %s", increase, about(glyphs));
     } else {
-        snprintf(buf, cap, "%s %s %s%.1f", increase, about(glyphs), plus_minus(glyphs),
+        snprintf(buf, cap, "%s %s %s%.1f", increase, about(glyphs), ui_plus_minus(glyphs),
                  50 * (1 / p->lo - 1 / p->hi));
     }
 }
@@ -59,7 +54,7 @@ char *ui_fmt_predicted(char *buf, size_t cap, const struct qx_gauge *g, enum ui_
                        bool brief)
 {
     const struct qx_prediction *p = &g->predicted;
-    const char *ca = about(glyphs), *pm = plus_minus(glyphs);
+    const char *ca = about(glyphs), *pm = ui_plus_minus(glyphs);
     const double points = 0.1 * round(1000 * p->change) + 0.0; /* no "-0.0" */
     buf[0] = '\0';
     if (g->guess != QX_GUESS_PREDICTED) {
@@ -91,7 +86,7 @@ char *ui_fmt_predicted(char *buf, size_t cap, const struct qx_gauge *g, enum ui_
 char *ui_fmt_next(char *buf, size_t cap, struct qx_session *s, enum ui_glyphs glyphs)
 {
     struct qx_next n;
-    const char *pm = plus_minus(glyphs), *ca = about(glyphs);
+    const char *pm = ui_plus_minus(glyphs), *ca = about(glyphs);
     const char *unit = qx_session_net(s) && qx_net_is_words(qx_session_net(s)) ? "%" : "pt";
     char time[UI_FIG];
     qx_session_next(s, &n);
@@ -129,7 +124,7 @@ static void explain_coverage(struct ui_explain *e, const struct qx_prediction *p
 
 static void explain_band(struct ui_explain *e, const struct qx_prediction *p, enum ui_glyphs glyphs)
 {
-    const char *pm = plus_minus(glyphs);
+    const char *pm = ui_plus_minus(glyphs);
     if (p->is_words) {
         ui_explain_add(e, "band %+.1f to %+.1f %%: D %s %.2f x %.4f, and at least %s%.2f %%",
                        100 / p->hi - 100, 100 / p->lo - 100, pm, p->q, p->sigma, pm,

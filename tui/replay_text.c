@@ -29,7 +29,7 @@ char *ui_fmt_replay(char *buf, size_t cap, const struct qx_replay_result *r, enu
     if (brief) {
         snprintf(buf, cap, "%s on %lld", change, (long long)r->n);
     } else if (is_words(r)) {
-        snprintf(buf, cap, "%s %s%.1f on %lld tokens", change, ui_sym(g, UI_SYM_PLUS_MINUS),
+        snprintf(buf, cap, "%s %s%.1f on %lld tokens", change, ui_plus_minus(g),
                  100 * r->pair.increase_error, (long long)r->n);
     } else {
         snprintf(buf, cap, "%s on %lld rows", change, (long long)r->n);
@@ -55,9 +55,9 @@ static void explain_words(struct ui_explain *e, const struct qx_replay_result *r
 {
     const struct qx_eval_pair *p = &r->pair;
     ui_explain_add(e, "On %lld tokens of documents drawn by seed: -log p grows by %.5f %s%.5f,",
-                   (long long)r->n, p->nll_delta, ui_sym(glyphs, UI_SYM_PLUS_MINUS), p->nll_error);
+                   (long long)r->n, p->nll_delta, ui_plus_minus(glyphs), p->nll_error);
     ui_explain_add(e, "so perplexity by %+.3f %% %s%.3f; the likeliest next token is another one",
-                   100 * p->increase, ui_sym(glyphs, UI_SYM_PLUS_MINUS), 100 * p->increase_error);
+                   100 * p->increase, ui_plus_minus(glyphs), 100 * p->increase_error);
     ui_explain_add(e, "at %lld places.", (long long)p->flips);
 }
 
