@@ -30,6 +30,14 @@ void app_open(struct ui_app *app, const char *path, int w, int h, bool measure)
     app->animate = false;
 }
 
+void app_open_weights(struct ui_app *app, const char *link, int w, int h)
+{
+    unlink(link);
+    assert_int_equal(symlink(sample_path("fashion-cnn/model.safetensors"), link), 0);
+    app_open(app, link, w, h, false);
+    app->first_line = false;
+}
+
 void app_close(struct ui_app *app)
 {
     ui_app_release(app);

@@ -12,6 +12,9 @@
 const char *sample_path(const char *name);
 /* Open a model; fails the test when it cannot be opened. measure: keep the accuracy jobs. */
 void app_open(struct ui_app *app, const char *path, int w, int h, bool measure);
+/* The weights of a real network without the network (what BLAS computes is no golden figure), under the
+ * name of this link, without the first line of help. */
+void app_open_weights(struct ui_app *app, const char *link, int w, int h);
 void app_close(struct ui_app *app);
 /* A folder made on the spot: one layer on pictures of 6 x 6, whole numbers throughout, so that sums are exact in
  * any order and what comes out of the network may be golden. */

@@ -25,20 +25,11 @@ static void press_on(const char *text)
     press(x, y);
 }
 
-/* The weights of a real network without the network. */
-static void open_weights(void)
-{
-    unlink("mouse.safetensors");
-    assert_int_equal(symlink(sample_path("fashion-cnn/model.safetensors"), "mouse.safetensors"), 0);
-    app_open(&app, "mouse.safetensors", 100, 30, false);
-    app.first_line = false;
-}
-
 static void sensitivity(void **state)
 {
     (void)state;
     int x, y;
-    open_weights();
+    app_open_weights(&app, "mouse.safetensors", 100, 30);
     app_line(&app, "go sens");
     app_settle(&app);
     press_on("dense");
@@ -67,7 +58,7 @@ static void pareto(void **state)
     (void)state;
     int x, y, right, bottom;
     char text[40];
-    open_weights();
+    app_open_weights(&app, "mouse.safetensors", 100, 30);
     app_line(&app, "bits 4");
     app_line(&app, "go pareto");
     app_settle(&app);
@@ -100,7 +91,7 @@ static void formats(void **state)
 {
     (void)state;
     int x, y;
-    open_weights();
+    app_open_weights(&app, "mouse.safetensors", 100, 30);
     app_line(&app, "select widen2.conv.weight");
     app_line(&app, "bits 4");
     app_line(&app, "go formats");

@@ -124,15 +124,6 @@ static void open_five(const char *const *lines)
     app.toast[0] = 0;
 }
 
-/* The weights of a real network without the network: what BLAS computes is no golden figure. */
-static void open_conv(void)
-{
-    unlink("conv.safetensors");
-    assert_int_equal(symlink(sample_path("fashion-cnn/model.safetensors"), "conv.safetensors"), 0);
-    app_open(&app, "conv.safetensors", 80, 24, false);
-    app.first_line = false;
-}
-
 static void train_screen(void **state)
 {
     (void)state;
@@ -183,7 +174,7 @@ static void trained_screen(void **state)
 static void model_screen(void **state)
 {
     (void)state;
-    open_conv();
+    app_open_weights(&app, "conv.safetensors", 80, 24);
     app.first_line = false;
     app_settle(&app);
     app_line(&app, "mark-all");
@@ -232,7 +223,7 @@ static void looks_of_the_themes(void **state)
 static void layer_of_a_real_network(void **state)
 {
     (void)state;
-    open_conv();
+    app_open_weights(&app, "conv.safetensors", 80, 24);
     app_line(&app, "select widen2.conv.weight");
     app_line(&app, "bits 3");
     app_line(&app, "gran tensor");
@@ -248,7 +239,7 @@ static void matrix_screen(void **state)
 {
     (void)state;
     static const enum ui_colour colour = UI_COLOUR_TRUE;
-    open_conv();
+    app_open_weights(&app, "conv.safetensors", 80, 24);
     app_line(&app, "select widen2.conv.weight");
     app_line(&app, "bits 4");
     app_line(&app, "gran group:32");
@@ -323,7 +314,7 @@ static void act_screen(void **state)
 static void sensitivity_and_pareto(void **state)
 {
     (void)state;
-    open_conv();
+    app_open_weights(&app, "conv.safetensors", 80, 24);
     app_line(&app, "select block1.b.conv.weight");
     app_line(&app, "bits 4");
     app_line(&app, "go sens");
@@ -343,7 +334,7 @@ static void sensitivity_and_pareto(void **state)
 static void rows_screen_without_rows(void **state)
 {
     (void)state;
-    open_conv();
+    app_open_weights(&app, "conv.safetensors", 80, 24);
     app_line(&app, "go rows");
     check("rows-none-80x24");
     app_close(&app);
@@ -371,7 +362,7 @@ static void rows_screen(void **state)
 static void formats_screen(void **state)
 {
     (void)state;
-    open_conv();
+    app_open_weights(&app, "conv.safetensors", 80, 24);
     app_line(&app, "select widen2.conv.weight");
     app_line(&app, "bits 4");
     app_line(&app, "go formats");
@@ -400,7 +391,7 @@ static void blocks(void **state)
     app.toast[0] = 0;
     check_looks("blocks-stored");
     app_close(&app);
-    open_conv();
+    app_open_weights(&app, "conv.safetensors", 80, 24);
     app_line(&app, "select widen2.conv.weight");
     app_line(&app, "format q5_1");
     app_line(&app, "go layer");
