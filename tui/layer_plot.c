@@ -78,7 +78,8 @@ static double place_of_flip(const struct layer_frame *f, const struct qx_flip *f
                : layer_place_hi(f, (struct qx_range){f->setting->range.lo, t});
 }
 
-/* "◆ row 17 goes at ≈0.083": the one that is nearer, in ratio; without the mark once replay was there. */
+/* "◆ row 17 goes at ≈0.083": the one that is nearer, in ratio. Once replay was there the row is measured; the
+ * place still lies somewhere between two replays. */
 static int draw_flip_words(struct layer_frame *f, struct ui_canvas *c, int x, int y, int room)
 {
     const struct qx_flip *a = &f->flip[0], *b = &f->flip[1];
@@ -92,8 +93,7 @@ static int draw_flip_words(struct layer_frame *f, struct ui_canvas *c, int x, in
         !a->is_there || (b->is_there && b->place / here < here / fmax(a->place, 1e-30));
     const struct qx_flip *next = is_up ? b : a;
     snprintf(text, sizeof(text), " row %lld goes at %s%s", (long long)next->row,
-             next->is_measured ? "" : ui_mark(QX_BASIS_HISTOGRAM, f->app->glyphs),
-             ui_fig_real(value, next->place, 3));
+             ui_mark(QX_BASIS_HISTOGRAM, f->app->glyphs), ui_fig_real(value, next->place, 3));
     const int w = ui_text_width(text) + 1;
     if (w + 2 > room) {
         return 0;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "eval/places.h"
+#include "eval/score.h"
 
 #include <math.h>
 #include <string.h>
@@ -139,16 +140,6 @@ void qx_predict_compare(const struct qx_predict_base *base, const float *z,
 
 static const double ridge = 4.0; /* rows that say "nothing": README.md */
 
-/* The logit of class `mine` minus the largest other one. */
-static float lead_of(const float *z, int n, int mine)
-{
-    float other = -INFINITY;
-    for (int c = 0; c < n; c++) {
-        other = c != mine && z[c] > other ? z[c] : other;
-    }
-    return z[mine] - other;
-}
-
 /* The end of the run of rows that begins at order[first]. */
 static int64_t run_end(const struct qx_predict_base *b, int64_t first)
 {
@@ -172,7 +163,7 @@ static void base_classes(struct qx_predict_base *b)
         }
     }
     for (int64_t i = 0; i < b->n; i++) {
-        b->lead[i] = lead_of(b->z0 + i * b->n_classes, b->n_tops, b->top[i]);
+        b->lead[i] = qx_score_margin(b->z0 + i * b->n_classes, b->n_tops, b->top[i]);
         sum += (double)b->lead[i];
         sum_sq += (double)b->lead[i] * (double)b->lead[i];
     }
@@ -431,7 +422,7 @@ double qx_predict_base_accuracy(const struct qx_predict_base *base)
 void qx_predict_leads_of(const struct qx_predict_base *base, const float *z, float *lead)
 {
     for (int64_t i = 0; i < base->n; i++) {
-        lead[i] = lead_of(z + i * base->n_classes, base->n_tops, base->top[i]);
+        lead[i] = qx_score_margin(z + i * base->n_classes, base->n_tops, base->top[i]);
     }
 }
 
@@ -443,8 +434,9 @@ void qx_predict_leads(const struct qx_predict_base *base, const float *z, struct
                                   .label = -1,
                                   .top0 = base->top[i],
                                   .top = qx_top_of(z + i * n, base->n_tops),
-                                  .before = lead_of(base->z0 + i * n, base->n_tops, base->top[i]),
-                                  .now = lead_of(z + i * n, base->n_tops, base->top[i])};
+                                  .before =
+                                      qx_score_margin(base->z0 + i * n, base->n_tops, base->top[i]),
+                                  .now = qx_score_margin(z + i * n, base->n_tops, base->top[i])};
     }
 }
 

@@ -311,8 +311,8 @@ bool qx_session_leads(struct qx_session *s, struct qx_leads *out);
 bool qx_session_row_text(struct qx_session *s, int64_t row, char *text, size_t cap);
 /* The thresholds of an item's weights, all else as it is, at which the first row of P that has float32's
  * class loses it: out[0] for a lower one, out[1] for a higher one, as composed (an approximation), or measured where
- * replays of this drag led there in steps of a twentieth at most. place:
- * size of the threshold that moves, is_low: the low end of an asymmetric range per tensor. False while
+ * replays of this drag led there in steps of a twentieth at most (the place then lies between two of them, where
+ * straight lines over ln place put it). place: size of the threshold that moves, is_low: the low end of an asymmetric range per tensor. False while
  * that is found in the background (QX_NEWS_GAUGE), and where nothing is predicted. */
 struct qx_flip {
     bool is_there;    /* within a twentieth of the largest value and that */
