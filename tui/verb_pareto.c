@@ -166,9 +166,7 @@ static void least_find(struct qx_session *s, const struct pareto *p, int bits, d
         const struct qx_setting *set = qx_session_setting(s, i);
         const int64_t n = it->tensor->numel;
         if (p->select[i]) {
-            saved += (qx_setting_is_fp32(set)
-                          ? (double)it->tensor->bytes
-                          : (double)qx_setting_bytes(set, n, qx_setting_units(set, it->channels))) -
+            saved += (double)qx_setting_tensor_bytes(set, it->tensor, it->channels) -
                      (double)n * bits / 8;
         }
     }

@@ -225,9 +225,8 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
         break;
     case COL_BYTES:
         if (item->can_quantize) {
-            int64_t n = item->tensor->numel;
-            double change = (double)qx_setting_bytes(b, n, qx_setting_units(b, item->channels)) -
-                            (double)qx_setting_bytes(a, n, qx_setting_units(a, item->channels));
+            double change = (double)qx_setting_tensor_bytes(b, item->tensor, item->channels) -
+                            (double)qx_setting_tensor_bytes(a, item->tensor, item->channels);
             snprintf(out->text, sizeof(out->text), "%s%s",
                      change < 0   ? "-"
                      : change > 0 ? "+"

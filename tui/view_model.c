@@ -167,11 +167,18 @@ static void gran_text(const struct qx_setting *s, char *buf, size_t cap)
     }
 }
 
+/* What the recipe leaves alone is stored as it was. */
+static bool is_as_stored(const struct qx_item *item, const struct qx_setting *s)
+{
+    return !item->can_quantize || (qx_setting_is_fp32(s) && item->tensor->dtype != QX_DTYPE_F32);
+}
+
 static void format_text(const struct qx_item *item, const struct qx_setting *s,
                         struct ui_cell_text *out)
 {
-    if (!item->can_quantize) {
+    if (is_as_stored(item, s)) {
         snprintf(out->text, sizeof(out->text), "%s", qx_dtype_get(item->tensor->dtype)->name);
+        out->style = item->can_quantize ? UI_STYLE_DIM : out->style;
     } else if (qx_setting_is_int(s)) {
         ui_fmt_format(out->text, sizeof(out->text), s);
         out->style = UI_STYLE_VALUE;
@@ -183,10 +190,8 @@ static void format_text(const struct qx_item *item, const struct qx_setting *s,
 
 static uint64_t stored_bytes(const struct qx_item *item, const struct qx_setting *s)
 {
-    if (!item->can_quantize) {
-        return item->tensor->bytes;
-    }
-    return qx_setting_bytes(s, item->tensor->numel, qx_setting_units(s, item->channels));
+    return is_as_stored(item, s) ? item->tensor->bytes
+                                 : qx_setting_tensor_bytes(s, item->tensor, item->channels);
 }
 
 static void sqnr_text(const struct ui_app *app, const struct qx_setting *s,

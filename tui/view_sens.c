@@ -257,9 +257,8 @@ static void draw_row(struct ui_app *app, const struct sens_state *s, struct ui_c
     const int x = r.x + 2 + w + s->n_fit * W_CELL;
     if (!s->is_act && x + W_SIZE <= r.x + r.w) {
         const struct qx_setting *set = qx_sens_setting(map_of(app), layer, s->column);
-        ui_fmt_bytes(
-            size, sizeof(size),
-            (double)qx_setting_bytes(set, it->tensor->numel, qx_setting_units(set, it->channels)));
+        ui_fmt_bytes(size, sizeof(size),
+                     (double)qx_setting_tensor_bytes(set, it->tensor, it->channels));
         ui_put_right(c, x, y, W_SIZE, UI_STYLE_DIM, size);
     }
 }

@@ -326,6 +326,13 @@ uint64_t qx_setting_bytes(const struct qx_setting *s, int64_t n, int64_t n_units
     return s->sym ? bytes : bytes + (units * (uint64_t)s->bits + 7) / 8;
 }
 
+uint64_t qx_setting_tensor_bytes(const struct qx_setting *s, const struct qx_tensor *t,
+                                 struct qx_channels channels)
+{
+    return qx_setting_is_fp32(s) ? t->bytes
+                                 : qx_setting_bytes(s, t->numel, qx_setting_units(s, channels));
+}
+
 int64_t qx_setting_units(const struct qx_setting *s, struct qx_channels channels)
 {
     int64_t per_channel = channels.outer * channels.inner;

@@ -12,21 +12,13 @@
 
 /* ---- sums ---- */
 
-uint64_t qx_item_bytes(const struct qx_item *it, const struct qx_setting *set)
-{
-    if (qx_setting_is_fp32(set)) {
-        return it->tensor->bytes; /* as stored */
-    }
-    return qx_setting_bytes(set, it->tensor->numel, qx_setting_units(set, it->channels));
-}
-
 static void sums_add(struct qx_sums *sums, const struct qx_item *it, const struct qx_setting *set,
                      int sign)
 {
     if (!qx_dtype_get(it->tensor->dtype)->is_float) {
         return;
     }
-    uint64_t bytes = qx_item_bytes(it, set);
+    uint64_t bytes = qx_setting_tensor_bytes(set, it->tensor, it->channels);
     sums->float_bytes += sign > 0 ? bytes : -bytes;
     sums->n_quantized += qx_setting_is_fp32(set) ? 0 : sign;
 }

@@ -114,10 +114,7 @@ static void cells_fill(struct qx_mixed_problem *p)
             const struct qx_sens_layer *l = &in->layers[layer];
             const struct qx_setting *s = qx_sens_setting(in->map, layer, column);
             const struct qx_sens_cell *cell = qx_sens_cell_at(in->map, layer, column);
-            p->bytes[at] = qx_setting_is_fp32(s)
-                               ? (double)l->tensor->bytes
-                               : (double)qx_setting_bytes(s, l->tensor->numel,
-                                                          qx_setting_units(s, l->channels));
+            p->bytes[at] = (double)qx_setting_tensor_bytes(s, l->tensor, l->channels);
             p->cost[at] = in->options->by_latency
                               ? in->latency_ms[layer * qx_sens_n_columns(in->map) + column]
                               : p->bytes[at];

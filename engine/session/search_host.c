@@ -303,13 +303,13 @@ static void purse_row(struct qx_session *s, struct purse *p, int row)
     p->layer[site] = row;
     for (int c = 0; c < n - 1; c++) {
         const struct qx_sens_cell *cell = qx_sens_cell_at(r->map, row, p->column[c]);
-        p->cost[site * n + c] =
-            (double)qx_item_bytes(it, qx_sens_setting(r->map, row, p->column[c]));
+        p->cost[site * n + c] = (double)qx_setting_tensor_bytes(
+            qx_sens_setting(r->map, row, p->column[c]), it->tensor, it->channels);
         p->score[site * n + c] = p->is_rank ? cell->proxy : cell->kl;
         p->choice[site] = has == p->column[c] ? (uint8_t)c : p->choice[site];
     }
     /* float32, or a width that is no column: harmless as far as is known, and not to be chosen */
-    p->cost[site * n + n - 1] = (double)qx_item_bytes(it, now);
+    p->cost[site * n + n - 1] = (double)qx_setting_tensor_bytes(now, it->tensor, it->channels);
     p->score[site * n + n - 1] = has < 0 ? 0.0 : (double)INFINITY;
     p->choice[site] = has < 0 ? (uint8_t)(n - 1) : p->choice[site];
 }

@@ -226,7 +226,8 @@ void qx_search_input(const struct qx_session *s, const struct qx_mixed_options *
     for (int i = 0; i < r->n_rows; i++) {
         const struct qx_item *it = &s->items.v[r->item[i]];
         if (qx_mixed_is_on(map, i) && !(o->keep && o->keep[i])) {
-            free_bytes += (double)qx_item_bytes(it, &s->now.set[r->item[i]]);
+            free_bytes +=
+                (double)qx_setting_tensor_bytes(&s->now.set[r->item[i]], it->tensor, it->channels);
         }
     }
     *out = (struct qx_mixed_input){.map = map,

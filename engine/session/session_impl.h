@@ -126,8 +126,6 @@ enum qx_status qx_recipe_replace(struct qx_session *s, const struct qx_recipe *w
 void qx_step_apply(struct qx_session *s, const struct qx_step *step, bool forward);
 /* What a flip step does to snapshot A. */
 void qx_flip_follow(struct qx_session *s, const struct qx_step *step, bool forward);
-/* Stored size of an item under a setting. */
-uint64_t qx_item_bytes(const struct qx_item *it, const struct qx_setting *set);
 void qx_sums_of(const struct qx_session *s, const struct qx_recipe *r, struct qx_sums *out);
 /* Let calibrators choose where histograms are there, for at most about budget_s; ask for missing
  * histograms. */

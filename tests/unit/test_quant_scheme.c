@@ -269,6 +269,7 @@ void stored_size_counts_codes_scales_and_zero_points(void **state)
 {
     struct qx_setting s = qx_setting_int(4), f = qx_setting_fp32();
     struct qx_channels c = {1, 10, 100};
+    struct qx_tensor stored = {.dtype = QX_DTYPE_BF16, .numel = 1000, .bytes = 2000};
 
     (void)state;
     assert_int_equal(qx_setting_units(&s, c), 10);
@@ -285,6 +286,9 @@ void stored_size_counts_codes_scales_and_zero_points(void **state)
     s.gran = QX_GRAN_TENSOR;
     assert_int_equal(qx_setting_units(&s, c), 1);
     assert_int_equal(qx_setting_bytes(&f, 1000, 1), 4000);
+    assert_int_equal(qx_setting_tensor_bytes(&f, &stored, c), 2000); /* left as BF16 */
+    s = qx_setting_int(4);
+    assert_int_equal(qx_setting_tensor_bytes(&s, &stored, c), 500 + 40);
     f.format = qx_format_find("bf16");
     assert_int_equal(qx_setting_bytes(&f, 1000, 1), 2000);
     assert_int_equal(qx_setting_units(&f, c), 1);

@@ -150,6 +150,9 @@ enum qx_status qx_setting_resolve(struct qx_setting *s, const struct qx_hist *hi
 /* Stored size: codes, scales and (asymmetric) zero points of `bits` bits each; every array is rounded
  * up to whole bytes; blocks, and the tensor's scale. n elements in n_units units. */
 uint64_t qx_setting_bytes(const struct qx_setting *s, int64_t n, int64_t n_units);
+/* The same for a tensor of a file, where FP32 means that it stays as it is stored, whatever its dtype. */
+uint64_t qx_setting_tensor_bytes(const struct qx_setting *s, const struct qx_tensor *t,
+                                 struct qx_channels channels);
 /* Units the setting gives a tensor: 1, channels, groups (the last group of a channel may be short), or the
  * blocks of a BLOCK format. */
 int64_t qx_setting_units(const struct qx_setting *s, struct qx_channels channels);
