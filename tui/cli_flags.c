@@ -130,6 +130,8 @@ static const struct flag flags[] = {
     {"predict", 0, KIND_BOOL, AT(predict), UI_FLAGS_EVAL, NULL, 0, 0,
      "predict instead of measuring"},
     {"measure", 0, KIND_BOOL, AT(measure), UI_FLAGS_EVAL, NULL, 0, 0, "measure beside --predict"},
+    {"measure", 0, KIND_BOOL, AT(measure), UI_FLAGS_FORMATS, NULL, 0, 0,
+     "run the whole network on the evaluation data with each format of each tensor"},
     {"seed", 0, KIND_INT64, AT(seed), UI_FLAGS_SESSION, "S", 0, 9e15,
      "of everything drawn at random"},
     /* bench */

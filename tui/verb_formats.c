@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { W_PREDICTED = 22 };
+
 struct report {
     const struct ui_args *args;
     struct qx_session *s;
@@ -15,6 +17,8 @@ struct report {
     struct qx_formats_row *rows; /* [n_items][QX_FORMATS_MOST] */
     int n_rows;
     struct qx_formats_state state;
+    struct qx_eval_result *fp32; /* NULL = nothing was measured */
+    bool is_cut;                 /* interrupted: what was measured stands */
 };
 
 static enum qx_status items_select(struct report *r, struct qx_error *err)
@@ -66,6 +70,12 @@ static enum qx_status table_make(struct report *r, struct qx_error *err)
                                     ui_batch_ctl(), r->rows, &r->n_rows, &r->state, err);
     }
     ui_progress_end();
+    if (st == QX_OK && a->measure) {
+        ui_progress_begin(a, "measuring");
+        st = qx_session_run_formats_measure(r->s, r->items, r->n_items, r->n_rows, ui_batch_ctl(),
+                                            r->rows, &r->fp32, &r->is_cut, err);
+        ui_progress_end();
+    }
     return st;
 }
 
@@ -91,7 +101,49 @@ static void rows_order(const struct qx_formats_row *rows, int n, int *order)
     }
 }
 
-static void row_json(struct qx_jw *w, const struct qx_formats_row *r)
+/* ---- measured ---- */
+
+/* Perplexity, accuracy, or the share of FP32's answers where there are no labels. */
+static double value_of(const struct qx_eval_result *fp32, double measured)
+{
+    return fp32->nll ? fp32->perplexity / measured : measured;
+}
+
+static double fp32_value(const struct qx_eval_result *fp32)
+{
+    return fp32->nll ? fp32->perplexity : fp32->correct >= 0 ? fp32->accuracy : 1.0;
+}
+
+/* Points lost, or the relative increase of the perplexity. */
+static double change_of(const struct qx_eval_result *fp32, double measured)
+{
+    return fp32->nll ? 1.0 / measured - 1.0 : measured - fp32_value(fp32);
+}
+
+static void measured_json(struct qx_jw *w, const struct qx_eval_result *fp32, double measured)
+{
+    qx_jw_key(w, "measured");
+    qx_jw_object(w);
+    qx_jw_put_str(w, "metric", fp32->nll ? "ppl" : fp32->correct >= 0 ? "accuracy" : "same_top");
+    qx_jw_put_num(w, "value", value_of(fp32, measured));
+    qx_jw_put_num(w, "fp32", fp32_value(fp32));
+    qx_jw_put_num(w, "change", change_of(fp32, measured));
+    qx_jw_key(w, "n");
+    qx_jw_int(w, fp32->n);
+    qx_jw_end(w);
+}
+
+static void measured_text(const struct qx_eval_result *fp32, double measured, char *buf, size_t cap)
+{
+    const double change = 0.01 * round(1e4 * change_of(fp32, measured)) + 0.0; /* no "-0.00" */
+    if (fp32->nll) {
+        snprintf(buf, cap, "%.5g (%+.2f %%)", value_of(fp32, measured), change);
+    } else {
+        snprintf(buf, cap, "%.2f %% (%+.2f)", 100 * measured, change);
+    }
+}
+
+static void row_json(struct qx_jw *w, const struct report *report, const struct qx_formats_row *r)
 {
     const struct qx_metrics *m = &r->metrics;
     qx_jw_object(w);
@@ -109,6 +161,9 @@ static void row_json(struct qx_jw *w, const struct qx_formats_row *r)
     if (r->has_prediction) {
         ui_predicted_json(w, &r->predicted);
     }
+    if (!isnan(r->measured)) {
+        measured_json(w, report->fp32, r->measured);
+    }
     qx_jw_key(w, "front");
     qx_jw_bool(w, r->is_front);
     qx_jw_key(w, "basis");
@@ -116,10 +171,10 @@ static void row_json(struct qx_jw *w, const struct qx_formats_row *r)
     qx_jw_end(w);
 }
 
-static void row_print(const struct qx_formats_row *row)
+static void row_print(const struct report *r, const struct qx_formats_row *row)
 {
     const struct qx_metrics *m = &row->metrics;
-    char name[32], db[16] = "exact", out[16] = "-", predicted[64] = "";
+    char name[32], db[16] = "exact", out[16] = "-", predicted[64] = "", measured[40] = "";
     ui_fmt_format(name, sizeof name, &row->set);
     if (!isnan(m->sqnr_db)) {
         snprintf(db, sizeof db, "%.2f", m->sqnr_db);
@@ -131,8 +186,12 @@ static void row_print(const struct qx_formats_row *row)
         struct qx_gauge g = {.guess = QX_GUESS_PREDICTED, .predicted = row->predicted};
         ui_fmt_predicted(predicted, sizeof predicted, &g, UI_GLYPHS_ASCII, false);
     }
-    printf(" %c %-7s %7.3f %8s %8s %11llu  %s\n", row->is_front ? '*' : ' ', name,
-           m->bits_per_weight, m->n > 0 ? db : "n/a", out, (unsigned long long)m->bytes, predicted);
+    if (!isnan(row->measured)) {
+        measured_text(r->fp32, row->measured, measured, sizeof measured);
+    }
+    printf(" %c %-7s %7.3f %8s %8s %11llu  %-*s%s\n", row->is_front ? '*' : ' ', name,
+           m->bits_per_weight, m->n > 0 ? db : "n/a", out, (unsigned long long)m->bytes,
+           r->fp32 ? W_PREDICTED : 0, predicted, measured);
 }
 
 static void tensor_report(const struct report *r, int64_t i, struct qx_jw *w)
@@ -148,14 +207,15 @@ static void tensor_report(const struct report *r, int64_t i, struct qx_jw *w)
         qx_jw_key(w, "rows");
         qx_jw_array(w);
     } else {
-        printf("%s%s\n   %-7s %7s %8s %8s %11s  %s\n", i > 0 ? "\n" : "", item->tensor->name,
-               "format", "b/w", "SQNR dB", "out dB", "bytes", "predicted");
+        printf("%s%s\n   %-7s %7s %8s %8s %11s  %-*s%s\n", i > 0 ? "\n" : "", item->tensor->name,
+               "format", "b/w", "SQNR dB", "out dB", "bytes", r->fp32 ? W_PREDICTED : 0,
+               "predicted", r->fp32 ? "measured" : "");
     }
     for (int k = 0; k < r->n_rows; k++) {
         if (w) {
-            row_json(w, &rows[order[k]]);
+            row_json(w, r, &rows[order[k]]);
         } else {
-            row_print(&rows[order[k]]);
+            row_print(r, &rows[order[k]]);
         }
     }
     if (w) {
@@ -178,6 +238,8 @@ static int report_print(const struct report *r)
         qx_jw_str(w, r->state.is_diagonal ? "imatrix" : "rows");
         reason_json(w, "no_output_error", r->state.output_reason);
         reason_json(w, "no_prediction", r->state.predict_reason);
+        qx_jw_key(w, "complete");
+        qx_jw_bool(w, !r->is_cut);
         qx_jw_key(w, "layers");
         qx_jw_array(w);
     }
@@ -192,6 +254,14 @@ static int report_print(const struct report *r)
     if (r->state.is_diagonal) {
         printf("out dB by the imatrix where no calibration rows are: inputs as if they did not go "
                "together\n");
+    }
+    if (r->fp32) {
+        printf("measured on %lld %s; FP32 %.*f%s\n", (long long)r->fp32->n,
+               r->fp32->nll ? "tokens" : "rows", r->fp32->nll ? 3 : 2,
+               (r->fp32->nll ? 1 : 100) * fp32_value(r->fp32), r->fp32->nll ? "" : " %");
+    }
+    if (r->is_cut) {
+        printf("interrupted: what was measured stands\n");
     }
     if (r->state.output_reason[0]) {
         printf("no output error: %s\n", r->state.output_reason);
@@ -212,6 +282,8 @@ static int formats_run(const struct ui_args *args)
         return code;
     }
     code = table_make(&r, &err) == QX_OK ? report_print(&r) : ui_report(args, &err);
+    code = code == UI_EXIT_OK && r.is_cut ? UI_EXIT_INTERRUPTED : code;
+    qx_eval_result_free(r.fp32);
     free(r.items);
     free(r.rows);
     qx_session_close(&r.s);
@@ -220,10 +292,11 @@ static int formats_run(const struct ui_args *args)
 
 const struct ui_verb ui_verb_formats = {
     .name = "formats",
-    .usage = "MODEL [--layers GLOB] [--gran G] [--method M] [--json]",
+    .usage = "MODEL [--layers GLOB] [--gran G] [--method M] [--measure] [--json]",
     .help = "Compare all number formats on each tensor: size, error, and what the network does.",
-    .example = "qexplore formats samples/fashion-cnn --layers dense.weight --gran group:64",
-    .groups = UI_FLAGS_COMMON | UI_FLAGS_SESSION | UI_FLAGS_SETTING,
+    .example =
+        "qexplore formats samples/fashion-cnn --layers dense.weight --gran group:64 --measure",
+    .groups = UI_FLAGS_COMMON | UI_FLAGS_SESSION | UI_FLAGS_SETTING | UI_FLAGS_FORMATS,
     .min_positional = 1,
     .max_positional = 1,
     .run = formats_run,

@@ -291,7 +291,12 @@ static void head_draw(const struct shown *w, struct ui_canvas *c, struct ui_rect
     for (int i = 0; i < w->n && !last; i++) {
         last = qx_setting_is_int(&w->rows[i].set) && !w->rows[i].set.algo[0] ? &w->rows[i] : NULL;
     }
-    if (w->state.n_known < w->state.n) {
+    char eta[UI_FIG];
+    if (w->state.n_left > 0) {
+        snprintf(text, sizeof(text), "measuring: %d to go%s%s; A stops", w->state.n_left,
+                 isnan(w->state.row_s) ? "" : ", about ",
+                 ui_fig_time(eta, w->state.row_s * w->state.n_left));
+    } else if (w->state.n_known < w->state.n) {
         snprintf(text, sizeof(text), "%d of %d formats compared", w->state.n_known, w->state.n);
     } else {
         const char *from =
@@ -370,6 +375,31 @@ static bool apply(struct ui_app *app, const struct shown *w)
                                       : ui_do(app, UI_CMD_FORMAT, r->set.format->name);
 }
 
+static bool measure(struct ui_app *app, const struct shown *w, int at)
+{
+    struct qx_error err;
+    if (at >= 0 && !isnan(w->rows[at].measured)) {
+        return ui_refuse(app, "this format is measured already");
+    }
+    return qx_session_formats_measure(app->session, at, &err) == QX_OK ||
+           ui_refuse(app, "%s", err.text);
+}
+
+/* A again stops; what is done stays. */
+static bool measure_all(struct ui_app *app, const struct shown *w)
+{
+    int n = 0;
+    for (int i = 0; i < w->n; i++) {
+        n += isnan(w->rows[i].measured);
+    }
+    if (w->state.n_left > 0) {
+        qx_session_formats_stop(app->session);
+        ui_toast(app, UI_TOAST_INFO, "stopped; what is measured stays");
+        return true;
+    }
+    return n > 0 ? measure(app, w, -1) : ui_refuse(app, "every format is measured");
+}
+
 static bool sort(struct ui_app *app, struct formats_state *s, const char *arg)
 {
     int to = (s->order + 1) % N_ORDERS;
@@ -397,7 +427,18 @@ static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char
         s->row = s->at[w.cursor];
         return true;
     }
-    return cmd == UI_CMD_SORT ? sort(app, s, arg) : cmd == UI_CMD_OPEN ? apply(app, &w) : false;
+    switch (cmd) {
+    case UI_CMD_SORT:
+        return sort(app, s, arg);
+    case UI_CMD_OPEN:
+        return apply(app, &w);
+    case UI_CMD_FORMATS_MEASURE:
+        return measure(app, &w, s->at[w.cursor]);
+    case UI_CMD_FORMATS_ALL:
+        return measure_all(app, &w);
+    default:
+        return false;
+    }
 }
 
 /* A click takes the cursor there; on the row that has it, the format is applied. */
@@ -441,6 +482,32 @@ static void explain_row(const struct shown *w, struct ui_explain *out)
     if (text[0]) {
         ui_explain_add(out, "predicted: %s; the other layers are as the recipe has them.", text);
     }
+    if (!isnan(r->measured) && w->gauge.is_words) {
+        ui_explain_add(out, "measured: perplexity %.4g / %.5f = %.4g on %lld tokens",
+                       w->gauge.fp32_perplexity, r->measured,
+                       w->gauge.fp32_perplexity / r->measured, (long long)w->gauge.n);
+    } else if (!isnan(r->measured)) {
+        ui_explain_add(out, "measured: %.0f of %lld %s", r->measured * (double)w->gauge.n,
+                       (long long)w->gauge.n, w->gauge.fp32_correct < 0 ? "as FP32" : "right");
+    }
+}
+
+static void explain_unknown(const struct qx_formats_state *s, struct ui_explain *out)
+{
+    const char *why = s->measure_reason;
+    if (why[0] && strcmp(why, s->output_reason) == 0 && strcmp(why, s->predict_reason) == 0) {
+        ui_explain_add(out, "no outputs, no predictions, no measurements: %s", why);
+        return;
+    }
+    if (s->output_reason[0]) {
+        ui_explain_add(out, "no outputs: %s", s->output_reason);
+    }
+    if (s->predict_reason[0]) {
+        ui_explain_add(out, "no predictions: %s", s->predict_reason);
+    }
+    if (why[0]) {
+        ui_explain_add(out, "not measured: %s", why);
+    }
 }
 
 static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *out)
@@ -451,12 +518,7 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
     }
     name_text(row_here(&w), out->title, sizeof(out->title));
     explain_row(&w, out);
-    if (w.state.output_reason[0]) {
-        ui_explain_add(out, "no outputs: %s", w.state.output_reason);
-    }
-    if (w.state.predict_reason[0]) {
-        ui_explain_add(out, "no predictions: %s", w.state.predict_reason);
-    }
+    explain_unknown(&w.state, out);
     return true;
 }
 
@@ -478,7 +540,7 @@ const struct ui_view ui_view_formats = {
     .title = "Formats",
     .help = "Which number format suits this tensor?",
     .key = 'f',
-    .hints = "open sort undo bits explain measure",
+    .hints = "open measure-format measure-formats sort undo bits explain",
     .state_size = sizeof(struct formats_state),
     .draw = draw,
     .status = status,

@@ -152,27 +152,15 @@ enum qx_status qx_session_run_stats(struct qx_session *s, int64_t item, struct q
     return status;
 }
 
-/* The error met when net or data were opened, with its place. */
-static enum qx_status cannot_measure(const struct qx_error *why, struct qx_error *err)
-{
-    if (err) {
-        *err = *why;
-        qx_error_context(err, "cannot measure");
-    }
-    return why->status;
-}
-
 /* The settings of the layers, resolved; free with qx_mem_free. */
 static enum qx_status settings_take(struct qx_session *s, struct qx_ctl *ctl,
                                     struct qx_setting **out, struct qx_error *err)
 {
-    if (!s->net) {
-        return cannot_measure(&s->net_error, err);
+    enum qx_status status = qx_measure_ready(s, err);
+    if (status != QX_OK && err) {
+        qx_error_context(err, "cannot measure");
     }
-    if (!s->data) {
-        return cannot_measure(&s->data_error, err);
-    }
-    enum qx_status status = qx_session_run_resolve(s, ctl, err);
+    status = status == QX_OK ? qx_session_run_resolve(s, ctl, err) : status;
     if (status != QX_OK) {
         return status;
     }

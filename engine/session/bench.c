@@ -126,15 +126,6 @@ static enum qx_status figures_find(struct qx_session *s, const struct qx_variant
     return st;
 }
 
-/* What opening the network or the data said. */
-static enum qx_status cannot_run(const struct qx_error *why, struct qx_error *err)
-{
-    if (err) {
-        *err = *why;
-    }
-    return why->status;
-}
-
 /* The recipe as it stands; a copy that other threads may use. */
 struct recipe_copy {
     struct qx_setting *set; /* [layers] owned; NULL: of a variant */
@@ -161,11 +152,9 @@ static enum qx_status bench_run(struct qx_session *s, const struct qx_variant *v
                                 const struct qx_bench_options *options, struct qx_ctl *ctl,
                                 struct qx_bench_row *out, struct qx_error *err)
 {
-    if (!s->net) {
-        return cannot_run(&s->net_error, err);
-    }
-    if (!s->data) {
-        return cannot_run(&s->data_error, err);
+    enum qx_status st = qx_measure_ready(s, err);
+    if (st != QX_OK) {
+        return st;
     }
     const int n = qx_net_n_layers(s->net);
     struct qx_setting *set = qx_mem_array((size_t)n + 1, sizeof *set);
@@ -175,7 +164,7 @@ static enum qx_status bench_run(struct qx_session *s, const struct qx_variant *v
     if (recipe->set) {
         memcpy(set, recipe->set, (size_t)n * sizeof *set);
     }
-    enum qx_status st = settings_find(s, v, set, ctl, err);
+    st = settings_find(s, v, set, ctl, err);
     if (st == QX_OK && recipe->set) {
         out->bytes = recipe->totals.bytes;
         out->bits_per_weight = recipe->totals.bits_per_weight;

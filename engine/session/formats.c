@@ -161,6 +161,15 @@ enum qx_status qx_formats_moments(struct qx_session *s, int layer, struct qx_ctl
     return st;
 }
 
+struct qx_setting qx_formats_put(const struct qx_formats_row *row, const struct qx_setting *before)
+{
+    struct qx_setting set = row->set;
+    if (qx_setting_is_int(&set)) {
+        set.act = before->act;
+    }
+    return set;
+}
+
 struct qx_predict_layer qx_formats_change(const struct qx_formats_row *row,
                                           const struct qx_predict_layer *before)
 {
@@ -172,4 +181,16 @@ struct qx_predict_layer qx_formats_change(const struct qx_formats_row *row,
     change.t[QX_SITE_W] = qx_amplitude_of(&row->metrics);
     change.key[QX_SITE_W] = qx_predict_key(&row->set, QX_SITE_W);
     return change;
+}
+
+struct qx_setting *qx_formats_settings(const struct qx_session *s, int64_t item,
+                                       const struct qx_formats_row *row)
+{
+    struct qx_setting *v = qx_measure_settings(s, &s->now);
+    for (int i = 0; v && i < qx_net_n_layers(s->net); i++) {
+        if (qx_net_layer(s->net, i)->tensor == item) {
+            v[i] = qx_formats_put(row, &v[i]);
+        }
+    }
+    return v;
 }

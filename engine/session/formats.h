@@ -1,4 +1,5 @@
-/* The table of formats of one item, filled row by row while the host looks at it. */
+/* The table of formats of one item, filled row by row while the host looks at it, and measured row by row where it
+ * asks for that. */
 #ifndef QX_SESSION_FORMATS_H
 #define QX_SESSION_FORMATS_H
 
@@ -26,6 +27,13 @@ struct qx_formats {
     char reason[256];
     int polls;                 /* since somebody asked */
     uint64_t predicted_serial; /* of the composition that predictions were made from; 0 = none */
+
+    bool is_wanted[QX_FORMATS_MOST];        /* to be measured */
+    uint64_t measured_key[QX_FORMATS_MOST]; /* of the recipe that row.measured is of; 0 = none */
+    struct qx_task *measure_task;           /* out with the queue; NULL = none */
+    uint64_t measure_key;                   /* of its recipe */
+    double measure_s;                       /* what a row took lately; 0 = none measured */
+    char measure_reason[256];               /* why the last one failed; "" else */
 };
 
 /* ---- formats.c: any thread ---- */
@@ -49,6 +57,22 @@ enum qx_status qx_formats_moments(struct qx_session *s, int layer, struct qx_ctl
 /* What the row does to its layer (before: what the recipe does), for the prediction. */
 struct qx_predict_layer qx_formats_change(const struct qx_formats_row *row,
                                           const struct qx_predict_layer *before);
+
+/* What the layer has then, inputs included. */
+struct qx_setting qx_formats_put(const struct qx_formats_row *row, const struct qx_setting *before);
+/* Settings of the network's layers with the row in its item's place, [layers]; NULL without memory. Free with
+ * qx_mem_free. */
+struct qx_setting *qx_formats_settings(const struct qx_session *s, int64_t item,
+                                       const struct qx_formats_row *row);
+
+/* ---- formats_measure.c: host thread ---- */
+
+/* Rows take what is measured of them; the next one wanted is started. */
+void qx_formats_measure_work(struct qx_session *s);
+/* Nothing is wanted any more. */
+void qx_formats_measure_forget(struct qx_session *s);
+/* After a failure or cancel: the row of this setting, where the table has it. */
+bool qx_formats_measure_retry(struct qx_session *s, int64_t item, const struct qx_setting *set);
 
 /* ---- formats_job.c: host thread ---- */
 

@@ -251,7 +251,8 @@ static void now_follow(struct qx_session *s)
         f->n = plain + 1;
         f->row[plain] =
             (struct qx_formats_row){.set = *now, .is_now = true, .output = NAN, .measured = NAN};
-        f->has_failed[plain] = false;
+        f->has_failed[plain] = f->is_wanted[plain] = false;
+        f->measured_key[plain] = 0;
     }
 }
 
@@ -285,28 +286,6 @@ static void predictions_make(struct qx_session *s, int layer)
     f->predicted_serial = p->serial;
 }
 
-static void measured_find(struct qx_session *s)
-{
-    struct qx_formats *f = &s->formats;
-    struct qx_setting *now = &s->now.set[f->item];
-    const struct qx_setting was = *now;
-    const struct qx_eval_result *fp32 = qx_measure_find(&s->measure, s->measure.key_fp32);
-    if (!fp32 || layer_of(s, f->item) < 0) {
-        return;
-    }
-    const struct qx_predict_scale scale = qx_measure_scale(s, fp32);
-    for (int i = 0; i < f->n; i++) {
-        *now = f->row[i].set;
-        if (qx_setting_is_int(now)) {
-            now->act = was.act;
-        }
-        const struct qx_eval_result *r =
-            qx_measure_find(&s->measure, qx_recipe_hash(&s->now, &s->items, s->measure.is_layer));
-        f->row[i].measured = r ? qx_predict_value(&scale, r) : NAN;
-    }
-    *now = was;
-}
-
 /* ---- host ---- */
 
 static void table_begin(struct qx_session *s, int64_t item, const struct qx_setting *base)
@@ -321,6 +300,8 @@ static void table_begin(struct qx_session *s, int64_t item, const struct qx_sett
     f->serial++;
     f->predicted_serial = 0;
     memset(f->has_failed, 0, sizeof f->has_failed);
+    memset(f->measured_key, 0, sizeof f->measured_key);
+    qx_formats_measure_forget(s);
     f->n_plain = s->items.v[item].can_quantize ? qx_formats_rows(base, f->row) : 0;
     f->n = f->n_plain;
 }
@@ -348,7 +329,11 @@ static bool row_wants(const struct qx_session *s, int i, bool fits)
 void qx_formats_work(struct qx_session *s)
 {
     struct qx_formats *f = &s->formats;
-    if (f->item < 0 || f->n == 0 || f->polls++ > FORGOTTEN_POLLS || !s->preview.is_started) {
+    if (f->item < 0 || f->n == 0 || !s->preview.is_started) {
+        return;
+    }
+    qx_formats_measure_work(s); /* goes on when nobody looks */
+    if (f->polls++ > FORGOTTEN_POLLS) {
         return;
     }
     const int layer = layer_of(s, f->item);
@@ -363,7 +348,6 @@ void qx_formats_work(struct qx_session *s)
         }
     }
     predictions_make(s, layer);
-    measured_find(s);
 }
 
 bool qx_formats_idle(const struct qx_session *s)
@@ -378,7 +362,9 @@ void qx_session_formats_state(const struct qx_session *s, struct qx_formats_stat
     *out = (struct qx_formats_state){.n = f->n};
     for (int i = 0; i < f->n; i++) {
         out->n_known += f->row[i].has_metrics;
+        out->n_left += f->is_wanted[i];
     }
+    out->row_s = f->measure_s > 0.0 ? f->measure_s : NAN;
     const char *why = !s->net     ? s->net_error.text
                       : layer < 0 ? "no layer of the network reads it"
                       : f->refused_layer == layer && !f->inputs_task ? f->reason
@@ -393,4 +379,9 @@ void qx_session_formats_state(const struct qx_session *s, struct qx_formats_stat
           : !s->predictor.is_on ? "nothing is predicted in this session"
                                 : s->predictor.reason;
     qx_str_copy(out->predict_reason, sizeof out->predict_reason, why);
+    why = !s->net     ? s->net_error.text
+          : !s->data  ? s->data_error.text
+          : layer < 0 ? "no layer of the network reads it"
+                      : f->measure_reason;
+    qx_str_copy(out->measure_reason, sizeof out->measure_reason, why);
 }

@@ -14,6 +14,7 @@ enum qx_job_kind {
     QX_JOB_CALIB,
     QX_JOB_METHOD,
     QX_JOB_INPUTS,
+    QX_JOB_FORMATS,
     QX_JOB_SEARCH,
     QX_JOB_TRY,
     QX_JOB_TRAIN

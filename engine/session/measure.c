@@ -20,6 +20,18 @@ bool qx_measure_can(const struct qx_session *s)
     return s->net && s->data && !s->is_batch;
 }
 
+enum qx_status qx_measure_ready(const struct qx_session *s, struct qx_error *err)
+{
+    if (s->net && s->data) {
+        return QX_OK;
+    }
+    const struct qx_error *why = s->net ? &s->data_error : &s->net_error;
+    if (err) {
+        *err = *why;
+    }
+    return why->status;
+}
+
 enum qx_status qx_measure_init(struct qx_session *s, struct qx_error *err)
 {
     struct qx_measure *m = &s->measure;

@@ -48,6 +48,8 @@ void qx_measure_work(struct qx_session *s, double now_s);
 /* Seconds until something is due; negative = nothing. */
 double qx_measure_due(const struct qx_session *s, double now_s);
 bool qx_measure_can(const struct qx_session *s);
+/* Network and data are there; else what opening them said. */
+enum qx_status qx_measure_ready(const struct qx_session *s, struct qx_error *err);
 /* Retry or user's cancel of a measurement. */
 void qx_measure_retry(struct qx_session *s, enum qx_which which);
 void qx_measure_cancelled(struct qx_session *s, const struct qx_task *t);

@@ -87,15 +87,6 @@ static enum qx_status cells_measure(struct qx_session *s, struct qx_sens *map, i
     return QX_OK;
 }
 
-static enum qx_status cannot_run(const struct qx_session *s, struct qx_error *err)
-{
-    const struct qx_error *why = !s->net ? &s->net_error : &s->data_error;
-    if (err) {
-        *err = *why;
-    }
-    return why->status;
-}
-
 /* Rows of the items selected. */
 static bool *rows_of(const struct qx_session *s, const bool *select)
 {
@@ -145,10 +136,8 @@ enum qx_status qx_session_run_map(struct qx_session *s, const struct qx_sens_col
 {
     struct qx_sens *map = NULL;
     *is_cut = false;
-    if (!qx_search_can(s)) {
-        return cannot_run(s, err);
-    }
-    enum qx_status st = qx_search_rows(s, err);
+    enum qx_status st = qx_measure_ready(s, err);
+    st = st == QX_OK ? qx_search_rows(s, err) : st;
     if (st != QX_OK) {
         return st;
     }

@@ -227,7 +227,6 @@ enum qx_status qx_session_open(const char *path, const struct qx_session_options
         return status;
     }
     s->file_check_s = qx_clock_s() + file_check_every_s;
-    s->last_edit_s = 0;
     qx_ranges_touched(s);
     qx_methods_touched(s);
     qx_measure_touched(s);
@@ -465,6 +464,8 @@ bool qx_session_retry(struct qx_session *s, int id)
         qx_methods_retry(s);
     } else if (job->kind == QX_JOB_INPUTS) {
         s->formats.refused_layer = -1;
+    } else if (job->kind == QX_JOB_FORMATS) {
+        return qx_formats_measure_retry(s, job->item, &job->setting);
     } else if (job->kind == QX_JOB_CALIB) {
         qx_ranges_retry(s);
         qx_ranges_start(s);

@@ -17,6 +17,7 @@ import unittest
 PROGRAM, ROOT = sys.argv[1], sys.argv[2]
 FASHION = os.path.join(ROOT, "samples/fashion-cnn")
 FIVE = os.path.join(ROOT, "samples/five-weights/model.safetensors")
+MLP = os.path.join(ROOT, "samples/fashion-mlp")
 LLAMA = os.path.join(ROOT, "samples/llama-tiny")
 SENTENCES = os.path.join(ROOT, "samples/bert-sentiment")
 TMP = tempfile.mkdtemp(prefix="qx-cli-")
@@ -167,6 +168,19 @@ class Quantize(unittest.TestCase):
             beaten = any(o["bytes"] <= r["bytes"] and o["sqnr_db"] >= r["sqnr_db"] and
                          (o["bytes"], o["sqnr_db"]) != (r["bytes"], r["sqnr_db"]) for o in rows)
             self.assertEqual(r["front"], not beaten)
+
+    def test_formats_measured(self):
+        """Beside the prediction, the figures of eval; another layer is as the recipe has it."""
+        flags = ("--layers", "dense2.weight")
+        a = answer("formats", MLP, *flags, "--measure")
+        rows = {(r["format"], r["bits"]): r["measured"] for r in a["layers"][0]["rows"]}
+        self.assertTrue(a["complete"])
+        for (fmt, bits), wanted in ((("int", 2), ("--bits", "2")), (("nf4", 4), ("--format", "nf4"))):
+            m = answer("eval", MLP, *flags, *wanted)["metrics"]
+            row = rows[fmt, bits]
+            self.assertEqual((row["metric"], row["n"]), ("accuracy", m["n"]))
+            self.assertEqual(row["value"], m["accuracy"])
+            self.assertAlmostEqual(row["change"], m["accuracy"] - row["fp32"], 12)
 
     def test_zero_points_are_for_integers(self):
         def mse(*flags):
@@ -654,14 +668,13 @@ class Bench(unittest.TestCase):
         self.assertNotIn("src=", html)  # needs nothing beside it
 
     def test_story_without_training_data(self):
-        mlp = os.path.join(ROOT, "samples/fashion-mlp")
-        a = answer("bench", mlp, "--story", "--runs", "5", "--max-samples", "100")
+        a = answer("bench", MLP, "--story", "--runs", "5", "--max-samples", "100")
         reasons = {r["row"]: r["reason"] for r in a["rows"]}
         self.assertIn("train.safetensors", reasons["qat-int8"])
         self.assertIsNone(reasons["ptq-mixed"])
         self.assertIsNone(a["trained"])
-        self.assertEqual(run("bench", mlp, "--epochs", "2")[0], 2)
-        self.assertEqual(run("bench", mlp, "--story", "--variants", "fp32")[0], 2)
+        self.assertEqual(run("bench", MLP, "--epochs", "2")[0], 2)
+        self.assertEqual(run("bench", MLP, "--story", "--variants", "fp32")[0], 2)
 
     def test_kernels(self):
         for args in (("--kernels", "1x64x96,5x70x33"), ("--kernels=1x64x96,5x70x33",)):
@@ -769,6 +782,7 @@ class Errors(unittest.TestCase):
 
     def test_unsupported(self):
         self.expect(4, "eval", FIVE, text="cannot measure")
+        self.expect(4, "formats", FIVE, "--scope", "all", "--measure", text="graph.json")
         self.expect(4, "eval", FASHION, "--bits", "16", "--act-bits", "8", text="--act-bits")
         self.expect(4, "quantize", FIVE, "--bits", "8", "--algo", "gptq", text="cannot take gptq")
 
@@ -1159,7 +1173,7 @@ class Train(unittest.TestCase):
                   os.path.join(TMP, "unlabelled.safetensors")], 3, "no labels"),
                 (["qat", FASHION, "--bits", "4", "--quantizer", "lsk"], 2, "lsq"),
                 (["train", FASHION, "--bits", "4", "--dynamic"], 4, "dynamic"),
-                (["train", os.path.join(ROOT, "samples/fashion-mlp"), "--bits", "4"], 3,
+                (["train", MLP, "--bits", "4"], 3,
                  "train.safetensors"),
                 (["train", os.path.join(ROOT, "samples/llama-tiny"), "--bits", "4", "--fail-under",
                   "0.5"], 4, "--max-drop")):

@@ -228,6 +228,215 @@ static void background_gives_the_same_table(void **state)
     qx_session_close(&s);
 }
 
+/* ---- measured ---- */
+
+/* What the network does with the row in place of dense2.weight, by another way: an edit and an evaluation. */
+static double value_by_eval(struct qx_session *s, const struct qx_formats_row *row)
+{
+    struct qx_error err = {0};
+    struct qx_eval_result *r = NULL;
+    const int64_t item = qx_session_find(s, "dense2.weight", &err);
+    const struct qx_patch patch = {.fields = QX_PATCH_ALL, .value = row->set};
+    assert_int_equal(qx_session_edit(s, &item, 1, &patch, false, &err), QX_OK);
+    assert_int_equal(qx_session_run_eval(s, &(struct qx_eval_options){0}, NULL, &r, &err), QX_OK);
+    const double value = r->accuracy;
+    qx_eval_result_free(r);
+    return value;
+}
+
+/* All rows, in the caller's thread, beside another layer that the recipe quantizes. */
+static void measured_rows_are_evaluations(void **state)
+{
+    struct qx_formats_state said;
+    struct qx_error err = {0};
+    struct qx_eval_result *fp32 = NULL;
+    struct qx_session *s = opened("fashion-mlp");
+    const struct qx_patch patch = {.fields = QX_PATCH_BITS, .value = {.bits = 3}};
+    const int64_t other = qx_session_find(s, "dense1.weight", &err);
+    const int64_t item = qx_session_find(s, "dense2.weight", &err);
+    bool is_cut = true;
+    int n;
+    (void)state;
+    assert_int_equal(qx_session_edit(s, &other, 1, &patch, false, &err), QX_OK);
+    struct qx_formats_row *rows = table_of(s, "dense2.weight", "mse", &n, &said);
+    assert_int_equal(
+        qx_session_run_formats_measure(s, &item, 1, n, NULL, rows, &fp32, &is_cut, &err), QX_OK);
+    assert_false(is_cut);
+    for (int i = 0; i < n; i += 5) {
+        assert_true(rows[i].measured == value_by_eval(s, &rows[i]));
+    }
+    assert_true(row_find(rows, n, "int2")->measured < fp32->accuracy);
+    free(rows);
+    qx_eval_result_free(fp32);
+    qx_session_close(&s);
+}
+
+/* Cancelled before the first row: what there is is FP32's, or nothing. */
+static void measuring_can_be_interrupted(void **state)
+{
+    struct qx_formats_state said;
+    struct qx_error err = {0};
+    struct qx_eval_result *fp32 = NULL;
+    struct qx_session *s = opened("fashion-mlp");
+    const int64_t item = qx_session_find(s, "dense2.weight", &err);
+    struct qx_ctl ctl = {0};
+    bool is_cut = false;
+    int n;
+    (void)state;
+    struct qx_formats_row *rows = table_of(s, "dense2.weight", "mse", &n, &said);
+    atomic_store(&ctl.cancel, true);
+    assert_int_equal(
+        qx_session_run_formats_measure(s, &item, 1, n, &ctl, rows, &fp32, &is_cut, &err),
+        QX_ECANCELLED);
+    assert_true(!fp32 && !is_cut && isnan(rows[0].measured));
+    free(rows);
+    qx_session_close(&s);
+}
+
+/* Of a language model: FP32's perplexity over that of the row. */
+static void measured_words_are_perplexities(void **state)
+{
+    struct qx_error err = {0};
+    struct qx_eval_result *fp32 = NULL, *r = NULL;
+    struct qx_session *s = opened("llama-tiny");
+    const int64_t item = qx_session_find(s, "model.layers.0.self_attn.k_proj.weight", &err);
+    struct qx_formats_row row = {.measured = NAN};
+    const struct qx_patch patch = {.fields = QX_PATCH_BITS, .value = {.bits = 2}};
+    bool is_cut;
+    (void)state;
+    assert_int_equal(qx_session_edit(s, &item, 1, &patch, false, &err), QX_OK);
+    assert_int_equal(qx_session_run_eval(s, &(struct qx_eval_options){0}, NULL, &r, &err), QX_OK);
+    row.set = *qx_session_setting(s, item);
+    assert_int_equal(
+        qx_session_run_formats_measure(s, &item, 1, 1, NULL, &row, &fp32, &is_cut, &err), QX_OK);
+    assert_true(fabs(row.measured * r->perplexity / fp32->perplexity - 1) < 1e-12);
+    assert_true(fabs(row.measured - 1) > 1e-4);
+    qx_eval_result_free(fp32);
+    qx_eval_result_free(r);
+    qx_session_close(&s);
+}
+
+static int n_measured(const struct qx_formats_row *rows, int n)
+{
+    int k = 0;
+    for (int i = 0; i < n; i++) {
+        k += !isnan(rows[i].measured);
+    }
+    return k;
+}
+
+/* Background: one row first, then all; stopped in between, what is done stays; nobody has to look. */
+static void background_measures_rows(void **state)
+{
+    struct qx_session_options o = {.threads = 2};
+    struct qx_session *s = NULL;
+    struct qx_error err = {0};
+    struct qx_formats_state said;
+    int n, n_rows, one = 0;
+    (void)state;
+    assert_int_equal(qx_session_open(SAMPLES "fashion-mlp", &o, &s, &err), QX_OK);
+    const int64_t item = qx_session_find(s, "dense2.weight", &err);
+    const struct qx_formats_row *rows = qx_session_formats(s, item, &n);
+    for (int turn = 0; turn < 2000 && !is_whole(rows, n); turn++) {
+        qx_session_settle(s, 20);
+        rows = qx_session_formats(s, item, &n);
+    }
+    assert_int_equal(n_measured(rows, n), 0);
+    one = (int)(row_find(rows, n, "int2") - rows);
+    assert_int_equal(qx_session_formats_measure(s, one, &err), QX_OK);
+    qx_session_settle(s, 60000);
+    rows = qx_session_formats(s, item, &n);
+    assert_int_equal(n_measured(rows, n), 1);
+    assert_false(isnan(rows[one].measured));
+
+    assert_int_equal(qx_session_formats_measure(s, -1, &err), QX_OK);
+    qx_session_formats_state(s, &said);
+    assert_int_equal(said.n_left, n - 1);
+    qx_session_formats_stop(s);
+    qx_session_settle(s, 60000);
+    rows = qx_session_formats(s, item, &n);
+    assert_in_range(n_measured(rows, n), 1, n - 1);
+    qx_session_formats_state(s, &said);
+    assert_int_equal(said.n_left, 0);
+
+    assert_int_equal(qx_session_formats_measure(s, -1, &err), QX_OK);
+    qx_session_settle(s, 60000); /* qx_session_formats is not called */
+    qx_session_formats_state(s, &said);
+    assert_int_equal(said.n_left, 0);
+    struct qx_session *batch = opened("fashion-mlp");
+    struct qx_eval_result *fp32 = NULL;
+    bool is_cut;
+    struct qx_formats_row *same = table_of(batch, "dense2.weight", "mse", &n_rows, &said);
+    assert_int_equal(
+        qx_session_run_formats_measure(batch, &item, 1, n_rows, NULL, same, &fp32, &is_cut, &err),
+        QX_OK);
+    rows = qx_session_formats(s, item, &n);
+    for (int i = 0; i < n; i++) {
+        assert_true(rows[i].measured == same[i].measured);
+    }
+    free(same);
+    qx_eval_result_free(fp32);
+    qx_session_close(&batch);
+    qx_session_close(&s);
+}
+
+/* Another layer's edit makes the figures those of another recipe. */
+static void other_recipes_are_not_shown(void **state)
+{
+    struct qx_session_options o = {.threads = 2};
+    struct qx_session *s = NULL;
+    struct qx_error err = {0};
+    const struct qx_patch patch = {.fields = QX_PATCH_BITS, .value = {.bits = 2}};
+    int n, at;
+    (void)state;
+    assert_int_equal(qx_session_open(SAMPLES "fashion-mlp", &o, &s, &err), QX_OK);
+    const int64_t item = qx_session_find(s, "dense2.weight", &err);
+    const int64_t other = qx_session_find(s, "dense1.weight", &err);
+    const struct qx_formats_row *rows = qx_session_formats(s, item, &n);
+    for (int turn = 0; turn < 2000 && !is_whole(rows, n); turn++) {
+        qx_session_settle(s, 20);
+        rows = qx_session_formats(s, item, &n);
+    }
+    at = (int)(row_find(rows, n, "int8") - rows);
+    assert_int_equal(qx_session_formats_measure(s, at, &err), QX_OK);
+    qx_session_settle(s, 60000);
+    rows = qx_session_formats(s, item, &n);
+    const double alone = rows[at].measured;
+    assert_int_equal(qx_session_edit(s, &other, 1, &patch, false, &err), QX_OK);
+    qx_session_settle(s, 60000);
+    rows = qx_session_formats(s, item, &n);
+    qx_session_settle(s, 100);
+    rows = qx_session_formats(s, item, &n);
+    assert_true(isnan(rows[at].measured));
+    assert_int_equal(qx_session_formats_measure(s, at, &err), QX_OK);
+    qx_session_settle(s, 60000);
+    rows = qx_session_formats(s, item, &n);
+    assert_true(rows[at].measured < alone);
+    qx_session_close(&s);
+}
+
+/* Nothing to measure on: refused with the reason. */
+static void weights_alone_are_not_measured(void **state)
+{
+    struct qx_session_options o = {.threads = 2};
+    struct qx_session *s = NULL;
+    struct qx_error err = {0};
+    struct qx_eval_result *fp32 = NULL;
+    struct qx_formats_row row = {.measured = 0};
+    bool is_cut;
+    int n;
+    (void)state;
+    assert_int_equal(qx_session_open(SAMPLES "five-weights", &o, &s, &err), QX_OK);
+    qx_session_formats(s, 0, &n);
+    assert_int_equal(qx_session_formats_measure(s, -1, &err), QX_EUNSUPPORTED);
+    assert_non_null(strstr(err.text, "graph.json"));
+    int64_t item = 0;
+    assert_int_equal(
+        qx_session_run_formats_measure(s, &item, 1, 1, NULL, &row, &fp32, &is_cut, &err),
+        QX_EUNSUPPORTED);
+    qx_session_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +446,12 @@ int main(void)
         cmocka_unit_test(front_holds_what_nothing_beats),
         cmocka_unit_test(without_network_only_weights_speak),
         cmocka_unit_test(background_gives_the_same_table),
+        cmocka_unit_test(measured_rows_are_evaluations),
+        cmocka_unit_test(measured_words_are_perplexities),
+        cmocka_unit_test(measuring_can_be_interrupted),
+        cmocka_unit_test(background_measures_rows),
+        cmocka_unit_test(other_recipes_are_not_shown),
+        cmocka_unit_test(weights_alone_are_not_measured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

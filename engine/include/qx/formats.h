@@ -35,6 +35,9 @@ struct qx_formats_state {
     bool is_diagonal;        /* from the imatrix */
     char output_reason[256]; /* why it is not: no network, no rows; "" else */
     char predict_reason[256];
+    int n_left;               /* rows still to be measured */
+    double row_s;             /* what one took lately; NaN while none was measured */
+    char measure_reason[256]; /* why nothing can be, or the last one failed; "" else */
 };
 
 /* The table of an item, built in the background while somebody asks: call it on every draw. Rows by their
@@ -42,6 +45,12 @@ struct qx_formats_state {
  * cannot be quantized. */
 const struct qx_formats_row *qx_session_formats(struct qx_session *s, int64_t item, int *n);
 void qx_session_formats_state(const struct qx_session *s, struct qx_formats_state *out);
+/* Measure the whole network with row `at` in the layer's place, the others as the recipe has them, on the evaluation
+ * data with the engine that the settings ask for; at -1: with every row that is not measured, those of the front
+ * first. One job a row; results stay when the rest is stopped, and go with the table when another item's is asked for.
+ * QX_EDATA, QX_EUNSUPPORTED: nothing can be measured (qx_formats_state.measure_reason). */
+enum qx_status qx_session_formats_measure(struct qx_session *s, int at, struct qx_error *err);
+void qx_session_formats_stop(struct qx_session *s);
 
 /* The same for n items in the caller's thread [blocking]. base: whose granularity and so on the rows have; NULL =
  * each item's own. rows [n][QX_FORMATS_MOST], *n_rows of them are there for each item (the row of what it has
@@ -51,5 +60,12 @@ enum qx_status qx_session_run_formats(struct qx_session *s, const int64_t *items
                                       const struct qx_setting *base, struct qx_ctl *ctl,
                                       struct qx_formats_row *rows, int *n_rows,
                                       struct qx_formats_state *state, struct qx_error *err);
+/* Measure those rows [blocking], float32 first: *fp32 is the caller's, to be freed with qx_eval_result_free, and row
+ * .measured is as .predicted.value. Progress in rows. Interrupted: what is done stays, *is_cut. */
+enum qx_status qx_session_run_formats_measure(struct qx_session *s, const int64_t *items, int64_t n,
+                                              int n_rows, struct qx_ctl *ctl,
+                                              struct qx_formats_row *rows,
+                                              struct qx_eval_result **fp32, bool *is_cut,
+                                              struct qx_error *err);
 
 #endif
