@@ -39,6 +39,25 @@ static void refuse(struct qx_build *b, const char *why)
     }
 }
 
+/* How positions are scaled; config.json of transformers 5 also has rope_theta in there. NULL: not said. */
+static const struct qx_jval *scaling_of(const struct qx_build *b)
+{
+    const struct qx_jval *scaling = qx_jget(b->config, "rope_scaling");
+    return qx_jis_object(scaling) ? scaling : qx_jget(b->config, "rope_parameters");
+}
+
+/* YaRN's factor of sines and cosines as transformers' _compute_yarn_parameters has it: it is 0.1 m ln(factor) + 1
+ * with m = 1, or, where both are there and not 0, the quotient of those of mscale and of mscale_all_dim. */
+static double yarn_scale(const struct qx_jval *scaling, double factor)
+{
+    const double grown = factor > 1.0 ? 0.1 * log(factor) : 0.0;
+    const double m = qx_jnum(qx_jget(scaling, "mscale"), 0.0);
+    const double all = qx_jnum(qx_jget(scaling, "mscale_all_dim"), 0.0);
+    const double usual =
+        m != 0.0 && all != 0.0 ? (m * grown + 1.0) / (all * grown + 1.0) : grown + 1.0;
+    return qx_jnum(qx_jget(scaling, "attention_factor"), usual);
+}
+
 /* YaRN's ramp over the pairs of a head: those that turn beta_fast times or more in the original context are
  * not stretched, those that turn beta_slow times or less are. */
 static const char *yarn_of(struct qx_build *b, const struct qx_jval *scaling, double base,
@@ -49,10 +68,18 @@ static const char *yarn_of(struct qx_build *b, const struct qx_jval *scaling, do
     const double original = qx_jnum(qx_jget(scaling, "original_max_position_embeddings"), most);
     const double fast = qx_jnum(qx_jget(scaling, "beta_fast"), 32.0);
     const double slow = qx_jnum(qx_jget(scaling, "beta_slow"), 1.0);
-    const double scale =
-        qx_jnum(qx_jget(scaling, "attention_factor"), factor > 1.0 ? 0.1 * log(factor) + 1.0 : 1.0);
-    double from = floor(d * log(original / (fast * turn)) / (2.0 * log(base)));
-    double to = ceil(d * log(original / (slow * turn)) / (2.0 * log(base)));
+    const double scale = yarn_scale(scaling, factor);
+    if (b->st == QX_OK && !(original > 0.0 && fast > 0.0 && slow > 0.0 && base > 1.0 &&
+                            scale > 0.0 && isfinite(scale))) {
+        b->st = qx_fail(b->err, QX_EFORMAT,
+                        "the numbers of its rope_scaling (yarn) give no positive factors");
+    }
+    double from = d * log(original / (fast * turn)) / (2.0 * log(base));
+    double to = d * log(original / (slow * turn)) / (2.0 * log(base));
+    if (qx_jbool(qx_jget(scaling, "truncate"), true)) {
+        from = floor(from);
+        to = ceil(to);
+    }
     from = from > 0.0 ? from : 0.0;
     to = to < d - 1.0 ? to : d - 1.0;
     to = to > from ? to : from + 0.001;
@@ -61,12 +88,12 @@ static const char *yarn_of(struct qx_build *b, const struct qx_jval *scaling, do
         factor, from, to, scale);
 }
 
-/* rope_scaling: none, "linear", "llama3", "yarn"; "dynamic" stretches beyond max_position_embeddings only,
- * where no row goes. */
+/* None, "linear", "llama3", "yarn"; "dynamic" stretches beyond max_position_embeddings only, where no row goes. */
 static const char *rotary_of(struct qx_build *b, int64_t head)
 {
-    const double base = qx_build_num_or(b, "rope_theta", 10000.0);
-    const struct qx_jval *scaling = qx_jget(b->config, "rope_scaling");
+    const struct qx_jval *scaling = scaling_of(b);
+    const double base =
+        qx_build_num_or(b, "rope_theta", qx_jnum(qx_jget(scaling, "rope_theta"), 10000.0));
     const char *type =
         qx_jstr(qx_jget(scaling, "rope_type"), qx_jstr(qx_jget(scaling, "type"), "default"));
     const double factor = qx_jnum(qx_jget(scaling, "factor"), 1.0);
@@ -84,7 +111,7 @@ static const char *rotary_of(struct qx_build *b, int64_t head)
             b, "\"base\":%.17g,\"factor\":%.17g,\"low\":%.17g,\"high\":%.17g,\"original\":%.17g",
             base, factor, low, high, original);
     }
-    if (strcmp(type, "yarn") == 0 && factor > 0.0 && !qx_jget(scaling, "mscale")) {
+    if (strcmp(type, "yarn") == 0 && factor > 0.0) {
         return yarn_of(b, scaling, base, factor, head);
     }
     refuse(b, qx_build_text(b, "its positions are scaled by '%.40s'", type));

@@ -83,13 +83,34 @@ static void steps_equal_whole_passes_far_out(void **state)
         "", "'rope_scaling':{'rope_type':'linear','factor':4},",
         "'rope_scaling':{'rope_type':'llama3','factor':8,'low_freq_factor':1,'high_freq_factor':4,"
         "'original_max_position_embeddings':16},",
-        "'rope_scaling':{'rope_type':'yarn','factor':4,'original_max_position_embeddings':512},"};
-    float last[4][VOCABULARY];
-    for (int i = 0; i < 4; i++) {
+        "'rope_scaling':{'rope_type':'yarn','factor':4,'original_max_position_embeddings':512},",
+        "'rope_scaling':{'rope_type':'yarn','factor':4,'original_max_position_embeddings':512,"
+        "'mscale':0.7,'mscale_all_dim':1.4},"};
+    float last[5][VOCABULARY];
+    for (int i = 0; i < 5; i++) {
         check_steps(&(struct llama){"llama", 1, VOCABULARY, 3000, 12, scalings[i]}, last[i]);
         for (int k = 0; k < i; k++) { /* each is another network */
             assert_memory_not_equal(last[i], last[k], sizeof last[i]);
         }
+    }
+}
+
+static void scalings_that_give_no_factors_are_refused(void **state)
+{
+    (void)state;
+    static const char *const scalings[] = {
+        "'rope_scaling':{'rope_type':'yarn','factor':4,'attention_factor':-1},",
+        "'rope_scaling':{'rope_type':'yarn','factor':4,'mscale':1,'mscale_all_dim':-9},",
+        "'rope_scaling':{'rope_type':'yarn','factor':4,'beta_fast':-2},"};
+    for (int i = 0; i < 3; i++) {
+        struct qx_model *model = NULL;
+        struct qx_net *net = NULL;
+        struct qx_error err;
+        llama_write_as(&(struct llama){"llama", 1, VOCABULARY, 3000, 12, scalings[i]});
+        assert_int_equal(qx_model_open(".", &model, NULL), QX_OK);
+        assert_int_equal(qx_net_open(model, &net, &err), QX_EFORMAT);
+        assert_non_null(strstr(err.text, "rope_scaling"));
+        qx_model_close(&model);
     }
 }
 
@@ -177,6 +198,7 @@ static void memory_bounds_the_context(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(steps_equal_whole_passes_far_out),
+                                       cmocka_unit_test(scalings_that_give_no_factors_are_refused),
                                        cmocka_unit_test(windows_slide),
                                        cmocka_unit_test(the_context_is_what_is_asked_for),
                                        cmocka_unit_test(memory_bounds_the_context)};

@@ -49,6 +49,12 @@ CASES = {
                      "rope_theta": 30.0, "store": "F16", "prefix": "",
                      "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 2.0,
                                       "original_max_position_embeddings": 16}},
+    # YaRN with DeepSeek's factors and a ramp that begins and ends between pairs, as transformers 5 writes it
+    "decoder_mscale": {"model_type": "llama", "tie_word_embeddings": True,
+                       "rope_parameters": {"rope_type": "yarn", "rope_theta": 30.0, "factor": 4.0,
+                                           "beta_fast": 2.0, "mscale": 1.5, "mscale_all_dim": 0.5,
+                                           "truncate": False,
+                                           "original_max_position_embeddings": 16}},
 }
 # Of a case, not of its config.json.
 OWN = ("biases", "head_norms", "store", "shards", "prefix")
@@ -90,11 +96,15 @@ def make_weights(config, rng):
     return weights, linear, tables
 
 
+def rope(config):
+    return config.get("rope_scaling") or config.get("rope_parameters") or {}
+
+
 def frequencies(config):
     """One for each pair of a head's values, as transformers' modeling_rope_utils defines them."""
     half = config.get("head_dim", D // HEADS) // 2
     base = config.get("rope_theta", 10000.0) ** (-np.arange(half) / half)
-    scaling = config.get("rope_scaling", {})
+    scaling = rope(config)
     factor = scaling.get("factor", 1.0)
     if scaling.get("rope_type") != "llama3":
         return base / factor
@@ -111,18 +121,25 @@ def yarn(config):
     """Frequencies, and what sines and cosines are multiplied by (Peng et al. 2023, and
     transformers' _compute_yarn_parameters): pairs that turn more than beta_fast times in the
     original context stay, those that turn less than beta_slow times are stretched."""
-    scaling, d = config["rope_scaling"], config.get("head_dim", D // HEADS)
-    theta, original = config["rope_theta"], scaling["original_max_position_embeddings"]
+    scaling, d = rope(config), config.get("head_dim", D // HEADS)
+    original = scaling["original_max_position_embeddings"]
+    theta = config.get("rope_theta") or scaling["rope_theta"]
+    truncates = scaling.get("truncate", True)
 
-    def pair(turns):
-        return d * np.log(original / (turns * 2 * np.pi)) / (2 * np.log(theta))
+    def pair(turns, whole):
+        at = d * np.log(original / (turns * 2 * np.pi)) / (2 * np.log(theta))
+        return whole(at) if truncates else at
 
-    low = max(np.floor(pair(scaling.get("beta_fast", 32.0))), 0)
-    high = min(np.ceil(pair(scaling.get("beta_slow", 1.0))), d - 1)
+    low = max(pair(scaling.get("beta_fast", 32.0), np.floor), 0)
+    high = min(pair(scaling.get("beta_slow", 1.0), np.ceil), d - 1)
     stretched = np.clip((np.arange(d // 2) - low) / max(high - low, 0.001), 0, 1)
     base = theta ** (-np.arange(d // 2) * 2 / d)
     factor = scaling["factor"]
-    return base * (1 - stretched) + base / factor * stretched, 0.1 * np.log(factor) + 1
+    size = 0.1 * np.log(factor) + 1
+    if scaling.get("mscale") and scaling.get("mscale_all_dim"):
+        size = (0.1 * scaling["mscale"] * np.log(factor) + 1) / (
+            0.1 * scaling["mscale_all_dim"] * np.log(factor) + 1)
+    return base * (1 - stretched) + base / factor * stretched, size
 
 
 def window_of(config, layer):
@@ -146,7 +163,7 @@ def attend(q, k, v, window=None):
 def run(config, w, ids):
     """Logits of every place of one document, of float64 tensors."""
     n, d = len(ids), config.get("head_dim", D // HEADS)
-    is_yarn = config.get("rope_scaling", {}).get("rope_type") == "yarn"
+    is_yarn = rope(config).get("rope_type") == "yarn"
     speed, size = yarn(config) if is_yarn else (frequencies(config), 1.0)
     angle = torch.from_numpy(np.arange(n)[:, None] * speed)
     cos, sin = size * angle.cos(), size * angle.sin()
