@@ -73,11 +73,12 @@ struct ui_args {
     const char *act_gran, *act_method, *algo, *preset, *engine;
     bool weights_only, dynamic, act_sym, act_asym;
     /* eval */
-    int64_t max_samples; /* 0 = all */
-    int64_t n_changes;   /* rows listed; 0 = unset */
-    int64_t n_rows;      /* the same */
-    double fail_under;   /* NaN = unset */
-    double max_drop;     /* NaN = unset */
+    int64_t max_samples;    /* 0 = all */
+    int64_t n_changes;      /* rows listed; 0 = unset */
+    const char *changes_by; /* NULL = unset */
+    int64_t n_rows;         /* the same */
+    double fail_under;      /* NaN = unset */
+    double max_drop;        /* NaN = unset */
     bool predict, measure;
     /* bench */
     const char *kernels; /* "" = --kernels without a value */

@@ -121,6 +121,8 @@ static const struct flag flags[] = {
      "that many rows, drawn by --seed"},
     {"changes", 0, KIND_INT64, AT(n_changes), UI_FLAGS_EVAL, "N", 1, 1000,
      "list the N rows or tokens that change most from FP32 (--json: 10)"},
+    {"changes-by", 0, KIND_CHOICE, AT(changes_by), UI_FLAGS_EVAL, "answers|kl", 0, 0,
+     "most in their answer (default), or, of a language model, in KL divergence from FP32"},
     {"rows", 0, KIND_INT64, AT(n_rows), UI_FLAGS_EVAL, "N", 1, 1000,
      "list the N rows that this recipe loses next, as measured or predicted (--json: 10)"},
     {"fail-under", 0, KIND_REAL, AT(fail_under), UI_FLAGS_EVAL | UI_FLAGS_SEARCH | UI_FLAGS_TRAIN,

@@ -326,7 +326,10 @@ bool ui_do(struct ui_app *app, enum ui_cmd cmd, const char *arg)
     }
     app->toast[0] = 0;
     app->n_commands++;
-    bool done = view->command && view->command(app, app->state[app->view], cmd, arg);
+    const bool closes_popup =
+        cmd == UI_CMD_BACK && app->explain >= 0; /* before what lies under it */
+    bool done =
+        !closes_popup && view->command && view->command(app, app->state[app->view], cmd, arg);
     if (!done && !app->toast[0]) { /* a view that refuses has said why */
         done = row->run ? row->run(app, arg) : ui_refuse(app, "%s does nothing here", row->name);
     }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { LABEL = 18 }; /* cells of the first column */
+
 struct figures {
     const struct qx_eval_result *fp32, *a, *b;
     struct qx_totals totals_a, totals_b;
@@ -45,13 +47,16 @@ static bool pair_of(const struct qx_eval_result *a, const struct qx_eval_result 
     return a && b && qx_eval_compare(a, b, out, NULL) == QX_OK;
 }
 
+/* Rows whose class is another than FP32's; of a language model the share of tokens with the same likeliest one. */
 static void put_flips(struct ui_canvas *c, int x, int y, int w, const struct qx_eval_result *fp32,
                       const struct qx_eval_result *r, enum ui_glyphs g)
 {
     struct qx_eval_pair pair;
     char text[UI_FIG];
     bool known = pair_of(fp32, r, &pair);
-    if (known) {
+    if (known && r->nll) {
+        snprintf(text, sizeof(text), "%.2f %%", 100 * pair.agreement);
+    } else if (known) {
         snprintf(text, sizeof(text), "%lld", (long long)pair.flips);
     } else {
         snprintf(text, sizeof(text), "%s", g == UI_GLYPHS_ASCII ? ".." : "…");
@@ -85,14 +90,27 @@ static void draw_f1(struct ui_canvas *c, struct ui_rect r, int w, const struct f
 {
     const struct qx_eval_result *const which[] = {f->fp32, f->a, f->b};
     char text[UI_FIG];
-    ui_put(c, r.x, r.y, 22, UI_STYLE_NORMAL, "macro F1");
+    ui_put(c, r.x, r.y, LABEL, UI_STYLE_NORMAL, "macro F1");
     for (int i = 0; i < 3; i++) {
-        put_f1(c, r.x + 22 + i * w, r.y, w, which[i], g);
+        put_f1(c, r.x + LABEL + i * w, r.y, w, which[i], g);
     }
     if (f->a && f->b) {
         const double change = f->b->macro_f1 - f->a->macro_f1;
         snprintf(text, sizeof(text), "%+.4f", change);
-        put_change(c, r.x + 22 + 3 * w, r.y, w, change, true, change == 0 ? "0" : text);
+        put_change(c, r.x + LABEL + 3 * w, r.y, w, change, true, change == 0 ? "0" : text);
+    }
+}
+
+/* Of the shares of tokens with FP32's likeliest one: FP32's own, and what B has more than A. */
+static void put_same_change(struct ui_canvas *c, int x, int y, int w, const struct figures *f)
+{
+    struct qx_eval_pair a, b;
+    char text[UI_FIG];
+    ui_put_right(c, x, y, w, UI_STYLE_DIM, "100 %");
+    if (pair_of(f->fp32, f->a, &a) && pair_of(f->fp32, f->b, &b)) {
+        const double d = b.agreement - a.agreement;
+        snprintf(text, sizeof text, "%+.2f pt", 100 * d);
+        put_change(c, x + 3 * w, y, w, d, true, d == 0 ? "0" : text);
     }
 }
 
@@ -103,9 +121,9 @@ static int draw_measured(struct ui_app *app, struct ui_canvas *c, struct ui_rect
     enum ui_glyphs g = app->glyphs;
     char text[UI_FIG];
     struct qx_eval_pair pair;
-    int x = r.x + 22, y = r.y;
+    int x = r.x + LABEL, y = r.y;
     const bool is_words = qx_net_is_words(qx_session_net(app->session));
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, is_words ? "perplexity" : "accuracy");
+    ui_put(c, r.x, y, LABEL, UI_STYLE_NORMAL, is_words ? "perplexity" : "accuracy");
     put_absolute(c, x, y, w, f->fp32, g);
     put_absolute(c, x + w, y, w, f->a, g);
     put_absolute(c, x + 2 * w, y, w, f->b, g);
@@ -118,12 +136,14 @@ static int draw_measured(struct ui_app *app, struct ui_canvas *c, struct ui_rect
         draw_f1(c, (struct ui_rect){r.x, y, r.w, 1}, w, f, g);
         y++;
     }
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, is_words ? "next tokens unlike" : "rows unlike FP32");
+    ui_put(c, r.x, y, LABEL, UI_STYLE_NORMAL, is_words ? "same top token" : "rows unlike FP32");
+    if (is_words) {
+        put_same_change(c, x, y, w, f);
+    }
     put_flips(c, x + w, y, w, f->fp32, f->a, g);
     put_flips(c, x + 2 * w, y, w, f->fp32, f->b, g);
     y++;
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL,
-           is_words ? "A and B differ on" : "rows A and B differ on");
+    ui_put(c, r.x, y, LABEL, UI_STYLE_NORMAL, "A and B differ on");
     if (pair_of(f->a, f->b, &pair)) {
         snprintf(text, sizeof(text), "%lld", (long long)pair.flips);
         ui_put_right(c, x + 2 * w, y, w, UI_STYLE_MEASURED, text);
@@ -131,7 +151,7 @@ static int draw_measured(struct ui_app *app, struct ui_canvas *c, struct ui_rect
         ui_put_right(c, x + 3 * w, y, w, UI_STYLE_DIM, text);
     }
     y++;
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "engine");
+    ui_put(c, r.x, y, LABEL, UI_STYLE_NORMAL, "engine");
     ui_put_right(c, x, y, w, UI_STYLE_DIM, f->fp32 ? "float32" : "");
     put_engine(c, x + w, y, w, f->a, &f->totals_a);
     put_engine(c, x + 2 * w, y, w, f->b, &f->totals_b);
@@ -199,8 +219,8 @@ static void put_beside(struct ui_app *app, struct ui_canvas *c, struct ui_rect r
                        const struct beside_row *row, const struct qx_beside *const both[2])
 {
     char text[UI_FIG], change[UI_FIG];
-    const int x = r.x + 22;
-    ui_put(c, r.x, r.y, 22, UI_STYLE_NORMAL, row->title);
+    const int x = r.x + LABEL;
+    ui_put(c, r.x, r.y, LABEL, UI_STYLE_NORMAL, row->title);
     ui_put_right(c, x, r.y, w, UI_STYLE_DIM, row->fp32);
     for (int i = 0; i < 2; i++) {
         const char *shown = both[i] ? beside_text(text, row, row->of(both[i]))
@@ -245,8 +265,8 @@ static int draw_evaluated(struct ui_app *app, struct ui_canvas *c, struct ui_rec
 {
     const struct qx_net *net = qx_session_net(app->session);
     if (!net || !qx_session_data(app->session)) {
-        ui_put(c, r.x, r.y, 22, UI_STYLE_NORMAL, "accuracy");
-        ui_put(c, r.x + 22, r.y, r.w - 22, UI_STYLE_DIM,
+        ui_put(c, r.x, r.y, LABEL, UI_STYLE_NORMAL, "accuracy");
+        ui_put(c, r.x + LABEL, r.y, r.w - LABEL, UI_STYLE_DIM,
                net ? qx_session_data_reason(app->session) : qx_session_net_reason(app->session));
         return 1;
     }
@@ -263,9 +283,9 @@ static int draw_evaluated(struct ui_app *app, struct ui_canvas *c, struct ui_rec
 static void draw_size(struct ui_canvas *c, struct ui_rect r, int w, const struct figures *f)
 {
     char text[UI_FIG], signed_text[UI_FIG + 2];
-    const int x = r.x + 22;
+    const int x = r.x + LABEL;
     int y = r.y;
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "size");
+    ui_put(c, r.x, y, LABEL, UI_STYLE_NORMAL, "size");
     ui_put_right(c, x, y, w, UI_STYLE_NORMAL,
                  ui_fmt_bytes(text, sizeof(text), (double)f->totals_b.bytes_fp32));
     ui_put_right(c, x + w, y, w, UI_STYLE_NORMAL,
@@ -280,7 +300,7 @@ static void draw_size(struct ui_canvas *c, struct ui_rect r, int w, const struct
              ui_fmt_bytes(text, sizeof(text), fabs(change)));
     put_change(c, x + 3 * w, y, w, change, false, signed_text);
     y++;
-    ui_put(c, r.x, y, 22, UI_STYLE_NORMAL, "bits/weight");
+    ui_put(c, r.x, y, LABEL, UI_STYLE_NORMAL, "bits/weight");
     ui_put_right(c, x, y, w, UI_STYLE_NORMAL, "32.00");
     snprintf(text, sizeof(text), "%.2f", f->totals_a.bits_per_weight);
     ui_put_right(c, x + w, y, w, UI_STYLE_NORMAL, text);
@@ -303,9 +323,9 @@ int ui_compare_figures(struct ui_app *app, struct ui_canvas *c, struct ui_rect r
                         {0}};
     qx_session_totals_a(app->session, &f.totals_a);
     qx_session_totals(app->session, &f.totals_b);
-    const int w = r.w >= 100 ? 16 : (r.w - 22) / 4;
+    const int w = r.w >= 100 ? 16 : (r.w - LABEL) / 4;
     for (int i = 0; i < 4; i++) {
-        ui_put_right(c, r.x + 22 + i * w, r.y, w, style[i], title[i]);
+        ui_put_right(c, r.x + LABEL + i * w, r.y, w, style[i], title[i]);
     }
     const int n = draw_evaluated(app, c, (struct ui_rect){r.x, r.y + 1, r.w, r.h - 1}, w, &f);
     draw_size(c, (struct ui_rect){r.x, r.y + 1 + n, r.w, 2}, w, &f);

@@ -33,6 +33,8 @@ void ui_predicted_print(const struct qx_prediction *p);
  * lines where --changes asks for them (verb_eval_changes.c). */
 void ui_changes_json(const struct ui_args *args, struct qx_jw *w, struct qx_session *s,
                      const struct qx_eval_result *fp32, const struct qx_eval_result *recipe);
+/* False where --changes-by asks for what the network has not, with why. */
+bool ui_changes_check(const struct ui_args *args, bool is_words, struct qx_error *err);
 void ui_changes_print(const struct ui_args *args, struct qx_session *s,
                       const struct qx_eval_result *fp32, const struct qx_eval_result *recipe);
 /* The rows of a classifier's data under FP32 and a recipe, those that are lost first, then those that go next

@@ -277,27 +277,33 @@ static int eval_report(const struct ui_args *args, struct qx_session *s)
     return code;
 }
 
-static int rows_refused(const struct ui_args *args, bool is_words)
+/* Lists that this kind of network has not. */
+static bool lists_check(const struct ui_args *args, bool is_words, bool is_embedding,
+                        struct qx_error *err)
 {
-    struct qx_error err = {.status = QX_EUNSUPPORTED, .offset = -1};
-    snprintf(err.text, sizeof err.text,
-             "--rows is for classifiers, whose rows have a class to lose%s",
-             is_words ? "; --changes N lists the tokens that change most" : "");
-    return ui_report(args, &err);
+    if (args->n_rows && (is_words || is_embedding)) {
+        *err = (struct qx_error){.status = QX_EUNSUPPORTED, .offset = -1};
+        snprintf(err->text, sizeof err->text,
+                 "--rows is for classifiers, whose rows have a class to lose%s",
+                 is_words ? "; --changes N lists the tokens that change most" : "");
+        return false;
+    }
+    return ui_changes_check(args, is_words, err);
 }
 
 static int eval_run(const struct ui_args *args)
 {
     int code;
+    struct qx_error err;
     struct qx_session *s = ui_open_batch(args, &code);
     if (s) {
         const struct qx_net *net = qx_session_net(s);
         const bool is_words = net && qx_net_is_words(net);
         const bool is_embedding = net && strcmp(qx_net_task(net), "embedding") == 0;
-        code = args->n_rows && (is_words || is_embedding) ? rows_refused(args, is_words)
-               : is_words                                 ? ui_eval_words(args, s)
-               : is_embedding                             ? ui_eval_embedding(args, s)
-                                                          : eval_report(args, s);
+        code = net && !lists_check(args, is_words, is_embedding, &err) ? ui_report(args, &err)
+               : is_words                                              ? ui_eval_words(args, s)
+               : is_embedding                                          ? ui_eval_embedding(args, s)
+                                                                       : eval_report(args, s);
         qx_session_close(&s);
     }
     return code;
@@ -305,8 +311,8 @@ static int eval_run(const struct ui_args *args)
 
 const struct ui_verb ui_verb_eval = {
     .name = "eval",
-    .usage = "FOLDER [--bits N ...] [--data F] [--max-samples N] [--predict] [--changes N] [--rows "
-             "N] [--fail-under X] [--json]",
+    .usage = "FOLDER [--bits N ...] [--data F] [--max-samples N] [--predict] [--changes N] "
+             "[--changes-by answers|kl] [--rows N] [--fail-under X] [--json]",
     .help = "Measure the accuracy of a model folder, as it is or quantized, or predict it.",
     .example = "qexplore eval samples/fashion-cnn --bits 4 --max-drop 0.01",
     .groups = UI_FLAGS_COMMON | UI_FLAGS_RECIPE | UI_FLAGS_SESSION | UI_FLAGS_EVAL,

@@ -2,16 +2,38 @@
 #include "qx/try.h"
 #include "verb.h"
 
-#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
-enum { IN_JSON = 10, MOST = 1000, TEXT_BYTES = 512, TOKEN_BYTES = 64 };
+enum { IN_LIST = 10, MOST = 1000, TEXT_BYTES = 512, TOKEN_BYTES = 64 };
 
-static int64_t changes_of(const struct qx_eval_result *fp32, const struct qx_eval_result *recipe,
-                          int64_t most, struct qx_eval_change *out)
+static enum qx_change_order order_of(const struct ui_args *args)
+{
+    return args->changes_by && strcmp(args->changes_by, "kl") == 0 ? QX_CHANGES_KL
+                                                                   : QX_CHANGES_ANSWERS;
+}
+
+static int64_t changes_of(const struct ui_args *args, const struct qx_eval_result *fp32,
+                          const struct qx_eval_result *recipe, int64_t most,
+                          struct qx_eval_change *out)
 {
     int64_t n = 0;
-    return qx_eval_changes(fp32, recipe, most < MOST ? most : MOST, out, &n, NULL) == QX_OK ? n : 0;
+    return qx_eval_changes(fp32, recipe, order_of(args), most < MOST ? most : MOST, out, &n,
+                           NULL) == QX_OK
+               ? n
+               : 0;
+}
+
+bool ui_changes_check(const struct ui_args *args, bool is_words, struct qx_error *err)
+{
+    if (order_of(args) == QX_CHANGES_ANSWERS || is_words) {
+        return true;
+    }
+    *err = (struct qx_error){.status = QX_EUNSUPPORTED, .offset = -1};
+    snprintf(err->text, sizeof err->text,
+             "--changes-by kl is for language models, whose KL divergence is measured token by "
+             "token");
+    return false;
 }
 
 static void row_json(struct qx_jw *w, struct qx_session *s, const struct qx_eval_change *c)
@@ -28,7 +50,11 @@ static void row_json(struct qx_jw *w, struct qx_session *s, const struct qx_eval
         qx_jw_put_str(w, "token", token[0] ? token : NULL);
         qx_jw_put_num(w, "p_fp32", (double)c->before);
         qx_jw_put_num(w, "p", (double)c->after);
-        qx_jw_put_num(w, "kl", (double)c->kl);
+        qx_jw_put_num(w, "kl", (double)c->kl_b);
+        qx_session_token(s, c->top_a, token, sizeof token);
+        qx_jw_put_str(w, "top_fp32", token[0] ? token : NULL);
+        qx_session_token(s, c->top_b, token, sizeof token);
+        qx_jw_put_str(w, "top", token[0] ? token : NULL);
     } else {
         qx_jw_put_str(w, "label", qx_net_class_name(net, c->label));
         qx_jw_put_str(w, "class_fp32", qx_net_class_name(net, c->top_a));
@@ -43,7 +69,8 @@ void ui_changes_json(const struct ui_args *args, struct qx_jw *w, struct qx_sess
                      const struct qx_eval_result *fp32, const struct qx_eval_result *recipe)
 {
     static struct qx_eval_change v[MOST];
-    const int64_t n = changes_of(fp32, recipe, args->n_changes ? args->n_changes : IN_JSON, v);
+    const int64_t n =
+        changes_of(args, fp32, recipe, args->n_changes ? args->n_changes : IN_LIST, v);
     qx_jw_key(w, "changes");
     qx_jw_array(w);
     for (int64_t i = 0; i < n; i++) {
@@ -60,7 +87,7 @@ static void row_print(struct qx_session *s, const struct qx_eval_change *c)
     const char *shown = is_text ? ui_safe_text(text, safe, sizeof safe) : "";
     if (qx_net_is_words(net)) {
         printf("%9lld  p %6.2f %% -> %6.2f %%  KL %.4f  '%s' after: %s\n", (long long)c->row,
-               100 * (double)c->before, 100 * (double)c->after, (double)c->kl,
+               100 * (double)c->before, 100 * (double)c->after, (double)c->kl_b,
                qx_session_token(s, c->label, token, sizeof token), shown);
     } else {
         printf("%9lld  %s -> %s (label %s), margin %+.3f -> %+.3f  %s\n", (long long)c->row,
@@ -73,10 +100,12 @@ void ui_changes_print(const struct ui_args *args, struct qx_session *s,
                       const struct qx_eval_result *fp32, const struct qx_eval_result *recipe)
 {
     static struct qx_eval_change v[MOST];
-    const int64_t n = args->n_changes ? changes_of(fp32, recipe, args->n_changes, v) : 0;
+    const int64_t most = args->n_changes ? args->n_changes : args->changes_by ? IN_LIST : 0;
+    const int64_t n = changes_of(args, fp32, recipe, most, v);
     if (n > 0) {
-        printf("%s that change most from FP32:\n",
-               qx_net_is_words(qx_session_net(s)) ? "tokens" : "rows");
+        printf("%s that change most from FP32%s:\n",
+               qx_net_is_words(qx_session_net(s)) ? "tokens" : "rows",
+               order_of(args) == QX_CHANGES_KL ? ", by KL divergence" : "");
     }
     for (int64_t i = 0; i < n; i++) {
         row_print(s, &v[i]);

@@ -292,7 +292,9 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
         y += plot + 1;
     }
     y += ui_compare_figures(app, c, (struct ui_rect){r.x + 1, y, r.w - 2, r.y + r.h - y}) + 1;
-    y += draw_text(app, c, (struct ui_rect){r.x + 1, y, r.w - 2, (r.y + r.h - y) / 2});
+    if (!s->changes.is_on) {
+        y += draw_text(app, c, (struct ui_rect){r.x + 1, y, r.w - 2, (r.y + r.h - y) / 2});
+    }
     s->table = (struct ui_rect){r.x + 1, y, r.w - 2, r.y + r.h - y};
     if (s->changes.is_on) {
         ui_changes_draw(app, &s->changes, c, s->table);
@@ -313,7 +315,7 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
     struct ui_compare *s = state;
     buf[0] = '\0';
     if (s->changes.is_on) {
-        ui_changes_status(app, buf, cap);
+        ui_changes_status(app, &s->changes, buf, cap);
     } else if (qx_session_has_snapshot(app->session) && s->table.h > 0) {
         snprintf(buf, cap, app->diff_only ? "%lld of %lld tensors differ" : "%lld of %lld tensors",
                  (long long)s->n_rows, (long long)app->n_items);
@@ -344,9 +346,7 @@ static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char
         return false;
     }
     if (cmd == UI_CMD_CHANGES) {
-        s->changes.is_on = !s->changes.is_on;
-        s->changes.cursor = 0;
-        return true;
+        return ui_changes_switch(app, &s->changes, arg);
     }
     if (s->changes.is_on) {
         return ui_changes_command(app, &s->changes, cmd, arg);
@@ -404,13 +404,18 @@ static bool pair_of(const struct qx_eval_result *a, const struct qx_eval_result 
 
 static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *out)
 {
-    (void)state;
+    const struct ui_compare *s = state;
     struct qx_eval_pair pair;
     const struct qx_eval_result *a = qx_session_result(app->session, QX_WHICH_A);
     const struct qx_eval_result *b = qx_session_result(app->session, QX_WHICH_B);
-    if (n > 0) {
+    const bool has_row = s->changes.is_on && ui_changes_explain(app, &s->changes, out);
+    if (n > has_row) {
         return false;
     }
+    if (has_row && n == 0) {
+        return true;
+    }
+    *out = (struct ui_explain){0};
     snprintf(out->title, sizeof(out->title), "A against B, on the same rows");
     if (ui_compare_explain_embedding(app, out)) {
         return true;

@@ -90,8 +90,15 @@ enum qx_status qx_eval_compare(const struct qx_eval_result *a, const struct qx_e
 static struct qx_eval_change change_of(const struct qx_eval_result *a,
                                        const struct qx_eval_result *b, int64_t i)
 {
-    struct qx_eval_change c = {b->rows[i],   b->label[i],  a->predicted[i],       b->predicted[i],
-                               a->margin[i], b->margin[i], b->kl ? b->kl[i] : NAN};
+    struct qx_eval_change c = {.row = b->rows[i],
+                               .label = b->label[i],
+                               .top_a = a->predicted[i],
+                               .top_b = b->predicted[i],
+                               .before = a->margin[i],
+                               .after = b->margin[i],
+                               .kl_a = a->kl ? a->kl[i] : NAN,
+                               .kl_b = b->kl ? b->kl[i] : NAN,
+                               .at = i};
     if (a->nll && b->nll) {
         c.before = expf(-a->nll[i]);
         c.after = expf(-b->nll[i]);
@@ -99,28 +106,47 @@ static struct qx_eval_change change_of(const struct qx_eval_result *a,
     return c;
 }
 
-static bool is_more(const struct qx_eval_change *x, const struct qx_eval_change *y, bool is_words)
+struct order {
+    enum qx_change_order by;
+    bool flips_first;
+};
+
+static float size_of(const struct qx_eval_change *c, const struct order *order)
 {
-    const bool flips_x = x->top_a != x->top_b, flips_y = y->top_a != y->top_b;
-    return !is_words && flips_x != flips_y
-               ? flips_x
-               : fabsf(x->after - x->before) > fabsf(y->after - y->before);
+    return order->by == QX_CHANGES_KL ? fmaxf(c->kl_a, c->kl_b) : fabsf(c->after - c->before);
+}
+
+static bool is_flip(const struct qx_eval_change *c)
+{
+    return c->top_a != c->top_b;
+}
+
+static bool is_more(const struct qx_eval_change *x, const struct qx_eval_change *y,
+                    const struct order *order)
+{
+    return order->flips_first && is_flip(x) != is_flip(y) ? is_flip(x)
+                                                          : size_of(x, order) > size_of(y, order);
 }
 
 enum qx_status qx_eval_changes(const struct qx_eval_result *a, const struct qx_eval_result *b,
-                               int64_t most, struct qx_eval_change *out, int64_t *n,
-                               struct qx_error *err)
+                               enum qx_change_order by, int64_t most, struct qx_eval_change *out,
+                               int64_t *n, struct qx_error *err)
 {
+    const struct order order = {by, by == QX_CHANGES_ANSWERS && !(a->nll && b->nll)};
+    if (by == QX_CHANGES_KL && !a->kl && !b->kl) {
+        return qx_fail(err, QX_EDATA,
+                       "neither measurement was made beside float32, so there is no KL divergence "
+                       "to order by");
+    }
     const enum qx_status st = same_rows(a, b, err);
-    const bool is_words = a->nll && b->nll;
     int64_t n_out = 0;
     for (int64_t i = 0; st == QX_OK && i < b->n; i++) {
         const struct qx_eval_change c = change_of(a, b, i);
         int64_t at = n_out;
-        if (c.after == c.before && c.top_a == c.top_b) {
+        if (!(size_of(&c, &order) > 0.0f || (by == QX_CHANGES_ANSWERS && is_flip(&c)))) {
             continue;
         }
-        while (at > 0 && is_more(&c, &out[at - 1], is_words)) {
+        while (at > 0 && is_more(&c, &out[at - 1], &order)) {
             at--;
         }
         if (at < most) {

@@ -42,7 +42,7 @@ static void message_of(const struct qx_beside *b, char *text, size_t cap)
     }
 }
 
-/* The figures are kept, the results token by token are not. */
+/* The figures are kept, and of language models the recipe's tokens. */
 static void beside_done(struct qx_session *s, struct qx_task *t)
 {
     struct beside_task *b = (struct beside_task *)t;
@@ -51,11 +51,12 @@ static void beside_done(struct qx_session *s, struct qx_task *t)
     state->task = state->task == t ? NULL : state->task;
     if (t->status == QX_OK) {
         message_of(&b->figures, text, sizeof text);
+        qx_beside_release(&state->slot[state->next].figures);
         state->slot[state->next].key = b->key;
         state->slot[state->next].is_known = true;
         state->slot[state->next].figures = b->figures;
         state->slot[state->next].figures.fp32 = NULL;
-        state->slot[state->next].figures.recipe = NULL;
+        b->figures.recipe = NULL;
         state->next = (state->next + 1) % QX_BESIDE_KEPT;
     } else {
         state->failed_key = b->key;
@@ -137,4 +138,11 @@ const struct qx_beside *qx_session_beside(struct qx_session *s, enum qx_which wh
         submit(s, which, key);
     }
     return NULL;
+}
+
+void qx_beside_close(struct qx_session *s)
+{
+    for (int i = 0; i < QX_BESIDE_KEPT; i++) {
+        qx_beside_release(&s->beside.slot[i].figures);
+    }
 }

@@ -4,6 +4,8 @@
 
 #include "session/lane.h"
 
+struct qx_session;
+
 enum { QX_BESIDE_KEPT = 4 };
 
 struct qx_beside_state {
@@ -18,5 +20,7 @@ struct qx_beside_state {
     uint64_t task_key;
     uint64_t failed_key; /* not tried again before a retry; 0 = none */
 };
+
+void qx_beside_close(struct qx_session *s); /* after the lanes have stopped */
 
 #endif

@@ -8,24 +8,39 @@
 
 enum { BEFORE_TOKENS = 24 };
 
-bool qx_session_changes(struct qx_session *s, struct qx_changes *out)
+/* What is compared, as an order needs it; NULL while it is not measured. */
+static const struct qx_eval_result *side_of(struct qx_session *s, enum qx_change_order order,
+                                            enum qx_which which)
 {
-    struct qx_changes_state *c = &s->changes;
-    const struct qx_eval_result *a = qx_session_result(s, QX_WHICH_A);
-    const struct qx_eval_result *b = qx_session_result(s, QX_WHICH_B);
+    if (order == QX_CHANGES_ANSWERS) {
+        return qx_session_result(s, which);
+    }
+    const struct qx_beside *b = qx_session_beside(s, which);
+    const bool is_plain = b && !b->recipe && b->agreement.n == 0;
+    return is_plain ? qx_session_result(s, QX_WHICH_FP32) : b ? b->recipe : NULL;
+}
+
+bool qx_session_changes(struct qx_session *s, enum qx_change_order order, struct qx_changes *out)
+{
+    const struct qx_eval_result *a = side_of(s, order, QX_WHICH_A);
+    const struct qx_eval_result *b = side_of(s, order, QX_WHICH_B);
     if (!a || !b) {
         return false;
     }
     const uint64_t parts[2] = {s->measure.key_a, s->measure.key_b};
     const uint64_t key = qx_hash64(parts, sizeof parts, 1);
-    if (key != c->key) {
-        c->key = 0;
-        if (qx_eval_changes(a, b, QX_CHANGES, c->v, &c->n, NULL) != QX_OK) {
+    struct qx_eval_change *v = s->changes.of[order].v;
+    int64_t *n = &s->changes.of[order].n;
+    if (key != s->changes.of[order].key) {
+        s->changes.of[order].key = 0;
+        *n = 0; /* float32 beside itself: nothing is far */
+        const bool is_same = order == QX_CHANGES_KL && !a->kl && !b->kl;
+        if (!is_same && qx_eval_changes(a, b, order, QX_CHANGES, v, n, NULL) != QX_OK) {
             return false;
         }
-        c->key = key;
+        s->changes.of[order].key = key;
     }
-    *out = (struct qx_changes){c->n, c->v};
+    *out = (struct qx_changes){*n, v};
     return true;
 }
 

@@ -5,9 +5,11 @@
 #include "qx/session.h"
 
 struct qx_changes_state {
-    uint64_t key; /* of the two recipes; 0 = nothing is there */
-    int64_t n;
-    struct qx_eval_change v[QX_CHANGES];
+    struct {
+        uint64_t key; /* of the two recipes; 0 = nothing is there */
+        int64_t n;
+        struct qx_eval_change v[QX_CHANGES];
+    } of[QX_CHANGES_KL + 1]; /* [order] */
 };
 
 #endif

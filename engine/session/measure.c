@@ -49,6 +49,7 @@ enum qx_status qx_measure_init(struct qx_session *s, struct qx_error *err)
 
 void qx_measure_release(struct qx_session *s)
 {
+    qx_beside_close(s);
     for (int i = 0; i < QX_RESULTS_KEPT; i++) {
         qx_eval_result_free(s->measure.slot[i].result);
     }

@@ -129,6 +129,14 @@ static void tensors_write(const char *path, const char *header, const void *a, s
     assert_int_equal(fclose(f), 0);
 }
 
+static void text_write(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
 const char *exact_folder(void)
 {
     static const char name[] = "exact";
@@ -173,10 +181,81 @@ const char *exact_folder(void)
                   "{\"x\":{\"dtype\":\"F32\",\"shape\":[40,1,6,6],\"data_offsets\":[0,5760]},"
                   "\"labels\":{\"dtype\":\"I64\",\"shape\":[40],\"data_offsets\":[5760,6080]}}",
                   x, sizeof(x), label, sizeof(label));
-    FILE *f = fopen("exact/graph.json", "wb");
-    assert_non_null(f);
-    fputs(graph, f);
-    assert_int_equal(fclose(f), 0);
+    text_write("exact/graph.json", graph);
+    return name;
+}
+
+enum {
+    WORDS = 12,
+    WIDTH = 8,
+    INNER = 2,
+    DOCUMENTS = 6,
+    DOCUMENT = 25,
+    TOKENS = DOCUMENTS * DOCUMENT
+};
+
+/* Attention and products inside add nothing, and the norm divides by 1: the head alone is left. */
+static void words_weights(unsigned *seed)
+{
+    static const struct {
+        const char *name;
+        int rows, columns; /* columns 0: a vector of ones */
+    } tensors[] = {{"model.embed_tokens", WORDS, WIDTH},
+                   {"lm_head", WORDS, WIDTH},
+                   {"model.norm", WIDTH, 0},
+                   {"model.layers.0.input_layernorm", WIDTH, 0},
+                   {"model.layers.0.post_attention_layernorm", WIDTH, 0},
+                   {"model.layers.0.self_attn.q_proj", WIDTH, WIDTH},
+                   {"model.layers.0.self_attn.k_proj", WIDTH, WIDTH},
+                   {"model.layers.0.self_attn.v_proj", WIDTH, WIDTH},
+                   {"model.layers.0.self_attn.o_proj", WIDTH, WIDTH},
+                   {"model.layers.0.mlp.gate_proj", INNER, WIDTH},
+                   {"model.layers.0.mlp.up_proj", INNER, WIDTH},
+                   {"model.layers.0.mlp.down_proj", WIDTH, INNER}};
+    static float w[2 * WORDS * WIDTH + 3 * WIDTH + 4 * WIDTH * WIDTH + 3 * INNER * WIDTH];
+    char header[2000] = "{";
+    int at = 0;
+    for (size_t t = 0; t < sizeof(tensors) / sizeof(tensors[0]); t++) {
+        const int columns = tensors[t].columns, n = tensors[t].rows * (columns ? columns : 1);
+        char shape[32];
+        snprintf(shape, sizeof(shape), columns ? "%d,%d" : "%d", tensors[t].rows, columns);
+        snprintf(header + strlen(header), sizeof(header) - strlen(header),
+                 "%s\"%s.weight\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%d,%d]}",
+                 t ? "," : "", tensors[t].name, shape, 4 * at, 4 * (at + n));
+        for (int i = 0; i < n; i++, at++) {
+            w[at] = t == 0   ? (next_random(seed, 2) ? 1 : -1)
+                    : t == 1 ? (i % WIDTH == 0 ? 1.5f : ((float)next_random(seed, 11) - 5) / 4)
+                             : (columns == 0);
+        }
+    }
+    strcat(header, "}");
+    tensors_write("exact-words/model.safetensors", header, w, sizeof(w), w, 0);
+}
+
+const char *exact_words_folder(void)
+{
+    static const char name[] = "exact-words";
+    static int32_t ids[TOKENS];
+    int64_t offset[DOCUMENTS + 1];
+    unsigned seed = 11;
+    mkdir(name, 0700);
+    words_weights(&seed);
+    for (int i = 0; i < TOKENS; i++) {
+        ids[i] = (int32_t)next_random(&seed, WORDS - 3) + 3;
+    }
+    for (int i = 0; i <= DOCUMENTS; i++) {
+        offset[i] = i * DOCUMENT;
+    }
+    tensors_write("exact-words/eval.safetensors",
+                  "{\"input_ids\":{\"dtype\":\"I32\",\"shape\":[150],\"data_offsets\":[0,600]},"
+                  "\"doc_offsets\":{\"dtype\":\"I64\",\"shape\":[7],\"data_offsets\":[600,656]}}",
+                  ids, sizeof(ids), offset, sizeof(offset));
+    text_write("exact-words/config.json",
+               "{\"model_type\":\"llama\",\"hidden_size\":8,\"num_hidden_layers\":1,"
+               "\"num_attention_heads\":1,\"intermediate_size\":2,\"vocab_size\":12,"
+               "\"max_position_embeddings\":24,\"rms_norm_eps\":1e-30}");
+    text_write("exact-words/vocab.txt",
+               "[UNK]\n[CLS]\n[SEP]\ncat\ndog\nbird\nsees\nflies\nhome\nand\naway\nalone\n");
     return name;
 }
 

@@ -19,6 +19,8 @@ void app_close(struct ui_app *app);
 /* A folder made on the spot: one layer on pictures of 6 x 6, whole numbers throughout, so that sums are exact in
  * any order and what comes out of the network may be golden. */
 const char *exact_folder(void);
+/* The same for a language model: twelve words, what comes next depends on the last one alone. */
+const char *exact_words_folder(void);
 /* First cell of a text on the screen as drawn now; fails the test when it is not there. */
 void app_find(struct ui_app *app, const char *text, int *x, int *y);
 void app_mouse(struct ui_app *app, enum ui_mouse_kind kind, int x, int y, int wheel);

@@ -498,6 +498,24 @@ class Sequences(unittest.TestCase):
         for r in rows:
             self.assertTrue(r["token"] and r["text"])
             self.assertTrue(0 <= r["kl"] <= a["metrics"]["kld_max"])
+            self.assertTrue(r["top"] and r["top_fp32"])
+        far = answer("eval", tiny, "--bits", "3", "--max-samples", "2", "--changes", "50",
+                     "--changes-by", "kl")["changes"]
+        kl = [r["kl"] for r in far]
+        self.assertEqual(kl, sorted(kl, reverse=True))
+        self.assertAlmostEqual(kl[0], a["metrics"]["kld_max"], places=6)
+        known = {r["row"]: r["kl"] for r in far}
+        for r in rows:
+            self.assertEqual(r["kl"], known.get(r["row"], r["kl"]))
+            self.assertTrue(r["row"] in known or r["kl"] <= kl[-1])
+        code, out, _ = run("eval", tiny, "--bits", "3", "--max-samples", "2", "--changes-by", "kl")
+        self.assertEqual(code, 0)
+        self.assertIn("by KL divergence", out)
+        self.assertEqual(len(out.strip().split("by KL divergence:\n")[1].split("\n")), 10)
+        code, out, err = run("eval", SENTENCES, "--bits", "3", "--max-samples", "20",
+                             "--changes-by", "kl", "--json")
+        self.assertEqual((code, out), (4, ""))
+        self.assertIn("language models", json.loads(err)["message"])
 
     def test_perplexity(self):
         m = answer("eval", self.LLAMA)["metrics"]

@@ -441,6 +441,32 @@ static void compare_screen(void **state)
     app_close(&app);
 }
 
+static void compare_tokens(void **state)
+{
+    (void)state;
+    app_open(&app, exact_words_folder(), 80, 24, true);
+    app.first_line = false;
+    app_line(&app, "select lm_head.weight");
+    app_line(&app, "bits 4");
+    app_line(&app, "go compare");
+    app_line(&app, "snapshot");
+    app_line(&app, "bits 3");
+    app_line(&app, "changes kl");
+    for (int i = 0; i < 5; i++) {
+        app_settle(&app);
+    }
+    app.toast[0] = 0;
+    check_looks("compare-kl");
+    ui_app_resize(&app, 80, 24);
+    app_line(&app, "explain");
+    check("compare-kl-explain-80x24");
+    app_line(&app, "back");
+    app_line(&app, "changes answers");
+    app.toast[0] = 0;
+    check("compare-tokens-80x24");
+    app_close(&app);
+}
+
 static void help_screen(void **state)
 {
     (void)state;
@@ -490,6 +516,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(blocks),
         cmocka_unit_test(try_screens),
         cmocka_unit_test(compare_screen),
+        cmocka_unit_test(compare_tokens),
         cmocka_unit_test(help_screen),
         cmocka_unit_test(popups),
     };

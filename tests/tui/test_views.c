@@ -380,7 +380,7 @@ static void compare_lists_the_rows_that_change(void **state)
     app_line(&app, "changes");
     app_settle(&app);
     struct qx_changes changes;
-    assert_true(qx_session_changes(app.session, &changes));
+    assert_true(qx_session_changes(app.session, QX_CHANGES_ANSWERS, &changes));
     const struct ui_compare *compare = app.state[ui_view_find("compare")];
     const struct ui_changes *list = &compare->changes;
     assert_true(app_shows(&app, "margin A") && app_shows(&app, "macro F1"));
@@ -400,6 +400,64 @@ static void compare_lists_the_rows_that_change(void **state)
     assert_true(app_shows(&app, "that change most"));
     app_line(&app, "changes");
     assert_true(app_shows(&app, "SQNR B - A"));
+    app_close(&app);
+}
+
+static void compare_lists_the_tokens_that_diverge(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    struct qx_changes changes;
+    app_open(&app, exact_words_folder(), 140, 45, true);
+    app_settle(&app);
+    app_line(&app, "select lm_head.weight");
+    app_line(&app, "bits 4");
+    app_line(&app, "go compare");
+    app_line(&app, "snapshot");
+    app_line(&app, "bits 3");
+    app_line(&app, "changes");
+    app_settle(&app);
+    assert_true(app_shows(&app, "that change most"));
+    app_line(&app, "changes");
+    for (int i = 0; i < 4; i++) { /* one side after the other */
+        app_settle(&app);
+    }
+    assert_true(qx_session_changes(app.session, QX_CHANGES_KL, &changes));
+    assert_true(changes.n > 20);
+    const struct qx_beside *a = qx_session_beside(app.session, QX_WHICH_A);
+    const struct qx_beside *b = qx_session_beside(app.session, QX_WHICH_B);
+    float last = INFINITY;
+    for (int64_t i = 0; i < changes.n;
+         i++) { /* figures of the two measurements, the larger one first */
+        const struct qx_eval_change *c = &changes.v[i];
+        assert_true(c->kl_a == a->recipe->kl[c->at] && c->kl_b == b->recipe->kl[c->at]);
+        assert_true(c->row == a->recipe->rows[c->at]);
+        assert_true(fmaxf(c->kl_a, c->kl_b) <= last);
+        last = fmaxf(c->kl_a, c->kl_b);
+    }
+    assert_true(fmaxf(changes.v[0].kl_a, changes.v[0].kl_b) ==
+                (float)fmax(a->divergence.kld_max, b->divergence.kld_max));
+    assert_true(app_shows(&app, "KL of A") && app_shows(&app, "farthest from FP32"));
+    assert_true(app_shows(&app, "likeliest") && app_shows(&app, "same top token"));
+    app_line(&app, "explain");
+    assert_true(app_shows(&app, "nats, measured"));
+    app_line(&app, "back"); /* closes what is explained, then the list */
+    assert_true(app_shows(&app, "KL of A"));
+    app_line(&app, "changes");
+    assert_true(app_shows(&app, "SQNR B - A"));
+    app_line(&app, "changes kl");
+    assert_true(app_shows(&app, "KL of A"));
+    app_line(&app, "back");
+    assert_true(app_shows(&app, "SQNR B - A"));
+    app_line(&app, "undo"); /* A and B are one recipe */
+    app_line(&app, "undo"); /* B is float32 */
+    app_line(&app, "changes kl");
+    app_settle(&app);
+    assert_true(qx_session_changes(app.session, QX_CHANGES_KL, &changes));
+    assert_true(changes.n > 20 && isnan(changes.v[0].kl_b));
+    app_line(&app, "snapshot");
+    app_settle(&app);
+    assert_true(app_shows(&app, "nothing diverges"));
     app_close(&app);
 }
 
@@ -515,6 +573,7 @@ int main(void)
         cmocka_unit_test(the_worked_example_shows_its_figures),
         cmocka_unit_test(compare_lists_what_differs),
         cmocka_unit_test(compare_lists_the_rows_that_change),
+        cmocka_unit_test(compare_lists_the_tokens_that_diverge),
         cmocka_unit_test(help_finds_and_gives_reasons),
         cmocka_unit_test(jobs_show_what_ran),
         cmocka_unit_test(an_edit_is_replayed_before_all_rows_are_measured),

@@ -295,21 +295,22 @@ static void what_changes_most_comes_first(void **state)
         b = {.n = 5, .rows = rows, .label = label, .predicted = after, .margin = margin_b};
     struct qx_eval_change v[5];
     int64_t n = -1;
-    assert_int_equal(qx_eval_changes(&a, &b, 5, v, &n, NULL), QX_OK);
+    assert_int_equal(qx_eval_changes(&a, &b, QX_CHANGES_ANSWERS, 5, v, &n, NULL), QX_OK);
     assert_int_equal(n, 4); /* row 11 does not change */
     static const int64_t want[] = {13, 12, 10, 14};
     for (int i = 0; i < 4; i++) { /* the two whose class changes first, the larger change before */
         assert_int_equal(v[i].row, want[i]);
-        assert_true(isnan(v[i].kl));
+        assert_true(isnan(v[i].kl_a) && isnan(v[i].kl_b));
     }
     assert_true(v[0].top_a == 1 && v[0].top_b == 0 && v[0].label == 0);
     assert_true(v[0].before == -0.2f && v[0].after == 0.7f);
-    assert_int_equal(qx_eval_changes(&a, &b, 3, v, &n, NULL), QX_OK);
+    assert_int_equal(qx_eval_changes(&a, &b, QX_CHANGES_ANSWERS, 3, v, &n, NULL), QX_OK);
     assert_int_equal(n, 3);
     assert_int_equal(v[2].row, 10);
+    assert_int_equal(qx_eval_changes(&a, &b, QX_CHANGES_KL, 3, v, &n, NULL), QX_EDATA);
     struct qx_eval_result other = b;
     other.rows = other_rows;
-    assert_int_equal(qx_eval_changes(&a, &other, 5, v, &n, NULL), QX_EDATA);
+    assert_int_equal(qx_eval_changes(&a, &other, QX_CHANGES_ANSWERS, 5, v, &n, NULL), QX_EDATA);
 }
 
 static void wilson_gives_the_published_interval(void **state)

@@ -117,15 +117,26 @@ static void changes_are_paired_token_by_token(void **state)
     assert_int_equal(p.flips, 1);
     struct qx_eval_change v[4];
     int64_t n;
-    assert_int_equal(qx_eval_changes(&a, &b, 4, v, &n, NULL), QX_OK);
+    assert_int_equal(qx_eval_changes(&a, &b, QX_CHANGES_ANSWERS, 4, v, &n, NULL), QX_OK);
     assert_int_equal(
         n, 4); /* by the change of p: e^-1 - e^-1.5, e^-3 - e^-3.5, e^-6 - e^-7, 0 (flips) */
     assert_true(v[0].row == 1 && v[1].row == 3 && v[2].row == 4 && v[3].row == 2);
     assert_true(fabsf(v[0].before - expf(-1.0f)) < 1e-7f && v[0].after == expf(-1.5f));
-    assert_true(isnan(v[0].kl));
+    assert_true(isnan(v[0].kl_b));
     b.kl = nll_a;
-    assert_int_equal(qx_eval_changes(&a, &b, 4, v, &n, NULL), QX_OK);
-    assert_true(v[1].kl == 3.0f);
+    assert_int_equal(qx_eval_changes(&a, &b, QX_CHANGES_ANSWERS, 4, v, &n, NULL), QX_OK);
+    assert_true(v[1].kl_b == 3.0f && isnan(v[1].kl_a));
+    float kl_a[] = {5.0f, 0.0f, 3.0f, 0.5f}, kl_b[] = {1.0f, 0.0f, 4.0f, 6.0f};
+    struct qx_eval_result far =
+        a; /* the larger one of the two counts; what is not far is left out */
+    far.kl = kl_a;
+    b.kl = kl_b;
+    assert_int_equal(qx_eval_changes(&far, &b, QX_CHANGES_KL, 4, v, &n, NULL), QX_OK);
+    assert_int_equal(n, 3);
+    assert_true(v[0].row == 4 && v[1].row == 1 && v[2].row == 3);
+    assert_true(v[1].kl_a == 5.0f && v[1].kl_b == 1.0f && v[1].at == 0 && v[2].at == 2);
+    assert_int_equal(qx_eval_changes(&a, &b, QX_CHANGES_KL, 2, v, &n, NULL), QX_OK);
+    assert_true(n == 2 && v[0].row == 4 && v[1].row == 3); /* a is float32 */
     struct qx_eval_result plain = a;
     plain.nll = NULL;
     assert_int_equal(qx_eval_compare(&plain, &plain, &p, NULL), QX_OK);

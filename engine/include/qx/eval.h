@@ -167,15 +167,20 @@ struct qx_eval_change {
     int32_t label;        /* -1 = none */
     int32_t top_a, top_b; /* class of the largest logit */
     float before, after;  /* margins; of a language model the probability of the token that came */
-    float kl; /* KL(a's next token || b's), nats; NaN where they were not measured side by side */
+    float kl_a,
+        kl_b;   /* KL(float32's next token || a's), b's, nats; NaN where that one was not measured
+                         beside float32 (qx_eval_run_pair) */
+    int64_t at; /* index in both results */
 };
-/* The rows that change most from a to b, at most `most` of them, into out [most]: of classifiers those whose
- * class changes come first; then by the size of the change of margin or probability, largest first, rows
- * in their order where that is equal. Rows that do not change are left out. *n: how many.
- * QX_EDATA when the rows differ. Pure, no allocation; O(rows), about. */
+/* By what rows change most. ANSWERS: of classifiers those whose class changes come first; then by the size of
+ * the change of margin or probability from a to b. KL: by the larger one of kl_a and kl_b. */
+enum qx_change_order { QX_CHANGES_ANSWERS, QX_CHANGES_KL };
+/* The rows that change most, at most `most` of them, into out [most], largest first, rows in their order where
+ * that is equal. Rows that do not change are left out. *n: how many.
+ * QX_EDATA when the rows differ, and for KL where neither has kl. Pure, no allocation; O(rows), about. */
 enum qx_status qx_eval_changes(const struct qx_eval_result *a, const struct qx_eval_result *b,
-                               int64_t most, struct qx_eval_change *out, int64_t *n,
-                               struct qx_error *err);
+                               enum qx_change_order order, int64_t most, struct qx_eval_change *out,
+                               int64_t *n, struct qx_error *err);
 
 /* Next-token distributions of b against those of a, in llama.cpp's vocabulary. p is that of the token that
  * came. Errors are standard errors over the tokens. */

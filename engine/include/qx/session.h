@@ -341,20 +341,21 @@ struct qx_beside {
     struct qx_divergence divergence;
     struct qx_agreement agreement; /* n = 0: a language model */
 };
-/* Over all data (embeddings: see qx_agreement_run), without fp32 and recipe; NULL while not measured, which
- * asking starts once the recipe rests, and for other networks. QX_NEWS_GAUGE when it is there. It costs about
- * two measurements. */
+/* Over all data (embeddings: see qx_agreement_run), without fp32, and of float32 itself without recipe; NULL
+ * while not measured, which asking starts once the recipe rests, and for other networks. QX_NEWS_GAUGE when it
+ * is there. It costs about two measurements. */
 const struct qx_beside *qx_session_beside(struct qx_session *s, enum qx_which which);
 void qx_session_totals_a(const struct qx_session *s, struct qx_totals *out);
-/* The rows, or tokens, that change most from snapshot A to the current recipe, QX_CHANGES at most (in the
- * order of qx_eval_changes). False until both are measured, which asking starts. Borrowed until the next
+/* The rows, or tokens, that change most from snapshot A to the current recipe, or (KL, of language models) that
+ * are farthest from float32 in either; QX_CHANGES at most, in the order of qx_eval_changes. False until both
+ * are measured (KL: beside float32), which asking starts, and for KL of other networks. Borrowed until the next
  * poll or edit. O(rows) when something changed. */
 enum { QX_CHANGES = 200 };
 struct qx_changes {
     int64_t n;
     const struct qx_eval_change *v;
 };
-bool qx_session_changes(struct qx_session *s, struct qx_changes *out);
+bool qx_session_changes(struct qx_session *s, enum qx_change_order order, struct qx_changes *out);
 
 /* ---- jobs ---- */
 
