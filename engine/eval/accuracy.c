@@ -260,11 +260,10 @@ enum qx_status qx_eval_run(const struct qx_net *net, const struct qx_dataset *da
                        "An encoder without a classifier has no accuracy: Compare and `eval` set "
                        "its embeddings beside FP32's.");
     }
-    if (qx_dataset_label(data, 0) < 0) {
-        return qx_fail(err, QX_EDATA, "%s has no 'labels', so there is no accuracy to measure",
-                       qx_dataset_path(data));
+    enum qx_status st = qx_dataset_need_labels(data, err);
+    if (st == QX_OK) {
+        st = qx_score_new(most > 0 && most < all ? most : all, &r, err);
     }
-    enum qx_status st = qx_score_new(most > 0 && most < all ? most : all, &r, err);
     if (st != QX_OK) {
         return st;
     }

@@ -117,6 +117,17 @@ enum qx_status qx_dataset_next(const struct qx_dataset *data, int64_t row, float
     return qx_documents_next(data, row, next, counts, err);
 }
 
+enum qx_status qx_dataset_need_labels(const struct qx_dataset *data, struct qx_error *err)
+{
+    return data->labels
+               ? QX_OK
+               : qx_fail(err, QX_EDATA,
+                         "%.150s holds no labels, which accuracy and training need: a tensor "
+                         "'labels', the column that --label-col names, or the file of "
+                         "labels beside idx images",
+                         data->path);
+}
+
 int qx_label_class(const struct qx_net *net, const char *label)
 {
     char *end;

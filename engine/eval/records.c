@@ -181,13 +181,14 @@ static enum qx_status columns_find(struct columns *c, const char *text, const ch
     if (st == QX_OK) {
         st = asked_find(c, label, &c->label, err);
     }
+    if (st == QX_OK && c->label < 0 && known_label != c->text && t->n_columns > 1) {
+        c->label = known_label;
+    }
     if (st == QX_OK && c->text < 0) {
         c->text =
             known_text >= 0 && known_text != c->label ? known_text : longest_column(c, c->label);
     }
-    if (st == QX_OK && c->label < 0 && known_label >= 0 && known_label != c->text) {
-        c->label = known_label;
-    } else if (st == QX_OK && c->label < 0) {
+    if (st == QX_OK && c->label < 0) {
         st = label_guess(c, err);
     }
     if (st == QX_OK && (c->text < 0 || c->text == c->label)) {

@@ -1,4 +1,4 @@
-/* Texts with labels from a file: TSV, CSV (RFC 4180), or JSON lines; or texts alone, one a line. */
+/* Texts with labels from a file: TSV, CSV (RFC 4180, or with semicolons), or JSON lines; or texts alone, one a line. */
 #ifndef QX_EVAL_RECORDS_H
 #define QX_EVAL_RECORDS_H
 

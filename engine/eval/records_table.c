@@ -1,4 +1,5 @@
-/* Readers of tables: TSV (no quotes, as most data sets have it), CSV (RFC 4180), JSON lines. */
+/* Readers of tables: TSV (no quotes, as most data sets have it), CSV (RFC 4180, or with semicolons), JSON
+ * lines. */
 #include "eval/records_table.h"
 
 #include "qx/json.h"
@@ -92,9 +93,24 @@ enum qx_status qx_table_read_lines(struct qx_table *t, const char *text, size_t 
     return lines_read(t, text, len, '\0', err);
 }
 
+/* Spreadsheets write semicolons where the comma is the decimal sign: a first line with semicolons and no
+ * comma, quotes aside, says so. */
+static char csv_separator(const char *text, size_t len)
+{
+    bool is_quoted = false, has_semicolon = false;
+    for (size_t i = 0; i < len && (is_quoted || text[i] != '\n'); i++) {
+        is_quoted ^= text[i] == '"';
+        if (!is_quoted && text[i] == ',') {
+            return ',';
+        }
+        has_semicolon |= !is_quoted && text[i] == ';';
+    }
+    return has_semicolon ? ';' : ',';
+}
+
 /* One field from *at on, its quotes taken off; *at behind it. */
-static enum qx_status csv_field(struct qx_table *t, const char *text, size_t len, size_t *at,
-                                int64_t *line, struct qx_error *err)
+static enum qx_status csv_field(struct qx_table *t, const char *text, size_t len, char separator,
+                                size_t *at, int64_t *line, struct qx_error *err)
 {
     const int64_t first = *line;
     struct qx_buf field = {0};
@@ -114,7 +130,7 @@ static enum qx_status csv_field(struct qx_table *t, const char *text, size_t len
         }
     }
     size_t to = i;
-    while (to < len && text[to] != ',' && text[to] != '\n') {
+    while (to < len && text[to] != separator && text[to] != '\n') {
         to++;
     }
     size_t n = to - i;
@@ -137,6 +153,7 @@ static enum qx_status csv_field(struct qx_table *t, const char *text, size_t len
 enum qx_status qx_table_read_csv(struct qx_table *t, const char *text, size_t len,
                                  struct qx_error *err)
 {
+    const char separator = csv_separator(text, len);
     enum qx_status st = QX_OK;
     int64_t line = 1;
     for (size_t at = 0; at < len && st == QX_OK; line++) {
@@ -145,10 +162,10 @@ enum qx_status qx_table_read_csv(struct qx_table *t, const char *text, size_t le
             at += text[at] == '\r' ? 2 : 1;
             continue;
         }
-        st = csv_field(t, text, len, &at, &line, err);
-        while (st == QX_OK && at < len && text[at] == ',') {
+        st = csv_field(t, text, len, separator, &at, &line, err);
+        while (st == QX_OK && at < len && text[at] == separator) {
             at++;
-            st = csv_field(t, text, len, &at, &line, err);
+            st = csv_field(t, text, len, separator, &at, &line, err);
         }
         st = st == QX_OK ? qx_table_row(t, first, err) : st;
         at++;

@@ -108,9 +108,9 @@ enum qx_status qx_replay_new(const struct qx_net *net, const struct qx_dataset *
                              struct qx_error *err)
 {
     const int64_t want = n_rows > 0 ? n_rows : qx_replay_rows_usual(net);
-    if (!qx_net_is_words(net) && qx_dataset_label(data, 0) < 0) {
-        return qx_fail(err, QX_EDATA, "%s has no 'labels', so there is no accuracy to measure",
-                       qx_dataset_path(data));
+    enum qx_status st = qx_net_is_words(net) ? QX_OK : qx_dataset_need_labels(data, err);
+    if (st != QX_OK) {
+        return st;
     }
     struct qx_replay *r = qx_mem_zalloc(sizeof *r);
     if (!r) {
@@ -118,7 +118,7 @@ enum qx_status qx_replay_new(const struct qx_net *net, const struct qx_dataset *
     }
     r->net = net;
     r->max_bytes = max_bytes;
-    enum qx_status st = qx_answers_new(net, data, want, seed, &r->p, err);
+    st = qx_answers_new(net, data, want, seed, &r->p, err);
     if (st == QX_OK) {
         qx_ctl_total(ctl, r->p->p->n_inputs * QX_ROW_STEPS);
         st = begin(r, pool, ctl, err);

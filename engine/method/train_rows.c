@@ -34,11 +34,10 @@ enum qx_status qx_train_rows_draw(struct qx_train *t, struct qx_error *err)
         return qx_fail(err, QX_EDATA, "%lld rows are too few to train on: %d are needed",
                        (long long)n, least);
     }
-    if (!qx_net_is_words(t->net) && qx_dataset_label(t->data, 0) < 0) {
-        return qx_fail(err, QX_EDATA,
-                       "%.150s holds no labels, and training needs one for each row: a tensor "
-                       "'labels', or the file of labels beside idx images",
-                       qx_dataset_path(t->data));
+    const enum qx_status st =
+        qx_net_is_words(t->net) ? QX_OK : qx_dataset_need_labels(t->data, err);
+    if (st != QX_OK) {
+        return st;
     }
     t->n_held_out = (int64_t)ceil(HELD_OUT_SHARE * (double)n);
     t->n_held_out = t->n_held_out > HELD_OUT_MOST ? HELD_OUT_MOST : t->n_held_out;

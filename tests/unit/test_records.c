@@ -61,6 +61,13 @@ static void columns_are_found(void **state)
                "hi=pos|=neg| Tweet Sentiment");
     check_rows(".csv", "a,b,c\n1,x,yy\n2,z,ww\n", "c", "b", "yy=x|ww=z| c b");
     check_rows(".csv", "1,x,yy\n2,z,ww\n", "3", "1", "yy=1|ww=2| 3 1");
+    check_rows(".csv", "label;text\n1;\"a; b\", c\n0;d, e\n", NULL, NULL,
+               "a; b, c=1|d, e=0| text label");
+    check_rows(".csv", "\"a,b\";1\nc;2\n", NULL, NULL, "a,b=1|c=2| 1 2");
+    check_rows(".csv", "text,label;\na;b,1\nc,2\n", NULL, NULL, "a;b=1|c=2| text label;");
+    /* labels longer than texts */
+    check_rows(".csv", "label,kalimat\npositive,bagus\nnegative,jelek\n", NULL, NULL,
+               "bagus=positive|jelek=negative| kalimat label");
     check_rows(".jsonl", "{\"text\":\"h\\u00e9\",\"label\":1}\n\n{\"label\":0,\"text\":\"b\"}\n",
                NULL, NULL, "h\xC3\xA9=1|b=0| text label");
     /* one column: no labels */

@@ -46,6 +46,8 @@ const char *qx_dataset_path(const struct qx_dataset *data);
 /* 16 hex digits, of header and values (of tensors beyond 64 MiB: 64 samples of 1 MiB). */
 const char *qx_dataset_hash(const struct qx_dataset *data);
 int qx_dataset_label(const struct qx_dataset *data, int64_t row); /* -1 without labels */
+/* QX_EDATA, which says where labels are looked for, where there are none. */
+enum qx_status qx_dataset_need_labels(const struct qx_dataset *data, struct qx_error *err);
 /* Real values of rows first .. first+n-1 into x [n, sample_size]. */
 enum qx_status qx_dataset_read(const struct qx_dataset *data, int64_t first, int64_t n, float *x,
                                struct qx_error *err);
