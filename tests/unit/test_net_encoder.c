@@ -84,7 +84,9 @@ static void config_and_tensors_must_agree(void **state)
         {"id2label", "{'0':'a','1':'b'}", QX_EFORMAT, {"2 labels", "3 classes"}},
         {"id2label", "{'0':'a','5':'b','1':'c'}", QX_EFORMAT, {"id2label", "\"5\""}},
         {"model_type", "'roberta'", QX_EFORMAT, {"roberta", "no tensor"}},
-        {"model_type", "'mamba'", QX_EUNSUPPORTED, {"'mamba'", "explored"}},
+        {"model_type", "'mamba'", QX_EUNSUPPORTED, {"missing: layers with a state", "explored"}},
+        {"model_type", "'qwen3_moe'", QX_EUNSUPPORTED, {"'qwen3_moe'", "experts"}},
+        {"model_type", "'nobody'", QX_EUNSUPPORTED, {"'nobody'", "llama"}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct qx_error err = {0};
