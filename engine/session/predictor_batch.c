@@ -63,7 +63,10 @@ static enum qx_status predict(struct qx_build_task *b, const struct qx_eval_opti
         st = qx_measure_run(s, b->set, options, ctl, &r, err);
     }
     b->scale = qx_measure_scale(s, r);
-    b->rows = qx_build_rows_first(s, &b->scale, r ? r->time_s : 0.0);
+    /* not by the clock: every run shall come to the same rows */
+    const double pass_s = qx_build_pass_s(s, b->scale.n);
+    b->rows = qx_build_rows_first(
+        s, &b->scale, b->scale.is_words ? pass_s / (double)qx_net_sample_size(s->net) : pass_s);
     b->rows = b->rows < QX_PREDICT_ROWS ? b->rows : qx_build_rows_goal(s, &b->scale);
     b->key = qx_predictor_key(s, b->rows);
     for (int l = 0; st == QX_OK && l < n; l++) {
