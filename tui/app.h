@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { UI_MAX_VIEWS = 17, UI_STACK = 16, UI_MIN_W = 60, UI_MIN_H = 16 };
+enum { UI_MAX_VIEWS = 18, UI_STACK = 16, UI_MIN_W = 60, UI_MIN_H = 16 };
 
 enum ui_sort {
     UI_SORT_NAME,

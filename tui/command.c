@@ -45,6 +45,7 @@ static bool (*const runs[UI_CMD_COUNT])(struct ui_app *, const char *) = {
     [UI_CMD_REPRODUCE] = cmd_reproduce,
     [UI_CMD_UNDO] = cmd_undo,
     [UI_CMD_REDO] = cmd_redo,
+    [UI_CMD_STATE] = cmd_state,
     [UI_CMD_BITS] = cmd_bits,
     [UI_CMD_ENDS] = cmd_ends,
     [UI_CMD_FORMAT] = cmd_format,

@@ -28,6 +28,7 @@ bool cmd_unmark(struct ui_app *app, const char *arg);
 /* commands_edit.c */
 bool cmd_undo(struct ui_app *app, const char *arg);
 bool cmd_redo(struct ui_app *app, const char *arg);
+bool cmd_state(struct ui_app *app, const char *arg);
 bool cmd_bits(struct ui_app *app, const char *arg);
 bool cmd_format(struct ui_app *app, const char *arg);
 bool cmd_ends(struct ui_app *app, const char *arg);

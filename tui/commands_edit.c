@@ -3,6 +3,7 @@
 #include "flags_text.h"
 #include "view.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -257,6 +258,25 @@ bool cmd_redo(struct ui_app *app, const char *arg)
     }
     const char *text = qx_session_edit_text(app->session, 0);
     ui_toast(app, UI_TOAST_INFO, "done again: %s", text ? text : "");
+    return true;
+}
+
+bool cmd_state(struct ui_app *app, const char *arg)
+{
+    struct qx_error err;
+    char *end;
+    const long id = strtol(arg, &end, 10);
+    int back = 0, forward = 0;
+    if (end == arg || *end || id < 0 || id > INT_MAX) {
+        return ui_refuse(app, "'%s' is no number of a state", arg);
+    }
+    qx_session_way(app->session, (int)id, &back, &forward);
+    if (qx_session_go_to(app->session, (int)id, &err) != QX_OK) {
+        return ui_refuse(app, "%s", err.text);
+    }
+    if (back + forward > 0) {
+        ui_toast(app, UI_TOAST_INFO, "state %ld: %d undone, %d done again", id, back, forward);
+    }
     return true;
 }
 

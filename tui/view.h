@@ -61,8 +61,8 @@ int ui_view_find(const char *id); /* -1 when unknown */
 
 extern const struct ui_view ui_view_open, ui_view_model, ui_view_layer, ui_view_formats,
     ui_view_matrix, ui_view_act, ui_view_sens, ui_view_pareto, ui_view_compare, ui_view_rows,
-    ui_view_try, ui_view_train, ui_view_bench, ui_view_jobs, ui_view_lessons, ui_view_log,
-    ui_view_help;
+    ui_view_try, ui_view_train, ui_view_bench, ui_view_jobs, ui_view_lessons, ui_view_history,
+    ui_view_log, ui_view_help;
 
 /* ---- magnets of the Layer screen: implemented beside view_layer, used by `snap` and `optimum` ---- */
 

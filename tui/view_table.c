@@ -4,10 +4,10 @@
 #include <string.h>
 
 static const struct ui_view *const views[] = {
-    &ui_view_open, &ui_view_model, &ui_view_layer,  &ui_view_formats, &ui_view_matrix,
-    &ui_view_act,  &ui_view_sens,  &ui_view_pareto, &ui_view_compare, &ui_view_rows,
-    &ui_view_try,  &ui_view_train, &ui_view_bench,  &ui_view_jobs,    &ui_view_lessons,
-    &ui_view_log,  &ui_view_help,
+    &ui_view_open,    &ui_view_model, &ui_view_layer,  &ui_view_formats, &ui_view_matrix,
+    &ui_view_act,     &ui_view_sens,  &ui_view_pareto, &ui_view_compare, &ui_view_rows,
+    &ui_view_try,     &ui_view_train, &ui_view_bench,  &ui_view_history, &ui_view_jobs,
+    &ui_view_lessons, &ui_view_log,   &ui_view_help,
 };
 
 int ui_view_count(void)

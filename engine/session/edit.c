@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "qx/history.h"
 #include "session/session_impl.h"
 
 #include <inttypes.h>
@@ -272,6 +273,7 @@ static enum qx_status step_join(struct qx_session *s, struct qx_step *top,
         }
     }
     top->is_amended = true;
+    qx_past_begin(s, &top->past);
     qx_step_describe(top, &s->items);
     return QX_OK;
 }
@@ -319,6 +321,7 @@ static enum qx_status step_commit(struct qx_session *s, struct qx_step *step, st
     enum qx_status status = qx_undo_push(&s->undo, step, err);
     if (status == QX_OK) {
         qx_step_apply(s, step, true);
+        qx_past_begin(s, &step->past);
     }
     return status;
 }
@@ -394,24 +397,62 @@ void qx_flip_follow(struct qx_session *s, const struct qx_step *step, bool forwa
     qx_measure_a_touched(s);
 }
 
+bool qx_step_move(struct qx_session *s, bool forward)
+{
+    struct qx_step *step = forward ? qx_undo_forward(&s->undo) : qx_undo_back(&s->undo);
+    if (step) {
+        step->is_open = false;
+        qx_step_apply(s, step, forward);
+        if (step->kind == QX_STEP_FLIP) {
+            qx_flip_follow(s, step, forward);
+        }
+    }
+    return step != NULL;
+}
+
+/* Where undo and redo lead is the recipe from now on. */
+static void moved(struct qx_session *s)
+{
+    qx_recipe_touched(s, true);
+    qx_pending_work(s, 0.002);
+    qx_ranges_work(s, 0.002);
+}
+
 static bool move(struct qx_session *s, bool forward)
 {
     qx_session_seal(s);
     qx_edit_log_note(s);
-    struct qx_step *step = forward ? qx_undo_forward(&s->undo) : qx_undo_back(&s->undo);
-    if (!step) {
+    if (!qx_step_move(s, forward)) {
         return false;
     }
-    step->is_open = false;
-    qx_step_apply(s, step, forward);
-    if (step->kind == QX_STEP_FLIP) {
-        qx_flip_follow(s, step, forward);
-    }
     qx_edit_log_move(s, forward);
-    qx_recipe_touched(s, true);
-    qx_pending_work(s, 0.002);
-    qx_ranges_work(s, 0.002);
+    moved(s);
     return true;
+}
+
+enum qx_status qx_session_go_to(struct qx_session *s, int id, struct qx_error *err)
+{
+    struct qx_step *target = qx_undo_find(&s->undo, id);
+    if (!target && id != s->undo.first_id) {
+        return qx_fail(err, QX_ERANGE, "there is no state %d in the history (0 to %d)", id,
+                       s->undo.last_id);
+    }
+    if (target == qx_undo_top(&s->undo)) {
+        return QX_OK;
+    }
+    qx_session_seal(s);
+    qx_edit_log_note(s);
+    const int common = qx_undo_common(&s->undo, target);
+    while (s->undo.pos > common) {
+        qx_step_move(s, false);
+    }
+    const int to = qx_undo_aim(&s->undo, target);
+    while (s->undo.pos < to) {
+        qx_step_move(s, true);
+    }
+    qx_edit_log_jump(s);
+    moved(s);
+    return QX_OK;
 }
 
 bool qx_session_undo(struct qx_session *s)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -58,21 +59,56 @@ static void snapshot_put(struct qx_buf *b, const struct qx_session *s)
     line_put(b, w);
 }
 
+static void past_put(struct qx_buf *b, const struct qx_session *s, struct qx_past *p)
+{
+    struct qx_jw *w = qx_jw_new(false);
+    qx_jw_object(w);
+    qx_jw_key(w, "known");
+    qx_jw_object(w);
+    qx_past_write(w, s, p);
+    qx_jw_end(w);
+    qx_jw_end(w);
+    line_put(b, w);
+    p->is_logged = true;
+}
+
+static void number_put(struct qx_buf *b, const char *op, int n)
+{
+    char line[48];
+    snprintf(line, sizeof line, "{\"%s\":%d}\n", op, n);
+    qx_buf_puts(b, line);
+}
+
 void qx_edit_log_note(struct qx_session *s)
 {
     struct qx_step *top = qx_undo_top(&s->undo);
-    if (!s->log.is_on || !top || (top->is_logged && !top->is_amended)) {
+    struct qx_past *past = top ? &top->past : &s->undo.past;
+    qx_past_note(s);
+    if (!s->log.is_on) {
         return;
     }
-    step_put(&s->log.buf, s, top, top->is_logged ? "amend" : "step");
-    top->is_logged = true;
-    top->is_amended = false;
+    if (top && (!top->is_logged || top->is_amended)) {
+        step_put(&s->log.buf, s, top, top->is_logged ? "amend" : "step");
+        top->is_logged = true;
+        top->is_amended = false;
+    }
+    if (!past->is_logged) {
+        past_put(&s->log.buf, s, past);
+    }
 }
 
 void qx_edit_log_move(struct qx_session *s, bool forward)
 {
     if (s->log.is_on) {
-        qx_buf_puts(&s->log.buf, forward ? "{\"redo\":1}\n" : "{\"undo\":1}\n");
+        number_put(&s->log.buf, forward ? "redo" : "undo", 1);
+    }
+}
+
+void qx_edit_log_jump(struct qx_session *s)
+{
+    const struct qx_step *top = qx_undo_top(&s->undo);
+    if (s->log.is_on) {
+        number_put(&s->log.buf, "goto", top ? top->id : s->undo.first_id);
     }
 }
 
@@ -116,15 +152,38 @@ static enum qx_status base_put(struct qx_buf *b, const struct qx_session *s, str
     return QX_OK;
 }
 
+/* All steps, numbered anew; in the end the line is as it is now. */
+static void tree_put(struct qx_buf *b, struct qx_session *s)
+{
+    struct qx_undo *u = &s->undo;
+    const struct qx_step *at = NULL, *tip = u->n > 0 ? u->v[u->n - 1] : NULL;
+    past_put(b, s, &u->past);
+    u->first_id = 0;
+    u->last_id = u->n_all;
+    for (int i = 0; i < u->n_all; i++) {
+        struct qx_step *step = u->all[i];
+        step->id = i + 1; /* parents have theirs already */
+        if (step->parent != at) {
+            number_put(b, "goto", step->parent ? step->parent->id : 0);
+        }
+        step_put(b, s, step, "step");
+        past_put(b, s, &step->past);
+        at = step;
+    }
+    if (at != tip) {
+        number_put(b, "goto", tip ? tip->id : 0);
+    }
+    for (int i = u->pos; i < u->n; i++) {
+        number_put(b, "undo", 1);
+    }
+}
+
 static enum qx_status rewrite(struct qx_session *s, struct qx_error *err)
 {
     struct qx_buf b = {0};
     enum qx_status status = base_put(&b, s, err);
-    for (int i = 0; i < s->undo.n && status == QX_OK; i++) {
-        step_put(&b, s, s->undo.v[i], "step");
-    }
-    for (int i = s->undo.pos; i < s->undo.n; i++) {
-        qx_buf_puts(&b, "{\"undo\":1}\n");
+    if (status == QX_OK) {
+        tree_put(&b, s);
     }
     if (s->has_a) {
         snapshot_put(&b, s);
@@ -136,9 +195,9 @@ static enum qx_status rewrite(struct qx_session *s, struct qx_error *err)
         status = qx_fs_write_atomic(s->save.log_path, b.data, b.len, err);
     }
     if (status == QX_OK) {
-        for (int i = 0; i < s->undo.n; i++) {
-            s->undo.v[i]->is_logged = true;
-            s->undo.v[i]->is_amended = false;
+        for (int i = 0; i < s->undo.n_all; i++) {
+            s->undo.all[i]->is_logged = true;
+            s->undo.all[i]->is_amended = false;
         }
         s->log.good = (int64_t)b.len;
         s->log.must_rewrite = false;

@@ -5,6 +5,8 @@
  *   {"step":"edit"|"load"|"flip","changes":{TENSOR:[before,after],...}}
  *   {"amend":...,"changes":...}                                 the last step became this (a drag)
  *   {"undo":1} {"redo":1}
+ *   {"goto":N}                                                  to the state behind the N-th step, 0: the base
+ *   {"known":{...}}                                             what was found out of the state of then (past.h)
  *   {"a":{LAYERS}}                                              snapshot A
  * Settings and LAYERS are those of the recipe (recipe_json.h). */
 #ifndef QX_SESSION_EDIT_LOG_H
@@ -21,9 +23,11 @@ struct qx_edit_log {
     bool must_rewrite; /* the file is not what memory says: write it anew */
 };
 
-/* Put the last step into the log if it is new, or amended since. No-op without a log. */
+/* Note what is known of the recipe of now, and put that and the last step into the log if they are new, or
+ * amended since. */
 void qx_edit_log_note(struct qx_session *s);
 void qx_edit_log_move(struct qx_session *s, bool forward);
+void qx_edit_log_jump(struct qx_session *s); /* after qx_session_go_to */
 void qx_edit_log_snapshot(struct qx_session *s);
 /* Write what is noted. QX_EIO, QX_ENOSPC, QX_ENOMEM: all is kept for the next try. */
 enum qx_status qx_edit_log_write(struct qx_session *s, struct qx_error *err);

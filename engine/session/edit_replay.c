@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "qx/history.h"
 #include "session/recipe_json.h"
 #include "session/session_impl.h"
 
@@ -39,8 +40,9 @@ static enum qx_status change_read(struct qx_session *s, const struct qx_jval *v,
     return status;
 }
 
-static enum qx_status step_read(struct qx_session *s, const struct qx_jval *root, const char *op,
-                                const char *path, struct qx_error *err)
+/* A step as a line says it, in no list yet. */
+static enum qx_status step_parse(struct qx_session *s, const struct qx_jval *root, const char *op,
+                                 const char *path, struct qx_step **out, struct qx_error *err)
 {
     const struct qx_jval *changes = qx_jget(root, "changes");
     enum qx_step_kind kind;
@@ -62,28 +64,38 @@ static enum qx_status step_read(struct qx_session *s, const struct qx_jval *root
     }
     step->is_logged = true;
     qx_step_describe(step, &s->items);
-    status = qx_undo_push(&s->undo, step, err);
+    *out = step;
+    return QX_OK;
+}
+
+static enum qx_status step_read(struct qx_session *s, const struct qx_jval *root, const char *path,
+                                struct qx_error *err)
+{
+    struct qx_step *step;
+    enum qx_status status = step_parse(s, root, "step", path, &step, err);
+    status = status == QX_OK ? qx_undo_push(&s->undo, step, err) : status;
     if (status == QX_OK) {
-        qx_step_apply(s, step, true);
-        if (kind == QX_STEP_FLIP) {
-            qx_flip_follow(s, step, true);
-        }
+        s->undo.pos--;
+        qx_step_move(s, true);
+        qx_past_begin(s, &step->past);
     }
     return status;
 }
 
-/* The last step is replaced: take it back, then read the line as a new one. */
+/* The last step becomes another one. */
 static enum qx_status amend_read(struct qx_session *s, const struct qx_jval *root, const char *path,
                                  struct qx_error *err)
 {
-    struct qx_step *old = s->undo.pos == s->undo.n ? qx_undo_back(&s->undo) : NULL;
+    struct qx_step *step, *old = qx_undo_top(&s->undo);
     if (!old) {
         return qx_fail(err, QX_EFORMAT, "%s: nothing to amend", path);
     }
-    qx_step_apply(s, old, false);
-    enum qx_status status = step_read(s, root, "amend", path, err);
-    if (status != QX_OK && qx_undo_forward(&s->undo)) {
-        qx_step_apply(s, old, true);
+    const enum qx_status status = step_parse(s, root, "amend", path, &step, err);
+    if (status == QX_OK) {
+        qx_step_apply(s, old, false);
+        qx_undo_replace(&s->undo, step);
+        qx_step_apply(s, step, true);
+        qx_past_begin(s, &step->past);
     }
     return status;
 }
@@ -91,14 +103,26 @@ static enum qx_status amend_read(struct qx_session *s, const struct qx_jval *roo
 static enum qx_status move_read(struct qx_session *s, bool forward, const char *path,
                                 struct qx_error *err)
 {
-    const struct qx_step *step = forward ? qx_undo_forward(&s->undo) : qx_undo_back(&s->undo);
-    if (!step) {
-        return qx_fail(err, QX_EFORMAT, "%s: nothing to undo or redo", path);
+    return qx_step_move(s, forward) ? QX_OK
+                                    : qx_fail(err, QX_EFORMAT, "%s: nothing to undo or redo", path);
+}
+
+static enum qx_status jump_read(struct qx_session *s, const struct qx_jval *v, const char *path,
+                                struct qx_error *err)
+{
+    int64_t id = -1;
+    struct qx_error why;
+    if (!qx_jint(v, &id) || id < 0 || id > s->undo.last_id ||
+        qx_session_go_to(s, (int)id, &why) != QX_OK) {
+        return qx_fail(err, QX_EFORMAT, "%s: a jump to a step that is not there", path);
     }
-    qx_step_apply(s, step, forward);
-    if (step->kind == QX_STEP_FLIP) {
-        qx_flip_follow(s, step, forward);
-    }
+    return QX_OK;
+}
+
+static enum qx_status known_read(struct qx_session *s, const struct qx_jval *v)
+{
+    struct qx_step *top = qx_undo_top(&s->undo);
+    qx_past_read(s, v, top ? &top->past : &s->undo.past);
     return QX_OK;
 }
 
@@ -147,11 +171,15 @@ static enum qx_status line_read(struct qx_session *s, const char *text, size_t l
     if (is_first) {
         status = head_read(s, root, path, err);
     } else if (qx_jget(root, "step")) {
-        status = step_read(s, root, "step", path, err);
+        status = step_read(s, root, path, err);
     } else if (qx_jget(root, "amend")) {
         status = amend_read(s, root, path, err);
     } else if (qx_jget(root, "undo") || qx_jget(root, "redo")) {
         status = move_read(s, qx_jget(root, "redo") != NULL, path, err);
+    } else if (qx_jget(root, "goto")) {
+        status = jump_read(s, qx_jget(root, "goto"), path, err);
+    } else if (qx_jget(root, "known")) {
+        status = known_read(s, qx_jget(root, "known"));
     } else if (qx_jget(root, "a")) {
         status = layers_put(s, qx_jget(root, "a"), path, true, err);
     } else {
@@ -188,7 +216,7 @@ bool qx_edit_log_replay(struct qx_session *s, const char *path)
         at += n + 1;
     }
     /* an untouched, not overlong log goes on growing; any other is written anew */
-    s->log.must_rewrite = at < len || n_lines == 0 || n_lines > 2 * s->undo.n + 1000;
+    s->log.must_rewrite = at < len || n_lines == 0 || n_lines > 3 * s->undo.n_all + 1000;
     s->log.good = (int64_t)at;
     qx_mem_free(text);
     return n_lines > 0;

@@ -124,6 +124,8 @@ enum qx_status qx_recipe_replace(struct qx_session *s, const struct qx_recipe *w
                                  enum qx_step_kind kind, struct qx_error *err);
 /* Apply a step's changes forward (redo, replay) or backward (undo). */
 void qx_step_apply(struct qx_session *s, const struct qx_step *step, bool forward);
+/* One step undone or redone, the recipe only; false when there is none. */
+bool qx_step_move(struct qx_session *s, bool forward);
 /* What a flip step does to snapshot A. */
 void qx_flip_follow(struct qx_session *s, const struct qx_step *step, bool forward);
 void qx_sums_of(const struct qx_session *s, const struct qx_recipe *r, struct qx_sums *out);

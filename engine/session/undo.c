@@ -29,52 +29,147 @@ void qx_step_free(struct qx_step *step)
 
 void qx_undo_release(struct qx_undo *u)
 {
-    for (int i = 0; i < u->n; i++) {
-        qx_step_free(u->v[i]);
+    for (int i = 0; i < u->n_all; i++) {
+        qx_step_free(u->all[i]);
     }
     qx_mem_free(u->v);
+    qx_mem_free(u->all);
     *u = (struct qx_undo){0};
 }
 
-static void drop_undone(struct qx_undo *u)
+/* ---- the limits ---- */
+
+enum { OFF_LINE = -1, GONE = -2 }; /* places */
+
+/* The oldest step that is not on the line, and all that grew from it. False: there are no branches. */
+static bool drop_branch(struct qx_undo *u)
 {
-    while (u->n > u->pos) {
-        struct qx_step *step = u->v[--u->n];
-        u->n_changes -= step->n;
-        qx_step_free(step);
+    int first = 0;
+    while (first < u->n_all && u->all[first]->place >= 0) {
+        first++;
     }
+    for (int i = first; i < u->n_all; i++) { /* parents stand before their children */
+        const struct qx_step *parent = u->all[i]->parent;
+        u->all[i]->place =
+            i == first || (parent && parent->place == GONE) ? GONE : u->all[i]->place;
+    }
+    int n = first;
+    for (int i = first; i < u->n_all; i++) {
+        if (u->all[i]->place == GONE) {
+            u->n_changes -= u->all[i]->n;
+            qx_step_free(u->all[i]);
+        } else {
+            u->all[n++] = u->all[i];
+        }
+    }
+    const bool has_dropped = n < u->n_all;
+    u->n_all = n;
+    return has_dropped;
 }
 
+/* The first step of the line; without branches all are on it. */
 static void drop_oldest(struct qx_undo *u)
 {
+    u->first_id = u->v[0]->id;
+    u->past = u->v[0]->past;
     u->n_changes -= u->v[0]->n;
     qx_step_free(u->v[0]);
     u->n--;
+    u->n_all--;
     u->pos--;
     memmove(u->v, u->v + 1, (size_t)u->n * sizeof *u->v);
+    memmove(u->all, u->all + 1, (size_t)u->n_all * sizeof *u->all);
+    for (int i = 0; i < u->n; i++) {
+        u->v[i]->place = i;
+    }
+    u->v[0]->parent = NULL;
+}
+
+static bool reserve(struct qx_undo *u)
+{
+    if (u->n_all < u->cap) {
+        return true;
+    }
+    const int cap = u->cap ? 2 * u->cap : 64;
+    struct qx_step **v = qx_mem_realloc(u->v, (size_t)cap * sizeof *v);
+    u->v = v ? v : u->v;
+    struct qx_step **all = v ? qx_mem_realloc(u->all, (size_t)cap * sizeof *all) : NULL;
+    u->all = all ? all : u->all;
+    u->cap = all ? cap : u->cap;
+    return all != NULL;
+}
+
+/* What is undone leaves the line. */
+static void cut_undone(struct qx_undo *u)
+{
+    while (u->n > u->pos) {
+        u->v[--u->n]->place = OFF_LINE;
+    }
+}
+
+static void line_add(struct qx_undo *u, struct qx_step *step)
+{
+    step->place = u->n;
+    if (u->n > 0) {
+        u->v[u->n - 1]->next = step;
+    }
+    u->v[u->n++] = step;
 }
 
 enum qx_status qx_undo_push(struct qx_undo *u, struct qx_step *step, struct qx_error *err)
 {
-    if (u->pos == u->cap) {
-        int cap = u->cap ? 2 * u->cap : 64;
-        struct qx_step **v = qx_mem_realloc(u->v, (size_t)cap * sizeof *v);
-        if (!v) {
-            qx_step_free(step);
-            return qx_fail_nomem(err, (size_t)cap * sizeof *v);
-        }
-        u->v = v;
-        u->cap = cap;
+    if (!reserve(u)) {
+        qx_step_free(step);
+        return qx_fail_nomem(err, 2 * (size_t)u->cap * sizeof *u->v);
     }
-    drop_undone(u);
-    u->v[u->n++] = step;
+    cut_undone(u);
+    step->id = ++u->last_id;
+    step->parent = qx_undo_top(u);
+    line_add(u, step);
+    u->all[u->n_all++] = step;
     u->pos = u->n;
     u->n_changes += step->n;
-    while (u->n > QX_UNDO_STEPS || (u->n > 1 && u->n_changes > QX_UNDO_CHANGES)) {
-        drop_oldest(u);
+    while (u->n_all > QX_UNDO_STEPS || (u->n_all > 1 && u->n_changes > QX_UNDO_CHANGES)) {
+        if (!drop_branch(u)) {
+            drop_oldest(u);
+        }
     }
     return QX_OK;
 }
+
+/* Index in all; -1 = none. */
+static int index_of(const struct qx_undo *u, int id)
+{
+    int lo = 0, hi = u->n_all;
+    while (lo < hi) {
+        const int mid = lo + (hi - lo) / 2;
+        if (u->all[mid]->id < id) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return lo < u->n_all && u->all[lo]->id == id ? lo : -1;
+}
+
+void qx_undo_replace(struct qx_undo *u, struct qx_step *step)
+{
+    struct qx_step *old = qx_undo_top(u);
+    step->id = old->id;
+    step->place = old->place;
+    step->parent = old->parent;
+    step->next = old->next;
+    for (int i = 0; i < u->n_all; i++) {
+        u->all[i]->parent = u->all[i]->parent == old ? step : u->all[i]->parent;
+        u->all[i]->next = u->all[i]->next == old ? step : u->all[i]->next;
+    }
+    u->all[index_of(u, old->id)] = step;
+    u->v[old->place] = step;
+    u->n_changes += step->n - old->n;
+    qx_step_free(old);
+}
+
+/* ---- moving ---- */
 
 struct qx_step *qx_undo_top(const struct qx_undo *u)
 {
@@ -89,6 +184,49 @@ struct qx_step *qx_undo_back(struct qx_undo *u)
 struct qx_step *qx_undo_forward(struct qx_undo *u)
 {
     return u->pos < u->n ? u->v[u->pos++] : NULL;
+}
+
+struct qx_step *qx_undo_find(const struct qx_undo *u, int id)
+{
+    const int i = index_of(u, id);
+    return i >= 0 ? u->all[i] : NULL;
+}
+
+static bool is_done(const struct qx_undo *u, const struct qx_step *step)
+{
+    return step->place >= 0 && step->place < u->pos;
+}
+
+int qx_undo_common(const struct qx_undo *u, const struct qx_step *target)
+{
+    while (target && !is_done(u, target)) {
+        target = target->parent;
+    }
+    return target ? target->place + 1 : 0;
+}
+
+int qx_undo_aim(struct qx_undo *u, struct qx_step *target)
+{
+    int n = 0;
+    if (!target || target->place >= 0) {
+        return target ? target->place + 1 : 0;
+    }
+    for (const struct qx_step *s = target; s && !is_done(u, s); s = s->parent) {
+        n++;
+    }
+    cut_undone(u);
+    const int to = u->pos + n;
+    struct qx_step *s = target;
+    for (int k = to - 1; k >= u->pos; k--, s = s->parent) {
+        u->v[k] = s;
+    }
+    while (u->n < to) {
+        line_add(u, u->v[u->n]);
+    }
+    while (u->v[u->n - 1]->next) {
+        line_add(u, u->v[u->n - 1]->next);
+    }
+    return to;
 }
 
 void qx_undo_resolve(struct qx_undo *u, int64_t item, const struct qx_setting *now)

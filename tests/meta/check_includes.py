@@ -17,7 +17,7 @@ PUBLIC = {"allocate": 6, "sensitivity": 6, "status": 0, "cpu": 0, "kernels": 1, 
           "format": 2, "tensor": 3, "model": 3, "hist": 3, "imatrix": 3, "quant": 4, "matrix": 4, "metric": 4, "net": 5,
           "decode": 5, "train": 7, "qat": 8,
           "moments": 6, "method": 7, "overlay": 4,
-          "tokenizer": 5, "links": 5, "bench": 6, "eval": 6, "predict": 6, "session": 8, "preset": 8, "search": 8, "formats": 8, "try": 8, "qx": 8}
+          "tokenizer": 5, "links": 5, "bench": 6, "eval": 6, "predict": 6, "session": 8, "preset": 8, "search": 8, "history": 8, "formats": 8, "try": 8, "qx": 8}
 
 # Private headers written for floors above their own.
 SHARED = {"tensor/hist_table.h", "format/block.h"}

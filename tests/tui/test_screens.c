@@ -467,6 +467,31 @@ static void compare_tokens(void **state)
     app_close(&app);
 }
 
+static void history_screen(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"calib minmax", "gran tensor", "bits 4",
+                                        "undo",         "bits 3",      "bits 2"};
+    app_open(&app, exact_folder(), 80, 24, true);
+    app.first_line = false;
+    app_settle(&app);
+    app_line(&app, "bits 8");
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        app_line(&app, lines[i]);
+        app_settle(&app);
+    }
+    app_line(&app, "undo");
+    app_line(&app, "go history");
+    app_settle(&app);
+    app.toast[0] = 0;
+    check_looks("history");
+    ui_app_resize(&app, 80, 24);
+    app_line(&app, "up");
+    app_line(&app, "explain");
+    check("history-explain-80x24");
+    app_close(&app);
+}
+
 static void help_screen(void **state)
 {
     (void)state;
@@ -517,6 +542,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(try_screens),
         cmocka_unit_test(compare_screen),
         cmocka_unit_test(compare_tokens),
+        cmocka_unit_test(history_screen),
         cmocka_unit_test(help_screen),
         cmocka_unit_test(popups),
     };

@@ -14,6 +14,7 @@ int test_session_bench(void);
 int test_session_calib(void);
 int test_session_predict(void);
 int test_session_try(void);
+int test_session_history(void);
 
 /* ---- fixture: everything below one fresh folder per run ---- */
 

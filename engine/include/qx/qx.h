@@ -11,6 +11,7 @@
 #include "qx/formats.h"
 #include "qx/grad.h"
 #include "qx/hist.h"
+#include "qx/history.h"
 #include "qx/imatrix.h"
 #include "qx/job.h"
 #include "qx/json.h"
