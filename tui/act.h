@@ -23,7 +23,7 @@ struct act_way {
 
 /* What a cached plot was made from. */
 struct act_key {
-    const struct qx_hist *hist;
+    const struct qx_hist_packed *packed;
     int64_t n;
     int columns;
     bool zoom, mirrored;

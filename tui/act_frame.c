@@ -32,7 +32,7 @@ bool act_frame_init(struct act_frame *f, struct ui_app *app, struct ui_act_state
     if (!f->seen) {
         return true;
     }
-    f->stats = qx_hist_stats(f->seen->hist);
+    f->stats = qx_observed_stats(f->seen);
     if (f->is_on && !f->act.dynamic && f->act.has_range) {
         f->t_lo = f->act.range.lo;
         f->t_hi = f->act.range.hi;
@@ -117,8 +117,9 @@ char *act_words(const struct act_frame *f, char *buf, size_t cap)
 
 static bool same_key(const struct act_key *a, const struct act_key *b)
 {
-    return a->hist == b->hist && a->n == b->n && a->columns == b->columns && a->zoom == b->zoom &&
-           a->mirrored == b->mirrored && a->axis.lo == b->axis.lo && a->axis.hi == b->axis.hi;
+    return a->packed == b->packed && a->n == b->n && a->columns == b->columns &&
+           a->zoom == b->zoom && a->mirrored == b->mirrored && a->axis.lo == b->axis.lo &&
+           a->axis.hi == b->axis.hi;
 }
 
 /* End of the axis on one side: 1.5 T or the bulk, whichever is wider, within the data. */
@@ -134,16 +135,17 @@ static double axis_end(double t, double bulk, double extreme)
 static void update_axis(struct act_frame *f, int columns)
 {
     struct ui_act_state *s = f->state;
-    const struct qx_hist *h = f->seen->hist;
-    struct act_key key = {.hist = h, .n = f->stats->n, .columns = columns};
+    struct act_key key = {.packed = f->seen->packed, .n = f->stats->n, .columns = columns};
     key.zoom = f->app->zoom && !isnan(f->t_hi);
     key.mirrored = f->act.sym;
     const bool inside = isnan(f->t_hi) || (f->t_hi <= s->axis.hi && f->t_lo >= s->axis.lo);
-    if (same_key(&key, &s->axis_key) && inside) {
+    struct qx_hist *h = NULL;
+    if ((same_key(&key, &s->axis_key) && inside) || qx_observed_hist(f->seen, &h, NULL) != QX_OK) {
         return;
     }
     double hi = axis_end(f->t_hi, fmax(qx_hist_quantile(h, 0.9995), 0), fmax(f->stats->max, 0));
     double lo = axis_end(-f->t_lo, fmax(-qx_hist_quantile(h, 0.0005), 0), fmax(-f->stats->min, 0));
+    qx_hist_unref(h);
     if (key.zoom) {
         hi = 1.12 * f->t_hi;
         lo = -1.12 * f->t_lo;
@@ -165,10 +167,12 @@ static void update_plot(struct act_frame *f, int w)
     update_axis(f, columns);
     struct act_key key = s->axis_key;
     key.axis = s->axis;
-    if (!same_key(&key, &s->counts_key)) {
+    struct qx_hist *h = NULL;
+    if (!same_key(&key, &s->counts_key) && qx_observed_hist(f->seen, &h, NULL) == QX_OK) {
         double below, beyond;
-        qx_hist_fold(f->seen->hist, s->axis.lo, s->axis.hi, columns, s->counts, &below, &beyond);
+        qx_hist_fold(h, s->axis.lo, s->axis.hi, columns, s->counts, &below, &beyond);
         s->counts_key = key;
+        qx_hist_unref(h);
     }
     s->hist = (struct ui_hist){.axis = s->axis,
                                .counts = s->counts,

@@ -205,7 +205,7 @@ static bool step_end(struct ui_app *app, double share)
     if (!o || !act->has_range) {
         return ui_refuse(app, "the calibration is still to come");
     }
-    const double most = qx_hist_stats(o->hist)->absmax;
+    const double most = qx_observed_stats(o)->absmax;
     const double t = app->act_handle ? act->range.lo : act->range.hi;
     const double size = fabs(t) > most * 1e-4 ? fabs(t) : most * 1e-2;
     double next = t + share * size;
@@ -249,7 +249,7 @@ bool cmd_act_range(struct ui_app *app, const char *arg)
     if (!o || !(value > 0)) {
         return ui_refuse(app, o ? "the share must be above 0" : "the calibration is still to come");
     }
-    const struct qx_stats *st = qx_hist_stats(o->hist);
+    const struct qx_stats *st = qx_observed_stats(o);
     const double end = ui_act(app, app->cursor)->sym ? st->absmax
                        : app->act_handle             ? st->min
                                                      : st->max;

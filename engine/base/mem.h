@@ -24,8 +24,13 @@ bool qx_size_mul(size_t a, size_t b, size_t *out);
 bool qx_size_add(size_t a, size_t b, size_t *out);
 bool qx_i64_mul(int64_t a, int64_t b, int64_t *out); /* a, b >= 0 */
 
-/* Tests only: make the n-th allocation from now fail (0 = never), and count allocations. */
+/* Tests and benches only: make the n-th allocation from now fail (0 = never), and count allocations. */
 void qx_mem_fail_at(int64_t n);
 int64_t qx_mem_count(void);
+/* Bytes held by all threads, as the allocator rounds them, and the most since qx_mem_peak_reset (0: this C
+ * library does not tell sizes). Files that are mapped are not among them. */
+int64_t qx_mem_bytes(void);
+int64_t qx_mem_peak(void);
+void qx_mem_peak_reset(void);
 
 #endif

@@ -1,27 +1,26 @@
 /* What calibration saw, kept: shared by reference count, and as a file. The file is a header with
- * version, key and checksum, then each layer's figures as they lie in memory and its histogram. */
+ * version, key and checksum, then the figures of each input as they lie in memory and its packed histogram. */
 #include "eval/calibration.h"
 
-#include "base/buf.h"
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/mapfile.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "qx/json.h"
 
 #include <string.h>
 
-enum { VERSION = 2, MAX_BYTES = 1 << 30 };
+enum { VERSION = 3 };
 
 struct header {
     char magic[8];
-    uint32_t version, layer_bytes;
+    uint32_t version, input_bytes;
     uint64_t key, checksum, payload_bytes;
-    int64_t n_layers, n_rows;
+    int64_t n_inputs, n_rows;
 };
 
-/* One layer in the file, before its arrays. */
-struct layer_head {
+/* One input in the file, before its arrays. */
+struct input_head {
     struct qx_channels layout;
     int64_t n_batches, n_rows, n_tokens, n_strip, n_error_rows;
     uint64_t hist_bytes;
@@ -30,20 +29,53 @@ struct layer_head {
 
 static const char magic[8] = "QXCALIB\n";
 
-struct qx_calibration *qx_calibration_new(int n_layers, int64_t n_rows)
+/* Does layer b see what layer a does? */
+static bool is_same_input(const struct qx_net *net, int a, int b)
+{
+    struct qx_channels x = {0}, y = {0};
+    const int value = qx_net_layer_reads(net, a);
+    qx_net_layer_input(net, a, &x);
+    qx_net_layer_input(net, b, &y);
+    return value >= 0 && value == qx_net_layer_reads(net, b) && x.outer == y.outer &&
+           x.count == y.count && x.inner == y.inner;
+}
+
+static void inputs_find(struct qx_calibration *c, const struct qx_net *net)
+{
+    for (int layer = 0; layer < c->n_layers; layer++) {
+        int i = 0;
+        while (i < c->n_inputs && !is_same_input(net, c->reader[i], layer)) {
+            i++;
+        }
+        c->input[layer] = i;
+        if (i == c->n_inputs) {
+            c->reader[c->n_inputs++] = layer;
+        }
+    }
+}
+
+struct qx_calibration *qx_calibration_new(const struct qx_net *net, int64_t n_rows)
 {
     struct qx_calibration *c = qx_mem_zalloc(sizeof *c);
     if (!c) {
         return NULL;
     }
-    c->layers = qx_mem_zalloc(((size_t)n_layers + 1) * sizeof *c->layers);
-    if (!c->layers) {
-        qx_mem_free(c);
+    const size_t n = (size_t)qx_net_n_layers(net);
+    atomic_init(&c->n_refs, 1);
+    c->n_layers = (int)n;
+    c->n_rows = n_rows;
+    c->input = qx_mem_array(n + 1, sizeof *c->input);
+    c->reader = qx_mem_array(n + 1, sizeof *c->reader);
+    c->inputs = qx_mem_zalloc((n + 1) * sizeof *c->inputs);
+    c->shelf = qx_hist_shelf_new();
+    if (!c->input || !c->reader || !c->inputs || !c->shelf) {
+        qx_calibration_unref(c);
         return NULL;
     }
-    c->n_layers = n_layers;
-    c->n_rows = n_rows;
-    atomic_init(&c->n_refs, 1);
+    inputs_find(c, net);
+    for (int i = 0; i < c->n_inputs; i++) {
+        c->inputs[i].shelf = c->shelf;
+    }
     return c;
 }
 
@@ -58,10 +90,13 @@ void qx_calibration_unref(struct qx_calibration *c)
     if (!c || atomic_fetch_sub_explicit(&c->n_refs, 1, memory_order_acq_rel) > 1) {
         return;
     }
-    for (int i = 0; i < c->n_layers; i++) {
-        qx_observed_release(&c->layers[i]);
+    qx_hist_shelf_free(c->shelf);
+    for (int i = 0; c->inputs && i < c->n_inputs; i++) {
+        qx_observed_release(&c->inputs[i]);
     }
-    qx_mem_free(c->layers);
+    qx_mem_free(c->inputs);
+    qx_mem_free(c->reader);
+    qx_mem_free(c->input);
     qx_mem_free(c);
 }
 
@@ -72,83 +107,107 @@ int64_t qx_calibration_rows(const struct qx_calibration *c)
 
 const struct qx_observed *qx_calibration_layer(const struct qx_calibration *c, int layer)
 {
-    return layer >= 0 && layer < c->n_layers ? &c->layers[layer] : NULL;
+    return layer >= 0 && layer < c->n_layers ? &c->inputs[c->input[layer]] : NULL;
 }
 
 /* ---- writing ---- */
 
-static enum qx_status layer_put(struct qx_buf *b, const struct qx_observed *o, uint64_t key,
-                                struct qx_error *err)
+/* Where the bytes behind the header go: to the file, or (NULL) into the checksum. */
+struct sink {
+    struct qx_fs_out *file;
+    uint64_t bytes, checksum;
+    enum qx_status st;
+    struct qx_error *err;
+};
+
+static void put(struct sink *s, const void *data, size_t n)
 {
-    char *hist;
-    size_t len;
-    enum qx_status st = qx_hist_encode(o->hist, key, &hist, &len, err);
-    if (st != QX_OK) {
-        return st;
+    s->bytes += n;
+    if (!s->file) {
+        s->checksum = qx_hash64(data, n, s->checksum);
+    } else if (s->st == QX_OK) {
+        s->st = qx_fs_out_write(s->file, data, n, s->err);
     }
-    struct layer_head head = {.layout = o->layout,
+}
+
+static void input_put(struct sink *s, const struct qx_observed *o)
+{
+    size_t hist_bytes;
+    const void *hist = qx_hist_packed_data(o->packed, &hist_bytes);
+    struct input_head head = {.layout = o->layout,
                               .n_batches = o->n_batches,
                               .n_rows = o->n_rows,
                               .n_tokens = o->n_tokens,
                               .n_strip = o->n_strip,
                               .n_error_rows = o->n_error_rows,
-                              .hist_bytes = len,
+                              .hist_bytes = hist_bytes,
                               .sq_x = o->sq_x};
     memcpy(head.sq_err, o->sq_err, sizeof head.sq_err);
-    qx_buf_add(b, &head, sizeof head);
-    qx_buf_add(b, o->lo, (size_t)o->n_batches * sizeof *o->lo);
-    qx_buf_add(b, o->hi, (size_t)o->n_batches * sizeof *o->hi);
-    qx_buf_add(b, o->channel_max, (size_t)o->layout.count * sizeof *o->channel_max);
-    qx_buf_add(b, o->strip, (size_t)o->n_strip * sizeof *o->strip);
-    qx_buf_add(b, hist, len);
-    qx_free_text(hist);
-    return QX_OK;
+    put(s, &head, sizeof head);
+    put(s, o->lo, (size_t)o->n_batches * sizeof *o->lo);
+    put(s, o->hi, (size_t)o->n_batches * sizeof *o->hi);
+    put(s, o->channel_max, (size_t)o->layout.count * sizeof *o->channel_max);
+    put(s, o->strip, (size_t)o->n_strip * sizeof *o->strip);
+    put(s, hist, hist_bytes);
 }
 
 enum qx_status qx_calibration_save(const struct qx_calibration *c, const char *path, uint64_t key,
                                    struct qx_error *err)
 {
-    struct qx_buf b = {0};
+    struct sink sum = {.checksum = key}, out = {.err = err};
     struct header head = {.version = VERSION,
-                          .layer_bytes = sizeof(struct layer_head),
+                          .input_bytes = sizeof(struct input_head),
                           .key = key,
-                          .n_layers = c->n_layers,
+                          .n_inputs = c->n_inputs,
                           .n_rows = c->n_rows};
-    enum qx_status st = QX_OK;
     memcpy(head.magic, magic, sizeof magic);
-    qx_buf_add(&b, &head, sizeof head);
-    for (int i = 0; st == QX_OK && i < c->n_layers; i++) {
-        st = layer_put(&b, &c->layers[i], key, err);
+    for (int i = 0; i < c->n_inputs; i++) {
+        input_put(&sum, &c->inputs[i]);
     }
-    if (st == QX_OK && b.oom) {
-        st = qx_fail_nomem(err, b.len);
+    head.payload_bytes = sum.bytes;
+    head.checksum = sum.checksum;
+    enum qx_status st = qx_fs_out_begin(path, &out.file, err);
+    if (st != QX_OK) {
+        return st;
     }
-    if (st == QX_OK) {
-        head.payload_bytes = b.len - sizeof head;
-        head.checksum = qx_hash64(b.data + sizeof head, b.len - sizeof head, key);
-        memcpy(b.data, &head, sizeof head);
-        st = qx_fs_write_atomic(path, b.data, b.len, err);
+    put(&out, &head, sizeof head);
+    for (int i = 0; i < c->n_inputs; i++) {
+        input_put(&out, &c->inputs[i]);
     }
-    qx_buf_release(&b);
-    return st;
+    if (out.st == QX_OK) {
+        return qx_fs_out_commit(out.file, err);
+    }
+    qx_fs_out_abort(out.file);
+    return out.st;
 }
 
 /* ---- reading ---- */
 
 struct cursor {
-    const char *p;
+    const uint8_t *p;
     size_t left;
+    uint64_t checksum; /* of what was taken, part by part as it was put */
 };
 
-static bool take(struct cursor *c, void *out, size_t n)
+static bool skip(struct cursor *c, size_t n)
 {
     if (c->left < n) {
         return false;
     }
-    memcpy(out, c->p, n);
+    c->checksum = qx_hash64(c->p, n, c->checksum);
     c->p += n;
     c->left -= n;
     return true;
+}
+
+static bool take(struct cursor *c, void *out, size_t n)
+{
+    const uint8_t *from = c->p;
+    const bool ok = skip(c, n);
+    if (ok) {
+        memcpy(out, from, n);
+    }
+    return ok;
 }
 
 /* A new array of n floats; the count is checked against what is left before anything is allocated. */
@@ -165,7 +224,7 @@ static enum qx_status floats_take(struct cursor *c, int64_t n, float **out)
     return QX_OK;
 }
 
-static bool head_fits(const struct layer_head *head, const struct qx_net *net, int layer)
+static bool head_fits(const struct input_head *head, const struct qx_net *net, int layer)
 {
     struct qx_channels l = {0};
     qx_net_layer_input(net, layer, &l);
@@ -174,10 +233,10 @@ static bool head_fits(const struct layer_head *head, const struct qx_net *net, i
            head->n_strip <= head->n_tokens;
 }
 
-static enum qx_status layer_take(struct cursor *c, uint64_t key, const struct qx_net *net,
-                                 int layer, struct qx_observed *o)
+static enum qx_status input_take(struct cursor *c, const struct qx_net *net, int layer,
+                                 struct qx_observed *o)
 {
-    struct layer_head head;
+    struct input_head head;
     if (!take(c, &head, sizeof head) || !head_fits(&head, net, layer)) {
         return QX_EFORMAT;
     }
@@ -191,44 +250,34 @@ static enum qx_status layer_take(struct cursor *c, uint64_t key, const struct qx
     st = st == QX_OK ? floats_take(c, head.n_batches, &o->hi) : st;
     st = st == QX_OK ? floats_take(c, head.layout.count, &o->channel_max) : st;
     st = st == QX_OK ? floats_take(c, head.n_strip, &o->strip) : st;
-    if (st == QX_OK && head.hist_bytes > c->left) {
-        st = QX_EFORMAT;
-    }
+    const uint8_t *hist = c->p;
     if (st == QX_OK) {
         o->n_batches = head.n_batches;
         o->n_strip = head.n_strip;
-        st = qx_hist_decode(c->p, (size_t)head.hist_bytes, key, &o->hist, NULL);
-        c->p += head.hist_bytes;
-        c->left -= (size_t)head.hist_bytes;
+        st = skip(c, (size_t)head.hist_bytes)
+                 ? qx_hist_packed_read(hist, (size_t)head.hist_bytes, &o->packed)
+                 : QX_EFORMAT;
     }
     return st;
 }
 
-static bool header_fits(const struct header *head, const char *data, size_t len, uint64_t key,
-                        int n_layers)
+static enum qx_status all_take(const struct qx_mapfile *file, uint64_t key,
+                               const struct qx_net *net, struct qx_calibration **out)
 {
-    return memcmp(head->magic, magic, sizeof magic) == 0 && head->version == VERSION &&
-           head->layer_bytes == sizeof(struct layer_head) && head->key == key &&
-           head->n_layers == n_layers && head->n_rows > 0 &&
-           head->payload_bytes == len - sizeof *head &&
-           head->checksum == qx_hash64(data + sizeof *head, len - sizeof *head, key);
-}
-
-static enum qx_status all_take(const char *data, size_t len, uint64_t key, const struct qx_net *net,
-                               struct qx_calibration **out)
-{
-    const int n_layers = qx_net_n_layers(net);
     struct header head;
-    struct cursor c = {data, len};
-    if (!take(&c, &head, sizeof head) || !header_fits(&head, data, len, key, n_layers)) {
+    struct cursor c = {.p = file->data, .left = (size_t)file->size};
+    if (!take(&c, &head, sizeof head) || memcmp(head.magic, magic, sizeof magic) != 0 ||
+        head.version != VERSION || head.input_bytes != sizeof(struct input_head) ||
+        head.key != key || head.n_rows < 1 || head.payload_bytes != c.left) {
         return QX_EFORMAT;
     }
-    struct qx_calibration *r = qx_calibration_new(n_layers, head.n_rows);
-    enum qx_status st = r ? QX_OK : QX_ENOMEM;
-    for (int i = 0; st == QX_OK && i < n_layers; i++) {
-        st = layer_take(&c, key, net, i, &r->layers[i]);
+    c.checksum = key;
+    struct qx_calibration *r = qx_calibration_new(net, head.n_rows);
+    enum qx_status st = !r ? QX_ENOMEM : r->n_inputs == head.n_inputs ? QX_OK : QX_EFORMAT;
+    for (int i = 0; st == QX_OK && i < r->n_inputs; i++) {
+        st = input_take(&c, net, r->reader[i], &r->inputs[i]);
     }
-    if (st == QX_OK && c.left > 0) {
+    if (st == QX_OK && (c.left > 0 || c.checksum != head.checksum || qx_mapfile_torn(file))) {
         st = QX_EFORMAT;
     }
     if (st != QX_OK) {
@@ -242,16 +291,16 @@ static enum qx_status all_take(const char *data, size_t len, uint64_t key, const
 enum qx_status qx_calibration_load(const struct qx_net *net, const char *path, uint64_t key,
                                    struct qx_calibration **out, struct qx_error *err)
 {
-    char *data = NULL;
-    size_t len = 0;
-    enum qx_status st = qx_fs_read(path, MAX_BYTES, &data, &len, err);
+    struct qx_mapfile file = {0};
+    enum qx_status st = qx_mapfile_open(path, &file, err);
     if (st != QX_OK) {
         return st;
     }
-    st = all_take(data, len, key, net, out);
-    qx_mem_free(data);
+    const uint64_t bytes = file.size;
+    st = all_take(&file, key, net, out);
+    qx_mapfile_close(&file);
     return st == QX_OK       ? QX_OK
-           : st == QX_ENOMEM ? qx_fail_nomem(err, len)
+           : st == QX_ENOMEM ? qx_fail_nomem(err, (size_t)bytes)
                              : qx_fail_at(err, QX_EFORMAT, path, NULL, 0,
                                           "the kept calibration '%.200s' is of another build, "
                                           "model or data, or damaged; it is made again",

@@ -48,13 +48,13 @@ static double dynamic_share(const struct qx_observed *o, const struct qx_act *ac
 enum qx_status qx_amplitude_of_act(const struct qx_act *act, const struct qx_observed *o,
                                    struct qx_amplitude *out, struct qx_error *err)
 {
-    if (!o || !o->hist) {
+    if (!o || !o->packed) {
         return qx_fail(err, QX_EDATA, "the inputs of the layer have not been observed yet");
     }
     if (qx_act_open(act)) {
         return qx_fail(err, QX_EDATA, "the inputs of the layer have no range yet");
     }
-    const struct qx_stats *st = qx_hist_stats(o->hist);
+    const struct qx_stats *st = qx_observed_stats(o);
     if (st->n == 0) {
         *out = (struct qx_amplitude){0.0, 0.0};
         return QX_OK;
@@ -62,7 +62,10 @@ enum qx_status qx_amplitude_of_act(const struct qx_act *act, const struct qx_obs
     const struct qx_range all = {fmin(st->min, 0.0), fmax(st->max, 0.0)};
     struct qx_setting s = act_as_setting(act, act->dynamic ? all : act->range);
     struct qx_metrics m;
-    enum qx_status status = qx_metric_hist(o->hist, &s, &m, err);
+    struct qx_hist *h = NULL;
+    enum qx_status status = qx_observed_hist(o, &h, err);
+    status = status == QX_OK ? qx_metric_hist(h, &s, &m, err) : status;
+    qx_hist_unref(h);
     if (status != QX_OK) {
         return status;
     }

@@ -86,10 +86,10 @@ static void draw_input(const struct qx_predict_probe *p, int layer, int bits, do
                        struct qx_setting *s)
 {
     const struct qx_observed *o = qx_calibration_layer(p->calibration, layer);
-    if (!o || !o->hist || qx_hist_stats(o->hist)->n == 0) {
+    if (!o || !o->packed || qx_observed_stats(o)->n == 0) {
         return;
     }
-    const struct qx_stats *st = qx_hist_stats(o->hist);
+    const struct qx_stats *st = qx_observed_stats(o);
     s->act = qx_act_static(bits);
     s->act.calib = qx_calib_find("manual");
     s->act.has_range = true;

@@ -132,7 +132,7 @@ static struct qx_setting weight_setting(int bits, double ratio)
 /* Asymmetric, the observed range times the ratio. */
 static struct qx_setting input_setting(const struct qx_observed *o, int bits, double ratio)
 {
-    const struct qx_stats *st = qx_hist_stats(o->hist);
+    const struct qx_stats *st = qx_observed_stats(o);
     struct qx_setting s = weight_setting(8, 1.0);
     s.act = qx_act_static(bits);
     s.act.has_range = true;
@@ -252,7 +252,7 @@ static enum qx_status input_entry(struct qx_predict_probe *p, const struct qx_pr
     const bool is_clip = spec->family == QX_FAMILY_A_CLIP;
     const struct qx_observed *o =
         p->calibration ? qx_calibration_layer(p->calibration, spec->layer) : NULL;
-    if (!o || !o->hist || qx_hist_stats(o->hist)->n == 0) {
+    if (!o || !o->packed || qx_observed_stats(o)->n == 0) {
         return qx_fail(err, QX_EDATA, "the inputs of layer '%.100s' have not been observed",
                        qx_net_layer(p->net, spec->layer)->name);
     }
@@ -301,7 +301,7 @@ static enum qx_status exact_amplitude(struct qx_predict_probe *p, int layer, enu
     struct qx_metrics m;
     *out = (struct qx_amplitude){0.0, 0.0};
     if (site == QX_SITE_A) {
-        return o && o->hist ? qx_amplitude_of_act(&s->act, o, out, err) : QX_OK;
+        return o && o->packed ? qx_amplitude_of_act(&s->act, o, out, err) : QX_OK;
     }
     enum qx_status st = qx_probe_hist(p, layer, s, pool, ctl, err);
     if (st == QX_OK) {

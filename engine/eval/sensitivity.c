@@ -130,7 +130,7 @@ static enum qx_status cell_prepare(struct qx_sens *s, int layer, int column,
     const enum qx_site site = s->column[column].site;
     enum qx_status st = QX_OK;
     if (site == QX_SITE_A) {
-        if (!observed || !observed->hist) {
+        if (!observed || !observed->packed) {
             return qx_fail(
                 err, QX_EDATA,
                 "the inputs of the layers were not calibrated: activations cannot be judged");

@@ -91,6 +91,10 @@ typedef void qxk_hist_f32_fn(struct qxk_hist_work *work, const void *x, size_t n
                              float lin_scale);
 /* Adds the work into acc and zeroes it. */
 void qxk_hist_flush(struct qxk_hist_work *work, struct qxk_hist *acc);
+/* The same in parts: n half-key bins from `first` on into acc[n], false when the work had nothing there; then,
+ * once, the linear bins into lin[QXK_LIN_BINS]. Returns the elements skipped. */
+bool qxk_hist_flush_half(struct qxk_hist_work *work, int first, int n, struct qxk_halfbin *acc);
+uint64_t qxk_hist_flush_rest(struct qxk_hist_work *work, uint64_t *lin);
 
 /* Edge and width of a half-key bin in units of y (see above), pattern with sign; edge is signed. */
 float qxk_half_edge(uint32_t index);

@@ -38,26 +38,40 @@ void qxk_error_merge(struct qxk_error *a, const struct qxk_error *b)
     a->n_nonfinite += b->n_nonfinite;
 }
 
-void qxk_hist_flush(struct qxk_hist_work *work, struct qxk_hist *acc)
+bool qxk_hist_flush_half(struct qxk_hist_work *work, int first, int n, struct qxk_halfbin *acc)
 {
     const uint64_t s1_mask = ((uint64_t)1 << 40) - 1;
-    for (int i = 0; i < QXK_HALF_BINS; i++) {
-        uint64_t n_s1 = work->half[i].n_s1;
+    bool any = false;
+    for (int i = 0; i < n; i++) {
+        const uint64_t n_s1 = work->half[first + i].n_s1;
         if (n_s1 != 0) {
-            acc->half[i].n += n_s1 >> 40;
-            acc->half[i].s1 += n_s1 & s1_mask;
-            acc->half[i].s2 += work->half[i].s2;
-            work->half[i].n_s1 = 0;
-            work->half[i].s2 = 0;
+            acc[i].n += n_s1 >> 40;
+            acc[i].s1 += n_s1 & s1_mask;
+            acc[i].s2 += work->half[first + i].s2;
+            work->half[first + i].n_s1 = 0;
+            work->half[first + i].s2 = 0;
+            any = true;
         }
     }
+    return any;
+}
+
+uint64_t qxk_hist_flush_rest(struct qxk_hist_work *work, uint64_t *lin)
+{
+    const uint64_t n_nonfinite = work->n_nonfinite;
     for (int i = 0; i < QXK_LIN_BINS; i++) {
-        acc->lin[i] += work->lin[0][i] + work->lin[1][i];
+        lin[i] += work->lin[0][i] + work->lin[1][i];
     }
-    acc->n_nonfinite += work->n_nonfinite;
     memset(work->lin, 0, sizeof work->lin);
     work->n_nonfinite = 0;
     work->n_pending = 0;
+    return n_nonfinite;
+}
+
+void qxk_hist_flush(struct qxk_hist_work *work, struct qxk_hist *acc)
+{
+    qxk_hist_flush_half(work, 0, QXK_HALF_BINS, acc->half);
+    acc->n_nonfinite += qxk_hist_flush_rest(work, acc->lin);
 }
 
 void qxk_hist_u16_flush(struct qxk_hist_u16_work *work, uint64_t *acc)

@@ -141,6 +141,21 @@ bool qx_net_layer_input(const struct qx_net *net, int layer, struct qx_channels 
     return false;
 }
 
+int qx_net_layer_reads(const struct qx_net *net, int layer)
+{
+    int value = -1;
+    for (int i = 0; i < net->n_nodes; i++) {
+        const struct qx_node *node = net->nodes[i];
+        if (qx_node_is_tapped(node) && net->layer_of_tensor[node->in[1]->tensor] == layer) {
+            if (value >= 0 && value != node->in[0]->index) {
+                return -1;
+            }
+            value = node->in[0]->index;
+        }
+    }
+    return value;
+}
+
 bool qx_net_uses_tensor(const struct qx_net *net, int64_t tensor)
 {
     return is_tensor(net, tensor) && net->value_of_tensor[tensor] >= 0;

@@ -26,12 +26,24 @@ const struct qx_calibrator qx_calib_ema = {
 
 void qx_observed_release(struct qx_observed *o)
 {
-    qx_hist_unref(o->hist);
+    qx_hist_packed_free(o->packed);
     qx_mem_free(o->lo);
     qx_mem_free(o->hi);
     qx_mem_free(o->channel_max);
     qx_mem_free(o->strip);
     *o = (struct qx_observed){0};
+}
+
+const struct qx_stats *qx_observed_stats(const struct qx_observed *o)
+{
+    return qx_hist_packed_stats(o->packed);
+}
+
+enum qx_status qx_observed_hist(const struct qx_observed *o, struct qx_hist **out,
+                                struct qx_error *err)
+{
+    return o->shelf ? qx_hist_shelf_take(o->shelf, o->packed, out, err)
+                    : qx_hist_unpack(o->packed, out, err);
 }
 
 /* r += rate (x - r), starting from the first batch that has finite values. */
@@ -61,8 +73,11 @@ enum qx_status qx_act_resolve(struct qx_act *a, const struct qx_observed *o, str
     }
     if (a->calib == &qx_calib_ema) {
         r = ema_of(o, a->param);
-    } else if (qx_hist_stats(o->hist)->n > 0 && qx_hist_stats(o->hist)->absmax > 0.0) {
-        st = qx_calib_range(o->hist, &scheme, a->calib, a->param, &r, err);
+    } else if (qx_observed_stats(o)->n > 0 && qx_observed_stats(o)->absmax > 0.0) {
+        struct qx_hist *h = NULL;
+        st = qx_observed_hist(o, &h, err);
+        st = st == QX_OK ? qx_calib_range(h, &scheme, a->calib, a->param, &r, err) : st;
+        qx_hist_unref(h);
     }
     if (st != QX_OK) {
         return st;

@@ -209,7 +209,7 @@ enum qx_status qx_observer_take(struct qx_observer *o, struct qx_observed *out,
     r.channel_max = maxima_take(o->channel_max, o->layout.count, o->n_workers);
     r.strip = maxima_take(o->strip, o->n_strip, o->n_workers);
     enum qx_status st = r.lo && r.hi && r.channel_max && r.strip
-                            ? qx_hist_stream_take(o->stream, &r.hist, err)
+                            ? qx_hist_stream_take(o->stream, &r.packed, err)
                             : qx_fail_nomem(err, (size_t)o->n_batches * sizeof *r.lo);
     if (st != QX_OK) {
         qx_observed_release(&r);

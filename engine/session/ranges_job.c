@@ -244,10 +244,13 @@ bool qx_session_act_metrics(struct qx_session *s, int64_t item, const struct qx_
                             struct qx_metrics *out)
 {
     const struct qx_observed *o = qx_session_observed(s, item);
-    if (!o || act->bits == 0 || act->dynamic || !act->has_range || qx_hist_stats(o->hist)->n == 0) {
+    if (!o || act->bits == 0 || act->dynamic || !act->has_range || qx_observed_stats(o)->n == 0) {
         return false;
     }
-    return metrics_of(o->hist, act, out);
+    struct qx_hist *h = NULL;
+    const bool ok = qx_observed_hist(o, &h, NULL) == QX_OK && metrics_of(h, act, out);
+    qx_hist_unref(h);
+    return ok;
 }
 
 /* ---- what the calibrators would choose ---- */
@@ -264,11 +267,12 @@ static enum qx_status advice_run(struct qx_task *t, struct qx_error *err)
 {
     struct advice_task *a = (struct advice_task *)t;
     const struct qx_observed *o = qx_calibration_layer(a->calibration, a->layer);
-    enum qx_status st = QX_OK;
+    struct qx_hist *h = NULL; /* so that each finds it unpacked */
+    enum qx_status st = qx_observed_hist(o, &h, err);
     for (int i = 0; st == QX_OK && i <= qx_calib_count() && a->advice.n < QX_ADVICE_CALIBS; i++) {
         const struct qx_calibrator *calib =
             i < qx_calib_count() ? qx_calib_at(i) : &qx_calib_ema; /* not in the table */
-        if (strcmp(calib->name, "manual") == 0 || qx_hist_stats(o->hist)->n == 0) {
+        if (strcmp(calib->name, "manual") == 0 || qx_observed_stats(o)->n == 0) {
             continue;
         }
         struct qx_act act = {
@@ -276,11 +280,12 @@ static enum qx_status advice_run(struct qx_task *t, struct qx_error *err)
         st = qx_cancel_test(&t->ctl) ? QX_ECANCELLED : qx_act_resolve(&act, o, err);
         if (st == QX_OK) {
             struct qx_metrics m = {.sqnr_db = (double)NAN, .basis = QX_BASIS_UNKNOWN};
-            metrics_of(o->hist, &act, &m);
+            metrics_of(h, &act, &m);
             a->advice.choice[a->advice.n++] =
                 (struct qx_act_choice){calib, act.param, act.range, m.sqnr_db, m.basis};
         }
     }
+    qx_hist_unref(h);
     return st;
 }
 

@@ -5,7 +5,6 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "qx/json.h"
 #include "tensor/hist_priv.h"
 
 #include <string.h>
@@ -40,8 +39,8 @@ static void put_table(struct qx_buf *b, const struct qx_hist_table *t)
     qx_buf_add(b, t->lines, ((size_t)t->n_lines + 1) * sizeof *t->lines);
 }
 
-enum qx_status qx_hist_encode(const struct qx_hist *h, uint64_t key, char **out, size_t *len,
-                              struct qx_error *err)
+static enum qx_status encode(const struct qx_hist *h, uint64_t key, char **out, size_t *len,
+                             struct qx_error *err)
 {
     struct qx_buf b = {0};
     struct header head = {.version = VERSION, .fixed_bytes = sizeof h->f, .key = key};
@@ -74,12 +73,12 @@ enum qx_status qx_hist_encode(const struct qx_hist *h, uint64_t key, char **out,
 enum qx_status qx_hist_save(const struct qx_hist *h, const char *path, uint64_t key,
                             struct qx_error *err)
 {
-    char *data;
-    size_t len;
-    enum qx_status st = qx_hist_encode(h, key, &data, &len, err);
+    char *data = NULL;
+    size_t len = 0;
+    enum qx_status st = encode(h, key, &data, &len, err);
     if (st == QX_OK) {
         st = qx_fs_write_atomic(path, data, len, err);
-        qx_free_text(data);
+        qx_mem_free(data);
     }
     return st;
 }
@@ -219,8 +218,8 @@ static bool header_fits(const char *data, size_t len, uint64_t key)
            head.checksum == qx_hash64(data + sizeof head, len - sizeof head, key);
 }
 
-enum qx_status qx_hist_decode(const char *data, size_t len, uint64_t key, struct qx_hist **out,
-                              struct qx_error *err)
+static enum qx_status decode(const char *data, size_t len, uint64_t key, struct qx_hist **out,
+                             struct qx_error *err)
 {
     struct qx_hist *h = NULL;
     enum qx_status st = header_fits(data, len, key) ? QX_OK : QX_EFORMAT;
@@ -249,7 +248,7 @@ enum qx_status qx_hist_load(const char *path, uint64_t key, struct qx_hist **out
     if (st != QX_OK) {
         return st;
     }
-    st = qx_hist_decode(data, len, key, out, err);
+    st = decode(data, len, key, out, err);
     if (st != QX_OK) {
         qx_error_context(err, "'%.200s'", path);
     }

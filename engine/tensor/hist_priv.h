@@ -6,6 +6,7 @@
 #include "base/pool.h"
 #include "kernels/kernels.h"
 #include "qx/hist.h"
+#include "tensor/hist_sums.h"
 #include "tensor/hist_table.h"
 
 #include <stdatomic.h>
@@ -35,6 +36,19 @@ struct qx_hist {
     struct qx_arena arena; /* units, tables */
     uint64_t bytes;
 };
+
+/* One piece of memory, which goes to a file as it stands. */
+struct qx_hist_packed {
+    uint64_t bytes; /* of data, without the room behind */
+    struct qx_stats stats;
+    float key_scale, lin_scale;
+    uint64_t lin[QXK_LIN_BINS];
+    struct qx_sums_width width[QX_SUMS_BLOCKS];
+    uint8_t data[];
+};
+/* Without stats. NULL when out of memory. */
+struct qx_hist_packed *qx_hist_pack(const struct qx_hist_sums *sums, const uint64_t *lin,
+                                    float key_scale, float lin_scale);
 
 /* An empty histogram with one reference, without units and tables. NULL when out of memory. */
 struct qx_hist *qx_hist_new(void);

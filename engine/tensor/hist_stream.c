@@ -15,8 +15,10 @@ struct qx_hist_stream {
     struct qxk_stats total;
     struct qx_hist_moments moments;
     float key_scale, lin_scale;
-    pthread_mutex_t lock; /* of acc */
-    struct qxk_hist *acc;
+    pthread_mutex_t lock; /* of what follows */
+    struct qx_hist_sums sums;
+    uint64_t lin[QXK_LIN_BINS];
+    bool is_short; /* of memory: sums are missing */
 };
 
 enum qx_status qx_hist_stream_new(int64_t n_blocks, struct qx_hist_stream **out,
@@ -29,10 +31,9 @@ enum qx_status qx_hist_stream_new(int64_t n_blocks, struct qx_hist_stream **out,
     pthread_mutex_init(&s->lock, NULL);
     s->n_blocks = n_blocks;
     s->blocks = qx_mem_array((size_t)n_blocks + 1, sizeof *s->blocks);
-    s->acc = qx_mem_zalloc(sizeof *s->acc);
-    if (!s->blocks || !s->acc) {
+    if (!s->blocks) {
         qx_hist_stream_free(s);
-        return qx_fail_nomem(err, sizeof *s->acc);
+        return qx_fail_nomem(err, (size_t)n_blocks * sizeof *s->blocks);
     }
     for (int64_t i = 0; i < n_blocks; i++) {
         s->blocks[i] = qxk_stats_zero();
@@ -46,7 +47,7 @@ void qx_hist_stream_free(struct qx_hist_stream *s)
     if (s) {
         pthread_mutex_destroy(&s->lock);
         qx_mem_free(s->blocks);
-        qx_mem_free(s->acc);
+        qx_hist_sums_release(&s->sums);
         qx_mem_free(s);
     }
 }
@@ -100,31 +101,32 @@ void qx_hist_stream_bins(struct qx_hist_stream *s, struct qx_hist_stream_work *w
         const int64_t len = n - at < (int64_t)QXK_HIST_MAX ? n - at : (int64_t)QXK_HIST_MAX;
         qxk_get()->hist_f32(&work->bins, x + at, (size_t)len, s->key_scale, s->lin_scale);
         pthread_mutex_lock(&s->lock); /* the sums are whole numbers: their order does not matter */
-        qxk_hist_flush(&work->bins, s->acc);
+        s->is_short = !qx_hist_sums_add(&s->sums, &work->bins) || s->is_short;
+        qxk_hist_flush_rest(&work->bins, s->lin);
         pthread_mutex_unlock(&s->lock);
     }
 }
 
-enum qx_status qx_hist_stream_take(struct qx_hist_stream *s, struct qx_hist **out,
+enum qx_status qx_hist_stream_take(struct qx_hist_stream *s, struct qx_hist_packed **out,
                                    struct qx_error *err)
 {
-    struct qx_hist *h = qx_hist_new();
-    if (!h) {
-        return qx_fail_nomem(err, sizeof *h);
+    struct qx_hist *h = NULL;
+    struct qx_hist_packed *p =
+        s->is_short ? NULL : qx_hist_pack(&s->sums, s->lin, s->key_scale, s->lin_scale);
+    if (!p) {
+        return qx_fail_nomem(err, s->sums.bytes);
     }
-    h->f.spec = (struct qx_hist_spec){
-        .gran = QX_GRAN_TENSOR, .sym = true, .channels = {1, 1, s->total.n_finite}};
-    qx_hist_finish_stats(&h->f.stats, &s->total, &s->moments);
-    h->f.stats.is_exact = true;
-    h->f.stats.first_nonfinite = -1;
-    if (!qx_hist_whole_unit(h) || !qx_hist_fill_floats(h, s->key_scale, s->lin_scale, s->acc)) {
-        qx_hist_unref(h);
-        return qx_fail_nomem(err, QX_HIST_BINS * sizeof(struct qx_hist_line));
+    qx_hist_sums_release(&s->sums);
+    qx_hist_finish_stats(&p->stats, &s->total, &s->moments);
+    p->stats.is_exact = true;
+    p->stats.first_nonfinite = -1;
+    enum qx_status st = qx_hist_unpack(p, &h, err);
+    if (st != QX_OK) {
+        qx_hist_packed_free(p);
+        return st;
     }
-    h->f.lin_top = h->f.stats.n > 0 ? h->f.stats.absmax : 0.0;
-    h->f.stats.p999 = qx_hist_quantile_abs(h, 0.999);
-    h->tables.a_min = h->f.a_min;
-    h->tables.a_max = h->f.a_max;
-    *out = h;
+    p->stats.p999 = qx_hist_quantile_abs(h, 0.999);
+    qx_hist_unref(h);
+    *out = p;
     return QX_OK;
 }

@@ -2,9 +2,8 @@
  * random weights made on the spot: FP32, INT8 dynamic, W4A8; batches of 1 and 8, one thread and two.
  * Figures are printed, never asserted.
  *   bench_encoder [--layers N] [--runs N] [--only fp32,int8,int4] [--batch N] [--threads N] */
-#include "base/fs.h"
 #include "base/pool.h"
-#include "base/rng.h"
+#include "encoder_fixture.h"
 #include "qx/cpu.h"
 #include "qx/net.h"
 #include "restart.h"
@@ -13,137 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { HIDDEN = 768, INNER = 3072, HEADS = 12, PLACES = 128, VOCABULARY = 1000, BATCH = 8 };
-enum { TENSORS_A_LAYER = 16, TENSORS_BEFORE = 5 };
-
-static char folder[64] = "/tmp/qx-encoder-XXXXXX";
+enum { BATCH = 8, PLACES = 128, HIDDEN = 768, VOCABULARY = 1000 };
 
 static void stop(const struct qx_error *err)
 {
     fprintf(stderr, "%s\n", err->text);
     exit(1);
-}
-
-/* ---- the model ---- */
-
-struct part {
-    char name[96];
-    int64_t shape[2];
-    uint64_t seed;
-    float scale, centre;
-};
-
-static enum qx_status read_part(void *arg, int64_t first, int64_t n, float *out,
-                                struct qx_error *err)
-{
-    const struct part *p = arg;
-    struct qx_rng rng;
-    (void)err;
-    qx_rng_init(&rng, p->seed + (uint64_t)first);
-    for (int64_t i = 0; i < n; i++) { /* a sum of four: near enough to a normal distribution */
-        const uint64_t r = qx_rng_next(&rng);
-        const int32_t sum = (int32_t)(r & 0xFFFF) + (int32_t)(r >> 16 & 0xFFFF) +
-                            (int32_t)(r >> 32 & 0xFFFF) + (int32_t)(r >> 48);
-        out[i] = p->centre + p->scale * (float)(sum - 2 * 0xFFFF) / 37837.0f;
-    }
-    return QX_OK;
-}
-
-static void add(struct part *parts, struct qx_write_tensor *t, int *n, const char *name,
-                int64_t rows, int64_t columns, float scale, float centre)
-{
-    struct part *p = &parts[*n];
-    snprintf(p->name, sizeof p->name, "%s", name);
-    p->shape[0] = rows;
-    p->shape[1] = columns;
-    p->seed = 0x9e3779b97f4a7c15u * (uint64_t)(*n + 1);
-    p->scale = scale;
-    p->centre = centre;
-    t[*n] = (struct qx_write_tensor){.name = p->name,
-                                     .dtype = QX_DTYPE_F32,
-                                     .rank = columns ? 2 : 1,
-                                     .shape = p->shape,
-                                     .read = read_part,
-                                     .arg = p};
-    ++*n;
-}
-
-static void add_layer(struct part *parts, struct qx_write_tensor *t, int *n, int layer)
-{
-    static const struct {
-        const char *base;
-        int64_t rows, columns;
-    } linear[] = {
-        {"attention.self.query", HIDDEN, HIDDEN}, {"attention.self.key", HIDDEN, HIDDEN},
-        {"attention.self.value", HIDDEN, HIDDEN}, {"attention.output.dense", HIDDEN, HIDDEN},
-        {"intermediate.dense", INNER, HIDDEN},    {"output.dense", HIDDEN, INNER}};
-    static const char *const norms[] = {"attention.output.LayerNorm", "output.LayerNorm"};
-    char name[96];
-    for (size_t i = 0; i < sizeof linear / sizeof *linear; i++) {
-        snprintf(name, sizeof name, "encoder.layer.%d.%s.weight", layer, linear[i].base);
-        add(parts, t, n, name, linear[i].rows, linear[i].columns, 0.04f, 0.0f);
-        snprintf(name, sizeof name, "encoder.layer.%d.%s.bias", layer, linear[i].base);
-        add(parts, t, n, name, linear[i].rows, 0, 0.1f, 0.0f);
-    }
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(name, sizeof name, "encoder.layer.%d.%s.weight", layer, norms[i]);
-        add(parts, t, n, name, HIDDEN, 0, 0.1f, 1.0f);
-        snprintf(name, sizeof name, "encoder.layer.%d.%s.bias", layer, norms[i]);
-        add(parts, t, n, name, HIDDEN, 0, 0.1f, 0.0f);
-    }
-}
-
-static void write_model(int layers)
-{
-    const size_t most = (size_t)layers * TENSORS_A_LAYER + TENSORS_BEFORE;
-    struct part *parts = calloc(most, sizeof *parts);
-    struct qx_write_tensor *t = calloc(most, sizeof *t);
-    struct qx_error err = {0};
-    char path[96];
-    int n = 0;
-    if (!parts || !t || !mkdtemp(folder)) {
-        perror(folder);
-        exit(1);
-    }
-    add(parts, t, &n, "embeddings.word_embeddings.weight", VOCABULARY, HIDDEN, 0.5f, 0.0f);
-    add(parts, t, &n, "embeddings.position_embeddings.weight", PLACES, HIDDEN, 0.2f, 0.0f);
-    add(parts, t, &n, "embeddings.token_type_embeddings.weight", 2, HIDDEN, 0.1f, 0.0f);
-    add(parts, t, &n, "embeddings.LayerNorm.weight", HIDDEN, 0, 0.1f, 1.0f);
-    add(parts, t, &n, "embeddings.LayerNorm.bias", HIDDEN, 0, 0.1f, 0.0f);
-    for (int i = 0; i < layers; i++) {
-        add_layer(parts, t, &n, i);
-    }
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    if (qx_safetensors_write(path, t, n, NULL, 0, NULL, &err) != QX_OK) {
-        stop(&err);
-    }
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    FILE *file = fopen(path, "w");
-    if (!file) {
-        perror(path);
-        exit(1);
-    }
-    fprintf(file,
-            "{\"model_type\":\"bert\",\"hidden_size\":%d,\"num_hidden_layers\":%d,"
-            "\"num_attention_heads\":%d,\"intermediate_size\":%d,\"vocab_size\":%d,"
-            "\"max_position_embeddings\":%d}\n",
-            HIDDEN, layers, HEADS, INNER, VOCABULARY, PLACES);
-    fclose(file);
-    free(parts);
-    free(t);
-}
-
-static void remove_model(void)
-{
-    static const char *const files[] = {"model.safetensors", "config.json"};
-    char path[96];
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        unlink(path);
-    }
-    rmdir(folder);
 }
 
 /* ---- formats ---- */
@@ -273,12 +148,15 @@ int main(int argc, char **argv)
     struct qx_net *net = NULL;
     struct qx_error err = {0};
     double fp32[2][2] = {{0}};
-    write_model(layers);
+    char folder[] = "/tmp/qx-encoder-XXXXXX";
+    struct encoder shape = ENCODER_BASE;
+    shape.layers = layers;
+    encoder_write(&shape, folder);
     enum qx_status st = qx_model_open(folder, &model, &err);
     if (st == QX_OK) {
         st = qx_net_open(model, &net, &err);
     }
-    remove_model(); /* it stays mapped */
+    encoder_remove(folder); /* it stays mapped */
     if (st != QX_OK) {
         stop(&err);
     }

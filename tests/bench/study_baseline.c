@@ -88,7 +88,10 @@ static double act_error(const struct study *s, int layer, const struct qx_act *a
     as.gran = QX_GRAN_TENSOR;
     as.has_range = true;
     as.range = act->range;
-    study_check(qx_metric_hist(o->hist, &as, &m, &err), &err);
+    struct qx_hist *h = NULL;
+    study_check(qx_observed_hist(o, &h, &err), &err);
+    study_check(qx_metric_hist(h, &as, &m, &err), &err);
+    qx_hist_unref(h);
     return m.mse * (double)m.n / m.sum_sq;
 }
 

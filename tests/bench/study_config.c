@@ -41,8 +41,8 @@ void study_act(const struct study *s, int layer, int bits, double ratio, struct 
     const struct qx_observed *o = qx_calibration_layer(s->calib, layer);
     *out = (struct qx_act){.bits = 0};
     const bool is_linear = qx_net_layer(s->net, layer)->role == QX_ROLE_LINEAR;
-    if (bits > 0 && is_linear && o->hist && qx_hist_stats(o->hist)->n > 0) {
-        const struct qx_stats *st = qx_hist_stats(o->hist);
+    if (bits > 0 && is_linear && o->packed && qx_observed_stats(o)->n > 0) {
+        const struct qx_stats *st = qx_observed_stats(o);
         *out = qx_act_static(bits);
         out->calib = qx_calib_find("manual");
         out->has_range = true;

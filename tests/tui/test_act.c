@@ -178,7 +178,7 @@ static void moves_of_the_range_are_one_step_until_let_go(void **state)
     app_line(&app, "act-handle");
     app_line(&app, "act-range 0.5max");
     assert_float_equal(act_now()->range.hi,
-                       0.5 * qx_hist_stats(qx_session_observed(app.session, app.cursor)->hist)->max,
+                       0.5 * qx_observed_stats(qx_session_observed(app.session, app.cursor))->max,
                        1e-9);
     app_line(&app, "key O"); /* values of a grid of 1/255: nothing is lost */
     assert_true(app_shows(&app, "exact"));

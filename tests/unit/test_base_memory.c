@@ -52,6 +52,28 @@ static void the_nth_allocation_fails_once(void **state)
     }
 }
 
+static void bytes_held_are_counted(void **state)
+{
+    (void)state;
+    const int64_t before = qx_mem_bytes();
+    qx_mem_peak_reset();
+    assert_int_equal(qx_mem_peak(), before);
+    char *a = qx_mem_alloc(5000), *b = qx_mem_aligned(3000);
+    assert_in_range(qx_mem_bytes() - before, 8000, 8300);
+    a = qx_mem_realloc(a, 20000);
+    assert_in_range(qx_mem_bytes() - before, 23000, 23300);
+    qx_mem_fail_at(1);
+    assert_null(qx_mem_realloc(a, 90000)); /* stays as it is */
+    qx_mem_fail_at(0);
+    qx_mem_free(b);
+    assert_in_range(qx_mem_bytes() - before, 20000, 20200);
+    a = qx_mem_realloc(a, 10);
+    qx_mem_free(a);
+    qx_mem_free(NULL);
+    assert_int_equal(qx_mem_bytes(), before);
+    assert_in_range(qx_mem_peak() - before, 23000, 23300);
+}
+
 static void arena_memory_is_aligned_zeroed_and_apart(void **state)
 {
     (void)state;
@@ -128,6 +150,7 @@ int test_base_memory(void)
         cmocka_unit_test(sizes_overflow_to_null),
         cmocka_unit_test(aligned_memory_is_64_byte_aligned),
         cmocka_unit_test(the_nth_allocation_fails_once),
+        cmocka_unit_test(bytes_held_are_counted),
         cmocka_unit_test(arena_memory_is_aligned_zeroed_and_apart),
         cmocka_unit_test(arena_reports_failure_and_goes_on),
         cmocka_unit_test(buffer_grows_and_hands_over),

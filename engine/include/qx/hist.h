@@ -75,9 +75,31 @@ struct qx_pool;
 enum qx_status qx_hist_build(const struct qx_tensor *t, const struct qx_hist_spec *spec,
                              int64_t n_sample, struct qx_pool *pool, struct qx_ctl *ctl,
                              struct qx_hist **out, struct qx_error *err);
-/* The same for values that are nowhere at once (activations): they come twice, in blocks. First every
+/* A histogram folded up: immutable, granularity tensor, symmetric. Memory: about 10 bytes a bin that holds a
+ * value and 22 KiB; whatever up to 2^28 values are, at most 0.8 MiB. Unpacking gives the same histogram every time,
+ * bit by bit. O(bins). */
+struct qx_hist_packed;
+enum qx_status qx_hist_unpack(const struct qx_hist_packed *p, struct qx_hist **out,
+                              struct qx_error *err);
+const struct qx_stats *qx_hist_packed_stats(const struct qx_hist_packed *p);
+/* As bytes of this host, borrowed; and from such bytes (QX_EFORMAT, QX_ENOMEM). What they say is not checked
+ * beyond memory safety: keep a checksum. */
+const void *qx_hist_packed_data(const struct qx_hist_packed *p, size_t *len);
+enum qx_status qx_hist_packed_read(const void *data, size_t len, struct qx_hist_packed **out);
+void qx_hist_packed_free(struct qx_hist_packed *p); /* NULL allowed */
+/* Unpacks through a shelf of the last few that were asked for; they lie there until it is freed, which must be
+ * before any of the packed ones is. Any thread. *out: unref. */
+enum { QX_HIST_SHELF = 4 };
+struct qx_hist_shelf;
+struct qx_hist_shelf *qx_hist_shelf_new(void); /* NULL when out of memory */
+void qx_hist_shelf_free(struct qx_hist_shelf *s);
+enum qx_status qx_hist_shelf_take(struct qx_hist_shelf *s, const struct qx_hist_packed *p,
+                                  struct qx_hist **out, struct qx_error *err);
+
+/* A histogram of values that are nowhere at once (activations): they come twice, in blocks. First every
  * block's stats, one thread per block, then qx_hist_stream_turn, then their bins. Blocks are numbered
- * 0..n_blocks-1; results do not depend on threads. Stats of a block may be called again: adds. */
+ * 0..n_blocks-1; results do not depend on threads. Stats of a block may be called again: adds. Memory: what is
+ * packed and 24 KiB; while bins are added, that of the stream once more. */
 struct qx_hist_stream;
 struct qx_hist_stream_work; /* one per thread of the second pass, 1.1 MiB */
 enum qx_status qx_hist_stream_new(int64_t n_blocks, struct qx_hist_stream **out,
@@ -91,7 +113,8 @@ struct qx_hist_stream_work *qx_hist_stream_work_new(void); /* NULL when out of m
 void qx_hist_stream_work_free(struct qx_hist_stream_work *work);
 void qx_hist_stream_bins(struct qx_hist_stream *s, struct qx_hist_stream_work *work, const float *x,
                          int64_t n);
-enum qx_status qx_hist_stream_take(struct qx_hist_stream *s, struct qx_hist **out,
+/* Once, at the end. QX_ENOMEM here and where the bins found no memory. */
+enum qx_status qx_hist_stream_take(struct qx_hist_stream *s, struct qx_hist_packed **out,
                                    struct qx_error *err);
 
 struct qx_hist *qx_hist_ref(struct qx_hist *h);
@@ -103,11 +126,6 @@ enum qx_status qx_hist_save(const struct qx_hist *h, const char *path, uint64_t 
                             struct qx_error *err);
 enum qx_status qx_hist_load(const char *path, uint64_t key, struct qx_hist **out,
                             struct qx_error *err);
-/* The same form in memory. *out [*len]: free with qx_free_text. */
-enum qx_status qx_hist_encode(const struct qx_hist *h, uint64_t key, char **out, size_t *len,
-                              struct qx_error *err);
-enum qx_status qx_hist_decode(const char *data, size_t len, uint64_t key, struct qx_hist **out,
-                              struct qx_error *err);
 
 const struct qx_hist_spec *qx_hist_spec(const struct qx_hist *h);
 const struct qx_stats *qx_hist_stats(const struct qx_hist *h);

@@ -60,6 +60,9 @@ bool qx_net_uses_tensor(const struct qx_net *net, int64_t tensor);
 /* How a row of the data reaches a linear layer: outer tokens (of a convolution: one; of sequences: at
  * most) of count input channels with inner values each. False when the layer takes no float32 input (embeddings). */
 bool qx_net_layer_input(const struct qx_net *net, int layer, struct qx_channels *out);
+/* Number of the value that a linear layer multiplies: layers with the same one see the same inputs. -1: it takes
+ * no float32 input, or several nodes put different ones to its weight. */
+int qx_net_layer_reads(const struct qx_net *net, int layer);
 int qx_net_n_classes(const struct qx_net *net);
 const char *qx_net_class_name(const struct qx_net *net, int c); /* never NULL: "7" when unnamed */
 int64_t qx_net_sample_size(const struct qx_net *net);           /* input values per row */

@@ -184,7 +184,9 @@ struct qx_qparams qx_act_qparams(const struct qx_act *a, float lo, float hi);
  * tokens (of a convolution: one) of layout.count input channels. */
 enum { QX_ACT_WIDTHS = 9, QX_STRIP_MOST = 4096 };
 struct qx_observed {
-    struct qx_hist *hist; /* granularity tensor; n = 0 when nothing was finite */
+    struct qx_hist_packed
+        *packed; /* the histogram, see qx_observed_hist; n = 0 when nothing was finite */
+    struct qx_hist_shelf *shelf; /* borrowed; NULL: it is unpacked every time */
     int64_t n_batches;
     float *lo, *hi; /* [n_batches] of the finite values; lo > hi where there are none */
     struct qx_channels layout;
@@ -199,6 +201,10 @@ struct qx_observed {
     double sq_x, sq_err[2][2][QX_ACT_WIDTHS];
 };
 void qx_observed_release(struct qx_observed *o); /* zeroed struct allowed */
+const struct qx_stats *qx_observed_stats(const struct qx_observed *o);
+/* Granularity tensor, symmetric. *out: unref. Any thread. QX_ENOMEM. */
+enum qx_status qx_observed_hist(const struct qx_observed *o, struct qx_hist **out,
+                                struct qx_error *err);
 /* Let the calibrator choose. Nothing is done for dynamic, float32 and ranges that are there. An input
  * without finite values, or of zeros only, gives the range 0..0 (scale 1). */
 enum qx_status qx_act_resolve(struct qx_act *a, const struct qx_observed *o, struct qx_error *err);
@@ -209,7 +215,7 @@ double qx_act_dynamic_db(const struct qx_act *a, const struct qx_observed *o);
 /* Watches the inputs of one layer, which come twice, in batches: the same in both rounds. First the
  * ranges of all batches, then qx_observer_turn, then their values, then qx_observer_take. The batches
  * may come in any order and from several threads, those of one number from one at a time; the outcome
- * does not depend on that. Memory: 1.6 MiB, 300 bytes a batch, 4 bytes a worker and channel or token. */
+ * does not depend on that. Memory: that of a qx_hist_stream, 360 bytes a batch, 4 bytes a worker and channel or token. */
 struct qx_observer;
 struct qx_observation {
     int64_t batch; /* 0..n_batches-1 */
