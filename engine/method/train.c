@@ -440,8 +440,12 @@ static enum qx_status build(struct qx_train *t, const struct qx_setting *set, st
         t->batch.share = t->o.distill;
         t->batch.temperature = t->o.temperature;
     }
+    int64_t longest = 0;
     if (st == QX_OK) {
-        st = qx_tape_new(t->net, t->o.batch, t->o.max_bytes, &t->tape, err);
+        st = qx_train_rows_longest(t, &longest, err);
+    }
+    if (st == QX_OK) {
+        st = qx_tape_new(t->net, t->o.batch, longest, t->o.max_bytes, &t->tape, err);
     }
     if (st == QX_OK) {
         st = qx_qat_init(&t->qat, t->tape, t->net, set, t->o.quantizer, err);

@@ -51,6 +51,8 @@ struct qx_train {
 
 /* Before all: rows and numbers of steps. QX_EDATA, QX_EUNSUPPORTED, QX_ENOMEM. */
 enum qx_status qx_train_rows_draw(struct qx_train *t, struct qx_error *err);
+/* Places of the longest row that is trained on or measured; 0 for a network without sequences. Uses t->batch.x. */
+enum qx_status qx_train_rows_longest(struct qx_train *t, int64_t *longest, struct qx_error *err);
 void qx_train_rows_epoch(struct qx_train *t, int epoch); /* t->shuffled of an epoch, 1.. */
 /* t->batch: rows first .. first+batch-1 of the epoch, augmented. */
 enum qx_status qx_train_rows_read(struct qx_train *t, int64_t first, struct qx_error *err);

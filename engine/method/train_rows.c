@@ -61,6 +61,22 @@ enum qx_status qx_train_rows_draw(struct qx_train *t, struct qx_error *err)
     return t->o.augment ? qx_augment_check(t->net, err) : QX_OK;
 }
 
+enum qx_status qx_train_rows_longest(struct qx_train *t, int64_t *longest, struct qx_error *err)
+{
+    const struct qx_dataset *const both[2] = {t->data, t->eval};
+    enum qx_status st = QX_OK;
+    *longest = 0;
+    for (int i = 0; i < 2 && qx_net_input_is_sequence(t->net); i++) {
+        const int64_t n = qx_dataset_n(both[i]);
+        for (int64_t row = 0; st == QX_OK && row < n; row++) {
+            st = qx_dataset_read(both[i], row, 1, t->batch.x, err);
+            const int64_t places = st == QX_OK ? qx_net_places(t->net, t->batch.x) : 0;
+            *longest = places > *longest ? places : *longest;
+        }
+    }
+    return st;
+}
+
 /* All rows in the order of the i-th time over them. */
 static void deck_shuffle(struct qx_train *t, int64_t i)
 {

@@ -305,14 +305,9 @@ static bool has_row_range(const struct qx_forward *f)
 static void count_places(const struct qx_forward *f, int64_t *start)
 {
     const int64_t most = qx_shape_numel(&f->net->input->shape, 1);
-    const float *ids = f->x;
     start[0] = 0;
-    for (int64_t r = 0; r < f->n; r++, ids += most) {
-        int64_t n = 0;
-        for (int64_t i = 0; i < most; i++) {
-            n += ids[i] != -1.0f;
-        }
-        start[r + 1] = start[r] + n;
+    for (int64_t r = 0; r < f->n; r++) {
+        start[r + 1] = start[r] + qx_net_places(f->net, f->x + r * most);
     }
 }
 

@@ -156,6 +156,16 @@ int qx_net_layer_reads(const struct qx_net *net, int layer)
     return value;
 }
 
+int64_t qx_net_places(const struct qx_net *net, const float *row)
+{
+    const int64_t most = qx_shape_numel(&net->input->shape, 1);
+    int64_t n = 0;
+    for (int64_t i = 0; i < most; i++) {
+        n += row[i] != -1.0f;
+    }
+    return n;
+}
+
 bool qx_net_uses_tensor(const struct qx_net *net, int64_t tensor)
 {
     return is_tensor(net, tensor) && net->value_of_tensor[tensor] >= 0;

@@ -90,7 +90,7 @@ struct qx_back {
     const struct qx_run *run; /* as forward saw it, and with what it gave; scratch is not there */
     const float *d_out;
     float *const *d_in; /* [n_in] like the inputs; NULL = not wanted */
-    float *scratch;     /* op->back_scratch(node, rows) floats, 64-byte aligned */
+    float *scratch;     /* op->back_scratch(node, room) floats, 64-byte aligned */
     bool is_first;
 };
 
@@ -130,9 +130,9 @@ struct qx_op {
     int64_t (*scratch)(const struct qx_node *node, const struct qx_room *room); /* NULL = none */
     enum qx_status (*forward)(const struct qx_run *r, struct qx_error *err);    /* NULL for views */
     /* ---- training ---- */
-    void (*backward)(const struct qx_back *b);                         /* NULL for views */
-    bool writes_first;                                                 /* qx_back.is_first */
-    int64_t (*back_scratch)(const struct qx_node *node, int64_t rows); /* NULL = none */
+    void (*backward)(const struct qx_back *b); /* NULL for views */
+    bool writes_first;                         /* qx_back.is_first */
+    int64_t (*back_scratch)(const struct qx_node *node, const struct qx_room *room); /* or NULL */
     unsigned constant;   /* bit i: input i has no gradient (shapes, bounds, statistics) */
     unsigned statistics; /* bit i: input i is one, kept up to date by batch->update */
     const struct qx_batch_op *batch; /* NULL: rows do not meet */

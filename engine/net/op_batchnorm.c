@@ -231,9 +231,9 @@ static const struct qx_batch_op batch = {.n_sums = n_sums,
                                          .update = batch_update};
 
 /* The inference form backwards: statistics are constants. */
-static int64_t back_scratch(const struct qx_node *node, int64_t rows)
+static int64_t back_scratch(const struct qx_node *node, const struct qx_room *room)
 {
-    (void)rows;
+    (void)room;
     return 2 * n_sums(node) + QX_VEC; /* doubles */
 }
 

@@ -130,10 +130,10 @@ static enum qx_status conv(const struct qx_run *r, struct qx_error *err)
     return st;
 }
 
-static int64_t back_scratch(const struct qx_node *node, int64_t rows)
+static int64_t back_scratch(const struct qx_node *node, const struct qx_room *room)
 {
     struct qx_conv c;
-    const struct qx_shape x = qx_shape_at(&node->in[0]->shape, rows);
+    const struct qx_shape x = qx_shape_at(&node->in[0]->shape, room->rows);
     return conv_of(node, &x, &c, NULL) == QX_OK ? qx_conv_back_scratch(&c) : 0;
 }
 

@@ -131,9 +131,9 @@ static void gather_sums(const float *from, const struct qx_shape *s, const struc
 }
 
 /* Scale, its gradient and that of the bias, spread. */
-static int64_t norm_back_scratch(const struct qx_node *node, int64_t rows)
+static int64_t norm_back_scratch(const struct qx_node *node, const struct qx_room *room)
 {
-    (void)rows;
+    (void)room;
     return 3 * norm_scratch(node, NULL) / 2;
 }
 
@@ -243,9 +243,9 @@ static enum qx_status head_normalization(const struct qx_run *r, struct qx_error
 }
 
 /* The factors, their gradient, and one that nobody reads. */
-static int64_t head_back_scratch(const struct qx_node *node, int64_t rows)
+static int64_t head_back_scratch(const struct qx_node *node, const struct qx_room *room)
 {
-    (void)rows;
+    (void)room;
     return 3 * node->in[1]->shape.dim[0];
 }
 

@@ -126,9 +126,9 @@ static void rotary_back(const struct qx_back *b)
     turn(b->run, b->scratch, b->d_out, true, b->d_in[0]);
 }
 
-static int64_t rotary_back_scratch(const struct qx_node *node, int64_t rows)
+static int64_t rotary_back_scratch(const struct qx_node *node, const struct qx_room *room)
 {
-    (void)rows;
+    (void)room;
     return rotary_scratch(node, NULL);
 }
 

@@ -157,15 +157,13 @@ static void most(int64_t *a, int64_t b)
 static void measure(struct qx_tape *t)
 {
     const struct qx_net *net = t->net;
-    const int64_t longest = net->plan.whole.room.longest;
-    const struct qx_room room = {t->tile_rows, t->tile_rows * longest, longest};
     for (int i = 0; i < net->n_nodes; i++) {
         const struct qx_node *node = net->nodes[i];
         const struct qx_op *op = node->op;
-        most(&t->scratch_floats, op->scratch ? op->scratch(node, &room) : 0);
-        most(&t->scratch_floats, op->back_scratch ? op->back_scratch(node, t->tile_rows) : 0);
+        most(&t->scratch_floats, op->scratch ? op->scratch(node, &t->room) : 0);
+        most(&t->scratch_floats, op->back_scratch ? op->back_scratch(node, &t->room) : 0);
         if (op->weight >= 0 && node->in[op->weight]->tensor >= 0) {
-            most(&t->input_floats, qx_shape_numel(&node->in[0]->shape, t->tile_rows));
+            most(&t->input_floats, qx_shape_room(&node->in[0]->shape, &t->room));
         }
         if (op->batch) {
             most(&t->most_sums, op->batch->n_sums(node));
@@ -237,8 +235,8 @@ static int lanes_of(const struct qx_tape *t)
     return n;
 }
 
-enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, uint64_t max_bytes,
-                           struct qx_tape **out, struct qx_error *err)
+enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, int64_t longest,
+                           uint64_t max_bytes, struct qx_tape **out, struct qx_error *err)
 {
     struct qx_tape *t = qx_mem_zalloc(sizeof *t);
     if (!t) {
@@ -247,6 +245,9 @@ enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, uint64_t max_
     t->net = net;
     t->rows = rows;
     t->tile_rows = net->plan.tile_rows < QX_TAPE_ROWS ? net->plan.tile_rows : QX_TAPE_ROWS;
+    const int64_t most = net->plan.whole.room.longest;
+    longest = longest > 0 && longest < most ? longest : most;
+    t->room = (struct qx_room){t->tile_rows, t->tile_rows * longest, longest};
     enum qx_status st = qx_weights_new(net, &t->stored, err);
     if (st == QX_OK) {
         st = tables_new(t, err);

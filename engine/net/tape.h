@@ -24,6 +24,7 @@ struct qx_tape {
     const struct qx_net *net;
     struct qx_weights *stored; /* values of initializers that are no parameters */
     int64_t rows, tile_rows;   /* of a batch at most, of a tile */
+    struct qx_room room;       /* of a tile */
     int n_lanes;
 
     /* by value */

@@ -140,7 +140,7 @@ enum qx_status qx_tape_plan(struct qx_tape *t, uint64_t max_bytes, struct qx_err
         t->tile_floats[v] =
             p.maker[v] < 0
                 ? 0
-                : (qx_shape_numel(&t->net->values[v]->shape, t->tile_rows) + 15) & ~INT64_C(15);
+                : (qx_shape_room(&t->net->values[v]->shape, &t->room) + 15) & ~INT64_C(15);
     }
     if (st != QX_OK) {
         return st;

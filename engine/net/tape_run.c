@@ -109,12 +109,13 @@ static enum qx_status find_places(struct place *p, struct qx_error *err)
     const float *ids = p->t->x + p->tile * p->t->tile_rows * most;
     p->w->start[0] = 0;
     for (int64_t r = 0; r < p->rows; r++, ids += most) {
-        int64_t n = 0;
-        for (int64_t i = 0; i < most; i++) {
-            n += ids[i] != -1.0f;
-        }
+        const int64_t n = qx_net_places(p->t->net, ids);
         if (ids[0] == -1.0f) {
             return qx_fail(err, QX_EDATA, "a row leaves its first place out; every row needs it");
+        }
+        if (n > p->t->room.longest) {
+            return qx_fail(err, QX_EDATA, "a row has %lld places; the tape was made for %lld",
+                           (long long)n, (long long)p->t->room.longest);
         }
         p->w->start[r + 1] = p->w->start[r] + n;
     }

@@ -63,7 +63,7 @@ static void batch_open(struct batch *b, const char *path, uint64_t max_bytes)
     for (int64_t i = 0; i < b->n_logits; i++) {
         b->d_logits[i] = (float)cos((double)i);
     }
-    assert_int_equal(qx_tape_new(b->f.net, b->n, max_bytes, &b->tape, &err), QX_OK);
+    assert_int_equal(qx_tape_new(b->f.net, b->n, 0, max_bytes, &b->tape, &err), QX_OK);
 }
 
 static void batch_close(struct batch *b)
@@ -364,6 +364,47 @@ static void gradients_block_by_block_keep_every_bit(void **state)
     assert_true(n_blocks >= 12);
 }
 
+/* A tape made for the rows at hand, not for the longest possible: every bit, in less memory. */
+static void short_rows_take_less_and_keep_every_bit(void **state)
+{
+    (void)state;
+    char path[512];
+    struct batch a, b;
+    source_path(path, sizeof path, "tests/golden/net/encoder_bert");
+    batch_open(&a, path, UINT64_MAX);
+    batch_open(&b, path, UINT64_MAX);
+    const int64_t sample = qx_net_sample_size(b.f.net), most = sample / 2;
+    int64_t longest = 0;
+    for (int64_t i = 0; i < b.n * sample; i++) { /* rows of 1 to `most` places */
+        a.x[i] = b.x[i] = i % sample > i / sample % most ? -1.0f : b.x[i];
+    }
+    for (int64_t i = 0; i < b.n; i++) {
+        const int64_t places = qx_net_places(b.f.net, b.x + i * sample);
+        longest = places > longest ? places : longest;
+    }
+    assert_in_range(longest, 2, most);
+    qx_tape_free(b.tape);
+    assert_int_equal(qx_tape_new(b.f.net, b.n, longest, UINT64_MAX, &b.tape, NULL), QX_OK);
+    assert_true(run(&a, QX_TAPE_TRAIN, true, NULL) == run(&b, QX_TAPE_TRAIN, true, NULL));
+    for (int i = 0; i < qx_tape_n_params(a.tape); i++) {
+        const struct qx_param *p = qx_tape_param(a.tape, i), *q = qx_tape_param(b.tape, i);
+        assert_memory_equal(p->grad, q->grad, (size_t)p->n * sizeof(float));
+    }
+    assert_true(qx_tape_bytes(b.tape) < qx_tape_bytes(a.tape));
+
+    struct qx_error err = {0};
+    const struct qx_tape_loss loss = {&b, weigh};
+    double sum;
+    qx_tape_free(b.tape);
+    assert_int_equal(qx_tape_new(b.f.net, b.n, longest - 1, UINT64_MAX, &b.tape, NULL), QX_OK);
+    assert_int_equal(
+        qx_tape_run(b.tape, b.x, b.n, QX_TAPE_TRAIN, &loss, true, &sum, NULL, NULL, &err),
+        QX_EDATA);
+    assert_non_null(strstr(err.text, "places"));
+    batch_close(&a);
+    batch_close(&b);
+}
+
 /* What the header states, for a decoder of width 192 with 512 inside: blocks hand 192 values of each place on;
  * the largest is norm, gate, up, activation, product and down of one layer. An input has at most 512. */
 static uint64_t stated_bytes(const struct qx_tape *t, uint64_t n_params)
@@ -385,11 +426,11 @@ static void memory_is_bounded_whatever_the_batch(void **state)
     source_path(path, sizeof path, "samples/llama-tiny");
     folder_open(&f, path);
     const struct mallinfo2 before = mallinfo2();
-    assert_int_equal(qx_tape_new(f.net, 16, 0, &few, NULL), QX_OK);
+    assert_int_equal(qx_tape_new(f.net, 16, 0, 0, &few, NULL), QX_OK);
     const struct mallinfo2 after = mallinfo2();
     const uint64_t taken = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
-    assert_int_equal(qx_tape_new(f.net, 1000, 0, &many, NULL), QX_OK);
-    assert_int_equal(qx_tape_new(f.net, 16, UINT64_MAX, &all, NULL), QX_OK);
+    assert_int_equal(qx_tape_new(f.net, 1000, 0, 0, &many, NULL), QX_OK);
+    assert_int_equal(qx_tape_new(f.net, 16, 0, UINT64_MAX, &all, NULL), QX_OK);
     for (int i = 0; i < qx_tape_n_params(few); i++) {
         n_params += (uint64_t)qx_tape_param(few, i)->n;
     }
@@ -431,6 +472,7 @@ int main(void)
         cmocka_unit_test(gradients_agree_with_finite_differences),
         cmocka_unit_test(every_operation_has_a_way_back),
         cmocka_unit_test(gradients_block_by_block_keep_every_bit),
+        cmocka_unit_test(short_rows_take_less_and_keep_every_bit),
         cmocka_unit_test(memory_is_bounded_whatever_the_batch),
         cmocka_unit_test(a_run_allocates_nothing),
     };

@@ -74,7 +74,7 @@ static void steps_open(struct steps *t, const struct qx_quantizer *q, const stru
     folder_open(&t->f, path);
     snprintf(file, sizeof file, "%s/eval.safetensors", path);
     assert_int_equal(qx_dataset_open(file, t->f.net, &t->data, &err), QX_OK);
-    assert_int_equal(qx_tape_new(t->f.net, BATCH, UINT64_MAX, &t->tape, &err), QX_OK);
+    assert_int_equal(qx_tape_new(t->f.net, BATCH, 0, UINT64_MAX, &t->tape, &err), QX_OK);
     assert_int_equal(qx_net_n_layers(t->f.net), 3);
     for (int i = 0; i < 3; i++) {
         set[i] = setting_of(t->tape, i, 8);
@@ -225,7 +225,7 @@ static void text_steps(struct folder *f, const struct qx_dataset *data, const ch
     }
     assert_int_equal(qx_batch_read(&b, data, rows, n, &err), QX_OK);
     assert_int_equal(qx_teacher_ask(&teacher, &b, rows, NULL, NULL, &err), QX_OK);
-    assert_int_equal(qx_tape_new(f->net, n, UINT64_MAX, &tape, &err), QX_OK);
+    assert_int_equal(qx_tape_new(f->net, n, 0, UINT64_MAX, &tape, &err), QX_OK);
     const int n_slots = text_slots(tape, slot, &moments);
     const struct qx_tape_loss l = qx_batch_loss(&b);
     for (int i = 0; i < STEPS; i++) {
@@ -296,7 +296,7 @@ static void whole_open(struct whole *w)
     folder_open(&w->f, path);
     snprintf(file, sizeof file, "%s/eval.safetensors", path);
     assert_int_equal(qx_dataset_open(file, w->f.net, &w->data, &err), QX_OK);
-    assert_int_equal(qx_tape_new(w->f.net, 8, UINT64_MAX, &tape, &err), QX_OK);
+    assert_int_equal(qx_tape_new(w->f.net, 8, 0, UINT64_MAX, &tape, &err), QX_OK);
     for (int i = 0; i < 3; i++) {
         w->set[i] = setting_of(tape, i, 4);
     }

@@ -156,7 +156,7 @@ static void mean_of(const struct folder *f, const struct qx_dataset *data,
     float *x = malloc((size_t)(rows * qx_net_sample_size(f->net)) * sizeof *x);
     assert_non_null(x);
     assert_int_equal(qx_dataset_read(data, 0, rows, x, NULL), QX_OK);
-    assert_int_equal(qx_tape_new(f->net, rows, UINT64_MAX, &tape, NULL), QX_OK);
+    assert_int_equal(qx_tape_new(f->net, rows, 0, UINT64_MAX, &tape, NULL), QX_OK);
     assert_true(qx_tape_has_statistics(tape));
     for (int i = 0; i < qx_tape_n_params(tape); i++) {
         struct qx_param *p = qx_tape_param(tape, i);

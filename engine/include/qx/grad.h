@@ -27,13 +27,14 @@ struct qx_param {
     float *grad;  /* [n] of the loss by `used`, from the last backward; NULL for statistics */
 };
 
-/* A tape for batches of at most `rows` rows. The net must outlive it. QX_ENOMEM.
+/* A tape for batches of at most `rows` rows, of a network of sequences with at most `longest` places (0: as many as
+ * it takes). The net must outlive it. QX_ENOMEM.
  *
  * Memory: qx_tape_bytes. Where no node looks at the whole batch, each of at most QX_TAPE_LANES lanes takes a
  * tile (QX_TAPE_ROWS rows at most) forwards and back before the next one, so that it does not grow with the
  * batch. If the values of all lanes' tiles and their gradients take more than max_bytes, a tile goes block by
  * block (activation checkpointing, Chen et al., arXiv 1604.06174): what one block hands to the next is kept,
- * what lies inside is computed a second time on the way back, to the same bits. Then a lane holds, for a tile of full rows,
+ * what lies inside is computed a second time on the way back, to the same bits. Then a lane holds, for a tile of the longest rows,
  *   2 x 4 bytes x (values between blocks + values of the largest block + the largest input of a layer)
  * and scratch of one operation. A block ends where only one value is still needed, such as behind each
  * half of a transformer's layer. Beside that: the parameters, stored, in use and their gradients, and each
@@ -41,8 +42,8 @@ struct qx_param {
  * statistics of the batch keeps the values of all its tiles. */
 #define QX_TAPE_ROWS       8
 #define QX_TAPE_GRAD_BYTES (UINT64_C(256) << 20)
-enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, uint64_t max_bytes,
-                           struct qx_tape **out, struct qx_error *err);
+enum qx_status qx_tape_new(const struct qx_net *net, int64_t rows, int64_t longest,
+                           uint64_t max_bytes, struct qx_tape **out, struct qx_error *err);
 void qx_tape_free(struct qx_tape *t); /* NULL allowed */
 /* Bytes that it has allocated: all it ever takes, with those of qx_tape_split. */
 uint64_t qx_tape_bytes(const struct qx_tape *t);
@@ -83,7 +84,8 @@ struct qx_tape_loss {
                    float *d_logits);
 };
 /* Run x [n, sample_size], n <= rows: *sum = the costs of all tiles. with_grad: and back, to the gradient of
- * the sum by every parameter. QX_EDATA, QX_ECANCELLED: *sum and gradients are of no meaning then. */
+ * the sum by every parameter. QX_EDATA (also for a row longer than the tape was made for), QX_ECANCELLED: *sum and
+ * gradients are of no meaning then. */
 enum qx_status qx_tape_run(struct qx_tape *t, const float *x, int64_t n, enum qx_tape_mode mode,
                            const struct qx_tape_loss *loss, bool with_grad, double *sum,
                            struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);

@@ -78,6 +78,8 @@ const char *qx_net_train_augment(const struct qx_net *net);
 /* Rows are sequences of ids, of 1 to shape[0] places: -1 stands for a place that is left out, which may
  * be any but the first. Only places that are there are computed; padding costs nothing. */
 bool qx_net_input_is_sequence(const struct qx_net *net);
+/* Places that a row [sample_size] of a network of sequences has: its ids that are not -1. */
+int64_t qx_net_places(const struct qx_net *net, const float *row);
 /* The layer that a tensor goes with which is no layer's own weight (a norm, a bias): the last one to run before or
  * as it is read; -1: none. O(nodes). */
 int qx_net_layer_beside(const struct qx_net *net, int64_t tensor);
