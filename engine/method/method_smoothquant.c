@@ -240,6 +240,7 @@ const struct qx_method qx_method_smoothquant = {
     .key = 's',
     .stage = QX_STAGE_SCALE,
     .claims = QX_CLAIM_INPUTS,
+    .heeds_act = true,
     .needs_inputs = true,
     .param = "alpha",
     .param_default = (double)NAN,

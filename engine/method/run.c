@@ -82,6 +82,12 @@ static enum qx_status apply(const struct qx_net *net, int layer, const struct qx
     if (st != QX_OK) {
         return st;
     }
+    for (int i = 0; i < algo.n; i++) {
+        if (algo.v[i].method->heeds_act) {
+            o->act_bits = s->act.bits;
+            o->act_sym = s->act.sym;
+        }
+    }
     o->before = before;
     o->after = after;
     *out = o;

@@ -339,6 +339,7 @@ enum qx_status qx_work_take(struct qx_method_work *w, const struct qx_tensor *t,
     }
     if (w->m && (w->in_scale || w->is_kept)) {
         o->in_range = qx_work_input_range(w);
+        o->has_in_range = true;
     }
     o->groups = w->groups;
     o->taps = w->taps;

@@ -58,6 +58,13 @@ bool qx_overlay_has_inputs(const struct qx_overlay *o)
     return o->in_scale || o->n_kept > 0;
 }
 
+bool qx_overlay_serves(const struct qx_overlay *o, const struct qx_act *act)
+{
+    const bool is_static = act->bits > 0 && !act->dynamic;
+    return (o->has_in_range || !is_static || !qx_overlay_has_inputs(o)) &&
+           (o->act_bits == 0 || (o->act_bits == act->bits && o->act_sym == act->sym));
+}
+
 struct qx_act qx_overlay_act(const struct qx_overlay *o, const struct qx_act *act)
 {
     struct qx_act own = *act;

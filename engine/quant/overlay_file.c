@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { VERSION = 4, MAX_BYTES = 1 << 30 };
+enum { VERSION = 5, MAX_BYTES = 1 << 30 };
 
 struct header {
     char magic[8];
@@ -18,7 +18,8 @@ struct header {
     uint64_t key, checksum, payload_bytes;
     struct qx_channels channels;
     int64_t n_units, n_kept, groups, taps, n_others, n_other_values;
-    uint32_t has_in_scale, has_out_scale, has_bias, is_folded;
+    uint32_t has_in_scale, has_out_scale, has_bias, is_folded, has_in_range, act_sym;
+    int64_t act_bits;
     struct qx_range in_range;
     double before, after;
     char note[96];
@@ -74,6 +75,9 @@ enum qx_status qx_overlay_save(const struct qx_overlay *o, const char *path, str
                        .is_folded = o->is_folded,
                        .has_bias = o->bias != NULL,
                        .in_range = o->in_range,
+                       .has_in_range = o->has_in_range,
+                       .act_bits = o->act_bits,
+                       .act_sym = o->act_sym,
                        .before = o->before,
                        .after = o->after,
                        .metrics = o->metrics};
@@ -203,6 +207,9 @@ enum qx_status qx_overlay_load(const char *path, uint64_t key, struct qx_channel
         o->n_other_values = h.n_other_values;
         o->is_folded = h.is_folded != 0;
         o->in_range = h.in_range;
+        o->has_in_range = h.has_in_range != 0;
+        o->act_bits = (int)h.act_bits;
+        o->act_sym = h.act_sym != 0;
         o->before = h.before;
         o->after = h.after;
         o->metrics = h.metrics;

@@ -115,7 +115,8 @@ static void named_find(struct qx_session *s, struct qx_setting *set)
         plain.overlay_key = 0;
         set[i].overlay = find(s, i, set[i].overlay_key, &plain);
         set[i].overlay_key = 0;
-        if (!qx_setting_overlay(&set[i])) { /* of other ranges, or not there: made again */
+        const struct qx_overlay *o = qx_setting_overlay(&set[i]);
+        if (!o || !qx_overlay_serves(o, &set[i].act)) { /* of another setting, or not there */
             set[i].overlay = NULL;
         }
     }

@@ -26,8 +26,10 @@ static uint64_t key_now(const struct qx_session *s)
     uint64_t h = 1;
     for (int i = 0; i < qx_net_n_layers(s->net); i++) {
         struct qx_setting plain = s->now.set[qx_net_layer(s->net, i)->tensor];
-        plain.act = (struct qx_act){0};
+        const int act[3] = {plain.act.bits, plain.act.sym, plain.act.dynamic};
+        plain.act = (struct qx_act){0}; /* its range is no matter of methods */
         h = qx_setting_hash(&plain, h);
+        h = qx_setting_awaits(&plain) ? qx_hash64(act, sizeof act, h) : h;
     }
     return h ? h : 1;
 }
@@ -60,7 +62,8 @@ static int results_take(struct qx_session *s, const struct method_task *m)
     for (int i = 0; i < qx_net_n_layers(s->net); i++) {
         struct qx_setting *now = setting_of(s, i);
         if (qx_setting_awaits(now) && m->set[i].overlay &&
-            qx_setting_equal_weight(now, &m->asked[i])) {
+            qx_setting_equal_weight(now, &m->asked[i]) &&
+            qx_overlay_serves(m->set[i].overlay, &now->act)) {
             now->overlay = m->set[i].overlay;
             now->overlay_key = 0;
             qx_undo_resolve(&s->undo, qx_net_layer(s->net, i)->tensor, now);

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "qx/overlay.h"
 
 #include <math.h>
 #include <string.h>
@@ -331,7 +332,8 @@ enum qx_status qx_patch_apply(const struct qx_patch *patch, const struct qx_sett
         struct qx_setting was = *now, is = s;
         was.overlay = is.overlay = NULL;
         was.overlay_key = is.overlay_key = 0;
-        const bool is_anew = !qx_setting_equal_weight(&was, &is);
+        const bool is_anew = !qx_setting_equal_weight(&was, &is) ||
+                             (s.overlay && !qx_overlay_serves(s.overlay, &s.act));
         s.overlay = is_anew ? NULL : s.overlay;
         s.overlay_key = is_anew ? 0 : s.overlay_key;
         *out = s;

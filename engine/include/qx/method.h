@@ -44,6 +44,7 @@ struct qx_method {
     unsigned claims;
     bool is_trained;   /* made by training alone: not to be chosen, no key */
     bool needs_inputs; /* moments of the layer's inputs, from calibration rows */
+    bool heeds_act;    /* looks at the bits and the symmetry that its inputs are quantized to */
     /* A number behind ':'; NULL = none. NaN as default: the method searches. */
     const char *param;
     double param_default, param_lo, param_hi;
@@ -98,7 +99,11 @@ struct qx_methods_run {
     void *arg;
 };
 /* Fill the overlays that settings set[layers of the network] still await; their ranges must be resolved.
- * Progress: 1,000 for each of them. The result does not depend on threads. QX_EDATA without rows. */
+ * Progress: 1,000 for each of them. The result does not depend on threads. QX_EDATA without rows.
+ * Memory beyond the model and the overlays: the moments of one layer (qx_moments_run; of layers with the same input one
+ * after the other, once), for GPTQ as much again for their factor, for `auto` three times; what the layer at work
+ * needs, 16 bytes a weight; and the float32 values of the layers quantized so far, on which the next ones' inputs are
+ * seen. BERT-base: 36 MiB for the largest Hessian and 36 for its factor, 34 MiB beyond Hessians and values. */
 enum qx_status qx_methods_run(const struct qx_methods_run *run, struct qx_setting *set,
                               struct qx_pool *pool, struct qx_ctl *ctl, struct qx_error *err);
 

@@ -28,7 +28,10 @@ struct qx_overlay {
                          any bias; NULL = none */
     bool is_folded; /* the neighbours take the factors up, so that nothing of them is stored */
     struct qx_range in_range; /* of the inputs divided by in_scale, without the kept ones */
-    float *bias;              /* [count] to be added to each output; NULL = none */
+    bool has_in_range;
+    int act_bits; /* and symmetry of inputs, where a method looked at them; 0: none did */
+    bool act_sym;
+    float *bias;    /* [count] to be added to each output; NULL = none */
     int64_t n_kept; /* inputs whose weights stay 16-bit floats (and are not quantized as inputs) */
     int32_t *kept;  /* [n_kept] ascending, of outer * inner */
     float *kept_values; /* [count][n_kept] */
@@ -69,11 +72,15 @@ bool qx_overlay_has_inputs(const struct qx_overlay *o);
 /* Its static range of inputs under an act, symmetric where the act is; the act's own without that. */
 struct qx_act qx_overlay_act(const struct qx_overlay *o, const struct qx_act *act);
 
+/* Is it what its methods would choose with inputs quantized so? Not where they looked at other bits, nor, with
+ * factors or kept columns, for a static range if it has none. */
+bool qx_overlay_serves(const struct qx_overlay *o, const struct qx_act *act);
+
 /* Its values of another tensor; NULL when it has none. */
 const float *qx_overlay_other(const struct qx_overlay *o, int64_t tensor);
 
 /* The overlay of a setting; NULL when it has none, or one that was made for other bits, ranges or
- * methods than the setting now asks for. */
+ * methods than the setting now asks for. Its activations are not looked at: qx_overlay_serves. */
 const struct qx_overlay *qx_setting_overlay(const struct qx_setting *s);
 
 /* Cache file: header with version, key and checksum, then the arrays. Load returns QX_EFORMAT for
