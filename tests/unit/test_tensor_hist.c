@@ -513,6 +513,59 @@ static void unreadable_dtypes_and_bad_specs_are_refused(void **state)
     assert_null(h);
 }
 
+/* ---- packed ---- */
+
+static struct qx_hist_packed *packed_of(const float *x, int64_t n, int64_t step)
+{
+    struct qx_hist_stream *s = NULL;
+    struct qx_hist_packed *p = NULL;
+    struct qx_hist_stream_work *work = qx_hist_stream_work_new();
+    assert_int_equal(qx_hist_stream_new(1, &s, NULL), QX_OK);
+    qx_hist_stream_stats(s, 0, x, n);
+    qx_hist_stream_turn(s);
+    for (int64_t at = 0; at < n; at += step) {
+        qx_hist_stream_bins(s, work, x + at, step < n - at ? step : n - at);
+    }
+    assert_int_equal(qx_hist_stream_take(s, &p, NULL), QX_OK);
+    qx_hist_stream_free(s);
+    qx_hist_stream_work_free(work);
+    return p;
+}
+
+/* However the values come; and bytes that no histogram has are refused. */
+static void packed_sums_are_one_whatever_the_parts(void **state)
+{
+    (void)state;
+    enum { N = 20000 };
+    static float x[N];
+    for (int i = 0; i < N; i++) { /* many in one bin, few in most, both signs, one outlier */
+        x[i] = i % 3 ? (float)sin((double)i) * ldexpf(1.0f, -(i % 40)) : 0.25f;
+    }
+    x[7] = 900.0f;
+    struct qx_hist_packed *a = packed_of(x, N, N), *b = packed_of(x, N, 13), *c = NULL;
+    size_t len[2];
+    const void *bytes[2] = {qx_hist_packed_data(a, &len[0]), qx_hist_packed_data(b, &len[1])};
+    assert_true(len[0] == len[1]);
+    assert_memory_equal(bytes[0], bytes[1], len[0]);
+    for (size_t cut = 1; cut < len[0]; cut += len[0] / 50) {
+        assert_int_equal(qx_hist_packed_read(bytes[0], len[0] - cut, &c), QX_EFORMAT);
+    }
+    uint8_t *wrong = malloc(len[0]);
+    assert_non_null(wrong);
+    memcpy(wrong, bytes[0], len[0]);
+    assert_int_equal(qx_hist_packed_read(wrong, len[0], &c), QX_OK);
+    qx_hist_packed_free(c);
+    const size_t widths = len[0] - *(const uint64_t *)bytes[0] - 3 * 2048;
+    for (size_t i = widths; i < widths + 3 * 2048; i += 97) { /* each stands for 32 numbers */
+        wrong[i] ^= 9;
+        assert_int_equal(qx_hist_packed_read(wrong, len[0], &c), QX_EFORMAT);
+        wrong[i] ^= 9;
+    }
+    free(wrong);
+    qx_hist_packed_free(a);
+    qx_hist_packed_free(b);
+}
+
 int test_tensor_hist(void)
 {
     const struct CMUnitTest tests[] = {
@@ -526,6 +579,7 @@ int test_tensor_hist(void)
         cmocka_unit_test(five_weights_are_points),
         cmocka_unit_test(any_shape_dtype_and_spec_keeps_every_value),
         cmocka_unit_test(unreadable_dtypes_and_bad_specs_are_refused),
+        cmocka_unit_test(packed_sums_are_one_whatever_the_parts),
     };
     return cmocka_run_group_tests_name("tensor: histograms", tests, NULL, NULL);
 }
