@@ -147,7 +147,7 @@ class BadRows(Case):
                     "doc_offsets": ("I64", [2], struct.pack("<2q", 0, len(ids)))}
 
         self.refused(SENTENCES, "ids.safetensors", rows([5, 5, 5, 99999], 2, [0, 1]),
-                     "row 1, place 1", "99999", "636")
+                     "row 1, place 1", "99999", "847")
         self.refused(SENTENCES, "below.safetensors", rows([5, -7], 2, [0]), "row 0, place 1", "-7")
         self.refused(SENTENCES, "long.safetensors", rows([5] * 40, 40, [0]), "[1, 40]", "32")
         self.refused(SENTENCES, "label.safetensors", rows([5] * 4, 2, [0, 9]), "row 1", "label 9")
