@@ -285,7 +285,7 @@ static enum qx_status tensors_open(struct qx_dataset *d, const struct qx_net *ne
              : qx_net_input_is_sequence(net)                     ? find_ids(d, net, d->path, err)
                                                                  : find_x(d, net, d->path, err);
     }
-    if (st == QX_OK) {
+    if (st == QX_OK && strcmp(qx_net_task(net), "embedding") != 0) { /* those have no classes */
         st = find_labels(d, net, d->path, err);
     }
     if (st == QX_OK) {

@@ -209,29 +209,32 @@ void qx_base_systematic(const struct qx_predict_base *b, const float *r, double 
     }
 }
 
-static enum qx_status base_alloc(int64_t n, int n_classes, bool has_labels,
-                                 struct qx_predict_base **out, struct qx_error *err)
+static enum qx_status base_alloc(const struct qx_base_parts *p, struct qx_predict_base **out,
+                                 struct qx_error *err)
 {
+    const size_t n = (size_t)p->n;
     size_t bytes;
     struct qx_predict_base *b = qx_mem_zalloc(sizeof *b);
-    if (!b || !qx_size_mul((size_t)n, (size_t)n_classes * sizeof(float), &bytes)) {
+    if (!b || !qx_size_mul(n, (size_t)p->n_classes * sizeof(float), &bytes)) {
         qx_mem_free(b);
         return qx_fail_nomem(err, sizeof *b);
     }
     atomic_init(&b->refs, 1);
-    b->n = n;
-    b->n_classes = b->n_tops = n_classes;
-    b->rows = qx_mem_array((size_t)n, sizeof *b->rows);
-    b->labels = has_labels ? qx_mem_array((size_t)n, sizeof *b->labels) : NULL;
+    b->n = p->n;
+    b->n_classes = b->n_tops = p->n_classes;
+    b->width = p->vectors ? p->width : p->n_classes;
+    b->rows = qx_mem_array(n, sizeof *b->rows);
+    b->labels = p->labels ? qx_mem_array(n, sizeof *b->labels) : NULL;
     b->z0 = qx_mem_alloc(bytes);
     b->log_p0 = qx_mem_alloc(bytes);
     b->p0 = qx_mem_alloc(bytes);
-    b->top = qx_mem_array((size_t)n, sizeof *b->top);
-    b->mean = qx_mem_zalloc((size_t)n_classes * sizeof *b->mean);
-    b->order = qx_mem_array((size_t)n, sizeof *b->order);
-    b->lead = qx_mem_array((size_t)n, sizeof *b->lead);
-    if (!b->rows || (has_labels && !b->labels) || !b->z0 || !b->log_p0 || !b->p0 || !b->top ||
-        !b->mean || !b->order || !b->lead) {
+    b->v0 = p->vectors ? qx_mem_array(n, (size_t)p->width * sizeof *b->v0) : b->z0;
+    b->top = qx_mem_array(n, sizeof *b->top);
+    b->mean = qx_mem_zalloc((size_t)b->width * sizeof *b->mean);
+    b->order = qx_mem_array(n, sizeof *b->order);
+    b->lead = qx_mem_array(n, sizeof *b->lead);
+    if (!b->rows || (p->labels && !b->labels) || !b->z0 || !b->log_p0 || !b->p0 || !b->v0 ||
+        !b->top || !b->mean || !b->order || !b->lead) {
         qx_predict_base_unref(b);
         return qx_fail_nomem(err, bytes);
     }
@@ -253,18 +256,18 @@ static void base_tops(struct qx_predict_base *b)
     base_classes(b);
 }
 
-/* zbar and sum (z0 - zbar)^2 */
+/* Means of what is composed, and sum (v0 - mean)^2 */
 static void base_spread(struct qx_predict_base *b)
 {
-    for (int c = 0; c < b->n_classes; c++) {
+    for (int c = 0; c < b->width; c++) {
         double sum = 0.0;
         for (int64_t i = 0; i < b->n; i++) {
-            sum += (double)b->z0[i * b->n_classes + c];
+            sum += (double)b->v0[i * b->width + c];
         }
         b->mean[c] = (float)(sum / (double)b->n);
     }
-    for (int64_t i = 0; i < b->n * b->n_classes; i++) {
-        const double d = (double)(b->z0[i] - b->mean[i % b->n_classes]);
+    for (int64_t i = 0; i < b->n * b->width; i++) {
+        const double d = (double)(b->v0[i] - b->mean[i % b->width]);
         b->sq_dev += d * d;
     }
 }
@@ -290,53 +293,54 @@ static void base_fill(struct qx_predict_base *b)
     b->id = qx_hash64(b->z0, (size_t)(b->n * n_classes) * sizeof *b->z0, (uint64_t)n_classes);
 }
 
-static enum qx_status check(const float *z, const int32_t *labels, int64_t n, int n_classes,
-                            struct qx_error *err)
+static enum qx_status check(const struct qx_base_parts *p, struct qx_error *err)
 {
-    if (n < 1 || n_classes < 2) {
+    if (p->n < 1 || p->n_classes < 2) {
         return qx_fail(err, QX_ERANGE,
                        "a prediction needs at least 1 row and 2 classes, not %lld and %d",
-                       (long long)n, n_classes);
+                       (long long)p->n, p->n_classes);
     }
-    for (int64_t i = 0; i < n; i++) {
-        for (int c = 0; c < n_classes; c++) {
-            if (!isfinite(z[i * n_classes + c])) {
+    for (int64_t i = 0; i < p->n; i++) {
+        for (int c = 0; c < p->n_classes; c++) {
+            if (!isfinite(p->z[i * p->n_classes + c])) {
                 return qx_fail(err, QX_EDATA,
                                "the network's float32 answer to row %lld is not finite, so nothing "
                                "can be predicted from it",
                                (long long)i);
             }
         }
-        if (labels && (labels[i] < 0 || labels[i] >= n_classes)) {
+        if (p->labels && (p->labels[i] < 0 || p->labels[i] >= p->n_classes)) {
             return qx_fail(err, QX_ERANGE, "row %lld has the label %d of %d classes", (long long)i,
-                           labels[i], n_classes);
+                           p->labels[i], p->n_classes);
         }
     }
     return QX_OK;
 }
 
-enum qx_status qx_base_make(const float *z, const int32_t *labels, const int64_t *rows, int64_t n,
-                            int n_classes, bool is_centred, struct qx_predict_base **out,
+enum qx_status qx_base_make(const struct qx_base_parts *p, struct qx_predict_base **out,
                             struct qx_error *err)
 {
     struct qx_predict_base *b = NULL;
-    enum qx_status st = check(z, labels, n, n_classes, err);
+    enum qx_status st = check(p, err);
     if (st == QX_OK) {
-        st = base_alloc(n, n_classes, labels != NULL, &b, err);
+        st = base_alloc(p, &b, err);
     }
     if (st != QX_OK) {
         return st;
     }
-    for (int64_t i = 0; i < n; i++) {
-        b->rows[i] = rows ? rows[i] : i;
+    for (int64_t i = 0; i < p->n; i++) {
+        b->rows[i] = p->rows ? p->rows[i] : i;
     }
-    if (labels) {
-        memcpy(b->labels, labels, (size_t)n * sizeof *labels);
+    if (p->labels) {
+        memcpy(b->labels, p->labels, (size_t)p->n * sizeof *p->labels);
     }
-    if (is_centred) {
-        memcpy(b->z0, z, (size_t)(n * n_classes) * sizeof *z);
+    if (p->is_centred) {
+        memcpy(b->z0, p->z, (size_t)(p->n * p->n_classes) * sizeof *p->z);
     } else {
-        qx_centre(z, n, n_classes, b->z0);
+        qx_centre(p->z, p->n, p->n_classes, b->z0);
+    }
+    if (p->vectors) {
+        memcpy(b->v0, p->vectors, (size_t)(p->n * p->width) * sizeof *p->vectors);
     }
     base_fill(b);
     *out = b;
@@ -347,18 +351,25 @@ enum qx_status qx_predict_base_new(const float *z, const int32_t *labels, const 
                                    int64_t n, int n_classes, struct qx_predict_base **out,
                                    struct qx_error *err)
 {
-    return qx_base_make(z, labels, rows, n, n_classes, false, out, err);
+    const struct qx_base_parts parts = {
+        .z = z, .labels = labels, .rows = rows, .n = n, .n_classes = n_classes};
+    return qx_base_make(&parts, out, err);
 }
 
 enum qx_status qx_base_of_places(const struct qx_places *p, const float *z,
                                  struct qx_predict_base **out, struct qx_error *err)
 {
     struct qx_predict_base *b = NULL;
-    const enum qx_status st =
-        qx_base_make(z, p->labels, p->rows, p->n, p->n_classes, false, &b, err);
+    const struct qx_base_parts parts = {.z = z,
+                                        .labels = p->labels,
+                                        .rows = p->rows,
+                                        .n = p->n,
+                                        .n_classes = p->n_classes,
+                                        .vectors = p->embeddings,
+                                        .width = qx_net_n_classes(p->net)};
+    const enum qx_status st = qx_base_make(&parts, &b, err);
     if (st == QX_OK) {
         b->is_words = p->is_words;
-        b->is_similarities = p->embeddings != NULL;
         b->n_tops = p->n_tops;
         base_tops(b);
         *out = b;
@@ -378,6 +389,7 @@ void qx_predict_base_unref(struct qx_predict_base *base)
     if (base && atomic_fetch_sub(&base->refs, 1) == 1) {
         qx_mem_free(base->rows);
         qx_mem_free(base->labels);
+        qx_mem_free(base->v0 != base->z0 ? base->v0 : NULL);
         qx_mem_free(base->z0);
         qx_mem_free(base->log_p0);
         qx_mem_free(base->p0);

@@ -18,7 +18,7 @@ struct qx_predict_base {
     int64_t n;
     int n_classes, n_tops; /* the first n_tops classes can be the answer: eval/places.h */
     bool is_words;         /* of a language model */
-    bool is_similarities;  /* of an encoder without a classifier */
+    int width;             /* of what is composed: n_classes, or of embeddings */
     double ce;             /* mean -log p0 of the labels; NaN without */
     uint64_t id;           /* of the logits: entries and tables of another P are refused */
     int64_t *rows;
@@ -27,8 +27,11 @@ struct qx_predict_base {
     float *log_p0;   /* [n, n_classes] log softmax */
     float *p0;       /* [n, n_classes] */
     int32_t *top;    /* [n] class of the largest logit */
-    float *mean;     /* [n_classes] zbar */
-    double sq_dev;   /* sum (z0 - zbar)^2 */
+    float
+        *v0; /* [n, width] what is composed: z0 itself. Of an encoder without a classifier its unit
+                      vectors, whose similarities the logits are: these do not add, vectors do */
+    float *mean;   /* [width] of v0 */
+    double sq_dev; /* sum (v0 - mean)^2 */
     /* rows by their class on top, for qx_base_systematic */
     int32_t *order; /* [n] rows, those of one class together */
     float *lead; /* [n] of the class on top, from the mean of its class, in spreads of all leads */
@@ -45,15 +48,29 @@ struct qx_predict_entry {
     double norm; /* of r */
     struct qx_predict_truth truth;
     int64_t n;
-    int n_classes;
-    float *b;    /* [n_classes] */
-    uint16_t *r; /* [n, n_classes] float16 */
+    int width;   /* of the base */
+    float *b;    /* [width] */
+    uint16_t *r; /* [n, width] float16 */
 };
 
-/* As qx_predict_base_new; is_centred: z already has mean 0 over the classes, to the last bit. */
-enum qx_status qx_base_make(const float *z, const int32_t *labels, const int64_t *rows, int64_t n,
-                            int n_classes, bool is_centred, struct qx_predict_base **out,
+/* As qx_predict_base_new; is_centred: z already has mean 0 over the classes, to the last bit. vectors
+ * [n, width]: z are their similarities; NULL: they are logits. */
+struct qx_base_parts {
+    const float *z;
+    const int32_t *labels; /* NULL = none */
+    const int64_t *rows;   /* NULL = 0..n-1 */
+    int64_t n;
+    int n_classes;
+    bool is_centred;
+    const float *vectors;
+    int width;
+};
+enum qx_status qx_base_make(const struct qx_base_parts *parts, struct qx_predict_base **out,
                             struct qx_error *err);
+static inline bool qx_base_is_similarities(const struct qx_predict_base *base)
+{
+    return base->v0 != base->z0;
+}
 /* The base of places. */
 struct qx_places;
 enum qx_status qx_base_of_places(const struct qx_places *p, const float *z,
@@ -63,8 +80,12 @@ enum qx_status qx_base_of_places(const struct qx_places *p, const float *z,
 void qx_base_systematic(const struct qx_predict_base *base, const float *r, double *work,
                         float *out);
 /* One reference, all else zero. */
-enum qx_status qx_entry_alloc(int64_t n, int n_classes, struct qx_predict_entry **out,
+enum qx_status qx_entry_alloc(int64_t n, int width, struct qx_predict_entry **out,
                               struct qx_error *err);
+/* As qx_predict_entry_new. v [n, width]: what z are the similarities of; NULL: z is composed itself. */
+enum qx_status qx_entry_make(const struct qx_predict_base *base, const struct qx_predict_spec *spec,
+                             uint64_t key, struct qx_amplitude t, const float *z, const float *v,
+                             struct qx_predict_entry **out, struct qx_error *err);
 bool qx_entry_is_finite(const struct qx_predict_entry *e);
 
 /* Amplitude of a family's entry: its own part. */
@@ -127,7 +148,7 @@ const double *qx_mix_all_k(struct qx_predict_mix *mix);
 const struct qx_predict_entry *qx_table_exact(const struct qx_predict_table *table, int layer,
                                               enum qx_site site, uint64_t key);
 enum { QX_PIECE_SCRATCH = 4096 }; /* floats */
-/* d[n, n_classes] += scale * r of the piece; b[n_classes] += scale * its shift. */
+/* d[n, width] += scale * r of the piece; b[width] += scale * its shift. */
 void qx_piece_residual(const struct qx_piece *p, double scale, float *d, float *scratch);
 void qx_piece_shift(const struct qx_piece *p, double scale, double *b);
 

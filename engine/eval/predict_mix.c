@@ -6,6 +6,10 @@
  * h_p is what of the residual goes with float32's class and its lead (qx_base_systematic): that sites have
  * in common, or not, as it is; only what is left is noise whose sign could as well be the other one.
  *
+ * Of an encoder without a classifier z0 are unit vectors, and the logits are the similarities of what comes
+ * out: products of two vectors each, which do not add where several sites change both. All signs are + there:
+ * a turned sign would be another vector, but no other noise of the similarities.
+ *
  * What a site adds shrinks with the gains of the other sites, but less than the signal does: batch
  * normalization and static ranges keep noise as large as it was. a = 1 would be the plain product;
  * eval/README.md says how 0.8 was found. D_m is what is kept; an edit replaces its layer's terms. */
@@ -14,6 +18,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "eval/similarity.h"
 
 #include <math.h>
 #include <string.h>
@@ -30,16 +35,20 @@ struct qx_predict_mix {
     int members;
     int64_t n;
     int n_classes, n_layers, n_edits;
+    int width;                       /* of what is composed */
     struct qx_predict_layer *change; /* [n_layers] */
     struct qx_piece *pieces;         /* [n_layers * QX_PIECES] */
     uint64_t *signs;                 /* [n_layers * QX_PIECES] bit m-1: eps_m,p = -1 */
     int *missing;                    /* [n_layers] sites */
     double *site_kl;                 /* [n_layers * QX_SITE_COUNT] NaN: not computed */
-    float *s;                        /* [members + 2, n, n_classes] D_m; the last: all eps = -1 */
-    float *plus, *minus;             /* [n, n_classes] terms of an edit with eps = +1, -1 */
-    float *work, *turned;            /* [n_classes] */
+    int n_sums;
+    float *s;             /* [n_sums, n, width] D_m; the last: all eps = -1 */
+    float *plus, *minus;  /* [n, width] terms of an edit with eps = +1, -1 */
+    float *work, *turned; /* [n_classes] */
+    float *vectors;       /* [n, width] of an encoder without a classifier; else NULL, as is */
+    float *similar;       /* [n, n_classes] */
     float scratch[QX_PIECE_SCRATCH];
-    double *b;            /* [n_classes] */
+    double *b;            /* [width] */
     double *regression;   /* [2 n_classes] work */
     double fp32_accuracy; /* on E; 0: that on P */
     double share;         /* of E's rows that are P's */
@@ -71,8 +80,8 @@ static double gain_all(const struct qx_predict_mix *x)
 /* The terms b / gamma^a and r / gamma^a of pieces gather in b and plus. */
 static void terms_clear(struct qx_predict_mix *x)
 {
-    memset(x->plus, 0, (size_t)(x->n * x->n_classes) * sizeof *x->plus);
-    memset(x->b, 0, (size_t)x->n_classes * sizeof *x->b);
+    memset(x->plus, 0, (size_t)(x->n * x->width) * sizeof *x->plus);
+    memset(x->b, 0, (size_t)x->width * sizeof *x->b);
 }
 
 static void terms_add(struct qx_predict_mix *x, const struct qx_piece *p, double sign)
@@ -85,13 +94,16 @@ static void terms_add(struct qx_predict_mix *x, const struct qx_piece *p, double
 /* plus = b + r, minus = b + h - (r - h) */
 static void terms_finish(struct qx_predict_mix *x)
 {
-    qx_base_systematic(x->table->base, x->plus, x->regression, x->minus);
-    for (int64_t i = 0; i < x->n; i++) {
-        float *plus = x->plus + i * x->n_classes, *minus = x->minus + i * x->n_classes;
-        for (int c = 0; c < x->n_classes; c++) {
-            const float r = plus[c], b = (float)x->b[c];
-            plus[c] = b + r;
-            minus[c] = b + 2.0f * minus[c] - r;
+    if (x->minus) {
+        qx_base_systematic(x->table->base, x->plus, x->regression, x->minus);
+    }
+    for (int64_t i = 0; i < x->n * x->width; i += x->width) {
+        for (int c = 0; c < x->width; c++) {
+            const float r = x->plus[i + c], b = (float)x->b[c];
+            x->plus[i + c] = b + r;
+            if (x->minus) {
+                x->minus[i + c] = b + 2.0f * x->minus[i + c] - r;
+            }
         }
     }
 }
@@ -103,9 +115,9 @@ static bool is_minus(const struct qx_predict_mix *x, int member, int piece)
 
 static void sums_add(struct qx_predict_mix *x, int piece)
 {
-    const int64_t cells = x->n * x->n_classes;
+    const int64_t cells = x->n * x->width;
     terms_finish(x);
-    for (int m = 0; m <= x->members + 1; m++) {
+    for (int m = 0; m < x->n_sums; m++) {
         const float *d = is_minus(x, m, piece) ? x->minus : x->plus;
         float *s = x->s + m * cells;
         for (int64_t i = 0; i < cells; i++) {
@@ -117,8 +129,7 @@ static void sums_add(struct qx_predict_mix *x, int piece)
 /* From zero: running sums drift. */
 static void rebuild(struct qx_predict_mix *x)
 {
-    const size_t cells = (size_t)(x->n * x->n_classes);
-    memset(x->s, 0, ((size_t)x->members + 2) * cells * sizeof *x->s);
+    memset(x->s, 0, (size_t)(x->n_sums * x->n * x->width) * sizeof *x->s);
     for (int p = 0; p < x->n_layers * QX_PIECES; p++) {
         if (x->pieces[p].lo) {
             terms_clear(x);
@@ -210,12 +221,37 @@ void qx_predict_mix_expect(struct qx_predict_mix *x, double fp32_accuracy, doubl
     }
 }
 
+static bool arrays_alloc(struct qx_predict_mix *x)
+{
+    const struct qx_predict_base *base = x->table->base;
+    const bool is_similar = qx_base_is_similarities(base);
+    const size_t layers = (size_t)x->n_layers + 1, pieces = layers * QX_PIECES;
+    const size_t n = (size_t)x->n, cells = n * (size_t)x->width;
+    x->change = qx_mem_zalloc(layers * sizeof *x->change);
+    x->pieces = qx_mem_zalloc(pieces * sizeof *x->pieces);
+    x->signs = qx_mem_zalloc(pieces * sizeof *x->signs);
+    x->missing = qx_mem_zalloc(layers * sizeof *x->missing);
+    x->site_kl = qx_mem_zalloc(layers * QX_SITE_COUNT * sizeof *x->site_kl);
+    x->s = qx_mem_array(cells, (size_t)x->n_sums * sizeof *x->s);
+    x->plus = qx_mem_array(cells, sizeof *x->plus);
+    x->minus = is_similar ? NULL : qx_mem_array(cells, sizeof *x->minus);
+    x->vectors = is_similar ? qx_mem_array(cells, sizeof *x->vectors) : NULL;
+    x->similar = is_similar ? qx_mem_array(n, (size_t)x->n_classes * sizeof *x->similar) : NULL;
+    x->work = qx_mem_array((size_t)x->n_classes, sizeof *x->work);
+    x->turned = qx_mem_array((size_t)x->n_classes, sizeof *x->turned);
+    x->b = qx_mem_zalloc((size_t)x->width * sizeof *x->b);
+    x->regression = qx_mem_array((size_t)x->n_classes, 2 * sizeof *x->regression);
+    x->odds = has_odds(base) ? qx_mem_array(cells, sizeof *x->odds) : NULL;
+    return x->change && x->pieces && x->signs && x->missing && x->site_kl && x->s && x->plus &&
+           (is_similar ? x->vectors && x->similar : x->minus != NULL) && x->work && x->turned &&
+           x->b && x->regression && (x->odds || !has_odds(base));
+}
+
 enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
                                   const struct qx_predict_mix_options *options,
                                   struct qx_predict_mix **out, struct qx_error *err)
 {
     const int members = options && options->members > 0 ? options->members : MEMBERS;
-    const size_t layers = (size_t)table->n_layers + 1, pieces = layers * QX_PIECES;
     if (members > MEMBERS_MOST) {
         return qx_fail(err, QX_ERANGE, "a prediction takes at most %d sign vectors, not %d",
                        MEMBERS_MOST, members);
@@ -225,33 +261,21 @@ enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
         return qx_fail_nomem(err, sizeof *x);
     }
     x->table = qx_predict_table_ref(table);
-    x->members = members;
+    x->members = qx_base_is_similarities(table->base) ? 0 : members;
+    x->n_sums = x->members > 0 ? x->members + 2 : 1;
     x->n = table->base->n;
     x->n_classes = table->base->n_classes;
+    x->width = table->base->width;
     x->n_layers = table->n_layers;
-    const size_t cells = (size_t)x->n * (size_t)x->n_classes;
-    x->change = qx_mem_zalloc(layers * sizeof *x->change);
-    x->pieces = qx_mem_zalloc(pieces * sizeof *x->pieces);
-    x->signs = qx_mem_zalloc(pieces * sizeof *x->signs);
-    x->missing = qx_mem_zalloc(layers * sizeof *x->missing);
-    x->site_kl = qx_mem_zalloc(layers * QX_SITE_COUNT * sizeof *x->site_kl);
-    x->s = qx_mem_array(cells, ((size_t)members + 2) * sizeof *x->s);
-    x->plus = qx_mem_array(cells, sizeof *x->plus);
-    x->minus = qx_mem_array(cells, sizeof *x->minus);
-    x->work = qx_mem_array((size_t)x->n_classes, sizeof *x->work);
-    x->turned = qx_mem_array((size_t)x->n_classes, sizeof *x->turned);
-    x->b = qx_mem_zalloc((size_t)x->n_classes * sizeof *x->b);
-    x->regression = qx_mem_array((size_t)x->n_classes, 2 * sizeof *x->regression);
-    x->odds = has_odds(table->base) ? qx_mem_array(cells, sizeof *x->odds) : NULL;
-    if (!x->change || !x->pieces || !x->signs || !x->missing || !x->site_kl || !x->s || !x->plus ||
-        !x->minus || !x->work || !x->turned || !x->b || !x->regression ||
-        (has_odds(table->base) && !x->odds)) {
+    if (!arrays_alloc(x)) {
+        const size_t cells = (size_t)x->n * (size_t)x->width;
         qx_predict_mix_free(x);
         return qx_fail_nomem(err, cells * ((size_t)members + 5) * sizeof(float));
     }
-    for (size_t p = 0; p < pieces; p++) {
+    for (int p = 0; p < x->n_layers * QX_PIECES; p++) {
         struct qx_rng rng;
-        qx_rng_init(&rng, (options ? options->seed : 0) ^ (0x9e3779b97f4a7c15u * (p + 1)));
+        qx_rng_init(&rng,
+                    (options ? options->seed : 0) ^ (0x9e3779b97f4a7c15u * ((uint64_t)p + 1)));
         x->signs[p] = qx_rng_next(&rng);
     }
     odds_make(x);
@@ -272,6 +296,8 @@ void qx_predict_mix_free(struct qx_predict_mix *x)
         qx_mem_free(x->s);
         qx_mem_free(x->plus);
         qx_mem_free(x->minus);
+        qx_mem_free(x->vectors);
+        qx_mem_free(x->similar);
         qx_mem_free(x->work);
         qx_mem_free(x->turned);
         qx_mem_free(x->b);
@@ -290,7 +316,9 @@ enum qx_status qx_predict_mix_rebase(struct qx_predict_mix *x, const struct qx_p
                                      struct qx_error *err)
 {
     if (table->n_layers != x->n_layers || table->base->n != x->n ||
-        table->base->n_classes != x->n_classes || has_odds(table->base) != (x->odds != NULL)) {
+        table->base->n_classes != x->n_classes || table->base->width != x->width ||
+        qx_base_is_similarities(table->base) != (x->similar != NULL) ||
+        has_odds(table->base) != (x->odds != NULL)) {
         return qx_fail(err, QX_ERANGE, "the table is of another network or another number of rows");
     }
     struct qx_predict_table *old = x->table;
@@ -353,25 +381,43 @@ const struct qx_predict_layer *qx_predict_mix_layer(const struct qx_predict_mix 
 
 /* ---- what is read from it ---- */
 
-/* G z0 + G^a d of one row. */
-static void row_logits(const struct qx_predict_mix *x, int64_t row, const float *d, float gain,
-                       float share, float *z)
+/* G v0 + G^a d of one row. */
+static void row_compose(const struct qx_predict_mix *x, int64_t row, const float *d, float gain,
+                        float share, float *v)
 {
-    const float *z0 = x->table->base->z0 + row * x->n_classes;
-    for (int c = 0; c < x->n_classes; c++) {
-        z[c] = gain * z0[c] + share * d[c];
+    const float *v0 = x->table->base->v0 + row * x->width;
+    for (int c = 0; c < x->width; c++) {
+        v[c] = gain * v0[c] + share * d[c];
     }
 }
 
-/* Mean KL and cross entropy of the logits that gain and sums d give. */
+/* Similarities of the vectors that gain and sums d [n, width] give, centred: z [n, n_classes]. */
+static void similarities(const struct qx_predict_mix *x, const float *d, double gain, float *z)
+{
+    const float g = (float)gain, share = (float)pow(gain, term_power);
+    for (int64_t i = 0; i < x->n * x->width; i += x->width) {
+        row_compose(x, i / x->width, d + i, g, share, x->vectors + i);
+        qx_unit_make(x->vectors + i, x->width); /* one that vanished stays 0: like nothing */
+    }
+    qx_similarity_logits(x->vectors, x->n, x->width, z);
+    qx_centre(z, x->n, x->n_classes, z);
+}
+
+/* Mean KL and cross entropy of the logits that gain and sums d [n, width] give. */
 static double kl_of(const struct qx_predict_mix *x, const float *d, double gain, double *ce)
 {
     const struct qx_predict_base *base = x->table->base;
     const float g = (float)gain, share = (float)pow(gain, term_power);
     double kl = 0.0, log_q = 0.0, row_q;
-    for (int64_t i = 0; i < x->n; i++, d += x->n_classes) {
-        row_logits(x, i, d, g, share, x->work);
-        kl += qx_kl_row(base, i, x->work, 0.0f, base->labels ? base->labels[i] : -1, &row_q);
+    if (x->similar) {
+        similarities(x, d, gain, x->similar);
+    }
+    for (int64_t i = 0; i < x->n; i++) {
+        const float *z = x->similar ? x->similar + i * x->n_classes : x->work;
+        if (!x->similar) {
+            row_compose(x, i, d + i * x->width, g, share, x->work);
+        }
+        kl += qx_kl_row(base, i, z, 0.0f, base->labels ? base->labels[i] : -1, &row_q);
         log_q += row_q;
     }
     *ce = base->labels ? -log_q / (double)x->n : NAN;
@@ -396,7 +442,7 @@ static struct tops count_tops(const struct qx_predict_mix *x, int m, bool is_tur
         for (int c = 0; is_turned && c < n; c++) { /* D_m + its mirror = D_0 + all minus */
             x->turned[c] = plus[c] + minus[c] - d[c];
         }
-        row_logits(x, i, is_turned ? x->turned : d, g, share, x->work);
+        row_compose(x, i, is_turned ? x->turned : d, g, share, x->work);
         const int top = qx_top_of(x->work, x->table->base->n_tops);
         t.same += top == x->table->base->top[i];
         t.right += odds ? odds[i * n + top] : 0;
@@ -423,6 +469,16 @@ static void members_weigh(const struct qx_predict_mix *x, double *weight)
     }
 }
 
+/* Share of rows whose most similar row is float32's, by the similarities made last. */
+static double same_similar(const struct qx_predict_mix *x)
+{
+    int64_t same = 0;
+    for (int64_t i = 0; i < x->n; i++) {
+        same += qx_top_of(x->similar + i * x->n_classes, x->n_classes) == x->table->base->top[i];
+    }
+    return (double)same / (double)x->n;
+}
+
 void qx_predict_mix_sum(const struct qx_predict_mix *x, struct qx_predict_sum *out)
 {
     double weight[MEMBERS_MOST], right = 0.0, same = 0.0;
@@ -432,6 +488,10 @@ void qx_predict_mix_sum(const struct qx_predict_mix *x, struct qx_predict_sum *o
         out->n_missing += x->missing[l];
     }
     out->kl = kl_of(x, x->s, gain, &out->ce);
+    if (x->similar) {
+        out->same_top = same_similar(x);
+        return;
+    }
     members_weigh(x, weight);
     for (int m = 0; m < x->members; m++) {
         const double w = weight[m];
@@ -441,12 +501,6 @@ void qx_predict_mix_sum(const struct qx_predict_mix *x, struct qx_predict_sum *o
         same += (double)turned.same + w * (double)(as.same - turned.same);
     }
     out->same_top = same / n_all;
-    if (x->table->base->is_similarities) {
-        /* The opposite of a change of similarities is none that vectors can have, and changes do not all add:
-         * both overstate what is lost. */
-        const double plain = (double)count_tops(x, 0, false, gain).same / (double)x->n;
-        out->same_top = plain > out->same_top ? plain : out->same_top;
-    }
     if (x->odds) {
         out->accuracy0 = x->accuracy0;
         out->accuracy = right / (n_all * ODDS_ONE);
@@ -491,19 +545,28 @@ double qx_predict_mix_share(struct qx_predict_mix *x, int layer)
         gain /= gain_of(&p[i]);
     }
     terms_finish(x);
-    for (int64_t i = 0; i < x->n * x->n_classes; i++) {
+    for (int64_t i = 0; i < x->n * x->width; i++) {
         x->plus[i] += x->s[i];
     }
     return all - kl_of(x, x->plus, gain, &ce);
 }
 
+/* Those that gain and sums d [n, width] give. */
+static void all_logits(const struct qx_predict_mix *x, const float *d, double gain, float *z)
+{
+    const float g = (float)gain, share = (float)pow(gain, term_power);
+    if (x->similar) {
+        similarities(x, d, gain, z);
+        return;
+    }
+    for (int64_t i = 0; i < x->n * x->width; i += x->width) {
+        row_compose(x, i / x->width, d + i, g, share, z + i);
+    }
+}
+
 void qx_predict_mix_logits(const struct qx_predict_mix *x, float *z)
 {
-    const double gain = gain_all(x);
-    const float g = (float)gain, share = (float)pow(gain, term_power);
-    for (int64_t i = 0; i < x->n; i++) {
-        row_logits(x, i, x->s + i * x->n_classes, g, share, z + i * x->n_classes);
-    }
+    all_logits(x, x->s, gain_all(x), z);
 }
 
 void qx_predict_mix_try(struct qx_predict_mix *x, int layer, const struct qx_predict_layer *change,
@@ -520,12 +583,8 @@ void qx_predict_mix_try(struct qx_predict_mix *x, int layer, const struct qx_pre
         gain *= gain_of(&fresh[p]) / gain_of(&old[p]);
     }
     terms_finish(x);
-    const float g = (float)gain, share = (float)pow(gain, term_power);
-    for (int64_t i = 0; i < x->n; i++) {
-        float *d = x->plus + i * x->n_classes;
-        for (int c = 0; c < x->n_classes; c++) {
-            d[c] += x->s[i * x->n_classes + c];
-        }
-        row_logits(x, i, d, g, share, z + i * x->n_classes);
+    for (int64_t i = 0; i < x->n * x->width; i++) {
+        x->plus[i] += x->s[i];
     }
+    all_logits(x, x->plus, gain, z);
 }

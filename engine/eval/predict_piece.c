@@ -118,7 +118,7 @@ static bool correction_at(const struct qx_predict_table *table, int layer, int s
     if (!families_of(table, layer, site, &e->t, &round, &clip)) {
         return false;
     }
-    for (int c = 0; c < e->n_classes; c++) {
+    for (int c = 0; c < e->width; c++) {
         const double b = shift_at(&round, c) + shift_at(&clip, c);
         measured += (double)e->b[c] * (double)e->b[c];
         expected += b * b;
@@ -199,7 +199,7 @@ int qx_pieces_of(const struct qx_predict_table *table, int layer,
 
 static void add_scaled(const struct qx_predict_entry *e, double scale, float *d, float *scratch)
 {
-    const size_t block = QX_PIECE_SCRATCH, cells = (size_t)e->n * (size_t)e->n_classes;
+    const size_t block = QX_PIECE_SCRATCH, cells = (size_t)e->n * (size_t)e->width;
     const float s = (float)scale;
     for (size_t first = 0; first < cells; first += block) {
         const size_t n = block < cells - first ? block : cells - first;
@@ -222,7 +222,7 @@ void qx_piece_residual(const struct qx_piece *p, double scale, float *d, float *
 
 void qx_piece_shift(const struct qx_piece *p, double scale, double *b)
 {
-    for (int c = 0; p->lo && c < p->lo->n_classes; c++) {
+    for (int c = 0; p->lo && c < p->lo->width; c++) {
         b[c] += scale * p->b_lo * (double)p->lo->b[c];
         b[c] += p->hi ? scale * p->b_hi * (double)p->hi->b[c] : 0.0;
     }

@@ -45,7 +45,8 @@ enum qx_status qx_predict_probe_new(const struct qx_net *net, const struct qx_da
     base = is_words ? NULL : base; /* the run that makes it chooses the tokens that are kept */
     const bool is_embedding = strcmp(qx_net_task(net), "embedding") == 0;
     const int64_t n_classes = is_embedding ? n : qx_net_n_classes(net); /* see places.h */
-    if (base && (base->rows[n - 1] >= qx_dataset_n(data) || base->n_classes != n_classes)) {
+    if (base && (base->rows[n - 1] >= qx_dataset_n(data) || base->n_classes != n_classes ||
+                 base->width != qx_net_n_classes(net))) {
         return qx_fail(err, QX_EDATA, "the rows kept from earlier are not of these data");
     }
     struct qx_predict_probe *p = qx_mem_zalloc(sizeof *p);
@@ -200,7 +201,7 @@ static enum qx_status finish(struct qx_predict_probe *p, const struct qx_predict
         st = run_rest(p, pool, ctl, err);
     }
     if (st == QX_OK) {
-        st = qx_predict_entry_new(p->base, spec, key, t, p->z, &e, err);
+        st = qx_entry_make(p->base, spec, key, t, p->z, p->places->embeddings, &e, err);
     }
     const enum qx_status back = restore(p, spec->layer, st == QX_OK ? err : NULL);
     if (st != QX_OK || back != QX_OK) {

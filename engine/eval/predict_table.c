@@ -114,7 +114,7 @@ static enum qx_status index_table(struct qx_predict_table *t, const struct qx_pr
                                   struct qx_error *err)
 {
     const int n_lists = t->n_layers * QX_FAMILY_COUNT;
-    const size_t cells = (size_t)t->base->n * (size_t)t->base->n_classes;
+    const size_t cells = (size_t)t->base->n * (size_t)t->base->width;
     float *x = NULL;
     for (int i = 0; i < t->n; i++) {
         t->first[list_of(t->v[i]) + 1]++;
@@ -152,7 +152,7 @@ enum qx_status qx_predict_table_add(const struct qx_predict_table *table,
                                     struct qx_predict_table **out, struct qx_error *err)
 {
     if (entry->base_id != table->base->id || entry->n != table->base->n ||
-        entry->n_classes != table->base->n_classes || entry->spec.layer < 0 ||
+        entry->width != table->base->width || entry->spec.layer < 0 ||
         entry->spec.layer >= table->n_layers || (int)entry->spec.family < 0 ||
         entry->spec.family >= QX_FAMILY_COUNT) {
         return qx_fail(err, QX_ERANGE,

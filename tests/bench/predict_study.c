@@ -195,6 +195,11 @@ static void study_folder(const char *folder, const struct options *o, struct stu
         return;
     }
     struct study *s = study_open(folder, o->p_rows, o->max_rows, truth);
+    if (strcmp(qx_net_task(s->net), "embedding") == 0) {
+        study_similar(s, o->n_configs, o->seed);
+        study_close(s);
+        return;
+    }
     struct trial t;
     trial_make(s, o->n_configs, o->seed, &t);
     const struct study_errors size = study_mae(t.drop, t.drop, t.n);

@@ -118,7 +118,8 @@ struct study_predictor *study_predictor_make(struct study *s);
 void study_predictor_free(struct study_predictor *p);
 struct study *study_of(const struct study_predictor *p);
 struct study_guess {
-    double kl, drop;         /* points on E */
+    double kl, drop; /* points on E */
+    double same_top;
     double by_tokens, by_kl; /* of language models: the two that make drop */
 };
 /* Points lost (per cent of perplexity) that a composition says without anchors. */
@@ -177,6 +178,11 @@ void study_pulls(struct study_predictor *p);
 /* Prints a row: points that a drag's steps are off, of those that they lose, and abs log10 of the KL's ratio,
  * for thresholds from .45 of the largest value on, from .3 on, and below (study_drags.c). */
 void study_drags(struct study_predictor *p);
+
+/* ---- encoders without a classifier (study_similar.c) ---- */
+
+/* Prints a table of one layer, four and all at 2 to 6 bits, and of n random configurations. P is what is predicted. */
+void study_similar(struct study *s, int n_configs, uint64_t seed);
 
 /* ---- mixed precision (study_mixed.c) ---- */
 

@@ -129,8 +129,11 @@ struct study_guess study_predict(struct study_predictor *p, const struct study_c
         study_die("a site that the whole table does not cover");
     }
     const double ce0 = qx_predict_base_ce(qx_predict_table_base(p->table));
-    return (struct study_guess){sum.kl, study_plain_drop(p, &sum), 100.0 * expm1(sum.ce - ce0),
-                                100.0 * expm1(sum.kl)};
+    return (struct study_guess){.kl = sum.kl,
+                                .drop = study_plain_drop(p, &sum),
+                                .same_top = sum.same_top,
+                                .by_tokens = 100.0 * expm1(sum.ce - ce0),
+                                .by_kl = 100.0 * expm1(sum.kl)};
 }
 
 struct qx_predict_table *study_exact_table(struct study_predictor *p,

@@ -15,7 +15,9 @@
  *   anchors  points seen by one table, the band    qx_predict_anchors_* immutable, refcounted
  *
  * Immutable objects may be read from any thread: a job adds to a table while the host asks an older one.
- * Nothing here depends on the kind of network, only on logits [n_rows, n_classes]; results do not depend
+ * Nothing here depends on the kind of network, only on logits [n_rows, n_classes]. Of encoders without a
+ * classifier the logits are similarities of the rows' unit vectors, [n, n] (eval/similarity.h); it is the vectors
+ * that are measured, split and composed, since products do not add. Results do not depend
  * on the number of threads. Everything random comes from the base's seed. */
 #ifndef QX_PREDICT_H
 #define QX_PREDICT_H
@@ -113,7 +115,8 @@ struct qx_predict_spec {
 struct qx_predict_entry;
 /* From the logits z [n, n_classes] that P has with only this site changed, by amplitude t (of a family's
  * entry: the family's own counts). key != 0: an exact entry, for the one setting with this key, of the
- * family's site; zero t: unknown. QX_ENOMEM, QX_EDATA (z is not finite). */
+ * family's site; zero t: unknown. QX_ENOMEM, QX_EDATA (z is not finite), QX_ERANGE (P of an encoder without
+ * a classifier: a probe measures its vectors). */
 enum qx_status qx_predict_entry_new(const struct qx_predict_base *base,
                                     const struct qx_predict_spec *spec, uint64_t key,
                                     struct qx_amplitude t, const float *z,
@@ -264,7 +267,8 @@ struct qx_predict_mix_options {
     int members; /* random sign vectors, M; 0 = 8. Each is read with its signs and with all turned */
     uint64_t seed; /* of the signs */
 };
-/* Everything float32. options NULL = defaults. Memory: (M + 5) * n * n_classes floats. */
+/* Everything float32. options NULL = defaults. Memory: (M + 5) * n * n_classes floats; of
+ * an encoder without a classifier 3 * n * width + n * n. */
 enum qx_status qx_predict_mix_new(const struct qx_predict_table *table,
                                   const struct qx_predict_mix_options *options,
                                   struct qx_predict_mix **out, struct qx_error *err);
