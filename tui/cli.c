@@ -126,10 +126,24 @@ struct qx_session *ui_open_batch(const struct ui_args *args, int *code)
     }
     struct qx_session_options options = ui_session_options(args);
     options.batch = true;
+    options.predict = args->predict || strcmp(args->verb, "sweep") == 0 ||
+                      strcmp(args->verb, "pareto") == 0; /* speak of predictions in any case */
     struct qx_session *s = NULL;
-    if (qx_session_open(args->positional[0], &options, &s, &err) != QX_OK) {
+    if (options.predict ||
+        (args->data && qx_dataset_is_self(args->data))) { /* text may be written */
+        options.data.ctl = ui_batch_ctl();
+        ui_progress_begin(args, "own text");
+    }
+    const enum qx_status st = qx_session_open(args->positional[0], &options, &s, &err);
+    ui_progress_end();
+    if (st != QX_OK) {
         *code = ui_report(args, &err);
         return NULL;
+    }
+    const struct qx_dataset *data = qx_session_data(s);
+    if (!args->data && !args->quiet && data && qx_dataset_is_self(qx_dataset_path(data))) {
+        fprintf(stderr, "qexplore %s: no data, so this speaks of %s\n", args->verb,
+                qx_dataset_note(data));
     }
     *code = UI_EXIT_OK;
     return s;

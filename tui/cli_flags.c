@@ -103,7 +103,8 @@ static const struct flag flags[] = {
     /* data and gates */
     {"data", 0, KIND_TEXT, AT(data), UI_FLAGS_SESSION, "FILE", 0, 0,
      "evaluation data: .safetensors, .tsv, .csv, .jsonl, .txt, idx images (default eval.* of the "
-     "folder); self: text that a language model writes, drawn by --seed"},
+     "folder); self: text that a language model writes, drawn by --seed (default where it has no "
+     "data and predictions are wanted)"},
     {"text-col", 0, KIND_TEXT, AT(text_col), UI_FLAGS_SESSION, "NAME|N", 0, 0,
      "column of the texts, by name or number (default guessed, and said)"},
     {"label-col", 0, KIND_TEXT, AT(label_col), UI_FLAGS_SESSION, "NAME|N", 0, 0,

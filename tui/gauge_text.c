@@ -83,6 +83,19 @@ char *ui_fmt_measured_long(char *buf, size_t cap, const struct qx_gauge *g, enum
     return buf;
 }
 
+bool ui_gauge_is_none(const struct qx_gauge *g)
+{
+    return g->state == QX_GAUGE_NONE || g->state == QX_GAUGE_DATA || g->state == QX_GAUGE_FAILED;
+}
+
+void ui_explain_own_text(struct ui_explain *e, const struct qx_gauge *g)
+{
+    if (g->is_own_text) {
+        ui_explain_add(e, "The tokens are text that the model wrote itself (temperature 1): KL");
+        ui_explain_add(e, "divergence there is near to that on real text, perplexity is not.");
+    }
+}
+
 static void explain_words(struct ui_explain *e, const struct qx_gauge *g, enum ui_glyphs glyphs)
 {
     const char *pm = ui_plus_minus(glyphs);

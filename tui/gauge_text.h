@@ -20,6 +20,10 @@ char *ui_fmt_measured(char *buf, size_t cap, const struct qx_gauge *g, enum ui_g
                       bool brief);
 /* One line that says it all, for wide rows: with the rows lost and gained. */
 char *ui_fmt_measured_long(char *buf, size_t cap, const struct qx_gauge *g, enum ui_glyphs glyphs);
+/* Nothing is measured, for the reason that the gauge names. */
+bool ui_gauge_is_none(const struct qx_gauge *g);
+/* Lines on tokens that the model wrote itself; none where they are of a file. */
+void ui_explain_own_text(struct ui_explain *e, const struct qx_gauge *g);
 /* Absolute figures, and where the change comes from; nothing before FP32 is measured. */
 void ui_explain_measured(struct ui_explain *e, const struct qx_gauge *g, enum ui_glyphs glyphs);
 

@@ -102,7 +102,8 @@ static void explain_accuracy(const struct layer_frame *f, struct ui_explain *out
     const int64_t item = f->item - qx_session_item(f->app->session, 0);
     ui_explain_replay(out, f->app, g);
     ui_explain_predicted(out, f->app->session, g, item, f->app->glyphs);
-    if (g->state == QX_GAUGE_NONE || g->state == QX_GAUGE_FAILED) {
+    ui_explain_own_text(out, g);
+    if (ui_gauge_is_none(g)) {
         ui_explain_add(out, "There is none: %s", g->reason);
         return;
     }

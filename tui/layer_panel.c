@@ -119,7 +119,7 @@ static void accuracy_row(struct layer_frame *f, struct ui_canvas *c, struct ui_r
     const struct qx_gauge *g = &f->gauge;
     struct qx_replay_result replay;
     char text[UI_FIG];
-    if (g->state == QX_GAUGE_NONE || g->state == QX_GAUGE_FAILED) {
+    if (ui_gauge_is_none(g)) {
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_DIM, "n/a");
     } else if (ui_replay_now(f->app, g, &replay)) {
         ui_put_right(c, r.x, r.y, r.w, UI_STYLE_MEASURED, ui_fig_pair(text, &replay.pair));

@@ -196,6 +196,10 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
         strncat(figure, edits, sizeof(figure) - strlen(figure) - 1);
     }
     switch (g.state) {
+    case QX_GAUGE_DATA:
+        snprintf(buf, cap, brief ? "own text %.0f %%" : "writing text of its own %.0f %%",
+                 100 * g.progress);
+        break;
     case QX_GAUGE_NONE:
         if (g.guess == QX_GUESS_RANK && qx_session_n_edits(app->session) > 0) {
             snprintf(buf, cap, brief ? "risk %s ?" : "risk %s ? (i: why)", ui_risk_name(g.risk));
@@ -232,6 +236,9 @@ char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *
                      g.edits_since == 1 ? "" : "s");
         }
         break;
+    }
+    if (g.is_own_text) {
+        strncat(buf, brief ? " own" : " (own text)", cap - strlen(buf) - 1);
     }
     return buf;
 }

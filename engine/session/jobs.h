@@ -17,7 +17,8 @@ enum qx_job_kind {
     QX_JOB_FORMATS,
     QX_JOB_SEARCH,
     QX_JOB_TRY,
-    QX_JOB_TRAIN
+    QX_JOB_TRAIN,
+    QX_JOB_OWN_TEXT
 };
 
 struct qx_job {

@@ -537,7 +537,8 @@ static enum qx_gauge_state gauge_state(const struct qx_session *s, struct qx_gau
     const struct qx_measure *m = &s->measure;
     if (!qx_measure_can(s)) {
         gauge_reason(s, g->reason, sizeof g->reason);
-        return QX_GAUGE_NONE;
+        g->progress = s->own.task ? progress_of(s->own.task) : 0;
+        return s->own.task ? QX_GAUGE_DATA : QX_GAUGE_NONE;
     }
     bool all_fp32 = m->key_b == m->key_fp32;
     if (m->failed_fp32 == m->key_fp32 || (!all_fp32 && m->failed_key == m->key_b)) {
@@ -569,6 +570,7 @@ void qx_session_gauge(const struct qx_session *cs, struct qx_gauge *out)
                              .eval_time_s = m->eval_time_s};
     out->state = gauge_state(s, out);
     out->is_words = s->net && qx_net_is_words(s->net);
+    out->is_own_text = s->data && qx_dataset_is_self(qx_dataset_path(s->data));
     out->n = s->data && !out->is_words ? qx_dataset_n(s->data) : 0;
     const struct qx_eval_result *fp32 = m->key_fp32 ? qx_measure_find(m, m->key_fp32) : NULL;
     /* float32 says nothing of an edit */

@@ -123,7 +123,8 @@ bool qx_methods_pending(const struct qx_session *s)
 
 double qx_methods_due(const struct qx_session *s, double now_s)
 {
-    if (!qx_methods_pending(s) || s->methods.task || qx_pending_open(s)) {
+    if (!qx_methods_pending(s) || s->methods.task || qx_pending_open(s) ||
+        qx_own_text_waits(&s->own)) {
         return -1; /* nothing, or what it waits for will wake the host */
     }
     return fmax(s->last_edit_s + rest_s - now_s, 0.0);

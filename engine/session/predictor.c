@@ -18,6 +18,13 @@ enum qx_status qx_predictor_init(struct qx_session *s, bool is_on, struct qx_err
     if (!p->error || !p->error_key) {
         return qx_fail_nomem(err, n_items * sizeof *p->error);
     }
+    p->is_wanted = is_on && !s->is_batch;
+    return qx_predictor_begin(s, err);
+}
+
+enum qx_status qx_predictor_begin(struct qx_session *s, struct qx_error *err)
+{
+    struct qx_predictor *p = &s->predictor;
     if (!s->net || !s->data) {
         return QX_OK;
     }
@@ -30,7 +37,7 @@ enum qx_status qx_predictor_init(struct qx_session *s, bool is_on, struct qx_err
         return qx_fail_nomem(err, n * sizeof *p->seen);
     }
     p->key = qx_predictor_key(s, QX_PREDICT_ROWS);
-    p->is_on = is_on && !s->is_batch;
+    p->is_on = p->is_wanted;
     if (p->is_on) {
         qx_predictor_load(s);
     }
@@ -219,7 +226,8 @@ void qx_predictor_answer(struct qx_session *s, struct qx_gauge *out)
         out->n_entries = qx_predict_table_n(p->table);
         return;
     }
-    if (out->state == QX_GAUGE_NONE || (p->is_on && out->state != QX_GAUGE_MEASURED)) {
+    if (out->state == QX_GAUGE_NONE || out->state == QX_GAUGE_DATA ||
+        (p->is_on && out->state != QX_GAUGE_MEASURED)) {
         out->risk = risk_of(s);
         out->guess = out->risk == QX_RISK_UNKNOWN ? QX_GUESS_NONE : QX_GUESS_RANK;
     }

@@ -27,7 +27,7 @@ struct qx_exact_site {
 };
 
 struct qx_predictor {
-    bool is_on, has_failed;
+    bool is_wanted, is_on, has_failed; /* on: wanted, and there are data */
     char reason[256];
     /* what the tasks build; the probe belongs to the task that is out */
     struct qx_predict_probe *probe;
@@ -80,6 +80,8 @@ struct qx_predictor {
 };
 
 enum qx_status qx_predictor_init(struct qx_session *s, bool is_on, struct qx_error *err);
+/* Data are there: the rest of init, once. Nothing without data. */
+enum qx_status qx_predictor_begin(struct qx_session *s, struct qx_error *err);
 void qx_predictor_release(struct qx_session *s); /* after the lanes have stopped */
 /* Start or pause what is due. */
 void qx_predictor_work(struct qx_session *s);

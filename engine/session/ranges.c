@@ -48,6 +48,9 @@ static enum qx_status data_find(struct qx_session *s, const char *named, struct 
     options.ctl = ctl;
     char *path = named ? NULL : qx_fs_join(qx_model_folder(s->model), "calib.safetensors");
     enum qx_status st = QX_OK;
+    pthread_mutex_lock(&s->ranges.lock); /* the model's own text arrives later */
+    const struct qx_dataset *data = s->data;
+    pthread_mutex_unlock(&s->ranges.lock);
     if (!named && !path) {
         return qx_fail_nomem(err, 1);
     }
@@ -55,8 +58,8 @@ static enum qx_status data_find(struct qx_session *s, const char *named, struct 
         st = qx_dataset_open_with(named ? named : path, s->net, &options, own, err);
         *out = *own;
         info->n = ROWS_MOST;
-    } else if (s->data) {
-        *out = s->data;
+    } else if (data) {
+        *out = data;
         info->n = ROWS_OF_EVAL;
         snprintf(info->note, sizeof info->note,
                  "There is no calib.safetensors beside the model: the ranges of activations come "

@@ -76,7 +76,7 @@ void qx_ranges_start(struct qx_session *s)
 {
     struct qx_ranges *r = &s->ranges;
     if (r->task || r->end != QX_CALIB_NONE || calibration_of(s) || !s->net ||
-        !s->queue.is_started) {
+        !s->queue.is_started || (!r->source && qx_own_text_waits(&s->own))) {
         return;
     }
     struct calib_task *c = qx_mem_zalloc(sizeof *c);

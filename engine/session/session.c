@@ -34,55 +34,6 @@ static enum qx_status net_open(struct qx_session *s, int64_t context, struct qx_
     return QX_OK;
 }
 
-static enum qx_status data_take(struct qx_session *s, const char *path, struct qx_error *err)
-{
-    const enum qx_status status =
-        qx_dataset_open_with(path, s->net, &s->data_options, &s->data, err);
-    if (status == QX_OK && qx_dataset_note(s->data)[0]) {
-        qx_log(QX_LOG_INFO, "%s: %s", path, qx_dataset_note(s->data));
-    }
-    return status;
-}
-
-/* Data the host names must open; the folder's own may be missing or wrong. */
-static enum qx_status data_open(struct qx_session *s, const char *named, struct qx_error *err)
-{
-    static const char *const names[] = {"eval.safetensors", "eval.tsv", "eval.csv", "eval.jsonl",
-                                        "eval.txt"};
-    struct qx_error why;
-    if (!s->net) {
-        return QX_OK;
-    }
-    if (named) {
-        return data_take(s, named, err);
-    }
-    enum qx_status status =
-        qx_fail(&why, QX_EDATA,
-                "There is no eval.safetensors beside the model: name labelled data with --data "
-                "FILE to see accuracy%s.",
-                qx_net_is_words(s->net) ? ", or let it write its own with --data self" : "");
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        char *path = qx_fs_join(qx_model_folder(s->model), names[i]);
-        if (!path) {
-            return qx_fail_nomem(err, strlen(names[i]));
-        }
-        const bool is_there = qx_fs_exists(path);
-        status = is_there ? data_take(s, path, &why) : status;
-        qx_mem_free(path);
-        if (is_there) {
-            break;
-        }
-    }
-    if (status == QX_ENOMEM) {
-        *err = why;
-        return status;
-    }
-    if (!s->data) {
-        s->data_error = why;
-    }
-    return QX_OK;
-}
-
 static uint64_t default_budget(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
@@ -174,11 +125,13 @@ static enum qx_status parts_open(struct qx_session *s, const char *path,
     if (status == QX_OK) {
         s->data_options.seed = o->seed;
         s->data_options.pool = s->pool;
+        s->data_options.ctl = s->is_batch ? o->data.ctl : NULL;
         status = net_open(s, o->context, err);
     }
     if (status == QX_OK) {
-        status = data_open(s, o->data_path, err);
+        status = qx_data_open(s, o->data_path, o->predict, err);
     }
+    s->data_options.ctl = NULL; /* tasks have their own */
     if (status == QX_OK) {
         status = qx_items_build(&s->items, s->model, s->net, err);
     }
@@ -231,6 +184,7 @@ enum qx_status qx_session_open(const char *path, const struct qx_session_options
     qx_methods_touched(s);
     qx_measure_touched(s);
     qx_measure_work(s, qx_clock_s());
+    qx_own_text_start(s);
     qx_cache_prune_later(s);
     *out = s;
     return QX_OK;
@@ -268,6 +222,7 @@ void qx_session_close(struct qx_session **session)
     qx_items_release(&s->items);
     qx_imatrix_free(s->imatrix);
     qx_dataset_close(&s->data);
+    qx_own_text_release(&s->own);
     qx_arena_release(&s->texts);
     qx_net_close(&s->net);
     qx_pool_free(s->pool);
@@ -469,6 +424,8 @@ bool qx_session_retry(struct qx_session *s, int id)
     } else if (job->kind == QX_JOB_CALIB) {
         qx_ranges_retry(s);
         qx_ranges_start(s);
+    } else if (job->kind == QX_JOB_OWN_TEXT) {
+        qx_own_text_start(s);
     } else if (job->kind == QX_JOB_TRY) {
         qx_tries_retry(s);
     } else {

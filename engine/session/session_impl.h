@@ -18,6 +18,7 @@
 #include "session/leads.h"
 #include "session/measure.h"
 #include "session/methods.h"
+#include "session/own_text.h"
 #include "session/pictures.h"
 #include "session/predictor.h"
 #include "session/ranges.h"
@@ -62,6 +63,7 @@ struct qx_session {
     struct qx_imatrix *imatrix; /* NULL = none */
     struct qx_arena texts;      /* of data_options and the next */
     struct qx_dataset_options data_options;
+    struct qx_own_text own;   /* where the data are the model's own */
     const char *datasets_dir; /* NULL = none */
     struct qx_pool *pool;
     struct qx_error net_error, data_error; /* why there is no net, no data; status QX_OK else */
@@ -113,6 +115,12 @@ struct qx_session {
     double file_check_s;
     bool file_changed;
 };
+
+/* ---- data.c ---- */
+/* Data the host names must open; the folder's own may be missing or wrong. Of a language model that has none
+ * predictions (is_predicted) speak of text that it writes. Outside a batch that is only announced (own_text.h). */
+enum qx_status qx_data_open(struct qx_session *s, const char *named, bool is_predicted,
+                            struct qx_error *err);
 
 /* ---- edit.c ---- */
 /* Put a setting into the recipe: sums and pending follow. */

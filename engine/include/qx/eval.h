@@ -20,11 +20,12 @@ enum qx_status qx_dataset_open(const char *path, const struct qx_net *net, struc
  * Also other files: texts (.tsv .csv .jsonl, .txt with one a line), tokenized by the model's own tokenizer
  * for a network of sequences, and images (idx). A language model takes a .txt as one text, all of it, and
  * long texts in windows (qx_dataset_windows). NULL options, and NULL in them: guessed, and found in the model's folder.
- * "self" and "self:N" are no files: 32 or N documents of up to 65 tokens that a language model writes itself, each
- * beginning with a token drawn evenly, at temperature 1 (in float32; one pass a token).
+ * "self" and "self:N" are no files: N documents of up to 65 tokens that a language model writes itself, each
+ * beginning with a token drawn evenly, at temperature 1 (in float32; one pass a token). "self": 32 of them, fewer and
+ * shorter ones (4 of 33 tokens at least) where a token takes more than 6e7 multiply-adds.
  *   text_column, label_column   name or number from 1
  *   tokenizer                   folder or file (qx/tokenizer.h)
- *   seed, pool, ctl             of "self"; pool and ctl may be NULL; asked after every layer */
+ *   seed, pool, ctl             of "self"; pool and ctl may be NULL; ctl counts tokens, asked after every layer */
 struct qx_pool;
 struct qx_dataset_options {
     const char *text_column, *label_column, *tokenizer;
@@ -32,6 +33,11 @@ struct qx_dataset_options {
     struct qx_pool *pool;
     struct qx_ctl *ctl;
 };
+/* Is it a name of such text? */
+bool qx_dataset_is_self(const char *path);
+/* QX_EDATA where this network cannot write what the name asks for. O(nodes). */
+enum qx_status qx_dataset_self_check(const char *path, const struct qx_net *net,
+                                     struct qx_error *err);
 enum qx_status qx_dataset_open_with(const char *path, const struct qx_net *net,
                                     const struct qx_dataset_options *options,
                                     struct qx_dataset **out, struct qx_error *err);

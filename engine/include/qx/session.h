@@ -37,8 +37,11 @@ struct qx_session_options {
     const char *recipe_path; /* a recipe to open and autosave to instead (need not exist yet, but in
                                 batch); NULL = state_dir's */
     const char *data_path;   /* evaluation data, must open; NULL = the folder's eval.safetensors,
-                                else eval.tsv, .csv, .jsonl or .txt, if there is one that opens */
-    struct qx_dataset_options data; /* of text files; texts are copied, the rest is the session's */
+                                else eval.tsv, .csv, .jsonl or .txt, if there is one that opens, else, with
+                                `predict`, "self" (qx/eval.h) of a language model. Outside a batch "self"
+                                is written by a job: qx_session_data is NULL until then */
+    struct qx_dataset_options
+        data; /* of text files; texts are copied; ctl: of "self" in a batch; the rest is the session's */
     int64_t
         context; /* tokens of a language model's rows and windows at most (qx_net_open_with); 0 = as fit */
     const char
@@ -233,6 +236,7 @@ void qx_session_totals(const struct qx_session *s, struct qx_totals *out);
 
 enum qx_gauge_state {
     QX_GAUGE_NONE,     /* cannot be measured: reason */
+    QX_GAUGE_DATA,     /* the model is writing the text to measure on: reason, progress */
     QX_GAUGE_BASELINE, /* FP32 is being measured */
     QX_GAUGE_WAITING,  /* edited; measurement waits for the hand to rest, or for `e` */
     QX_GAUGE_RUNNING,
@@ -260,9 +264,10 @@ struct qx_gauge {
     struct qx_eval_pair pair; /* FP32 against the last measured recipe, when both are known */
     enum qx_engine engine;    /* that measured it; AUTO: not known */
     int edits_since;          /* edits since that measurement: > 0 means stale */
-    double progress;          /* 0..1 while BASELINE or RUNNING */
-    double eval_time_s;       /* of the last full measurement */
-    uint64_t revision;        /* recipe revision that was measured */
+    double progress;          /* 0..1 while DATA, BASELINE or RUNNING */
+    bool is_own_text;   /* the tokens are text that the model wrote itself (qx_dataset_is_self) */
+    double eval_time_s; /* of the last full measurement */
+    uint64_t revision;  /* recipe revision that was measured */
     enum qx_gauge_guess guess;
     enum qx_risk risk;              /* guess RANK */
     struct qx_prediction predicted; /* guess PREDICTED: of the recipe as it is now */
