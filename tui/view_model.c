@@ -399,10 +399,8 @@ static void draw_accuracy(struct ui_app *app, struct ui_canvas *c, struct ui_rec
     bool is_live;
     qx_session_gauge(app->session, &g);
     accuracy_text(app, &g, text, sizeof(text), &is_live);
-    ui_put(c, r.x, r.y, 9, UI_STYLE_DIM,
-           g.is_own_text ? "own text" /* that it was measured on */
-           : g.is_words  ? "change"
-                         : "accuracy");
+    const char *name = g.is_own_text ? "own text" : g.is_words ? "change" : "accuracy";
+    ui_put(c, r.x, r.y, 9, UI_STYLE_DIM, name);
     bool fresh = g.state == QX_GAUGE_MEASURED && g.edits_since == 0;
     int x = r.x + 10;
     cut_clauses(text, r.w - 10);
@@ -411,8 +409,7 @@ static void draw_accuracy(struct ui_app *app, struct ui_canvas *c, struct ui_rec
                     : is_live ? UI_STYLE_PREDICTED
                               : UI_STYLE_DIM,
                     text, app->glyphs);
-    bool running =
-        g.state == QX_GAUGE_RUNNING || g.state == QX_GAUGE_BASELINE || g.state == QX_GAUGE_DATA;
+    bool running = g.state == QX_GAUGE_RUNNING || g.state == QX_GAUGE_BASELINE;
     if (running && x + 14 <= r.x + r.w) {
         ui_bar(c, r.x + r.w - 12, r.y, 12, g.progress, UI_STYLE_MEASURED, UI_STYLE_FRAME,
                app->glyphs);
