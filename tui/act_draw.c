@@ -100,7 +100,7 @@ static void outlier_text(const struct act_frame *f, char *buf, size_t cap, bool 
         at += snprintf(buf + at, cap - (size_t)at, " and %lld more",
                        (long long)(s->channels.n_all - shown));
     }
-    snprintf(buf + at, cap - (size_t)at, ": %.0f %% of the range for %.1f %% of the channels",
+    snprintf(buf + at, cap - (size_t)at, ": %.0f %% of the range for %.1f %% of channels",
              100 * (1 - s->channels.rest_share), 100.0 * (double)s->channels.n_all / (double)n);
 }
 

@@ -190,6 +190,8 @@ char *ui_fmt_format(char *buf, size_t cap, const struct qx_setting *s);
 char *ui_fmt_percent(char *buf, size_t cap, double fraction); /* "0.095 %" */
 /* "-1.9 pt, 667 of 788 right", or why there is none; *style by state. */
 char *ui_fmt_gauge(struct ui_app *app, char *buf, size_t cap, enum ui_style_id *style, bool brief);
+/* How far the running job is whose title begins so: ", 53 %, 0:23 left"; "" when none runs. */
+char *ui_fmt_job(struct ui_app *app, char *buf, size_t cap, const char *title);
 /* Is that cell the gauge of the first row? */
 bool ui_gauge_hit(struct ui_app *app, int x, int y);
 /* Mark behind a figure: "", "≈", "…", "?" (ASCII "~", "..", "?"). */

@@ -19,6 +19,7 @@ enum column {
     COL_ROW,
     COL_A,
     COL_B,
+    COL_LABEL,
     COL_FP32,
     COL_BEFORE,
     COL_AFTER,
@@ -36,16 +37,28 @@ struct layout {
     enum column what[10];
 };
 static const struct layout rows_layout = {
+    8,
+    -1,
+    {{"", 1, 0, 0, false},
+     {"row", 6, 9, 0, true},
+     {"A", 10, 18, 0, false},
+     {"B", 10, 18, 0, false},
+     {"label", 8, 16, 2, false},
+     {"margin A", 8, 0, 0, true},
+     {"margin B", 8, 0, 0, true},
+     {"text", 12, 200, 1, false}},
+    {COL_MARK, COL_ROW, COL_A, COL_B, COL_LABEL, COL_BEFORE, COL_AFTER, COL_TEXT}};
+static const struct layout plain_layout = {
     7,
     -1,
     {{"", 1, 0, 0, false},
      {"row", 6, 9, 0, true},
      {"A", 10, 18, 0, false},
      {"B", 10, 18, 0, false},
+     {"label", 8, 16, 1, false},
      {"margin A", 8, 0, 0, true},
-     {"margin B", 8, 0, 0, true},
-     {"text", 12, 200, 1, false}},
-    {COL_MARK, COL_ROW, COL_A, COL_B, COL_BEFORE, COL_AFTER, COL_TEXT}};
+     {"margin B", 8, 0, 0, true}},
+    {COL_MARK, COL_ROW, COL_A, COL_B, COL_LABEL, COL_BEFORE, COL_AFTER}};
 static const struct layout tokens_layout = {
     6,
     2,
@@ -178,6 +191,11 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
                  qx_net_class_name(net, c->top_b));
         out->style = c->top_a != c->top_b ? UI_STYLE_BAD : UI_STYLE_DIM;
         break;
+    case COL_LABEL:
+        snprintf(out->text, sizeof(out->text), "%.200s",
+                 c->label >= 0 ? qx_net_class_name(net, c->label) : "");
+        out->style = UI_STYLE_DIM;
+        break;
     case COL_FP32:
         if (w->fp32 && w->fp32->nll && c->at < w->fp32->n) {
             snprintf(out->text, sizeof(out->text), "%.2f %%",
@@ -247,17 +265,32 @@ static void draw_whole(const struct shown *w, const struct qx_eval_change *chang
     ui_text_draw(c, (struct ui_rect){r.x, r.y + 1, r.w, text_h}, UI_STYLE_NORMAL, line);
 }
 
+/* The row under the cursor beside the list, where it is an image and there is room; returns the cells taken. */
+static int draw_picture(const struct shown *w, struct ui_canvas *c, struct ui_rect r)
+{
+    struct ui_row_picture *p = &w->state->picture;
+    ui_row_picture_take(p, w->app->session, w->changes->v[w->state->cursor].row);
+    const int side = ui_row_picture_width(p, w->app, r.w - 62, r.h - 1);
+    if (side > 0) {
+        ui_row_picture_draw(p, w->app, c,
+                            (struct ui_rect){r.x + r.w - side, r.y + 1, side, r.h - 1});
+    }
+    return side > 0 ? side + 2 : 0;
+}
+
 /* What stands in place of a list. */
-static void draw_none(const struct ui_changes *s, bool is_there, struct ui_canvas *c,
-                      struct ui_rect r)
+static void draw_none(struct ui_app *app, const struct ui_changes *s, bool is_there,
+                      struct ui_canvas *c, struct ui_rect r)
 {
     const bool is_kl = s->order == QX_CHANGES_KL;
-    ui_put(c, r.x, r.y, r.w, UI_STYLE_DIM,
-           !is_there && is_kl ? "The tokens stand here once A and B are measured beside FP32; g j "
-                                "shows how far that is."
-           : !is_there        ? "The rows stand here once A and B are measured on them."
-           : is_kl            ? "A and B are FP32: nothing diverges."
-                              : "A and B answer every row alike.");
+    char text[160], more[60];
+    snprintf(text, sizeof(text), "%s%s",
+             !is_there && is_kl ? "The tokens stand here once A and B are measured beside FP32"
+             : !is_there        ? "The rows stand here once A and B are measured on them"
+             : is_kl            ? "A and B are FP32: nothing diverges"
+                                : "A and B answer every row alike",
+             is_there ? "" : ui_fmt_job(app, more, sizeof(more), is_kl ? "divergence of " : ""));
+    ui_put_cut(c, r.x, r.y, r.w, UI_STYLE_DIM, text, app->glyphs);
 }
 
 void ui_changes_draw(struct ui_app *app, struct ui_changes *s, struct ui_canvas *c,
@@ -271,26 +304,29 @@ void ui_changes_draw(struct ui_app *app, struct ui_changes *s, struct ui_canvas 
     }
     const bool is_there = list_of(app, s, &changes);
     if (!is_there || changes.n == 0) {
-        draw_none(s, is_there, c, r);
+        draw_none(app, s, is_there, c, r);
         return;
     }
+    const bool has_text = text_of(app, s, changes.v[0].row)[0] != '\0';
     struct shown shown = {.app = app,
                           .state = s,
                           .changes = &changes,
                           .fp32 = qx_session_result(app->session, QX_WHICH_FP32),
                           .layout = s->order == QX_CHANGES_KL ? &kl_layout
                                     : is_words                ? &tokens_layout
-                                                              : &rows_layout,
+                                    : has_text                ? &rows_layout
+                                                              : &plain_layout,
                           .is_words = is_words};
     const struct layout *l = shown.layout;
     const int lines = is_words ? BELOW_WORDS : BELOW;
-    const int below = r.h >= 6 + lines && text_of(app, s, changes.v[0].row)[0] ? lines : 0;
+    const int below = r.h >= 6 + lines && has_text ? lines : 0;
     int x[UI_TABLE_COLUMNS], width[UI_TABLE_COLUMNS];
     s->cursor = s->cursor < (int)changes.n ? s->cursor : (int)changes.n - 1;
-    s->table = (struct ui_rect){r.x, r.y, r.w, r.h - below};
+    const int side = has_text ? 0 : draw_picture(&shown, c, r);
+    s->table = (struct ui_rect){r.x, r.y, r.w - side, r.h - below};
     app->page = ui_table_page(s->table);
     s->top = ui_table_scroll(s->top, s->cursor, changes.n, app->page);
-    ui_table_layout(l->column, l->n, r.w - 2, x, width);
+    ui_table_layout(l->column, l->n, s->table.w - 2, x, width);
     shown.context = l->context >= 0 ? width[l->context] : 0;
     struct ui_table table = {l->column, l->n, changes.n, s->cursor, s->top, row_cell, &shown};
     ui_table_draw(c, s->table, &table, app->glyphs);

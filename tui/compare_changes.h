@@ -3,6 +3,7 @@
 #ifndef UI_COMPARE_CHANGES_H
 #define UI_COMPARE_CHANGES_H
 
+#include "row_text.h"
 #include "view.h"
 
 enum { UI_CHANGES_TEXTS = 64, UI_CHANGES_TEXT = 256 };
@@ -14,6 +15,7 @@ struct ui_changes {
     int cursor;
     int64_t top;
     struct ui_rect table;
+    struct ui_row_picture picture; /* of the row under the cursor */
     /* texts of rows that were shown last, so that nothing is read at every frame */
     struct {
         const struct qx_session *session; /* NULL: empty */

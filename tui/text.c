@@ -254,3 +254,19 @@ char *ui_fmt_format(char *buf, size_t cap, const struct qx_setting *s)
     }
     return buf;
 }
+
+char *ui_fmt_job(struct ui_app *app, char *buf, size_t cap, const char *title)
+{
+    struct qx_job_info job;
+    char left[UI_FIG];
+    buf[0] = '\0';
+    for (int i = 0; qx_session_job(app->session, i, &job); i++) {
+        if (job.state == QX_JOB_RUNNING && job.total > 0 &&
+            strncmp(job.title, title, strlen(title)) == 0) {
+            ui_fig_time(left, job.eta_s);
+            snprintf(buf, cap, ", %.0f %%%s%s%s", 100.0 * (double)job.done / (double)job.total,
+                     left[0] ? ", " : "", left, left[0] ? " left" : "");
+        }
+    }
+    return buf;
+}

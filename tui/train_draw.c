@@ -263,7 +263,9 @@ static void draw_figures(struct ui_app *app, const struct train_state *s, struct
         snprintf(note, sizeof(note), r.w < 40 ? "ep. %d" : "epoch %d", f.best);
     }
     ui_put(c, r.x, r.y, r.w, UI_STYLE_HEADER,
-           f.is_words ? "perplexity, evaluation text" : "accuracy on the evaluation rows");
+           r.w < 31     ? (f.is_words ? "perplexity" : "accuracy")
+           : f.is_words ? "perplexity, evaluation text"
+                        : "accuracy on the evaluation rows");
     legend_row(c, (struct ui_rect){r.x, r.y + 1, r.w, 1}, UI_STYLE_NORMAL, "FP32", f.fp32, &f, "");
     legend_row(c, (struct ui_rect){r.x, r.y + 2, r.w, 1}, UI_STYLE_SIDE_A, "PTQ", f.ptq, &f, "");
     legend_row(c, (struct ui_rect){r.x, r.y + 3, r.w, 1}, UI_STYLE_SIDE_B, "QAT", f.qat, &f, note);

@@ -261,10 +261,10 @@ static int draw_text(struct ui_app *app, struct ui_canvas *c, struct ui_rect r)
 
 static void draw_empty(struct ui_canvas *c, struct ui_rect r)
 {
-    static const char *const lines[] = {
-        "Nothing to compare yet.", "", "m keeps the recipe as it is now as A.",
-        "Go on editing: A then stands here beside B, what you have.",
-        "` swaps them, on every screen."};
+    static const char *const lines[] = {"Nothing to compare yet.", "",
+                                        "m keeps the recipe as it is now as A.",
+                                        "Edit on: A then stands here beside B, the recipe of now.",
+                                        "` swaps them, on every screen."};
     int n = (int)(sizeof(lines) / sizeof(lines[0]));
     int y = r.y + (r.h - n) / 3;
     int x = r.x + (r.w > 70 ? (r.w - 64) / 2 : 2);

@@ -254,7 +254,7 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     snprintf(title, sizeof(title), "%s: %s", view->title, view->help);
     ui_put_cut(c, r.x + 1, r.y, r.w - 2, UI_STYLE_BOLD, title, app->glyphs);
     if (s->filter[0] == '\0' && r.h >= 18) {
-        y += draw_about(s, c, (struct ui_rect){r.x + 1, y, r.w - 2, r.h}, r.h / 3);
+        y += draw_about(s, c, (struct ui_rect){r.x + 1, y, r.w - 2, r.h}, r.h / 2);
     }
     collect(app, s);
     s->cursor = s->cursor >= s->n ? s->n - 1 : s->cursor;

@@ -180,7 +180,7 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     ui_table_draw(c, s->table, &table, app->glyphs);
     if (n == 1 && r.h > 4) {
         ui_put(c, r.x + 3, r.y + 3, r.w - 4, UI_STYLE_DIM,
-               "Nothing is edited yet. Every edit will stand here; Enter goes to any.");
+               "Nothing is edited yet. Enter will go back to any edit.");
     }
 }
 

@@ -15,7 +15,7 @@ enum { W_BAR = 12, DETAIL = 4 };
 static const struct ui_column columns[COL_COUNT] = {
     [COL_MARK] = {"", 1, 0, 0, false},        [COL_ID] = {"job", 4, 0, 2, true},
     [COL_TITLE] = {"what", 24, 40, 0, false}, [COL_STATE] = {"progress", 18, 0, 0, false},
-    [COL_TIME] = {"time", 8, 0, 1, true},     [COL_MESSAGE] = {"result", 20, 70, 3, false},
+    [COL_TIME] = {"time", 12, 0, 1, true},    [COL_MESSAGE] = {"result", 20, 70, 3, false},
 };
 
 struct jobs_state {

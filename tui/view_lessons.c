@@ -29,7 +29,8 @@ static void draw_row(struct ui_app *app, struct ui_canvas *c, struct ui_rect r, 
         snprintf(far, sizeof(far), "%d steps", ui_lesson_n_steps(l));
     }
     ui_printf(c, r.x + 3, y, 4, UI_STYLE_DIM, "%d", i + 1);
-    ui_put(c, r.x + 7, y, r.w - 44, UI_STYLE_NORMAL, ui_lesson_title(l, app->tour.lang));
+    ui_put_cut(c, r.x + 7, y, r.w - 44, UI_STYLE_NORMAL, ui_lesson_title(l, app->tour.lang),
+               app->glyphs);
     ui_put(c, r.x + r.w - 35, y, 18, UI_STYLE_DIM, ui_lesson_model(l));
     ui_put_right(c, r.x, y, r.w - 2, at.is_done ? UI_STYLE_GOOD : UI_STYLE_DIM, far);
     if (here) {

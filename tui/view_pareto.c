@@ -291,7 +291,7 @@ static void draw_empty(struct ui_app *app, struct ui_canvas *c, struct ui_rect r
 {
     struct qx_map_state m;
     const char *reason = qx_session_mixed_reason(app->session);
-    char text[400];
+    char text[400], more[60];
     qx_session_map_state(app->session, &m);
     if (reason[0]) {
         snprintf(text, sizeof(text), "no front: %s", reason);
@@ -299,7 +299,8 @@ static void draw_empty(struct ui_app *app, struct ui_canvas *c, struct ui_rect r
         snprintf(text, sizeof(text), "%d of %d single layers are predicted; the front follows",
                  m.n_predicted + m.n_measured, m.n_cells);
     } else {
-        snprintf(text, sizeof(text), "the front is being searched");
+        snprintf(text, sizeof(text), "the front is being searched%s",
+                 ui_fmt_job(app, more, sizeof(more), "front of recipes"));
     }
     ui_put_cut(c, r.x, r.y, r.w, UI_STYLE_DIM, text, app->glyphs);
 }

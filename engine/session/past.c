@@ -62,7 +62,7 @@ void qx_past_note(struct qx_session *s)
     if (is_measured(&g)) {
         measured_take(p, &g);
     }
-    if (g.guess == QX_GUESS_PREDICTED && !g.is_predicted_early) {
+    if (g.guess == QX_GUESS_PREDICTED && !g.is_predicted_early && totals.n_quantized > 0) {
         predicted_take(p, &g.predicted);
     }
 }

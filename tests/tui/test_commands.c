@@ -10,6 +10,7 @@
 #include "prompt.h"
 #include "script.h"
 #include "verb.h"
+#include "widget_text.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -507,6 +508,30 @@ static void the_settings_file_fills_what_the_command_line_leaves_open(void **sta
     remove("config.json");
 }
 
+static void help_texts_are_whole_at_80x24(void **state)
+{
+    (void)state;
+    static struct ui_app app;
+    app_open(&app, sample_path("five-weights"), 80, 24, false);
+    for (int i = 0; i < ui_view_count(); i++) {
+        const char *id = ui_view_at(i)->id;
+        char path[1000], text[4096];
+        snprintf(path, sizeof(path), "%s/assets/help/%s.txt", QX_SOURCE_ROOT, id);
+        FILE *f = fopen(path, "r");
+        if (f) { /* screens that say it all by themselves have none */
+            text[fread(text, 1, sizeof(text) - 1, f)] = 0;
+            fclose(f);
+            for (char *p = text; *p; p++) {
+                *p = *p != '\n' ? *p : p[1] ? ' ' : '\0';
+            }
+            if (ui_text_rows(text, 78) > (int)ui_view_rect(&app).h / 2) {
+                fail_msg("%s.txt takes %d lines", id, ui_text_rows(text, 78));
+            }
+        }
+    }
+    app_close(&app);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,6 +550,7 @@ int main(void)
         cmocka_unit_test(refusals_name_the_reason_of_the_layer_they_meet),
         cmocka_unit_test(a_recorded_log_replays_to_the_same_recipe),
         cmocka_unit_test(a_wrong_log_line_is_named),
+        cmocka_unit_test(help_texts_are_whole_at_80x24),
         cmocka_unit_test(the_command_line_of_a_layer_is_told),
         cmocka_unit_test(the_settings_file_fills_what_the_command_line_leaves_open),
         cmocka_unit_test(leaving_while_a_folder_is_written_asks_first),

@@ -441,6 +441,23 @@ static void compare_screen(void **state)
     app_close(&app);
 }
 
+static void compare_rows(void **state)
+{
+    (void)state;
+    app_open(&app, exact_folder(), 80, 24, true);
+    app.first_line = false;
+    app_line(&app, "bits 4");
+    app_line(&app, "go compare");
+    app_line(&app, "snapshot");
+    app_line(&app, "bits 2");
+    app_line(&app, "changes");
+    app_settle(&app);
+    app_settle(&app);
+    app.toast[0] = 0;
+    check_looks("compare-rows");
+    app_close(&app);
+}
+
 static void compare_tokens(void **state)
 {
     (void)state;
@@ -541,6 +558,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(blocks),
         cmocka_unit_test(try_screens),
         cmocka_unit_test(compare_screen),
+        cmocka_unit_test(compare_rows),
         cmocka_unit_test(compare_tokens),
         cmocka_unit_test(history_screen),
         cmocka_unit_test(help_screen),
