@@ -83,9 +83,14 @@ static enum qx_status read_all(int fd, const char *path, size_t max_bytes, char 
 enum qx_status qx_fs_read(const char *path, size_t max_bytes, char **out, size_t *len,
                           struct qx_error *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return fail_io(err, "open", path);
+    /* a pipe that nobody writes to would not open: it reads as empty */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fcntl(fd, F_SETFL, 0) != 0) {
+        enum qx_status failed = fail_io(err, "open", path);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return failed;
     }
     size_t cap = max_bytes > SIZE_MAX / 4 ? SIZE_MAX / 4 : max_bytes;
     enum qx_status st = read_all(fd, path, cap, out, len, err);

@@ -209,6 +209,13 @@ static enum qx_status run_all(const struct qx_net *net, const struct qx_dataset 
     if (st == QX_OK) { /* NaN in the data is the row's own: it loses */
         st = qx_fail_nonfinite(net, n_nan, r->n, "rows", err);
     }
+    if (st == QX_OK && n_nan == r->n) {
+        st = qx_fail(
+            err, QX_EDATA,
+            "all %lld rows come out as no numbers, so there is nothing to measure: look for "
+            "NaN in the data, and for weights too large for float32",
+            (long long)r->n);
+    }
     qx_mem_free(x);
     qx_mem_free(logits);
     return st;

@@ -53,18 +53,27 @@ static enum qx_status idx_load(const char *path, int rank, unsigned char **out, 
     const unsigned char *p = (const unsigned char *)bytes;
     const size_t start = 4 + 4 * (size_t)rank;
     int64_t want = 1;
-    bool is_good = len >= start && p[0] == 0 && p[1] == 0 && p[2] == DTYPE_U8 && p[3] == rank;
-    for (int i = 0; i < rank && is_good; i++) {
+    const bool is_idx = len >= start && p[0] == 0 && p[1] == 0 && p[2] == DTYPE_U8 && p[3] == rank;
+    bool has_size = is_idx;
+    for (int i = 0; i < rank && has_size; i++) {
         dim[i] = number_at(p + 4 + 4 * i);
-        is_good = qx_i64_mul(want, dim[i], &want);
+        has_size = qx_i64_mul(want, dim[i], &want);
     }
-    if (is_good && want > 0 && (size_t)want == len - start) {
+    if (has_size && want > 0 && (size_t)want == len - start) {
         *out = (unsigned char *)bytes;
         return QX_OK;
     }
-    st =
-        qx_fail_at(err, QX_EFORMAT, path, NULL, 0,
-                   "%s is no idx file of bytes with %d dimensions, or it is cut short", path, rank);
+    if (!is_idx) {
+        st = qx_fail_at(err, QX_EFORMAT, path, NULL, 0,
+                        "%s is no idx file of bytes with %d dimensions", path, rank);
+    } else if (has_size && want == 0) {
+        st = qx_fail_at(err, QX_EFORMAT, path, NULL, 4, "%s holds no rows", path);
+    } else {
+        st = qx_fail_at(err, QX_EFORMAT, path, NULL, 4,
+                        "%s has %zu bytes behind its header, which are not as many as its sizes "
+                        "say: cut short? Get it anew",
+                        path, len - start);
+    }
     qx_mem_free(bytes);
     return st;
 }

@@ -305,7 +305,8 @@ static enum qx_status check(const struct qx_base_parts *p, struct qx_error *err)
             if (!isfinite(p->z[i * p->n_classes + c])) {
                 return qx_fail(err, QX_EDATA,
                                "the network's float32 answer to row %lld is not finite, so nothing "
-                               "can be predicted from it",
+                               "can be predicted from it: measuring (qexplore eval) names the "
+                               "tensor that is to blame",
                                (long long)i);
             }
         }

@@ -5,7 +5,7 @@
 
 /* The magnitude of a code without its sign, in steps of the subnormal values; m: bits of mantissa. */
 #define STEPS(code, m)                                                                         \
-    ((code) >> (m) ? (double)((1 << (m)) + (code) % (1 << (m))) * (1 << (((code) >> (m)) - 1)) \
+    ((code) >> (m) ? (double)((1 << (m)) + (code) % (1 << (m))) * (1 << ((code) >> (m))) / 2.0 \
                    : (double)(code))
 /* Level k of a book whose level `zero` is 0, and the edge behind it. */
 #define LEVEL(k, zero, m, step) \

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-#include <math.h>
+#include <float.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +27,15 @@ const char *qx_build_text(struct qx_build *b, const char *format, ...)
 
 /* ---- config.json ---- */
 
+/* The key as the model's own file has it, for messages. */
+static const char *key_there(struct qx_build *b, const char *key)
+{
+    const char *there = qx_gguf_is(b->net->model) ? qx_gguf_key(key) : NULL;
+    const char *arch = there ? qx_model_metadata(b->net->model, "general.architecture") : NULL;
+    const char *full = arch ? qx_build_text(b, "%.60s.%s", arch, there) : NULL;
+    return full ? full : key;
+}
+
 static int64_t read_int(struct qx_build *b, const char *key, const struct qx_jval *v, int64_t min,
                         int64_t max)
 {
@@ -35,12 +44,13 @@ static int64_t read_int(struct qx_build *b, const char *key, const struct qx_jva
         return min;
     }
     if (!qx_jint(v, &n)) {
-        b->st = qx_fail(b->err, QX_EFORMAT, "\"%s\" is missing or no whole number", key);
+        b->st =
+            qx_fail(b->err, QX_EFORMAT, "\"%s\" is missing or no whole number", key_there(b, key));
         return min;
     }
     if (n < min || n > max) {
-        b->st = qx_fail(b->err, QX_EFORMAT, "\"%s\" is %lld; %lld to %lld are possible", key,
-                        (long long)n, (long long)min, (long long)max);
+        b->st = qx_fail(b->err, QX_EFORMAT, "\"%s\" is %lld; %lld to %lld are possible",
+                        key_there(b, key), (long long)n, (long long)min, (long long)max);
         return min;
     }
     return n;
@@ -76,10 +86,36 @@ double qx_build_num_or(struct qx_build *b, const char *key, double fallback)
 {
     const struct qx_jval *v = qx_jget(b->config, key);
     const double n = v ? qx_jnum(v, -1.0) : fallback;
-    if (b->st == QX_OK && !(n > 0.0 && n < (double)INFINITY)) {
-        b->st = qx_fail(b->err, QX_EFORMAT, "\"%s\" is no positive number", key);
+    if (b->st == QX_OK && !(n >= (double)FLT_MIN && n <= (double)FLT_MAX)) {
+        b->st = qx_fail(b->err, QX_EFORMAT, "\"%s\" is no positive number of float32",
+                        key_there(b, key));
     }
     return n;
+}
+
+const char *qx_build_word(struct qx_build *b, const struct qx_jval *object, const char *key,
+                          const char *fallback)
+{
+    const struct qx_jval *v = qx_jget(object, key);
+    if (!v || qx_jis_null(v)) {
+        return fallback;
+    }
+    if (b->st == QX_OK && !qx_jis_string(v)) {
+        b->st = qx_fail(b->err, QX_EFORMAT, "\"%s\" is no text", key);
+    }
+    return qx_jstr(v, "");
+}
+
+bool qx_build_flag(struct qx_build *b, const char *key, bool fallback)
+{
+    const struct qx_jval *v = qx_jget(b->config, key);
+    if (!v || qx_jis_null(v)) {
+        return fallback;
+    }
+    if (b->st == QX_OK && !qx_jis_bool(v)) {
+        b->st = qx_fail(b->err, QX_EFORMAT, "\"%s\" is neither true nor false", key);
+    }
+    return qx_jbool(v, fallback);
 }
 
 /* ---- tensors ---- */
@@ -138,8 +174,9 @@ void qx_build_check(struct qx_build *b, const char *tensor, const char *row_key,
         b->st = qx_fail(
             b->err, QX_EFORMAT,
             "%s %lld and %s %lld disagree with the tensor '%.100s' of %d axes, [%lld, %lld]",
-            row_key, (long long)rows, column_key, (long long)columns, tensor, t->rank,
-            (long long)(t->rank > 0 ? t->shape[0] : 0), (long long)(t->rank > 1 ? t->shape[1] : 0));
+            key_there(b, row_key), (long long)rows, key_there(b, column_key), (long long)columns,
+            tensor, t->rank, (long long)(t->rank > 0 ? t->shape[0] : 0),
+            (long long)(t->rank > 1 ? t->shape[1] : 0));
     }
 }
 
@@ -216,7 +253,11 @@ static const char **labels_of(struct qx_build *b, int *n)
     const struct qx_jval *map = qx_jget(b->config, "id2label");
     *n = 0;
     const size_t len = qx_jlen(map);
-    if (b->st != QX_OK || !qx_jis_object(map) || len == 0) {
+    if (b->st == QX_OK && map && !qx_jis_null(map) && !qx_jis_object(map)) {
+        b->st = qx_fail(b->err, QX_EFORMAT,
+                        "\"id2label\" must be an object that names every class from 0 on");
+    }
+    if (b->st != QX_OK || len == 0) {
         return NULL;
     }
     const char **labels = qx_arena_array(&b->net->arena, len, sizeof *labels);

@@ -21,8 +21,13 @@ int64_t qx_build_int_or(struct qx_build *b, const char *key, int64_t fallback, i
 /* Places of a language model's rows, which has positions for `most` (as `key` says): what is asked for, else
  * as many as fit (qx_net_open_with). */
 int64_t qx_build_context(struct qx_build *b, const char *key, int64_t most);
-/* A positive number, or the fallback when absent. */
+/* A positive number of float32, or the fallback when absent. */
 double qx_build_num_or(struct qx_build *b, const char *key, double fallback);
+/* A text of config.json or of an object in it; true or false of config.json; or the fallback when absent or
+ * null. */
+const char *qx_build_word(struct qx_build *b, const struct qx_jval *object, const char *key,
+                          const char *fallback);
+bool qx_build_flag(struct qx_build *b, const char *key, bool fallback);
 
 /* The first prefix with which `name` is a tensor; false (and b->prefix as it was) when there is none. */
 bool qx_build_prefix(struct qx_build *b, const char *const *prefixes, const char *name);

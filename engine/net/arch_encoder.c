@@ -52,7 +52,7 @@ static struct sizes read_sizes(struct qx_build *b, const struct qx_encoder_famil
                       .vocabulary = qx_build_int(b, "vocab_size", 1, 1 << 24),
                       .positions = qx_build_int(b, "max_position_embeddings", 1, POSITIONS_MAX),
                       .epsilon = qx_build_num_or(b, "layer_norm_eps", f->epsilon),
-                      .act = qx_jstr(qx_jget(b->config, f->act), "gelu")};
+                      .act = qx_build_word(b, b->config, f->act, "gelu")};
     s.types = f->token_type ? qx_build_int_or(b, "type_vocab_size", 2, 1, 1 << 20) : 0;
     s.offset = f->skips_pad ? 1 + qx_build_int_or(b, "pad_token_id", 1, 0, 1 << 20) : 0;
     if (b->st == QX_OK && s.hidden % s.heads != 0) {
@@ -64,11 +64,11 @@ static struct sizes read_sizes(struct qx_build *b, const struct qx_encoder_famil
                         "max_position_embeddings %lld leaves no position behind pad_token_id",
                         (long long)s.positions);
     }
-    if (strcmp(qx_jstr(qx_jget(b->config, "position_embedding_type"), "absolute"), "absolute") !=
-        0) {
+    static const char absolute[] = "absolute";
+    if (strcmp(qx_build_word(b, b->config, "position_embedding_type", absolute), absolute) != 0) {
         refuse(b, "its positions are relative");
     }
-    if (qx_jbool(qx_jget(b->config, "is_decoder"), false)) {
+    if (qx_build_flag(b, "is_decoder", false)) {
         refuse(b, "it is used as a decoder");
     }
     return s;

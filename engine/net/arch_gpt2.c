@@ -28,15 +28,15 @@ static struct sizes read_sizes(struct qx_build *b)
                       .vocabulary = qx_build_int(b, "vocab_size", 1, 1 << 24),
                       .positions = qx_build_int(b, "n_positions", 1, 1 << 28),
                       .epsilon = qx_build_num_or(b, "layer_norm_epsilon", 1e-5),
-                      .act = qx_jstr(qx_jget(b->config, "activation_function"), "gelu_new")};
+                      .act = qx_build_word(b, b->config, "activation_function", "gelu_new")};
     s.inner = qx_build_int_or(b, "n_inner", 4 * s.hidden, 1, 1 << 24);
     if (b->st == QX_OK && s.hidden % s.heads != 0) {
         b->st = qx_fail(b->err, QX_EFORMAT, "n_embd %lld is no multiple of n_head %lld",
                         (long long)s.hidden, (long long)s.heads);
     }
-    if (b->st == QX_OK &&
-        (!qx_jbool(qx_jget(b->config, "scale_attn_weights"), true) ||
-         qx_jbool(qx_jget(b->config, "scale_attn_by_inverse_layer_idx"), false))) {
+    const bool is_usual = qx_build_flag(b, "scale_attn_weights", true) &&
+                          !qx_build_flag(b, "scale_attn_by_inverse_layer_idx", false);
+    if (b->st == QX_OK && !is_usual) {
         b->st = qx_fail(b->err, QX_EUNSUPPORTED,
                         "its attention is scaled in another way, which is not run; the weights can "
                         "be explored and quantized");

@@ -40,10 +40,19 @@ static void refuse(struct qx_build *b, const char *why)
 }
 
 /* How positions are scaled; config.json of transformers 5 also has rope_theta in there. NULL: not said. */
-static const struct qx_jval *scaling_of(const struct qx_build *b)
+static const struct qx_jval *scaling_of(struct qx_build *b)
 {
-    const struct qx_jval *scaling = qx_jget(b->config, "rope_scaling");
-    return qx_jis_object(scaling) ? scaling : qx_jget(b->config, "rope_parameters");
+    static const char *const keys[] = {"rope_scaling", "rope_parameters"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const struct qx_jval *scaling = qx_jget(b->config, keys[i]);
+        if (qx_jis_object(scaling)) {
+            return scaling;
+        }
+        if (b->st == QX_OK && scaling && !qx_jis_null(scaling)) {
+            b->st = qx_fail(b->err, QX_EFORMAT, "\"%s\" is no object", keys[i]);
+        }
+    }
+    return NULL;
 }
 
 /* YaRN's factor of sines and cosines as transformers' _compute_yarn_parameters has it: it is 0.1 m ln(factor) + 1
@@ -95,7 +104,7 @@ static const char *rotary_of(struct qx_build *b, int64_t head)
     const double base =
         qx_build_num_or(b, "rope_theta", qx_jnum(qx_jget(scaling, "rope_theta"), 10000.0));
     const char *type =
-        qx_jstr(qx_jget(scaling, "rope_type"), qx_jstr(qx_jget(scaling, "type"), "default"));
+        qx_build_word(b, scaling, "rope_type", qx_build_word(b, scaling, "type", "default"));
     const double factor = qx_jnum(qx_jget(scaling, "factor"), 1.0);
     const double low = qx_jnum(qx_jget(scaling, "low_freq_factor"), 1.0);
     const double high = qx_jnum(qx_jget(scaling, "high_freq_factor"), 4.0);
@@ -126,7 +135,7 @@ static struct sizes read_sizes(struct qx_build *b)
                       .inner = qx_build_int(b, "intermediate_size", 1, 1 << 24),
                       .vocabulary = qx_build_int(b, "vocab_size", 1, 1 << 24),
                       .epsilon = qx_build_num_or(b, "rms_norm_eps", 1e-6),
-                      .is_interleaved = qx_jbool(qx_jget(b->config, "rope_interleaved"), false)};
+                      .is_interleaved = qx_build_flag(b, "rope_interleaved", false)};
     static const char factors[] = "rope_freqs.weight";
     s.factors = qx_model_find(b->net->model, factors) >= 0 ? factors : NULL;
     s.kv_heads = qx_build_int_or(b, "num_key_value_heads", s.heads, 1, 65536);
@@ -140,8 +149,9 @@ static struct sizes read_sizes(struct qx_build *b)
                         "do not divide each other",
                         (long long)s.hidden, (long long)s.heads, (long long)s.kv_heads);
     }
-    if (strcmp(qx_jstr(qx_jget(b->config, "hidden_act"), "silu"), "silu") != 0) {
-        refuse(b, "its activation is not silu");
+    const char *act = qx_build_word(b, b->config, "hidden_act", "silu");
+    if (strcmp(act, "silu") != 0) {
+        refuse(b, qx_build_text(b, "its activation is '%.40s' and not silu", act));
     }
     return s;
 }
@@ -191,13 +201,16 @@ static int64_t window_of(struct qx_build *b, int i)
     const int64_t window = qx_build_int_or(b, "sliding_window", 0, 0, INT64_C(1) << 31);
     const struct qx_jval *types = qx_jget(b->config, "layer_types"),
                          *type = qx_jat(types, (size_t)i);
+    if (b->st == QX_OK && types && !qx_jis_null(types) && !qx_jis_string(type)) {
+        b->st = qx_fail(b->err, QX_EFORMAT, "\"layer_types\" names no type of layer %d", i);
+    }
     if (type) {
         return strcmp(qx_jstr(type, ""), "sliding_attention") == 0 ? window : 0;
     }
     if (strcmp(qx_jstr(qx_jget(b->config, "model_type"), ""), "mistral") == 0) {
         return window;
     }
-    return qx_jbool(qx_jget(b->config, "use_sliding_window"), false) &&
+    return qx_build_flag(b, "use_sliding_window", false) &&
                    i >= qx_build_int_or(b, "max_window_layers", 28, 0, 1 << 20)
                ? window
                : 0;
@@ -252,7 +265,7 @@ static const char *decoder_layer(struct qx_build *b, const struct sizes *s, int 
 /* lm_head.weight, or the embeddings again. */
 static const char *head(struct qx_build *b, const struct sizes *s, const char *x, const char *table)
 {
-    const bool is_tied = qx_jbool(qx_jget(b->config, "tie_word_embeddings"), false);
+    const bool is_tied = qx_build_flag(b, "tie_word_embeddings", false);
     const char *prefix = b->prefix;
     b->prefix = "";
     const char *weight = is_tied ? table : qx_build_need(b, "lm_head.weight");

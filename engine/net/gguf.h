@@ -23,6 +23,10 @@ bool qx_gguf_name_there(const char *name, char *out, size_t cap);
 /* The number behind "<architecture>.key"; `fallback` when there is none. */
 int64_t qx_gguf_number_of(const struct qx_model *model, const char *key, int64_t fallback);
 
+/* What a number of config.json is called in GGUF, behind "<architecture>.": "embedding_length" for
+ * "hidden_size". NULL when it has no name. */
+const char *qx_gguf_key(const char *key);
+
 /* "gpt2": byte-level BPE; "llama": pieces with scores; "none". */
 const char *qx_gguf_tokenizer(const struct qx_model *model);
 /* The text of a tokenizer.json of byte-level BPE. Free with qx_free_text. */

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,28 @@ bool qx_gguf_name_there(const char *name, char *out, size_t cap)
 
 /* ---- numbers ---- */
 
+static const char *const numbers[][2] = {
+    {"hidden_size", "embedding_length"},
+    {"num_hidden_layers", "block_count"},
+    {"num_attention_heads", "attention.head_count"},
+    {"num_key_value_heads", "attention.head_count_kv"},
+    {"intermediate_size", "feed_forward_length"},
+    {"max_position_embeddings", "context_length"},
+    {"rms_norm_eps", "attention.layer_norm_rms_epsilon"},
+    {"rope_theta", "rope.freq_base"},
+    {"head_dim", "attention.key_length"},
+};
+
+const char *qx_gguf_key(const char *key)
+{
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (strcmp(numbers[i][0], key) == 0) {
+            return numbers[i][1];
+        }
+    }
+    return NULL;
+}
+
 struct source {
     const struct qx_model *model;
     const char *arch;
@@ -121,12 +144,22 @@ int64_t qx_gguf_number_of(const struct qx_model *model, const char *key, int64_t
     return text ? strtoll(text, NULL, 10) : fallback;
 }
 
+/* What is no finite number stays what it is, for the reader to refuse. */
 static void number_put(const struct source *s, const char *key, const char *from)
 {
     const char *text = meta(s, from);
-    if (text) {
-        qx_jw_key(s->w, key);
-        qx_jw_num(s->w, strtod(text, NULL));
+    struct qx_model_array array;
+    char full[128], *end = NULL;
+    const double x = text ? strtod(text, &end) : 0.0;
+    snprintf(full, sizeof full, "%s.%s", s->arch, from);
+    if (!text && !qx_model_array(s->model, full, &array)) {
+        return;
+    }
+    qx_jw_key(s->w, key);
+    if (text && end > text && *end == '\0' && isfinite(x)) {
+        qx_jw_num(s->w, x);
+    } else {
+        qx_jw_str(s->w, text ? text : "an array");
     }
 }
 
@@ -171,17 +204,6 @@ static const struct known *known_find(const char *arch)
 
 static void config_put(const struct source *s, int64_t vocabulary, bool for_others)
 {
-    static const char *const numbers[][2] = {
-        {"hidden_size", "embedding_length"},
-        {"num_hidden_layers", "block_count"},
-        {"num_attention_heads", "attention.head_count"},
-        {"num_key_value_heads", "attention.head_count_kv"},
-        {"intermediate_size", "feed_forward_length"},
-        {"max_position_embeddings", "context_length"},
-        {"rms_norm_eps", "attention.layer_norm_rms_epsilon"},
-        {"rope_theta", "rope.freq_base"},
-        {"head_dim", "attention.key_length"},
-    };
     qx_jw_key(s->w, "model_type");
     qx_jw_str(s->w, s->arch);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {

@@ -58,7 +58,10 @@ static enum qx_status token_read(struct qx_tokenizer *t, const struct qx_jval *v
 enum qx_status qx_text_added_read(struct qx_tokenizer *t, const struct qx_jval *list,
                                   struct qx_error *err)
 {
-    const size_t n = qx_jis_array(list) ? qx_jlen(list) : 0;
+    if (list && !qx_jis_null(list) && !qx_jis_array(list)) {
+        return qx_fail(err, QX_EFORMAT, "%s: added_tokens is no list", t->path);
+    }
+    const size_t n = qx_jlen(list);
     t->added = qx_mem_zalloc((n + 1) * sizeof *t->added);
     if (!t->added) {
         return qx_fail_nomem(err, n * sizeof *t->added);

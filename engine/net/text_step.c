@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+/* A text may get as many times as long by normalizers: steps that replace by more multiply. */
+enum { GROWTH_MOST = 1000 };
+
 /* Sequences inside one another, and steps in all: a hostile file's. */
 enum { MAX_STEPS = 64 };
 
@@ -136,6 +139,11 @@ enum qx_status qx_text_normalize(const struct qx_text_steps *s, const char *text
         next.oom = next.oom || out->oom;
         qx_buf_release(out);
         *out = next;
+        if (st == QX_OK && out->len / GROWTH_MOST > len) {
+            st = qx_fail(err, QX_EDATA,
+                         "the normalizers of the tokenizer make %zu bytes of a text of %zu",
+                         out->len, len);
+        }
     }
     return st == QX_OK && out->oom ? qx_fail_nomem(err, len) : st;
 }

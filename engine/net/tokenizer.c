@@ -31,6 +31,9 @@ static enum qx_status vocab_read(struct qx_tokenizer *t, const struct qx_jval *v
         if (!qx_jint(v, &id) || id < 0 || id >= QX_TOKEN_MAX) {
             st = qx_fail(err, QX_EFORMAT, "%s: the token '%.40s' has no id from 0 to %d", t->path,
                          text, QX_TOKEN_MAX - 1);
+        } else if (id < t->vocab.n && t->vocab.tokens[id].text) {
+            st = qx_fail(err, QX_EFORMAT, "%s: the token '%.40s' has the id %lld, as another has",
+                         t->path, text, (long long)id);
         } else if (t->is_bytes && qx_text_letters_to_bytes(text, len, &bytes) && !bytes.oom) {
             text = bytes.data;
             len = bytes.len;
@@ -100,7 +103,10 @@ static enum qx_status pair_read(struct qx_tokenizer *t, const struct qx_jval *v,
 static enum qx_status around_read(struct qx_tokenizer *t, const struct qx_jval *v, int depth,
                                   struct qx_error *err)
 {
-    const char *type = qx_jstr(qx_jget(v, "type"), "ByteLevel");
+    const char *type = qx_jstr(qx_jget(v, "type"), NULL);
+    if (!type) {
+        return qx_fail(err, QX_EFORMAT, "%s: a post_processor has no type", t->path);
+    }
     if (strcmp(type, "ByteLevel") == 0) { /* concerns offsets only */
         return QX_OK;
     }
@@ -146,7 +152,8 @@ static enum qx_status model_read(struct qx_tokenizer *t, const struct qx_jval *r
                                                        &qx_text_unigram};
     const struct qx_jval *model = qx_jget(root, "model");
     /* files of 2020 do not say it */
-    const char *type = qx_jstr(qx_jget(model, "type"), qx_jget(model, "merges") ? "BPE" : "?");
+    const struct qx_jval *named = qx_jget(model, "type");
+    const char *type = qx_jstr(named, !named && qx_jget(model, "merges") ? "BPE" : "?");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (strcmp(rows[i]->type, type) == 0) {
             t->model = rows[i];

@@ -1,4 +1,5 @@
 /* Settings of activations: defaults, text, checks, scale and zero point. */
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,7 +116,13 @@ static enum qx_status check_static(const struct qx_act *a, struct qx_error *err)
         return qx_fail(err, QX_ERANGE, "%s takes a number above 0 and at most %g, not %g",
                        a->calib->name, most, a->param);
     }
-    if (a->has_range && !(lo <= 0.0 && hi >= 0.0 && hi - lo <= 2 * 3.4e38)) {
+    if (a->has_range && !(lo >= -(double)FLT_MAX && hi <= (double)FLT_MAX)) {
+        return qx_fail(err, QX_ERANGE,
+                       "the range %g to %g of the activations is wider than float32; give finite "
+                       "ends",
+                       lo, hi);
+    }
+    if (a->has_range && !(lo <= 0.0 && hi >= 0.0)) {
         return qx_fail(err, QX_ERANGE,
                        "the range %g to %g of the activations does not contain 0; give a low end "
                        "of at most 0 and a high end of at least 0",

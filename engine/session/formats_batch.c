@@ -79,6 +79,9 @@ static enum qx_status item_make(struct batch *b, int64_t i, struct qx_error *err
     enum qx_status st = inputs_look(b, layer_of(b, i), &fits, err);
     for (int k = 0; st == QX_OK && k < b->n_rows; k++) {
         st = row_make(b, item, fits, &rows[k], err);
+        if (st == QX_EDATA) {
+            qx_error_context(err, "'%.100s'", b->s->items.v[item].tensor->name);
+        }
     }
     if (st == QX_OK) {
         qx_formats_front(rows, b->n_rows);

@@ -99,7 +99,7 @@ static enum qx_status imatrix_open(struct qx_session *s, const char *path, struc
         qx_log(QX_LOG_INFO, "%s: importance of the inputs of %lld tensors", path, (long long)n);
     } else if (status == QX_OK) {
         status = qx_fail_at(err, QX_EDATA, path, NULL, -1,
-                            "%.150s speaks of no weight of this model: its first tensor is '%.60s'",
+                            "%.150s fits no weight of this model: its first tensor is '%.60s'",
                             path, qx_imatrix_name(s->imatrix, 0));
     }
     return status;

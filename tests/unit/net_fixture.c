@@ -188,15 +188,20 @@ char *quoted(const char *text)
     return copy;
 }
 
-bool scratch_enter(char *template)
+static char scratch[32];
+
+int scratch_enter(void **state)
 {
-    return mkdtemp(template) && chdir(template) == 0;
+    (void)state;
+    snprintf(scratch, sizeof scratch, "scratch-XXXXXX");
+    return mkdtemp(scratch) && chdir(scratch) == 0 ? 0 : -1;
 }
 
-int scratch_leave(const char *folder)
+int scratch_leave(void **state)
 {
     char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf %s", scratch);
     return chdir("..") == 0 && system(command) == 0 ? 0 : -1;
 }
 

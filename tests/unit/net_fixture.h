@@ -44,10 +44,9 @@ void text_write(const char *path, const char *text);
 /* The text with every ' made ", so that JSON reads well in C. Free with free. */
 char *quoted(const char *text);
 
-/* Make the folder of a mkdtemp template and go into it; leave it and remove it with what is in it (0 or -1,
- * as cmocka wants it). */
-bool scratch_enter(char *template);
-int scratch_leave(const char *folder);
+/* Of a group of tests: make a folder of their own and go into it; leave it and remove it with what is in it. */
+int scratch_enter(void **state);
+int scratch_leave(void **state);
 
 /* model.safetensors and config.json of a llama with one block here: width 8, 4 heads on 2 of keys and values, 12
  * inner, tied head, at most 10 places. */

@@ -14,20 +14,6 @@
 #include <cmocka.h>
 
 enum { VOCABULARY = 50, PROMPT = 1500, STEPS = 4 };
-static char folder[] = "context-XXXXXX";
-
-static int enter_folder(void **state)
-{
-    (void)state;
-    return scratch_enter(folder) ? 0 : -1;
-}
-
-static int leave_folder(void **state)
-{
-    (void)state;
-    return scratch_leave(folder);
-}
-
 /* Logits of the last of n ids, run as one row. */
 static void whole_pass(const struct folder *f, const int32_t *ids, int64_t n, float *logits)
 {
@@ -95,21 +81,34 @@ static void steps_equal_whole_passes_far_out(void **state)
     }
 }
 
-static void scalings_that_give_no_factors_are_refused(void **state)
+static void configs_of_nonsense_are_refused(void **state)
 {
     (void)state;
-    static const char *const scalings[] = {
-        "'rope_scaling':{'rope_type':'yarn','factor':4,'attention_factor':-1},",
-        "'rope_scaling':{'rope_type':'yarn','factor':4,'mscale':1,'mscale_all_dim':-9},",
-        "'rope_scaling':{'rope_type':'yarn','factor':4,'beta_fast':-2},"};
-    for (int i = 0; i < 3; i++) {
+    static const struct {
+        const char *more, *says;
+    } cases[] = {
+        {"'rope_scaling':{'rope_type':'yarn','factor':4,'attention_factor':-1},", "rope_scaling"},
+        {"'rope_scaling':{'rope_type':'yarn','factor':4,'mscale':1,'mscale_all_dim':-9},",
+         "rope_scaling"},
+        {"'rope_scaling':{'rope_type':'yarn','factor':4,'beta_fast':-2},", "rope_scaling"},
+        {"'rope_scaling':'linear',", "\"rope_scaling\" is no object"},
+        {"'rope_scaling':{'rope_type':7},", "\"rope_type\" is no text"},
+        {"'rope_theta':1e308,", "\"rope_theta\" is no positive number"},
+        {"'rope_theta':1e-300,", "\"rope_theta\" is no positive number"},
+        {"'hidden_act':5,", "\"hidden_act\" is no text"},
+        {"'layer_types':['full_attention',3],", "no type of layer 1"},
+        {"'use_sliding_window':'no',", "\"use_sliding_window\" is neither"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct qx_model *model = NULL;
         struct qx_net *net = NULL;
         struct qx_error err;
-        llama_write_as(&(struct llama){"llama", 1, VOCABULARY, 3000, 12, scalings[i]});
+        llama_write_as(&(struct llama){"llama", 2, VOCABULARY, 3000, 12, cases[i].more});
         assert_int_equal(qx_model_open(".", &model, NULL), QX_OK);
         assert_int_equal(qx_net_open(model, &net, &err), QX_EFORMAT);
-        assert_non_null(strstr(err.text, "rope_scaling"));
+        if (!strstr(err.text, cases[i].says)) {
+            fail_msg("'%s' does not say '%s'", err.text, cases[i].says);
+        }
         qx_model_close(&model);
     }
 }
@@ -198,9 +197,9 @@ static void memory_bounds_the_context(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(steps_equal_whole_passes_far_out),
-                                       cmocka_unit_test(scalings_that_give_no_factors_are_refused),
+                                       cmocka_unit_test(configs_of_nonsense_are_refused),
                                        cmocka_unit_test(windows_slide),
                                        cmocka_unit_test(the_context_is_what_is_asked_for),
                                        cmocka_unit_test(memory_bounds_the_context)};
-    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
 }

@@ -14,7 +14,6 @@
 #include <cmocka.h>
 
 enum { ROWS = 24, PAIRS = ROWS * (ROWS - 1) / 2, MAX_TENSORS = 64 };
-static char folder[] = "embedding-XXXXXX";
 static int vocabulary; /* of the sample */
 
 /* bert-sentiment without its head: what others call an encoder. */
@@ -55,18 +54,11 @@ static void headless_write(void)
 
 static int enter_folder(void **state)
 {
-    (void)state;
-    if (!scratch_enter(folder)) {
+    if (scratch_enter(state) != 0) {
         return -1;
     }
     headless_write();
     return 0;
-}
-
-static int leave_folder(void **state)
-{
-    (void)state;
-    return scratch_leave(folder);
 }
 
 static double cosine(const float *a, const float *b, int d)
@@ -513,5 +505,5 @@ int main(void)
         cmocka_unit_test(nothing_is_computed_from_nonsense),
         cmocka_unit_test(other_networks_and_few_rows_are_refused),
     };
-    return cmocka_run_group_tests_name("embedding", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("embedding", tests, enter_folder, scratch_leave);
 }

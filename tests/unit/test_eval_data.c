@@ -13,7 +13,6 @@
 
 #include <cmocka.h>
 
-static char folder[] = "data-XXXXXX";
 static struct folder net; /* rows of 3, 4 classes */
 static struct folder on_ids;
 
@@ -40,8 +39,7 @@ static void write_net(const char *dir, const char *dtype, const char *nodes)
 
 static int enter_folder(void **state)
 {
-    (void)state;
-    if (!scratch_enter(folder)) {
+    if (scratch_enter(state) != 0) {
         return -1;
     }
     write_net("a", "F32",
@@ -58,10 +56,9 @@ static int enter_folder(void **state)
 
 static int leave_folder(void **state)
 {
-    (void)state;
     folder_close(&net);
     folder_close(&on_ids);
-    return scratch_leave(folder);
+    return scratch_leave(state);
 }
 
 static const uint8_t bytes[] = {0, 10, 255, 7, 8, 9};

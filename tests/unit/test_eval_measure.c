@@ -16,14 +16,12 @@
 
 enum { N_CLASSES = 4, N_MANY = 5000 };
 
-static char folder[] = "measure-XXXXXX";
 static struct folder net; /* the logits are the input */
 
 static int enter_folder(void **state)
 {
-    (void)state;
     static const struct tensor_spec unused[] = {{"w", "F32", 1, {1}, NULL}};
-    if (!scratch_enter(folder)) {
+    if (scratch_enter(state) != 0) {
         return -1;
     }
     model_write("model.safetensors", unused, 1, NULL);
@@ -39,9 +37,8 @@ static int enter_folder(void **state)
 
 static int leave_folder(void **state)
 {
-    (void)state;
     folder_close(&net);
-    return scratch_leave(folder);
+    return scratch_leave(state);
 }
 
 /* Measures rows of logits against labels. */
@@ -83,6 +80,25 @@ static void figures_are_those_worked_by_hand(void **state)
     assert_true(fabs(r->macro_f1 - (0.8 + 0.5 + 0.0 + 1.0) / 4.0) < 1e-12);
     assert_true(r->ci_lo < r->accuracy && r->accuracy < r->ci_hi && r->time_s >= 0.0);
     qx_eval_result_free(r);
+}
+
+/* A row without numbers loses; where all are so, there is no figure. */
+static void rows_of_no_numbers_are_no_figure(void **state)
+{
+    (void)state;
+    const float x[2][N_CLASSES] = {{NAN, 0, 0, 0}, {0, 0, NAN, 0}};
+    const uint8_t labels[2] = {0, 1};
+    const struct tensor_spec tensors[] = {{"x", "F32", 2, {2, N_CLASSES}, x},
+                                          {"labels", "U8", 1, {2}, labels}};
+    struct qx_dataset *data = NULL;
+    struct qx_eval_result *r = NULL;
+    struct qx_error err;
+    model_write("d.safetensors", tensors, 2, NULL);
+    assert_int_equal(qx_dataset_open("d.safetensors", net.net, &data, NULL), QX_OK);
+    assert_int_equal(qx_eval_run(net.net, data, net.weights, NULL, NULL, NULL, &r, &err), QX_EDATA);
+    assert_non_null(strstr(err.text, "all 2 rows"));
+    assert_null(r);
+    qx_dataset_close(&data);
 }
 
 static void macro_f1_leaves_out_classes_that_do_not_occur(void **state)
@@ -338,6 +354,7 @@ int test_eval_measure(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_are_those_worked_by_hand),
+        cmocka_unit_test(rows_of_no_numbers_are_no_figure),
         cmocka_unit_test(macro_f1_leaves_out_classes_that_do_not_occur),
         cmocka_unit_test(macro_f1_equals_that_of_precision_and_recall),
         cmocka_unit_test(what_changes_most_comes_first),

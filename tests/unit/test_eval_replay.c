@@ -1,8 +1,7 @@
 /* Suffix replay says what a whole measurement of the same rows says, whatever was edited before. */
-#include "base/mem.h"
 #include "base/pool.h"
-#include "net_fixture.h"
 #include "qx/predict.h"
+#include "replay_fixture.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -14,33 +13,13 @@
 
 #include <cmocka.h>
 
-enum { P = 70, MAX_LAYERS = 16 };
+enum { P = 70 };
 
-struct bench {
-    struct folder f;
-    struct qx_dataset *data;
-    struct qx_setting set[MAX_LAYERS];
-    int n;
-};
-
-static void bench_open(struct bench *b, const char *rest)
+static void bench_open_source(struct bench *b, const char *rest)
 {
-    char path[512], file[600];
+    char path[512];
     source_path(path, sizeof path, rest);
-    folder_open(&b->f, path);
-    snprintf(file, sizeof file, "%s/eval.safetensors", path);
-    assert_int_equal(qx_dataset_open(file, b->f.net, &b->data, NULL), QX_OK);
-    b->n = qx_net_n_layers(b->f.net);
-    assert_true(b->n <= MAX_LAYERS);
-    for (int i = 0; i < b->n; i++) {
-        b->set[i] = qx_setting_fp32();
-    }
-}
-
-static void bench_close(struct bench *b)
-{
-    qx_dataset_close(&b->data);
-    folder_close(&b->f);
+    bench_open(b, path);
 }
 
 static struct qx_replay *replay_of(struct bench *b, uint64_t max_bytes)
@@ -105,7 +84,7 @@ static void a_walk_over_the_layers_is_as_measured(const char *rest, uint64_t max
 {
     static struct bench b;
     struct qx_replay_result now;
-    bench_open(&b, rest);
+    bench_open_source(&b, rest);
     struct qx_replay *r = replay_of(&b, max_bytes);
     assert_int_equal(qx_replay_rows(r), P);
     replay(&b, r, &now);
@@ -141,7 +120,7 @@ static void a_drag_runs_only_what_lies_behind(void **state)
     (void)state;
     static struct bench b;
     struct qx_replay_result now;
-    bench_open(&b, "samples/fashion-cnn");
+    bench_open_source(&b, "samples/fashion-cnn");
     struct qx_replay *r = replay_of(&b, UINT64_MAX);
     for (int act = 0; act < 2; act++) { /* both engines */
         for (int i = 0; i < b.n; i++) {
@@ -178,7 +157,7 @@ static void the_divergence_is_that_of_the_predictors_truth(void **state)
     struct qx_replay_result now;
     struct qx_predict_probe *probe = NULL;
     struct qx_predict_truth truth;
-    bench_open(&b, "samples/fashion-cnn");
+    bench_open_source(&b, "samples/fashion-cnn");
     struct qx_replay *r = replay_of(&b, UINT64_MAX);
     assert_int_equal(
         qx_predict_probe_new(b.f.net, b.data, NULL, NULL, P, 7, NULL, NULL, &probe, NULL), QX_OK);
@@ -196,37 +175,25 @@ static void the_divergence_is_that_of_the_predictors_truth(void **state)
     bench_close(&b);
 }
 
+static void edit(struct bench *b, int round, int64_t try)
+{
+    layer_set(b, 1 + round % 2, 2 + (int)(try % 5), 2 * (round > 0));
+}
+
 static void failures_and_cancelling_lose_only_the_run(void **state)
 {
     (void)state;
     static struct bench b;
-    struct qx_ctl ctl = {0};
-    struct qx_replay *r = NULL;
     struct qx_replay_result now;
-    struct qx_error err = {0};
-    bench_open(&b, "samples/fashion-mlp");
-    enum qx_status st = QX_ENOMEM;
-    for (int64_t n = 1; st != QX_OK; n++) {
-        qx_mem_fail_at(n);
-        st = qx_replay_new(b.f.net, b.data, P, 7, UINT64_MAX, NULL, NULL, &r, &err);
-        qx_mem_fail_at(0);
-        assert_true(n < 200 && (st == QX_OK || st == QX_ENOMEM) && (st == QX_OK) == (r != NULL));
-    }
+    bench_open_source(&b, "samples/fashion-mlp");
+    struct qx_replay *r = bench_replay_failing(&b, P, 7);
     replay(&b, r, &now);
     for (int round = 0; round < 3; round++) {
-        st = QX_ENOMEM;
-        for (int64_t n = 1; st != QX_OK; n++) {
-            layer_set(&b, 1 + round % 2, 2 + (int)(n % 5), 2 * (round > 0));
-            qx_mem_fail_at(n);
-            st = qx_replay_run(r, b.set, NULL, NULL, &now, &err);
-            qx_mem_fail_at(0);
-            assert_true(n < 1000 && (st == QX_OK || st == QX_ENOMEM));
-        }
+        now = bench_run_failing(&b, r, round, edit);
         assert_as_measured(&b, &now);
     }
     layer_set(&b, 0, 3, 0);
-    atomic_store(&ctl.cancel, true);
-    assert_int_equal(qx_replay_run(r, b.set, NULL, &ctl, &now, &err), QX_ECANCELLED);
+    bench_cancel(&b, r);
     replay(&b, r, &now);
     assert_int_equal(now.from, 0);
     qx_replay_free(r);

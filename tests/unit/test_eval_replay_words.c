@@ -1,7 +1,6 @@
 /* Suffix replay of language models: what a whole measurement of the same tokens says, to the last bit. */
-#include "base/mem.h"
 #include "base/pool.h"
-#include "net_fixture.h"
+#include "replay_fixture.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -12,16 +11,7 @@
 
 #include <cmocka.h>
 
-enum { VOCABULARY = 100, DOCUMENTS = 7, TOKENS = DOCUMENTS * LLAMA_PLACES, MAX_LAYERS = 40 };
-static char folder[] = "replay-words-XXXXXX";
-
-struct bench {
-    struct folder f;
-    struct qx_dataset *data;
-    struct qx_setting set[MAX_LAYERS];
-    int n;
-};
-
+enum { VOCABULARY = 100, DOCUMENTS = 7, TOKENS = DOCUMENTS * LLAMA_PLACES };
 static int enter_folder(void **state)
 {
     uint8_t ids[TOKENS], mask[TOKENS];
@@ -29,8 +19,7 @@ static int enter_folder(void **state)
     const struct tensor_spec parts[] = {{"input_ids", "U8", 1, {TOKENS}, ids},
                                         {"doc_offsets", "I64", 1, {DOCUMENTS + 1}, offsets},
                                         {"loss_mask", "U8", 1, {TOKENS}, mask}};
-    (void)state;
-    if (!scratch_enter(folder)) {
+    if (scratch_enter(state) != 0) {
         return -1;
     }
     for (int i = 0; i < TOKENS; i++) {
@@ -43,31 +32,6 @@ static int enter_folder(void **state)
     llama_write(VOCABULARY);
     model_write("eval.safetensors", parts, 3, NULL);
     return 0;
-}
-
-static int leave_folder(void **state)
-{
-    (void)state;
-    return scratch_leave(folder);
-}
-
-static void bench_open(struct bench *b, const char *path)
-{
-    char file[600];
-    folder_open(&b->f, path);
-    snprintf(file, sizeof file, "%s/eval.safetensors", path);
-    assert_int_equal(qx_dataset_open(file, b->f.net, &b->data, NULL), QX_OK);
-    b->n = qx_net_n_layers(b->f.net);
-    assert_true(b->n <= MAX_LAYERS);
-    for (int i = 0; i < b->n; i++) {
-        b->set[i] = qx_setting_fp32();
-    }
-}
-
-static void bench_close(struct bench *b)
-{
-    qx_dataset_close(&b->data);
-    folder_close(&b->f);
 }
 
 static struct qx_replay *replay_of(struct bench *b, int64_t n, uint64_t max_bytes)
@@ -213,36 +177,24 @@ static void how_many_tokens_depends_on_the_network_alone(void **state)
     bench_close(&b);
 }
 
+static void edit(struct bench *b, int layer, int64_t try)
+{
+    layer_set(b, layer, 2 + (int)(try % 5), layer == 2);
+}
+
 static void failures_and_cancelling_lose_only_the_run(void **state)
 {
     (void)state;
     static struct bench b;
-    struct qx_ctl ctl = {0};
-    struct qx_replay *r = NULL;
-    struct qx_replay_result now;
-    struct qx_error err = {0};
     bench_open(&b, ".");
-    enum qx_status st = QX_ENOMEM;
-    for (int64_t n = 1; st != QX_OK; n++) {
-        qx_mem_fail_at(n);
-        st = qx_replay_new(b.f.net, b.data, 0, 3, UINT64_MAX, NULL, NULL, &r, &err);
-        qx_mem_fail_at(0);
-        assert_true(n < 300 && (st == QX_OK || st == QX_ENOMEM) && (st == QX_OK) == (r != NULL));
-    }
+    struct qx_replay *r = bench_replay_failing(&b, 0, 3);
+    struct qx_replay_result now;
     for (int layer = 1; layer < 3; layer++) {
-        st = QX_ENOMEM;
-        for (int64_t n = 1; st != QX_OK; n++) {
-            layer_set(&b, layer, 2 + (int)(n % 5), layer == 2);
-            qx_mem_fail_at(n);
-            st = qx_replay_run(r, b.set, NULL, NULL, &now, &err);
-            qx_mem_fail_at(0);
-            assert_true(n < 1000 && (st == QX_OK || st == QX_ENOMEM));
-        }
+        now = bench_run_failing(&b, r, layer, edit);
         assert_as_measured(&b, r, &now);
     }
     layer_set(&b, 1, 3, false);
-    atomic_store(&ctl.cancel, true);
-    assert_int_equal(qx_replay_run(r, b.set, NULL, &ctl, &now, &err), QX_ECANCELLED);
+    bench_cancel(&b, r);
     now = run(&b, r, NULL);
     assert_as_measured(&b, r, &now);
     qx_replay_free(r);
@@ -258,5 +210,5 @@ int main(void)
         cmocka_unit_test(failures_and_cancelling_lose_only_the_run),
     };
     return cmocka_run_group_tests_name("replay of language models", tests, enter_folder,
-                                       leave_folder);
+                                       scratch_leave);
 }

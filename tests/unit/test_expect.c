@@ -139,20 +139,6 @@ static void analytic_correction_keeps_the_mean(void **state)
     folder_close(&f);
 }
 
-static char home[64] = "/tmp/qx-expect-XXXXXX";
-
-static int enter(void **state)
-{
-    (void)state;
-    return scratch_enter(home) ? 0 : -1;
-}
-
-static int leave(void **state)
-{
-    (void)state;
-    return scratch_leave(home);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,5 +146,5 @@ int main(void)
         cmocka_unit_test(expected_inputs_are_means_of_draws),
         cmocka_unit_test(analytic_correction_keeps_the_mean),
     };
-    return cmocka_run_group_tests(tests, enter, leave);
+    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
 }

@@ -15,20 +15,11 @@
 #include <cmocka.h>
 
 enum { PLACES = 12, CLASSES = 3 };
-static char folder[] = "encoder-XXXXXX";
-
 static int enter_folder(void **state)
 {
-    (void)state;
     char model[1024];
     source_path(model, sizeof model, "tests/golden/net/encoder_bert/model.safetensors");
-    return scratch_enter(folder) && symlink(model, "model.safetensors") == 0 ? 0 : -1;
-}
-
-static int leave_folder(void **state)
-{
-    (void)state;
-    return scratch_leave(folder);
+    return scratch_enter(state) == 0 && symlink(model, "model.safetensors") == 0 ? 0 : -1;
 }
 
 /* config.json with one member given, or another value for it. */
@@ -83,6 +74,10 @@ static void config_and_tensors_must_agree(void **state)
         {"is_decoder", "true", QX_EUNSUPPORTED, {"decoder", "explored"}},
         {"id2label", "{'0':'a','1':'b'}", QX_EFORMAT, {"2 labels", "3 classes"}},
         {"id2label", "{'0':'a','5':'b','1':'c'}", QX_EFORMAT, {"id2label", "\"5\""}},
+        {"layer_norm_eps", "1e300", QX_EFORMAT, {"layer_norm_eps", "float32"}},
+        {"hidden_act", "5", QX_EFORMAT, {"hidden_act", "no text"}},
+        {"is_decoder", "'no'", QX_EFORMAT, {"is_decoder", "neither true nor false"}},
+        {"id2label", "['a','b','c']", QX_EFORMAT, {"id2label", "an object"}},
         {"model_type", "'roberta'", QX_EFORMAT, {"roberta", "no tensor"}},
         {"model_type", "'mamba'", QX_EUNSUPPORTED, {"missing: layers with a state", "explored"}},
         {"model_type", "'qwen3_moe'", QX_EUNSUPPORTED, {"'qwen3_moe'", "experts"}},
@@ -320,5 +315,5 @@ int test_net_encoder(void)
         cmocka_unit_test(a_pass_goes_on_from_every_layer),
         cmocka_unit_test(both_engines_agree_on_sequences),
     };
-    return cmocka_run_group_tests_name("net encoder", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("net encoder", tests, enter_folder, scratch_leave);
 }

@@ -13,8 +13,6 @@
 
 #include <cmocka.h>
 
-static char folder[] = "graph-XXXXXX";
-
 static const int64_t copy_rest[] = {0, -1}, two_open[] = {-1, -1}, fixed[] = {1, 72},
                      torn[] = {2, -1}, negative[] = {0, -2}, too_big[] = {0, INT64_C(1) << 62},
                      uneven[] = {0, 7, -1}, ids[] = {0, 3};
@@ -33,18 +31,11 @@ static const struct tensor_spec tensors[] = {
 
 static int enter_folder(void **state)
 {
-    (void)state;
-    if (!scratch_enter(folder)) {
+    if (scratch_enter(state) != 0) {
         return -1;
     }
     model_write("model.safetensors", tensors, (int)(sizeof tensors / sizeof *tensors), NULL);
     return 0;
-}
-
-static int leave_folder(void **state)
-{
-    (void)state;
-    return scratch_leave(folder);
 }
 
 #define X    "[{'name':'x','dtype':'F32','shape':['N',2,6,6]}]"
@@ -333,5 +324,5 @@ int test_net_graph(void)
         cmocka_unit_test(without_labels_classes_are_numbers),
         cmocka_unit_test(opening_survives_every_failed_allocation),
     };
-    return cmocka_run_group_tests_name("net graph", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("net graph", tests, enter_folder, scratch_leave);
 }

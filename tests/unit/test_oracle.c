@@ -230,20 +230,6 @@ static void odd_layers_stay_finite(void **state)
     }
 }
 
-static char home[64] = "/tmp/qx-oracle-XXXXXX";
-
-static int enter(void **state)
-{
-    (void)state;
-    return scratch_enter(home) ? 0 : -1;
-}
-
-static int leave(void **state)
-{
-    (void)state;
-    return scratch_leave(home);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,5 +237,5 @@ int main(void)
         cmocka_unit_test(odd_layers_stay_finite),
         cmocka_unit_test(awq_takes_the_best_of_its_grid),
     };
-    return cmocka_run_group_tests(tests, enter, leave);
+    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
 }

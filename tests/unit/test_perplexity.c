@@ -18,22 +18,13 @@
 #include <cmocka.h>
 
 enum { VOCABULARY = 16 };
-static char folder[] = "words-XXXXXX";
-
 static int enter_folder(void **state)
 {
-    (void)state;
-    if (!scratch_enter(folder)) {
+    if (scratch_enter(state) != 0) {
         return -1;
     }
     llama_write(VOCABULARY);
     return 0;
-}
-
-static int leave_folder(void **state)
-{
-    (void)state;
-    return scratch_leave(folder);
 }
 
 static enum qx_status open_documents(const struct folder *f, const uint8_t *ids, int64_t n,
@@ -511,5 +502,5 @@ int main(void)
         cmocka_unit_test(llama_tiny_gives_its_logits_and_figures),
         cmocka_unit_test(stories260k_gives_its_logits_and_figures),
     };
-    return cmocka_run_group_tests_name("perplexity", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("perplexity", tests, enter_folder, scratch_leave);
 }

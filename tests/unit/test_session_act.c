@@ -57,16 +57,20 @@ static void a_wrong_act_is_refused(void **state)
     (void)state;
     struct qx_session *s = fixture_open(fixture_plain(), NULL, true);
     fixture_bits(s, "a.weight", 4);
-    struct qx_act bad[3] = {qx_act_static(9), qx_act_static(8), qx_act_static(8)};
+    struct qx_act bad[4] = {qx_act_static(9), qx_act_static(8), qx_act_static(8), qx_act_static(8)};
+    struct qx_error err;
     bad[1].gran = QX_ACT_TOKEN;
     bad[2].has_range = true;
     bad[2].range = (struct qx_range){1, 2};
-    for (int i = 0; i < 3; i++) {
+    bad[3].has_range = true;
+    bad[3].range = (struct qx_range){0, 1e300};
+    for (int i = 0; i < 4; i++) {
         const int64_t item = fixture_item(s, "a.weight");
         const struct qx_patch p = {.fields = QX_PATCH_ACT, .value = {.act = bad[i]}};
-        assert_int_equal(qx_session_edit(s, &item, 1, &p, false, NULL), QX_ERANGE);
+        assert_int_equal(qx_session_edit(s, &item, 1, &p, false, &err), QX_ERANGE);
         assert_int_equal(qx_session_setting(s, item)->act.bits, 0);
     }
+    assert_non_null(strstr(err.text, "wider than float32"));
     qx_session_close(&s);
 }
 

@@ -52,6 +52,49 @@ static float *answers(struct qx_session *s, int64_t *n)
     return z;
 }
 
+/* Metadata that say nonsense are named as the file has them. */
+static void wrong_numbers_are_named(void **state)
+{
+    static const struct {
+        const char *key;
+        uint32_t type, value; /* of GGUF: 4 = u32, 6 = f32 */
+        const char *says;
+    } cases[] = {{"llama.embedding_length", 4, 64, "llama.embedding_length 64"},
+                 {"llama.attention.head_count", 4, 0, "\"llama.attention.head_count\" is 0"},
+                 {"llama.block_count", 6, 0x7fc00000, "\"llama.block_count\""},
+                 {"llama.context_length", 6, 0x7fc00000, "\"llama.context_length\""}};
+    char path[] = "gguf-XXXXXX";
+    static char bytes[1 << 17];
+    (void)state;
+    FILE *file = fopen(QX_SOURCE_ROOT "/tests/golden/gguf/decoder_llama.gguf", "rb");
+    assert_non_null(file);
+    const size_t n = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    assert_true(n > 0 && n < sizeof bytes);
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct qx_session_options o = {.batch = true, .threads = 1};
+        struct qx_session *s = NULL;
+        const size_t len = strlen(cases[i].key);
+        char *at = memmem(bytes, n, cases[i].key, len), kept[8];
+        assert_non_null(at);
+        memcpy(kept, at + len, sizeof kept);
+        memcpy(at + len, &cases[i].type, 4);
+        memcpy(at + len + 4, &cases[i].value, 4);
+        assert_int_equal(pwrite(fd, bytes, n, 0), n);
+        memcpy(at + len, kept, sizeof kept);
+        assert_int_equal(qx_session_open(path, &o, &s, NULL), QX_OK);
+        assert_null(qx_session_net(s));
+        if (!strstr(qx_session_net_reason(s), cases[i].says)) {
+            fail_msg("'%s' does not say '%s'", qx_session_net_reason(s), cases[i].says);
+        }
+        qx_session_close(&s);
+    }
+    close(fd);
+    unlink(path);
+}
+
 static void folder_remove(const char *folder)
 {
     char command[600];
@@ -176,6 +219,7 @@ static void unknown_networks_stay_as_they_are(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_numbers_are_named),
         cmocka_unit_test(written_folders_run_as_the_file_does),
         cmocka_unit_test(quantized_rows_change_places_with_their_values),
         cmocka_unit_test(unknown_networks_stay_as_they_are),

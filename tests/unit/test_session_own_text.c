@@ -13,22 +13,14 @@
 #include <cmocka.h>
 
 enum { SETTLE_MS = 60000 };
-static char folder[] = "own-text-XXXXXX";
 
 static int enter_folder(void **state)
 {
-    (void)state;
-    if (!scratch_enter(folder)) {
+    if (scratch_enter(state) != 0) {
         return -1;
     }
     llama_write(50);
     return 0;
-}
-
-static int leave_folder(void **state)
-{
-    (void)state;
-    return scratch_leave(folder);
 }
 
 static struct qx_session *open_with(const char *data, bool predict, bool batch)
@@ -158,5 +150,5 @@ int main(void)
         cmocka_unit_test(only_who_predicts_writes_unasked),
         cmocka_unit_test(calibration_waits_for_it),
     };
-    return cmocka_run_group_tests_name("session_own_text", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("session_own_text", tests, enter_folder, scratch_leave);
 }

@@ -407,6 +407,11 @@ static void wrong_files_are_refused_by_name(void **state)
         {"{'post_processor':{'type':'TemplateProcessing','single':[{'SpecialToken':"
          "{'id':'<s>'}}]},'model':{'type':'BPE','vocab':{'a':0}}}",
          "<s>", QX_EFORMAT},
+        {"{'model':{'type':'BPE','vocab':{'a':1,'b':1}}}", "'b' has the id 1", QX_EFORMAT},
+        {"{'model':{'type':7,'vocab':{'a':0},'merges':[]}}", "type", QX_EUNSUPPORTED},
+        {"{'post_processor':5,'model':{'type':'BPE','vocab':{'a':0}}}", "post_processor",
+         QX_EFORMAT},
+        {"{'added_tokens':'x','model':{'type':'BPE','vocab':{'a':0}}}", "added_tokens", QX_EFORMAT},
     };
     (void)state;
 
@@ -462,6 +467,26 @@ static void hostile_patterns_end(void **state)
     qx_tokenizer_close(&t);
 }
 
+/* Replacements that multiply end before memory does. */
+static void normalizers_that_multiply_end(void **state)
+{
+    static const char step[] = "{'type':'Replace','pattern':{'String':'a'},'content':'aaaaaaaa'}";
+    char text[1024] = "{'normalizer':{'type':'Sequence','normalizers':[";
+    struct qx_tokenizer *t = NULL;
+    struct qx_ids ids = {0};
+    struct qx_error err;
+    (void)state;
+
+    for (int i = 0; i < 12; i++) {
+        strcat(strcat(text, i ? "," : ""), step);
+    }
+    strcat(text, "]},'model':{'type':'BPE','vocab':{'a':0}}}");
+    assert_int_equal(open_json(text, &t, &err), QX_OK);
+    assert_int_equal(qx_tokenizer_encode(t, "ab", 2, 0, 0, &ids, &err), QX_EDATA);
+    assert_non_null(strstr(err.text, "normalizers"));
+    qx_tokenizer_close(&t);
+}
+
 static void no_allocation_failure_is_lost(void **state)
 {
     struct place f;
@@ -504,6 +529,7 @@ int main(void)
         cmocka_unit_test(wrong_files_are_refused_by_name),
         cmocka_unit_test(texts_that_are_none_are_refused),
         cmocka_unit_test(hostile_patterns_end),
+        cmocka_unit_test(normalizers_that_multiply_end),
         cmocka_unit_test(no_allocation_failure_is_lost),
     };
     return cmocka_run_group_tests_name("text", tests, NULL, NULL);

@@ -15,14 +15,12 @@
 #include <cmocka.h>
 
 enum { VOCABULARY = 100, N_IDS = 30 };
-static char folder[] = "tokens-XXXXXX";
 static uint8_t ids[N_IDS], mask[N_IDS];
 static const int64_t offsets[] = {0, 10, 11, 19, 30};
 
 static int enter_folder(void **state)
 {
-    (void)state;
-    if (!scratch_enter(folder)) {
+    if (scratch_enter(state) != 0) {
         return -1;
     }
     for (int i = 0; i < N_IDS; i++) {
@@ -35,12 +33,6 @@ static int enter_folder(void **state)
     llama_write(VOCABULARY);
     model_write("eval.safetensors", parts, 3, NULL);
     return 0;
-}
-
-static int leave_folder(void **state)
-{
-    (void)state;
-    return scratch_leave(folder);
 }
 
 /* Logits of a prefix by the pass of one row, in double. */
@@ -272,5 +264,5 @@ int main(void)
         cmocka_unit_test(what_comes_before_a_token_is_of_its_document),
         cmocka_unit_test(few_logits_say_what_all_say),
         cmocka_unit_test(edits_are_measured_in_the_background)};
-    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests(tests, enter_folder, scratch_leave);
 }
