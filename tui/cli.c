@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include "canvas.h"
+#include "file.h"
 #include "utf8.h"
 
 #include <errno.h>
@@ -28,7 +29,7 @@ int ui_exit_of(enum qx_status status)
     case QX_EUNSUPPORTED:
         return UI_EXIT_UNSUPPORTED;
     case QX_ECANCELLED:
-        return UI_EXIT_INTERRUPTED;
+        return ui_exit_interrupted();
     case QX_EBUG:
         break;
     }
@@ -214,7 +215,8 @@ int ui_stdout_done(const struct ui_args *args, int code)
     struct qx_error err = {.offset = -1};
     snprintf(err.text, sizeof err.text, "cannot write to standard output: %s",
              strerror(error ? error : EIO));
-    return report(args, error == ENOSPC ? UI_EXIT_RESOURCES : UI_EXIT_FAILED, &err);
+    const bool is_full = ui_file_status(error) == QX_ENOSPC;
+    return report(args, is_full ? UI_EXIT_RESOURCES : UI_EXIT_FAILED, &err);
 }
 
 char *ui_safe_text(const char *text, char *buf, size_t cap)

@@ -17,9 +17,10 @@ enum ui_exit {
     UI_EXIT_UNSUPPORTED = 4, /* architecture, dtype, CPU, not in this version */
     UI_EXIT_GATE = 5,        /* --fail-under, --max-drop missed; the result is still printed */
     UI_EXIT_RESOURCES = 6,   /* out of memory or disk */
-    UI_EXIT_MISMATCH = 7,
-    UI_EXIT_INTERRUPTED = 130
+    UI_EXIT_MISMATCH = 7
 };
+/* 128 and the number of the signal that interrupted a verb. */
+int ui_exit_interrupted(void);
 
 /* Groups of flags; a verb names the groups it takes. */
 enum ui_flag_group {

@@ -44,3 +44,8 @@ bool ui_file_write(const char *path, const char *text, size_t len)
     fwrite(text, 1, len, o.f); /* its end tells */
     return ui_file_end(&o);
 }
+
+enum qx_status ui_file_status(int code)
+{
+    return code == ENOSPC || code == EDQUOT || code == EFBIG ? QX_ENOSPC : QX_EIO;
+}

@@ -3,6 +3,8 @@
 #define UI_FILE_H
 
 #include <limits.h>
+#include "qx/status.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -19,5 +21,8 @@ bool ui_file_begin(struct ui_file *o, const char *path);
 bool ui_file_end(struct ui_file *o);
 /* All at once. */
 bool ui_file_write(const char *path, const char *text, size_t len);
+
+/* What an errno of these means: QX_ENOSPC when there is no room, else QX_EIO. */
+enum qx_status ui_file_status(int code);
 
 #endif

@@ -5,6 +5,7 @@
 #include "verb.h"
 
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@ int main(int argc, char **argv)
     restart_for_blas(argv);
     static const struct ui_terminal terminal = {ui_term_curses, ui_term_emergency};
     ui_use_terminal(&terminal);
+    signal(SIGXFSZ, SIG_IGN);       /* a file beyond the limit of its size is a full disk */
     setlocale(LC_CTYPE, "C.UTF-8"); /* numbers stay in the C locale */
     if (argc > 1 && argv[1][0] != '-') {
         const struct ui_verb *verb = ui_verb_find(argv[1]);

@@ -11,11 +11,29 @@
 #include <unistd.h>
 
 static struct qx_ctl batch_ctl;
+static volatile sig_atomic_t caught = SIGINT;
 
 static void on_signal(int sig)
 {
-    (void)sig;
+    caught = sig;
     atomic_store(&batch_ctl.cancel, true);
+}
+
+int ui_exit_interrupted(void)
+{
+    return 128 + caught;
+}
+
+/* Zeros in place of what is gone would be measured as if they were the model. */
+static void on_file_cut(int sig)
+{
+    static const char text[] =
+        "qexplore: a file was cut short while it was read; give it whole and "
+        "run this again\n";
+    (void)sig;
+    const ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    _exit(UI_EXIT_INPUT);
 }
 
 struct qx_ctl *ui_batch_ctl(void)
@@ -24,6 +42,8 @@ struct qx_ctl *ui_batch_ctl(void)
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
     sigaction(SIGHUP, &act, NULL);
+    act = (struct sigaction){.sa_handler = on_file_cut};
+    sigaction(SIGBUS, &act, NULL);
     return &batch_ctl;
 }
 

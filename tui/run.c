@@ -3,6 +3,7 @@
 
 #include "app.h"
 #include "config.h"
+#include "file.h"
 #include "lesson.h"
 #include "loop.h"
 #include "out.h"
@@ -190,8 +191,8 @@ int ui_run(const struct ui_args *given)
     if (!app_options(&app, args)) {
         /* reported */
     } else if (args->record && !ui_record_open(&app, args->record)) {
-        code = fail(args, QX_EIO, "cannot write the command log '%s': %s", args->record,
-                    strerror(errno));
+        code = fail(args, ui_file_status(errno), "cannot write the command log '%s': %s",
+                    args->record, strerror(errno));
     } else {
         if (session && qx_session_resumed(session) > 0) {
             int n = qx_session_resumed(session);
@@ -300,7 +301,7 @@ static int write_screen(struct ui_app *app, const struct ui_args *args)
     const char *out = args->output;
     if (out && strcmp(out, "-") != 0) {
         if (!ui_out_file(out, &c, &theme, colour, ui_view_at(app->view)->title)) {
-            code = fail(args, QX_EIO, "cannot write '%s': %s", out, strerror(errno));
+            code = fail(args, ui_file_status(errno), "cannot write '%s': %s", out, strerror(errno));
         }
     } else {
         bool asked =

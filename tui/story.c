@@ -59,9 +59,9 @@ static enum qx_status recipe_write(struct teller *t, struct qx_session *s,
     const bool is_written = json && ui_file_write(path, json, len);
     qx_free_text(json);
     if (!is_written) {
-        *err = (struct qx_error){.status = QX_EIO, .offset = -1};
+        *err = (struct qx_error){.status = ui_file_status(errno), .offset = -1};
         snprintf(err->text, sizeof err->text, "cannot write '%.200s': %s", path, strerror(errno));
-        return QX_EIO;
+        return err->status;
     }
     memcpy(t->mixed, path, sizeof path);
     return QX_OK;
@@ -333,7 +333,7 @@ static bool page_write(const struct ui_args *args, const struct ui_story *story,
         is_written = ui_file_end(&file);
     }
     if (!is_written) {
-        *err = (struct qx_error){.status = QX_EIO, .offset = -1};
+        *err = (struct qx_error){.status = ui_file_status(errno), .offset = -1};
         snprintf(err->text, sizeof err->text, "cannot write the page '%.300s': %s", args->report,
                  strerror(errno));
     }
@@ -362,5 +362,5 @@ int ui_story_run(const struct ui_args *args)
     if (args->report && !page_write(args, &story, &err)) {
         return ui_report(args, &err);
     }
-    return code ? code : story.is_cut ? UI_EXIT_INTERRUPTED : UI_EXIT_OK;
+    return code ? code : story.is_cut ? ui_exit_interrupted() : UI_EXIT_OK;
 }

@@ -282,7 +282,7 @@ static int formats_run(const struct ui_args *args)
         return code;
     }
     code = table_make(&r, &err) == QX_OK ? report_print(&r) : ui_report(args, &err);
-    code = code == UI_EXIT_OK && r.is_cut ? UI_EXIT_INTERRUPTED : code;
+    code = code == UI_EXIT_OK && r.is_cut ? ui_exit_interrupted() : code;
     qx_eval_result_free(r.fp32);
     free(r.items);
     free(r.rows);

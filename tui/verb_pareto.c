@@ -4,6 +4,7 @@
 #include "app.h"
 #include "file.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -150,7 +151,8 @@ static enum qx_status recipe_save(const struct ui_args *args, struct qx_session 
     const bool is_written = json && ui_file_write(args->save_recipe, json, len);
     qx_free_text(json);
     return is_written ? QX_OK
-                      : fail(err, QX_EIO, "cannot write the recipe to '%.300s'", args->save_recipe);
+                      : fail(err, ui_file_status(errno), "cannot write the recipe to '%.300s': %s",
+                             args->save_recipe, strerror(errno));
 }
 
 /* Bytes of the items with all that are selected at the fewest bits, scales not counted: of float tensors,
@@ -394,7 +396,7 @@ static int pareto_run(const struct ui_args *args)
         code = ui_report(args, &err);
     } else {
         code = args->json ? pareto_json(args, s, &p) : pareto_print(s, &p);
-        code = code ? code : p.is_cut ? UI_EXIT_INTERRUPTED : gate(args, s, &p);
+        code = code ? code : p.is_cut ? ui_exit_interrupted() : gate(args, s, &p);
     }
     qx_mixed_free(p.plan);
     qx_sens_free(p.map);

@@ -183,7 +183,7 @@ static int sweep_run(const struct ui_args *args)
         code = ui_report(args, &err);
     } else {
         code = args->json ? sweep_json(args, s, &v) : sweep_print(s, &v);
-        code = code ? code : v.is_cut ? UI_EXIT_INTERRUPTED : gate(args, s, &v);
+        code = code ? code : v.is_cut ? ui_exit_interrupted() : gate(args, s, &v);
     }
     qx_sens_free(v.map);
     qx_session_close(&s);

@@ -52,7 +52,7 @@ static int verb_help(const struct ui_verb *verb, bool full)
         printf("\n");
         ui_flags_each(verb->groups, flag_print, NULL);
         printf("\nExit codes: 0 done, 1 failed, 2 usage, 3 input unreadable or invalid, 4 not "
-               "supported,\n5 gate missed, 6 out of memory or disk, 130 interrupted.\n");
+               "supported,\n5 gate missed, 6 out of memory or disk, 130 (143, 129) interrupted.\n");
     } else {
         printf("All flags: qexplore %s --help\n", verb->name);
     }

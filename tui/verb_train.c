@@ -265,7 +265,7 @@ static int gate(const struct training *t)
                 is_words(t) ? "perplexity grew" : "accuracy fell", drop, t->args->max_drop);
         return UI_EXIT_GATE;
     }
-    return t->trained->end == QX_TRAIN_STOPPED ? UI_EXIT_INTERRUPTED : UI_EXIT_OK;
+    return t->trained->end == QX_TRAIN_STOPPED ? ui_exit_interrupted() : UI_EXIT_OK;
 }
 
 static int train_run(const struct ui_args *args)

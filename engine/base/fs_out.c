@@ -25,16 +25,18 @@ struct qx_fs_out {
 static enum qx_status fail_write(struct qx_error *err, const char *path, int code)
 {
     const char *advice = "";
-    if (code == ENOSPC || code == EDQUOT) {
+    const bool is_full = code == ENOSPC || code == EDQUOT || code == EFBIG;
+    if (code == EFBIG) {
+        advice = "; raise the limit on the size of files (ulimit -f) or choose another disk";
+    } else if (is_full) {
         advice = "; free some space and try again";
     } else if (code == EACCES || code == EROFS || code == EPERM) {
         advice = "; choose a folder you may write to";
     } else if (code == ENOENT) {
         advice = "; create its folder first";
     }
-    enum qx_status status = code == ENOSPC || code == EDQUOT ? QX_ENOSPC : QX_EIO;
-    return qx_fail_at(err, status, path, NULL, -1, "cannot write '%s': %s%s", path, strerror(code),
-                      advice);
+    return qx_fail_at(err, is_full ? QX_ENOSPC : QX_EIO, path, NULL, -1, "cannot write '%s': %s%s",
+                      path, strerror(code), advice);
 }
 
 static void out_free(struct qx_fs_out *o)

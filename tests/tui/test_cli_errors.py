@@ -1,14 +1,17 @@
 """Errors and exit codes: usage, files and data that do not fit."""
 import json
 import os
+import resource
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
 import unittest
 
 import cli_case
-from cli_case import ENV, FASHION, FIVE, LLAMA, PROGRAM, SENTENCES, TMP, Case, run, tensors_write
+from cli_case import (ENV, FASHION, FEW, FIVE, LLAMA, MLP, PROGRAM, SENTENCES, TMP, Case, run,
+                      tensors_write)
 
 
 class Errors(Case):
@@ -52,6 +55,43 @@ class Errors(Case):
             self.assertIn("cannot write to standard output", done.stderr)
             if "--json" in args:
                 self.assertEqual(json.loads(done.stderr)["code"], 6)
+
+    def test_full_disk(self):
+        """Here a limit on the size of files: nothing half-written stays."""
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        for args in (["quantize", MLP, "--bits", "4", "-o", "@/out"],
+                     ["quantize", MLP, "--bits", "4", "--save-recipe", "@/r.json"],
+                     ["render", MLP, "-o", "@/x.svg"]):
+            with tempfile.TemporaryDirectory() as d:
+                done = subprocess.run([PROGRAM, *(a.replace("@", d) for a in args), "-q"],
+                                      capture_output=True, text=True, env=ENV, timeout=300,
+                                      preexec_fn=limit)
+                self.assertEqual((done.returncode, os.listdir(d)), (6, []), (args, done.stderr))
+                self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+
+    def test_signals(self):
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+            with tempfile.TemporaryDirectory() as d:
+                with subprocess.Popen([PROGRAM, "train", FASHION, "--bits", "4", "-o", d + "/out"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                      env=ENV) as p:
+                    self.assertIn("rows to train on", p.stderr.readline())
+                    p.send_signal(number)
+                    out, err = p.communicate(timeout=300)
+                self.assertEqual((p.returncode, out, os.listdir(d)), (code, "", []), err)
+
+    def test_file_cut_while_it_is_read(self):
+        with tempfile.TemporaryDirectory() as d:
+            rows = shutil.copy(FEW, d)
+            with subprocess.Popen([PROGRAM, "train", FASHION, "--bits", "4", "--data", rows],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                  env=ENV) as p:
+                self.assertIn("rows to train on", p.stderr.readline())
+                os.truncate(rows, 4096)
+                out, err = p.communicate(timeout=300)
+            self.assertEqual((p.returncode, out), (3, ""), err)
+            self.assertIn("cut short", err)
 
     def test_unsupported(self):
         self.expect(4, "eval", FIVE, text="cannot measure")
