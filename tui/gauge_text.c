@@ -13,7 +13,8 @@ char *ui_fig_increase(char buf[UI_FIG], double increase)
         return buf;
     }
     const int decimals = fabs(p) < 0.095 && p != 0 ? 2 : 1;
-    snprintf(buf, UI_FIG, "%s%.*f %%", p > 0 ? "+" : "", decimals, p == 0 ? 0.0 : p);
+    const double shown = fabs(p) < 0.005 ? 0.0 : p; /* no "-0.00" */
+    snprintf(buf, UI_FIG, "%s%.*f %%", shown > 0 ? "+" : "", decimals, shown);
     return buf;
 }
 

@@ -282,7 +282,11 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     app->page = ui_table_page(s->table);
     s->top = ui_table_scroll(s->top, s->cursor, s->n, app->page);
     struct cell_arg arg = {app, s};
-    struct ui_table table = {columns, COL_COUNT, s->n, s->cursor, s->top, row_cell, &arg};
+    struct ui_column shown[COL_COUNT];
+    const struct qx_net *net = qx_session_net(app->session);
+    memcpy(shown, columns, sizeof(shown));
+    shown[COL_ACCURACY].title = net && qx_net_is_words(net) ? "ppl" : columns[COL_ACCURACY].title;
+    struct ui_table table = {shown, COL_COUNT, s->n, s->cursor, s->top, row_cell, &arg};
     ui_table_draw(c, s->table, &table, app->glyphs);
     draw_states(s, c, app->glyphs);
     int y = s->table.y + s->table.h + 1;

@@ -430,6 +430,18 @@ static bool move(struct qx_session *s, bool forward)
     return true;
 }
 
+void qx_step_jump(struct qx_session *s, struct qx_step *target)
+{
+    const int common = qx_undo_common(&s->undo, target);
+    while (s->undo.pos > common) {
+        qx_step_move(s, false);
+    }
+    const int to = qx_undo_aim(&s->undo, target);
+    while (s->undo.pos < to) {
+        qx_step_move(s, true);
+    }
+}
+
 enum qx_status qx_session_go_to(struct qx_session *s, int id, struct qx_error *err)
 {
     struct qx_step *target = qx_undo_find(&s->undo, id);
@@ -442,14 +454,7 @@ enum qx_status qx_session_go_to(struct qx_session *s, int id, struct qx_error *e
     }
     qx_session_seal(s);
     qx_edit_log_note(s);
-    const int common = qx_undo_common(&s->undo, target);
-    while (s->undo.pos > common) {
-        qx_step_move(s, false);
-    }
-    const int to = qx_undo_aim(&s->undo, target);
-    while (s->undo.pos < to) {
-        qx_step_move(s, true);
-    }
+    qx_step_jump(s, target);
     qx_edit_log_jump(s);
     moved(s);
     return QX_OK;

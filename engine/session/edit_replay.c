@@ -3,7 +3,6 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "qx/history.h"
 #include "session/recipe_json.h"
 #include "session/session_impl.h"
 
@@ -111,11 +110,12 @@ static enum qx_status jump_read(struct qx_session *s, const struct qx_jval *v, c
                                 struct qx_error *err)
 {
     int64_t id = -1;
-    struct qx_error why;
-    if (!qx_jint(v, &id) || id < 0 || id > s->undo.last_id ||
-        qx_session_go_to(s, (int)id, &why) != QX_OK) {
+    const bool is_whole = qx_jint(v, &id) && id >= 0 && id <= s->undo.last_id;
+    struct qx_step *target = is_whole ? qx_undo_find(&s->undo, (int)id) : NULL;
+    if (!target && !(is_whole && id == s->undo.first_id)) {
         return qx_fail(err, QX_EFORMAT, "%s: a jump to a step that is not there", path);
     }
+    qx_step_jump(s, target);
     return QX_OK;
 }
 

@@ -134,6 +134,8 @@ enum qx_status qx_recipe_replace(struct qx_session *s, const struct qx_recipe *w
 void qx_step_apply(struct qx_session *s, const struct qx_step *step, bool forward);
 /* One step undone or redone, the recipe only; false when there is none. */
 bool qx_step_move(struct qx_session *s, bool forward);
+/* To the state behind a step, NULL: the first; the recipe only. */
+void qx_step_jump(struct qx_session *s, struct qx_step *target);
 /* What a flip step does to snapshot A. */
 void qx_flip_follow(struct qx_session *s, const struct qx_step *step, bool forward);
 void qx_sums_of(const struct qx_session *s, const struct qx_recipe *r, struct qx_sums *out);

@@ -552,6 +552,10 @@ static void the_bench_fills_row_by_row(void **state)
     }
     assert_int_equal(n, 5);
     app_close(&app);
+    app_open(&app, exact_words_folder(), 140, 45, false);
+    app_line(&app, "go bench");
+    assert_true(app_shows(&app, "ppl") && !app_shows(&app, "acc %"));
+    app_close(&app);
     app_open(&app, sample_path("five-weights"), 80, 24, false);
     app_line(&app, "go bench");
     assert_false(ui_do(&app, UI_CMD_BENCH, ""));

@@ -3,6 +3,7 @@
 #include "cmocka_all.h"
 
 #include "figure.h"
+#include "gauge_text.h"
 #include "layout.h"
 #include "predict_text.h"
 #include "widget_big.h"
@@ -376,6 +377,10 @@ static void figures_read_as_written(void **state)
     assert_string_equal(ui_fig_points(b, -0.019), "-1.9 pt");
     assert_string_equal(ui_fig_points(b, 0), "0.0 pt");
     assert_string_equal(ui_fig_points(b, 0.0005), "+0.05 pt");
+    assert_string_equal(ui_fig_increase(b, 0.0321), "+3.2 %");
+    assert_string_equal(ui_fig_increase(b, -2e-5), "0.00 %");
+    assert_string_equal(ui_fig_increase(b, -2e-4), "-0.02 %");
+    assert_string_equal(ui_fig_increase(b, 0), "0.0 %");
     assert_string_equal(ui_fig_time(b, 41), "0:41");
     assert_string_equal(ui_fig_time(b, -1), "");
 }

@@ -202,6 +202,9 @@ static void what_was_found_out_stays(void **state)
     qx_session_set_auto_measure(s, false);
     fixture_bits(s, "fc1", 3);
     fixture_bits(s, "fc1", 4);
+    assert_true(qx_session_undo(s) && qx_session_undo(s));
+    fixture_bits(s, "fc2", 4); /* a branch */
+    assert_int_equal(qx_session_go_to(s, 3, NULL), QX_OK);
     for (int turn = 0; turn < 2; turn++) {
         assert_true(state_of(s, 1).is_measured && !state_of(s, 2).is_measured);
         assert_true(qx_session_state_gauge(s, qx_session_n_states(s) - 2, &then));
@@ -213,6 +216,7 @@ static void what_was_found_out_stays(void **state)
         if (turn == 0) {
             qx_session_close(&s);
             s = fixture_open(fixture_folder(), dir, false);
+            assert_true(state_of(s, 3).is_now && state_of(s, 4).parent == 1);
         }
     }
     assert_false(qx_session_state_gauge(s, qx_session_n_states(s), &then));
