@@ -210,7 +210,23 @@ void qx_workers_free(struct qx_forward *f, int n)
     qx_mem_free(f->failures);
 }
 
-/* What only quantized inputs and packed weights need. */
+/* The largest weight that is decoded as a whole: of those that the program keeps packed, or that stay in the file. */
+static int64_t wide_floats(const struct qx_forward *f, const struct qx_exec *e)
+{
+    int64_t most = e ? e->wide_floats : 0;
+    for (int i = 0; i < f->net->n_nodes; i++) {
+        const struct qx_node *node = f->net->nodes[i];
+        const struct qx_value *v = node->op->weight >= 0 ? node->in[node->op->weight] : NULL;
+        if (v && v->tensor >= 0 && !node->op->reads_rows &&
+            f->weights->values[v->index].is_in_file) {
+            const int64_t n = qx_model_tensor(f->net->model, v->tensor)->numel;
+            most = n > most ? n : most;
+        }
+    }
+    return most;
+}
+
+/* What only quantized inputs, and weights that are packed or in the file, need. */
 static bool worker_extra(const struct qx_forward *f, struct qx_worker *w)
 {
     const struct qx_exec *e = f->mode == QX_FORWARD_TAP ? NULL : qx_weights_exec(f->weights);
@@ -222,8 +238,8 @@ static bool worker_extra(const struct qx_forward *f, struct qx_worker *w)
     if (scratch_bytes > 0 && !(w->product = qx_mem_aligned(scratch_bytes))) {
         return false;
     }
-    if (e && e->wide_floats > 0 &&
-        !(w->wide = qx_mem_aligned((size_t)e->wide_floats * sizeof *w->wide))) {
+    const int64_t wide = wide_floats(f, e);
+    if (wide > 0 && !(w->wide = qx_mem_aligned((size_t)wide * sizeof *w->wide))) {
         return false;
     }
     if (kept_bytes > 0 && !(w->kept.base = qx_mem_aligned(kept_bytes))) {

@@ -147,16 +147,28 @@ static void table_row(const void *table, int64_t i, float *out)
     qx_exec_table_row(t->exec, t->value, i, out);
 }
 
-/* A weight that waits in packed form. */
+static void stored_row(const void *tensor, int64_t i, float *out)
+{
+    const struct qx_tensor *t = tensor;
+    const int64_t n = t->numel / t->shape[0];
+    qx_tensor_read(t, i * n, n, out, NULL); /* its kind was looked at when the network was made */
+}
+
+/* A weight that waits in packed form, or in the file. */
 static void decode_weight(const struct qx_forward *f, struct qx_worker *w,
-                          const struct qx_node *node)
+                          const struct qx_node *node, bool is_program)
 {
     const int i = node->op->weight;
-    const struct qx_packed *p = i >= 0 && node->in[i] && !node->op->reads_rows
-                                    ? f->weights->exec->packed[node->in[i]->index]
-                                    : NULL;
+    if (i < 0 || !node->in[i] || node->in[i]->tensor < 0 || node->op->reads_rows) {
+        return;
+    }
+    const struct qx_packed *p = is_program ? f->weights->exec->packed[node->in[i]->index] : NULL;
     if (p) {
         qx_packed_rows(p, 0, p->rows, w->wide);
+        w->in[i] = w->wide;
+    } else if (f->weights->values[node->in[i]->index].is_in_file) {
+        const struct qx_tensor *t = qx_model_tensor(f->net->model, node->in[i]->tensor);
+        qx_tensor_read(t, 0, t->numel, w->wide, NULL);
         w->in[i] = w->wide;
     }
 }
@@ -181,27 +193,31 @@ static enum qx_status run_float(const struct qx_forward *f, struct qx_worker *w,
     } else if (!t->is_program && f->weights->has_act && qx_node_act(f->weights, node)) {
         fake_input(f, w, node, t);
     }
-    if (t->is_program) {
-        decode_weight(f, w, node);
-    }
+    decode_weight(f, w, node, t->is_program);
     const int weight = op->reads_rows ? node->in[op->weight]->index : -1;
     const struct table table = {f->weights->exec, weight};
     const bool is_table = t->is_program && weight >= 0 && qx_exec_has_table(table.exec, weight);
-    const struct qx_run run = {.node = node,
-                               .in = w->in,
-                               .in_shape = w->shape,
-                               .out = value_at(f, w, t, node->out->index),
-                               .out_shape = qx_shape_fill(&node->out->shape, &t->extent),
-                               .scratch = w->space + f->layout->scratch,
-                               .first_row = t->first,
-                               .rows = t->rows,
-                               .start = t->extent.start,
-                               .past = t->past,
-                               .row = is_table ? table_row : NULL,
-                               .table = &table,
-                               .is_alone = f->is_alone,
-                               .pool = f->pool,
-                               .kv = t->kv && t->kv[at].k ? &t->kv[at] : NULL};
+    const bool is_stored = !is_table && weight >= 0 && f->weights->values[weight].is_in_file;
+    const struct qx_run run = {
+        .node = node,
+        .in = w->in,
+        .in_shape = w->shape,
+        .out = value_at(f, w, t, node->out->index),
+        .out_shape = qx_shape_fill(&node->out->shape, &t->extent),
+        .scratch = w->space + f->layout->scratch,
+        .first_row = t->first,
+        .rows = t->rows,
+        .start = t->extent.start,
+        .past = t->past,
+        .row = is_table    ? table_row
+               : is_stored ? stored_row
+                           : NULL,
+        .table = is_stored
+                     ? (const void *)qx_model_tensor(f->net->model, f->net->values[weight]->tensor)
+                     : &table,
+        .is_alone = f->is_alone,
+        .pool = f->pool,
+        .kv = t->kv && t->kv[at].k ? &t->kv[at] : NULL};
     enum qx_status st = op->forward(&run, err);
     if (st != QX_OK) {
         qx_error_context(err, "node '%.100s' (%s)", node->name, op->name);

@@ -88,7 +88,10 @@ static enum qx_status params_new(struct qx_tape *t, struct qx_error *err)
         if (!p->value || (p->kind != QX_PARAM_STATISTIC && !p->grad)) {
             return qx_fail_nomem(err, (size_t)p->n * sizeof(float));
         }
-        memcpy(p->value, t->stored->values[v].data, (size_t)p->n * sizeof(float));
+        const enum qx_status st = qx_tensor_read(tensor, 0, p->n, p->value, err);
+        if (st != QX_OK) {
+            return st;
+        }
     }
     return QX_OK;
 }

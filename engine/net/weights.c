@@ -26,6 +26,33 @@ static bool is_layer(const struct qx_weights *w, const struct qx_value *v)
     return w->net->layer_of_tensor[v->tensor] >= 0;
 }
 
+bool qx_weight_may_stay(const struct qx_net *net, int value)
+{
+    const struct qx_value *v = net->values[value];
+    bool ok = v->tensor >= 0 && net->layer_of_tensor[v->tensor] >= 0 && v != net->output &&
+              !is_in_place(qx_model_tensor(net->model, v->tensor));
+    for (int i = 0; ok && i < net->n_nodes; i++) {
+        const struct qx_node *node = net->nodes[i];
+        for (int k = 0; k < node->n_in; k++) {
+            ok &= node->in[k] != v || (k == node->op->weight && !node->op->is_view);
+        }
+    }
+    return ok;
+}
+
+/* Bytes that copies of the stored values take. */
+static uint64_t wide_bytes(const struct qx_net *net)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < net->n_values; i++) {
+        if (qx_weight_may_stay(net, i)) {
+            bytes += (uint64_t)qx_model_tensor(net->model, net->values[i]->tensor)->numel *
+                     sizeof(float);
+        }
+    }
+    return bytes;
+}
+
 /* The stored values of an initializer, widened if need be. */
 static enum qx_status stored_take(struct qx_weights *w, int i, struct qx_error *err)
 {
@@ -50,6 +77,30 @@ static void stored_drop(struct qx_weights *w, int i)
     }
 }
 
+/* The layer is at its stored values. */
+static enum qx_status stored_put(struct qx_weights *w, int i, struct qx_error *err)
+{
+    struct qx_weight *weight = &w->values[i];
+    enum qx_status st = QX_OK;
+    weight->is_in_file = w->is_thin && !weight->stored && qx_weight_may_stay(w->net, i);
+    if (!weight->is_in_file) {
+        st = stored_take(w, i, err);
+    }
+    weight->data = st == QX_OK ? weight->stored : weight->data;
+    return st;
+}
+
+static void changed_put(struct qx_weight *weight)
+{
+    weight->data = weight->changed;
+    weight->is_in_file = false;
+}
+
+static bool is_missing(const struct qx_weight *weight)
+{
+    return !weight->data && !weight->is_in_file;
+}
+
 static enum qx_status load(struct qx_weights *w, int i, struct qx_error *err)
 {
     const struct qx_value *v = w->net->values[i];
@@ -59,7 +110,7 @@ static enum qx_status load(struct qx_weights *w, int i, struct qx_error *err)
     if (is_in_place(t)) {
         weight->stored = (const float *)(const void *)t->data;
     } else if (!w->is_lazy || !is_layer(w, v)) {
-        st = stored_take(w, i, err);
+        return stored_put(w, i, err);
     }
     weight->data = weight->stored;
     w->is_slim |= !weight->data;
@@ -76,6 +127,7 @@ static enum qx_status weights_make(const struct qx_net *net, bool is_lazy, struc
     w->net = net;
     w->engine = QX_ENGINE_SIMULATED;
     w->is_lazy = is_lazy;
+    w->is_thin = !is_lazy && wide_bytes(net) > COPIES_MOST;
     w->values = qx_mem_zalloc((size_t)net->n_values * sizeof *w->values);
     enum qx_status st =
         w->values ? QX_OK : qx_fail_nomem(err, (size_t)net->n_values * sizeof *w->values);
@@ -103,6 +155,17 @@ enum qx_status qx_weights_new_lazy(const struct qx_net *net, struct qx_weights *
                                    struct qx_error *err)
 {
     return weights_make(net, true, out, err);
+}
+
+void qx_weights_thin(struct qx_weights *w)
+{
+    w->is_thin = true;
+    for (int i = 0; i < w->net->n_values; i++) {
+        if (qx_weight_may_stay(w->net, i)) {
+            stored_drop(w, i);
+            stored_put(w, i, NULL); /* takes nothing */
+        }
+    }
 }
 
 void qx_weights_free(struct qx_weights *w)
@@ -177,12 +240,12 @@ static enum qx_status requantize(struct qx_weights *w, const struct qx_layer *la
     enum qx_status st =
         qx_fakequant(t, layer->channels, s, pool, ctl, weight->changed, NULL, NULL, err);
     if (st == QX_OK) {
-        weight->data = weight->changed;
+        changed_put(weight);
     } else { /* a cancelled pass leaves the copy torn: the layer is at its stored values */
         const struct qx_setting fp32 = qx_setting_fp32();
-        stored_take(w, w->net->value_of_tensor[layer->tensor], NULL);
-        weight->data = weight->stored;
-        w->is_slim |= !weight->data;
+        weight->data = NULL;
+        stored_put(w, w->net->value_of_tensor[layer->tensor], NULL);
+        w->is_slim |= is_missing(weight);
         setting_put(w, weight, &fp32);
     }
     return st;
@@ -214,9 +277,7 @@ static enum qx_status copy_make(struct qx_weights *w, int i, struct qx_pool *poo
     const struct qx_tensor *t = qx_model_tensor(w->net->model, tensor);
     const struct qx_layer *layer = &w->net->layers[w->net->layer_of_tensor[tensor]];
     if (qx_setting_is_fp32(&weight->setting)) {
-        const enum qx_status st = stored_take(w, i, err);
-        weight->data = weight->stored;
-        return st;
+        return stored_put(w, i, err);
     }
     float *p = qx_mem_aligned((size_t)t->numel * sizeof *p);
     const enum qx_status st =
@@ -226,7 +287,8 @@ static enum qx_status copy_make(struct qx_weights *w, int i, struct qx_pool *poo
         qx_mem_free(p);
         return st;
     }
-    weight->data = weight->changed = p;
+    weight->changed = p;
+    changed_put(weight);
     return QX_OK;
 }
 
@@ -238,7 +300,7 @@ static enum qx_status restore(struct qx_weights *w, const struct qx_exec *exec,
     enum qx_status st = QX_OK;
     for (int i = 0; st == QX_OK && w->is_slim && i < w->net->n_values; i++) {
         const struct qx_value *v = w->net->values[i];
-        if (v->tensor >= 0 && !w->values[i].data && (!exec || qx_exec_reads(exec, v))) {
+        if (v->tensor >= 0 && is_missing(&w->values[i]) && (!exec || qx_exec_reads(exec, v))) {
             st = copy_make(w, i, pool, ctl, err);
         }
     }
@@ -276,8 +338,7 @@ enum qx_status qx_weights_apply(struct qx_weights *w, int i, const struct qx_set
         return st;
     }
     if (qx_setting_is_fp32(s)) {
-        st = stored_take(w, w->net->value_of_tensor[layer->tensor], err);
-        weight->data = weight->stored ? weight->stored : weight->data;
+        st = stored_put(w, w->net->value_of_tensor[layer->tensor], err);
     } else if (!qx_setting_equal_weight(&weight->setting, s)) {
         st = requantize(w, layer, weight, s, pool, ctl, err);
     }
@@ -306,7 +367,9 @@ enum qx_status qx_weights_set(struct qx_weights *w, int i, const struct qx_setti
         stored_drop(w, w->net->value_of_tensor[layer->tensor]);
     }
     weight->data = qx_setting_is_fp32(s) ? weight->stored : NULL;
-    w->is_slim |= !weight->data;
+    weight->is_in_file = qx_setting_is_fp32(s) && !weight->stored && w->is_thin &&
+                         qx_weight_may_stay(w->net, w->net->value_of_tensor[layer->tensor]);
+    w->is_slim |= is_missing(weight);
     setting_put(w, weight, s);
     return QX_OK;
 }
@@ -327,7 +390,7 @@ enum qx_status qx_weights_put(struct qx_weights *w, int i, const float *values,
     if (values && !weight->changed && !(weight->changed = qx_mem_aligned(n * sizeof *values))) {
         return qx_fail_nomem(err, n * sizeof *values);
     }
-    if (!values && (st = stored_take(w, w->net->value_of_tensor[layer->tensor], err)) != QX_OK) {
+    if (!values && (st = stored_put(w, w->net->value_of_tensor[layer->tensor], err)) != QX_OK) {
         return st;
     }
     struct qx_setting s = qx_setting_int(0); /* no width: equal to no setting */
@@ -336,8 +399,8 @@ enum qx_status qx_weights_put(struct qx_weights *w, int i, const float *values,
     }
     if (values) {
         memcpy(weight->changed, values, n * sizeof *values);
+        changed_put(weight);
     }
-    weight->data = values ? weight->changed : weight->stored;
     setting_put(w, weight, &s);
     return QX_OK;
 }
@@ -465,8 +528,10 @@ uint64_t qx_weights_bytes(const struct qx_weights *w)
         if (v->tensor >= 0 && w->net->layer_of_tensor[v->tensor] >= 0) {
             const size_t packed = e ? qx_exec_bytes(e, v) : 0;
             const bool is_float = packed == 0 || qx_exec_reads(e, v);
-            const uint64_t n = (uint64_t)qx_model_tensor(w->net->model, v->tensor)->numel;
-            bytes += packed + (is_float ? n * sizeof(float) : 0);
+            const struct qx_tensor *t = qx_model_tensor(w->net->model, v->tensor);
+            const uint64_t floats =
+                w->values[i].is_in_file ? t->bytes : (uint64_t)t->numel * sizeof(float);
+            bytes += packed + (is_float ? floats : 0);
         }
     }
     return bytes;

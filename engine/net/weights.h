@@ -5,7 +5,9 @@
 
 /* One initializer. */
 struct qx_weight {
-    const float *data;         /* what the forward pass reads: stored or changed */
+    const float
+        *data; /* what the forward pass reads: stored or changed; NULL: read in place or missing */
+    bool is_in_file;           /* no float32 values: a pass reads the file's where it needs them */
     const float *stored;       /* in the mapping, or widened; NULL: not widened now */
     float *changed;            /* owned, NULL until needed */
     bool is_widened;           /* stored was taken from the network's copies (wide.h) */
@@ -23,6 +25,14 @@ struct qx_weights {
     bool
         is_slim; /* data of some layers are NULL: of what a program keeps packed, or until prepare */
     bool is_lazy; /* stored values are widened only while they are read */
+    bool
+        is_thin; /* widened copies would take too much: stored values stay in the file, if need be */
 };
+
+/* Does nobody but passes, node by node, read this initializer's float32 values? */
+bool qx_weight_may_stay(const struct qx_net *net, int value);
+/* From now on stored values that passes alone read stay in the file, as they do where copies of all of them would
+ * take more than 1 GiB; right after qx_weights_new. */
+void qx_weights_thin(struct qx_weights *w);
 
 #endif

@@ -51,12 +51,8 @@ static void add(struct part *parts, struct qx_write_tensor *t, int *n, const cha
     p->seed = 0x9e3779b97f4a7c15u * (uint64_t)(*n + 1);
     p->scale = scale;
     p->centre = centre;
-    t[*n] = (struct qx_write_tensor){.name = p->name,
-                                     .dtype = QX_DTYPE_F32,
-                                     .rank = columns ? 2 : 1,
-                                     .shape = p->shape,
-                                     .read = read_part,
-                                     .arg = p};
+    t[*n] = (struct qx_write_tensor){
+        .name = p->name, .rank = columns ? 2 : 1, .shape = p->shape, .read = read_part, .arg = p};
     ++*n;
 }
 
@@ -119,6 +115,9 @@ void encoder_write(const struct encoder *e, char *folder)
     add(parts, t, &n, "embeddings.LayerNorm.bias", e->hidden, 0, 0.1f, 0.0f);
     for (int i = 0; i < e->layers; i++) {
         add_layer(e, parts, t, &n, i);
+    }
+    for (int i = 0; i < n; i++) {
+        t[i].dtype = e->is_half ? QX_DTYPE_BF16 : QX_DTYPE_F32;
     }
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     check(qx_safetensors_write(path, t, n, NULL, 0, NULL, &err) == QX_OK, err.text);

@@ -2,12 +2,14 @@
 #ifndef ENCODER_FIXTURE_H
 #define ENCODER_FIXTURE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct encoder {
     int layers, heads;
     int64_t hidden, inner, places, vocabulary;
+    bool is_half; /* BF16, else F32 */
 };
 /* BERT-base, but for its vocabulary and longest row. */
 #define ENCODER_BASE                 \
@@ -18,7 +20,7 @@ struct encoder {
                       .places = 128, \
                       .vocabulary = 1000})
 
-/* model.safetensors (F32) and config.json in a new folder; its mkdtemp template becomes its name. The program
+/* model.safetensors and config.json in a new folder; its mkdtemp template becomes its name. The program
  * ends when that fails. */
 void encoder_write(const struct encoder *e, char *folder);
 /* rows.safetensors there: random ids, rows of 1 to e->places of them. path [cap]: the file's. */

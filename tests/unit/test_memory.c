@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "encoder_fixture.h"
+#include "net/weights.h"
 #include "qx/eval.h"
 #include "qx/method.h"
 #include "qx/overlay.h"
@@ -154,11 +155,95 @@ static void hessians_are_there_one_layer_at_a_time(void **state)
     assert_true(qx_mem_bytes() <= before);
 }
 
+/* ---- weights that stay in the file ---- */
+
+struct pair {
+    struct qx_net *net;
+    struct qx_weights *wide, *thin;
+    float x[4 * PLACES], y[2][4 * HIDDEN];
+};
+
+/* Both give the same bits, also after the same was done to both. */
+static void assert_same_bits(struct pair *p)
+{
+    const struct qx_weights *const both[2] = {p->wide, p->thin};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(qx_net_forward(p->net, both[i], p->x, 4, p->y[i], s.pool, NULL, NULL),
+                         QX_OK);
+    }
+    assert_memory_equal(p->y[0], p->y[1], sizeof p->y[0]);
+}
+
+static void both_apply(struct pair *p, int layer, const struct qx_setting *set)
+{
+    assert_int_equal(qx_weights_apply(p->wide, layer, set, NULL, NULL, NULL), QX_OK);
+    assert_int_equal(qx_weights_apply(p->thin, layer, set, NULL, NULL, NULL), QX_OK);
+    assert_same_bits(p);
+}
+
+static void weights_in_the_file_give_the_same_bits(void **state)
+{
+    (void)state;
+    const struct encoder shape = {2, HEADS, HIDDEN, INNER, PLACES, 90, .is_half = true};
+    char folder[64] = "half-XXXXXX";
+    struct qx_model *model = NULL;
+    struct pair p = {.net = NULL};
+    encoder_write(&shape, folder);
+    assert_int_equal(qx_model_open(folder, &model, NULL), QX_OK);
+    assert_int_equal(qx_net_open(model, &p.net, NULL), QX_OK);
+    encoder_remove(folder);
+    assert_int_equal(qx_net_n_classes(p.net), HIDDEN);
+    assert_int_equal(qx_dataset_read(s.data, 0, 4, p.x, NULL), QX_OK);
+
+    const int64_t before = qx_mem_bytes();
+    assert_int_equal(qx_weights_new(p.net, &p.thin, NULL), QX_OK);
+    const int64_t copies = qx_mem_bytes() - before;
+    qx_weights_thin(p.thin);
+    assert_true(qx_mem_bytes() - before < copies / 8);
+    assert_int_equal(2 * qx_weights_bytes(p.thin),
+                     4 * (int64_t)shape.layers * (4 * HIDDEN * HIDDEN + 2 * HIDDEN * INNER) +
+                         4 * HIDDEN * (90 + PLACES + 2));
+    assert_int_equal(qx_weights_new(p.net, &p.wide, NULL), QX_OK);
+    assert_same_bits(&p);
+
+    struct qx_setting set = qx_setting_int(4), fp32 = qx_setting_fp32();
+    set.calib = qx_calib_find("manual");
+    set.has_range = true;
+    set.range = (struct qx_range){-1, 1};
+    both_apply(&p, 0, &set); /* a table */
+    both_apply(&p, 5, &set);
+    both_apply(&p, 5, &fp32);
+    set.act = qx_act_dynamic(8);
+    both_apply(&p, 8, &set);
+    for (enum qx_engine e = QX_ENGINE_INTEGER; e != QX_ENGINE_AUTO;
+         e = e == QX_ENGINE_INTEGER ? QX_ENGINE_SIMULATED : QX_ENGINE_AUTO) {
+        assert_int_equal(qx_weights_prepare(p.wide, e, NULL, NULL, NULL), QX_OK);
+        assert_int_equal(qx_weights_prepare(p.thin, e, NULL, NULL, NULL), QX_OK);
+        assert_same_bits(&p);
+    }
+    both_apply(&p, 8, &fp32);
+    const struct qx_act act = set.act;
+    assert_int_equal(qx_weights_put(p.wide, 4, NULL, &act, NULL), QX_OK);
+    assert_int_equal(qx_weights_put(p.thin, 4, NULL, &act, NULL), QX_OK);
+    assert_same_bits(&p);
+    both_apply(&p, 4, &fp32);
+    both_apply(&p, 0, &fp32);
+    assert_int_equal(qx_weights_prepare(p.wide, QX_ENGINE_PACKED, NULL, NULL, NULL), QX_OK);
+    assert_int_equal(qx_weights_prepare(p.thin, QX_ENGINE_PACKED, NULL, NULL, NULL), QX_OK);
+    assert_same_bits(&p);
+    qx_weights_free(p.wide);
+    assert_true(qx_mem_bytes() - before < copies / 2);
+    qx_weights_free(p.thin);
+    qx_net_close(&p.net);
+    qx_model_close(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calibration_stays_within_what_it_states),
         cmocka_unit_test(hessians_are_there_one_layer_at_a_time),
+        cmocka_unit_test(weights_in_the_file_give_the_same_bits),
     };
     return cmocka_run_group_tests_name("memory", tests, open_all, close_all);
 }

@@ -96,7 +96,8 @@ int64_t qx_net_macs(const struct qx_net *net); /* per sample; of sequences, the 
 struct qx_weights;
 /* All layers start at their stored values (F32 is read in place; of F16, BF16 and F64 one widened copy serves
  * all weights of the net). The net must outlive them. Memory: copies of what is not aligned F32, and of every
- * changed layer. */
+ * changed layer. Where those of all layers would take more than 1 GiB, stored values stay in the file: a pass widens
+ * each layer's as it comes to it, to the same bits, and each thread holds the largest of them. */
 enum qx_status qx_weights_new(const struct qx_net *net, struct qx_weights **out,
                               struct qx_error *err);
 /* The same without widening: the next qx_weights_prepare makes what its engine reads, and no pass runs
