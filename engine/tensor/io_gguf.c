@@ -490,7 +490,7 @@ static enum qx_status check_layout(struct reader *r)
                                (unsigned long long)t->bytes);
         }
         expected = padded(expected + t->bytes, r->alignment);
-        t->offset += start;
+        t->offset = t->bytes > 0 || t->offset + start < r->size ? t->offset + start : r->size;
         t->data = t->bytes > 0 ? r->data + t->offset : NULL;
     }
     return QX_OK;
