@@ -6,17 +6,19 @@
 #include "history_graph.h"
 #include "list.h"
 #include "predict_text.h"
+#include "widget_plot.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-enum { MOST_ROWS = 128 };
+enum { MOST_ROWS = 128, W_BAR = 12 };
 enum column {
     COL_MARK,
     COL_GRAPH,
     COL_TEXT,
     COL_AGE,
+    COL_BAR,
     COL_SIZE,
     COL_BITS,
     COL_PREDICTED,
@@ -29,6 +31,7 @@ static const struct ui_column columns[COL_COUNT] = {
     [COL_GRAPH] = {"", 1, 0, 0, false}, /* as wide as the graph */
     [COL_TEXT] = {"step", 30, 100, 0, false},
     [COL_AGE] = {"when", 7, 0, 3, true},
+    [COL_BAR] = {"of FP32", W_BAR, 0, 5, false}, /* drawn over the blanks */
     [COL_SIZE] = {"size", 8, 0, 0, true},
     [COL_BITS] = {"b/w", 5, 0, 4, true},
     [COL_PREDICTED] = {"predicted", 12, 18, 1, true},
@@ -139,8 +142,28 @@ static void row_cell(void *arg, int64_t at, int column, struct ui_cell_text *out
     case COL_MEASURED:
         figure_cell(rows, (int)at, column == COL_MEASURED, out);
         break;
+    case COL_BAR:
     case COL_COUNT:
         break;
+    }
+}
+
+/* Size as a share of the model in FP32: the trail of the edits at a glance. */
+static void draw_bars(struct ui_app *app, const struct history *s, const int *x, const int *width,
+                      struct ui_canvas *c)
+{
+    struct qx_totals totals;
+    struct qx_state st;
+    qx_session_totals(app->session, &totals);
+    for (int k = 0; width[COL_BAR] > 0 && k < app->page; k++) {
+        if (!qx_session_state(app->session, (int)s->top + k, &st)) {
+            break;
+        }
+        if (st.bytes > 0) {
+            ui_bar(c, s->table.x + x[COL_BAR], s->table.y + 1 + k, W_BAR,
+                   (double)st.bytes / (double)totals.bytes_fp32,
+                   st.is_done ? UI_STYLE_BAR : UI_STYLE_DIM, UI_STYLE_FRAME, app->glyphs);
+        }
     }
 }
 
@@ -178,6 +201,7 @@ static void draw(struct ui_app *app, void *state, struct ui_canvas *c, struct ui
     struct history_rows rows = {app, s, is_wide, width[COL_TEXT]};
     struct ui_table table = {shown, COL_COUNT, n, s->cursor, s->top, row_cell, &rows};
     ui_table_draw(c, s->table, &table, app->glyphs);
+    draw_bars(app, s, x, width, c);
     if (n == 1 && r.h > 4) {
         ui_put(c, r.x + 3, r.y + 3, r.w - 4, UI_STYLE_DIM,
                "Nothing is edited yet. Enter will go back to any edit.");
