@@ -102,7 +102,9 @@ static int no_terminal(const struct ui_args *args)
     if (!args->n_positional) {
         return ui_usage_error(args, "name a model: qexplore info MODEL");
     }
-    return info->run(args);
+    struct ui_args as_info = *args;
+    as_info.verb = info->name;
+    return info->run(&as_info);
 }
 
 static int explore(struct ui_loop *l, struct ui_app *app, const struct ui_args *args)
