@@ -1,8 +1,11 @@
 """Text that a language model writes: generate, try, and calibration on it."""
 import math
+import os
+import shutil
+import tempfile
 
 import cli_case
-from cli_case import FASHION, LLAMA, Case, answer, run
+from cli_case import FASHION, LLAMA, SMALL_DECODER, Case, answer, run
 
 
 class Generate(Case):
@@ -26,6 +29,18 @@ class Generate(Case):
         code, out, err = run("eval", FASHION, "--bits", "8", "--data", "self")
         self.assertEqual((code, out), (3, ""))
         self.assertIn("language model", err)
+
+    def test_predictions_without_data(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("config.json", "model.safetensors"):
+                shutil.copy(os.path.join(SMALL_DECODER, name), folder)
+            code, out, err = run("eval", folder, "--bits", "3", "--predict")
+            self.assertEqual(code, 0, err)
+            self.assertIn("predicted", out)
+            self.assertIn("no data, so this speaks of text of the model's own", err)
+            code, out, err = run("eval", folder, "--bits", "3", "-q")
+            self.assertEqual((code, out), (3, ""))
+            self.assertIn("--data self", err)
 
     def test_generate_on_every_engine(self):
         said = {}
