@@ -6,7 +6,8 @@
 
 extern const struct qx_method qx_method_gptq, qx_method_awq, qx_method_adaround, qx_method_cle,
     qx_method_smoothquant, qx_method_llmint8, qx_method_salient, qx_method_biascorr,
-    qx_method_biasbn, qx_method_gamma, qx_method_refine, qx_method_auto, qx_method_qat;
+    qx_method_biasbn, qx_method_absorb, qx_method_gamma, qx_method_refine, qx_method_auto,
+    qx_method_qat;
 
 /* One layer on its way to an overlay: weights as a matrix, one row an output. A method reads what the
  * ones before it left, and leaves codes that fit the units. */
@@ -26,6 +27,7 @@ struct qx_method_work {
     int64_t row_units, unit_len; /* units of a row, values of a unit; granularity tensor: 0, k */
     struct qx_qparams *units;    /* in the domain of the codes */
     float *in_scale;             /* [groups * k / taps]; NULL = none */
+    float *in_shift;             /* [the same] what is taken off inputs first; NULL = none */
     float *out_scale, *bias;     /* [rows]; NULL = none */
     bool is_folded;              /* neighbours take the factors up */
     uint8_t *is_kept;            /* [k] columns that stay 16-bit floats; NULL = none */
@@ -73,10 +75,14 @@ void qx_work_clip(struct qx_method_work *w);
 /* The same after the setting's calibrator has chosen again, for what is aimed at. */
 enum qx_status qx_work_calibrate(struct qx_method_work *w, struct qx_error *err);
 struct qx_qparams qx_work_fit(const struct qx_method_work *w, int64_t row, int64_t u, float share);
-/* Range of the inputs divided by in_scale, without the kept ones, as the moments have seen it. */
+/* Range of the inputs shifted and divided, without the kept ones, as the moments have seen it; what lies below a shift
+ * is cut, as a Relu cuts it. */
 struct qx_range qx_work_input_range(const struct qx_method_work *w);
 /* ||(W - W^) X||^2 over ||W X||^2, by the moments; NaN without them, 0 / 0 = 0. */
 enum qx_status qx_work_error(const struct qx_method_work *w, double *out, struct qx_error *err);
+/* bias = (W - W^) mean, instead of what it was. mean: [groups * k / taps], each for `taps` inputs. */
+enum qx_status qx_work_correct(struct qx_method_work *w, const float *mean, int64_t taps,
+                               struct qx_error *err);
 void qx_work_note(struct qx_method_work *w, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -10,10 +10,10 @@
 
 #include <math.h>
 
-/* mean: [groups * k / taps], each for `taps` inputs. */
-static enum qx_status bias_fill(struct qx_method_work *w, const float *mean, int64_t taps,
-                                struct qx_error *err)
+enum qx_status qx_work_correct(struct qx_method_work *w, const float *mean, int64_t taps,
+                               struct qx_error *err)
 {
+    qx_mem_free(w->bias);
     w->bias = qx_mem_zalloc(((size_t)(w->groups * w->n) + 1) * sizeof *w->bias);
     if (!w->bias) {
         return qx_fail_nomem(err, (size_t)(w->groups * w->n) * sizeof *w->bias);
@@ -33,7 +33,7 @@ static enum qx_status bias_fill(struct qx_method_work *w, const float *mean, int
 static enum qx_status empirical_run(struct qx_method_work *w, double param, struct qx_error *err)
 {
     (void)param;
-    const enum qx_status st = bias_fill(w, w->m->mean, 1, err);
+    const enum qx_status st = qx_work_correct(w, w->m->mean, 1, err);
     if (st == QX_OK) {
         qx_work_note(w, "bias corrected");
     }
@@ -48,7 +48,7 @@ static enum qx_status analytic_run(struct qx_method_work *w, double param, struc
     enum qx_status st = mean ? qx_net_layer_expected(w->target->net, w->target->layer, mean, err)
                              : qx_fail_nomem(err, (size_t)n * sizeof *mean);
     if (st == QX_OK) {
-        st = bias_fill(w, mean, w->taps, err);
+        st = qx_work_correct(w, mean, w->taps, err);
         qx_work_note(w, "bias corrected by batch norm");
     } else if (st == QX_EUNSUPPORTED) {
         st = QX_OK;

@@ -6,8 +6,8 @@
 static const struct qx_method *const rows[] = {
     &qx_method_gptq,     &qx_method_awq,     &qx_method_adaround, &qx_method_smoothquant,
     &qx_method_cle,      &qx_method_llmint8, &qx_method_salient,  &qx_method_refine,
-    &qx_method_biascorr, &qx_method_biasbn,  &qx_method_gamma,    &qx_method_auto,
-    &qx_method_qat,
+    &qx_method_biascorr, &qx_method_biasbn,  &qx_method_absorb,   &qx_method_gamma,
+    &qx_method_auto,     &qx_method_qat,
 };
 enum { N_ROWS = sizeof rows / sizeof *rows };
 

@@ -199,8 +199,9 @@ struct qx_range qx_work_input_range(const struct qx_method_work *w)
         const int64_t group = i / w->k, j = i % w->k;
         if (!w->is_kept || !w->is_kept[j]) {
             const double s = (double)qx_work_in(w, group * w->n, j);
-            r.lo = fmin(r.lo, (double)w->m->lo[i] / s);
-            r.hi = fmax(r.hi, (double)w->m->hi[i] / s);
+            const double c = w->in_shift ? (double)w->in_shift[i / w->taps] : 0.0;
+            r.lo = c > 0.0 ? r.lo : fmin(r.lo, (double)w->m->lo[i] / s);
+            r.hi = fmax(r.hi, ((double)w->m->hi[i] - c) / s);
         }
     }
     return r;
@@ -289,6 +290,7 @@ void qx_work_release(struct qx_method_work *w)
     qx_mem_free(w->codes);
     qx_mem_free(w->units);
     qx_mem_free(w->in_scale);
+    qx_mem_free(w->in_shift);
     qx_mem_free(w->out_scale);
     qx_mem_free(w->bias);
     qx_mem_free(w->is_kept);
@@ -337,17 +339,18 @@ enum qx_status qx_work_take(struct qx_method_work *w, const struct qx_tensor *t,
     if (w->is_kept) {
         st = kept_take(w, o, err);
     }
-    if (w->m && (w->in_scale || w->is_kept)) {
+    if (w->m && (w->in_scale || w->in_shift || w->is_kept)) {
         o->in_range = qx_work_input_range(w);
         o->has_in_range = true;
     }
     o->groups = w->groups;
     o->taps = w->taps;
     o->in_scale = w->in_scale;
+    o->in_shift = w->in_shift;
     o->out_scale = w->out_scale;
     o->is_folded = w->is_folded;
     o->bias = w->bias;
-    w->in_scale = w->out_scale = w->bias = NULL;
+    w->in_scale = w->in_shift = w->out_scale = w->bias = NULL;
     memcpy(o->note, w->note, sizeof o->note);
     if (st == QX_OK) {
         st = qx_overlay_finish(o, t, err);

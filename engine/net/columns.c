@@ -52,6 +52,7 @@ bool qx_net_layer_product(const struct qx_net *net, int layer, struct qx_net_pro
     out->places = w.oh * w.ow;
     out->taps = w.kh * w.kw;
     out->input = -1 - layer; /* another window makes other columns */
+    out->is_padded = w.top > 0 || w.left > 0 || w.bottom > 0 || w.right > 0;
     return true;
 }
 

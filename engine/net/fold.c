@@ -164,7 +164,7 @@ enum qx_status qx_exec_fold(struct qx_exec *e, const struct qx_weights *w, struc
     for (int i = 0; st == QX_OK && i < e->net->n_nodes; i++) {
         const struct qx_qlinear *q = e->nodes[i].linear;
         struct qx_net_link link;
-        if (!q || !q->beside.div) {
+        if (!q || !q->beside.div || q->beside.sub) { /* a shift would have to pass a Relu */
             continue;
         }
         const int layer = e->net->layer_of_tensor[e->net->nodes[i]->in[1]->tensor];

@@ -246,7 +246,7 @@ static void half_borrow(struct qx_packed *p, const struct qx_tensor *t)
 bool qx_weight_has_factors(const struct qx_weights *w, const struct qx_value *v)
 {
     const struct qx_overlay *o = qx_setting_overlay(&w->values[v->index].setting);
-    return o && (o->out_scale || qx_overlay_has_inputs(o));
+    return o && (o->out_scale || o->in_scale || o->n_kept > 0);
 }
 
 enum qx_status qx_packed_new(const struct qx_weights *w, const struct qx_value *v,

@@ -64,11 +64,12 @@ static const struct qx_overlay *overlay_of(const struct qx_forward *f, const str
     return v && v->tensor >= 0 ? qx_setting_overlay(&f->weights->values[v->index].setting) : NULL;
 }
 
-/* Its factors and kept columns, for inputs as the graph has them. */
+/* Its shifts, factors and kept columns, for inputs as the graph has them. */
 static struct qx_beside beside_of(const struct qx_overlay *o, const struct qx_node *node)
 {
     const struct qx_shape *s = &node->in[0]->shape;
-    return (struct qx_beside){.div = o->in_scale,
+    return (struct qx_beside){.sub = o->in_shift,
+                              .div = o->in_scale,
                               .channels =
                                   o->groups * o->channels.outer * o->channels.inner / o->taps,
                               .inner = qx_node_is(node, "Conv") ? qx_shape_span(s, 2, s->rank) : 1,
@@ -95,7 +96,7 @@ static void fake_part(struct qx_worker *w, const struct qx_act *act, const struc
     const float *x = w->in[0] + at;
     float *y = w->fake + at;
     if (b) {
-        qx_beside_divide(b, x, n, y);
+        qx_beside_apply(b, x, n, y);
         x = y;
     }
     const struct qx_qparams p = qx_qinput_params(act, x, n);

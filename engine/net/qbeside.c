@@ -11,6 +11,7 @@
 static uint64_t hash_of(const struct qx_beside *b)
 {
     uint64_t h = b->n_kept > 0 ? qx_hash64(b->kept, (size_t)b->n_kept * sizeof *b->kept, 1) : 0;
+    h = b->sub ? qx_hash64(b->sub, (size_t)b->channels * sizeof *b->sub, h + 2) : h;
     return b->div ? qx_hash64(b->div, (size_t)b->channels * sizeof *b->div, h + 1) : h;
 }
 
@@ -19,7 +20,8 @@ enum qx_status qx_qbeside_set(struct qx_qlinear *q, const struct qx_overlay *o,
 {
     const int64_t n = o->n_kept;
     q->beside =
-        (struct qx_beside){.div = o->in_scale,
+        (struct qx_beside){.sub = q->act.bits > 0 ? o->in_shift : NULL,
+                           .div = o->in_scale,
                            .channels = o->groups * o->channels.outer * o->channels.inner / o->taps,
                            .inner = q->kind == QX_QMATRIX ? 1 : q->w.h * q->w.w,
                            .kept = o->kept,
@@ -45,7 +47,7 @@ void qx_qbeside_fold(struct qx_qlinear *q)
 
 bool qx_qbeside_is(const struct qx_qlinear *q)
 {
-    return q->beside.div || q->beside.n_kept > 0;
+    return q->beside.sub || q->beside.div || q->beside.n_kept > 0;
 }
 
 /* What lies in front of a matrix product's own scratch. */
@@ -78,7 +80,7 @@ void qx_qbeside_begin(const struct qx_qlinear *q, const float *x, int64_t m, uin
         }
     }
     if (out->x) {
-        qx_beside_divide(&q->beside, x, m * q->k, out->x);
+        qx_beside_apply(&q->beside, x, m * q->k, out->x);
     }
 }
 

@@ -65,7 +65,7 @@ static size_t conv_cut(const struct qx_qlinear *q, uint8_t *base, struct conv *c
     const size_t padded = (size_t)(c->plane * w->c), m = (size_t)(c->lines * w->ow);
     const bool is_unrolled = q->kind == QX_QCONV && !c->is_pointwise;
     c->codes = qx_cut_take(&cut, in);
-    c->divided = q->beside.div ? qx_cut_take(&cut, in * sizeof(float)) : NULL;
+    c->divided = qx_qbeside_is(q) ? qx_cut_take(&cut, in * sizeof(float)) : NULL;
     c->turned = qx_cut_take(&cut, in);
     c->padded = qx_cut_take(&cut, padded);
     c->floats = q->taps ? qx_cut_take(&cut, padded * sizeof(float)) : NULL;
@@ -90,7 +90,7 @@ static const uint8_t *codes_at(struct qx_qrun *r, const struct conv *c, int64_t 
         if (c->divided) {
             struct qx_beside b = c->q->beside;
             b.inner = *is_last ? 1 : b.inner;
-            qx_beside_divide(&b, sample, size, c->divided);
+            qx_beside_apply(&b, sample, size, c->divided);
             sample = c->divided;
         }
         r->n_nonfinite += qx_qinput(c->q, sample, size, c->codes, used);

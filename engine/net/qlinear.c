@@ -376,6 +376,7 @@ static enum qx_status epilogue(struct qx_qlinear *q, const struct qx_weights *w,
             (float)alpha * (by_method && by_method->out_scale ? by_method->out_scale[o] : 1.0f);
         q->bias[o] = b ? (float)(beta * (double)w->values[b->index].data[o]) : 0.0f;
         q->bias[o] += by_method && by_method->bias ? by_method->bias[o] : 0.0f;
+        q->bias[o] += q->beside.sub ? (float)(alpha * qx_overlay_shifted(by_method, o)) : 0.0f;
     }
     for (int64_t i = 0; i < q->oc * q->beside.n_kept; i++) {
         q->kept_values[i] *= (float)alpha;

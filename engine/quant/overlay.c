@@ -44,6 +44,7 @@ void qx_overlay_free(struct qx_overlay *o)
     qx_mem_free(o->scale);
     qx_mem_free(o->zero);
     qx_mem_free(o->in_scale);
+    qx_mem_free(o->in_shift);
     qx_mem_free(o->out_scale);
     qx_mem_free(o->bias);
     qx_mem_free(o->kept);
@@ -55,7 +56,7 @@ void qx_overlay_free(struct qx_overlay *o)
 
 bool qx_overlay_has_inputs(const struct qx_overlay *o)
 {
-    return o->in_scale || o->n_kept > 0;
+    return o->in_scale || o->in_shift || o->n_kept > 0;
 }
 
 bool qx_overlay_serves(const struct qx_overlay *o, const struct qx_act *act)
@@ -81,16 +82,20 @@ uint64_t qx_overlay_extra_bytes(const struct qx_overlay *o)
     const int64_t n_out = o->channels.count;
     const uint64_t factors =
         (uint64_t)(o->in_scale ? n_in : 0) + (uint64_t)(o->out_scale ? n_out : 0);
-    return 2 * (o->is_folded ? 0 : factors) + 4 * (uint64_t)(o->bias ? n_out : 0) +
-           2 * (uint64_t)(o->n_kept * n_out);
+    return 2 * (o->is_folded ? 0 : factors) + 2 * (uint64_t)(o->in_shift ? n_in : 0) +
+           4 * (uint64_t)(o->bias ? n_out : 0) + 2 * (uint64_t)(o->n_kept * n_out);
+}
+
+/* Input channel of value `pos` of a channel. */
+static int64_t input_of(const struct qx_overlay *o, int64_t channel, int64_t pos)
+{
+    const int64_t k = o->channels.outer * o->channels.inner;
+    return channel / (o->channels.count / o->groups) * (k / o->taps) + pos / o->taps;
 }
 
 float qx_overlay_in(const struct qx_overlay *o, int64_t channel, int64_t pos)
 {
-    const int64_t k = o->channels.outer * o->channels.inner;
-    return o->in_scale ? o->in_scale[channel / (o->channels.count / o->groups) * (k / o->taps) +
-                                     pos / o->taps]
-                       : 1.0f;
+    return o->in_scale ? o->in_scale[input_of(o, channel, pos)] : 1.0f;
 }
 
 static int64_t unit_of(const struct qx_overlay *o, int64_t channel, int64_t pos)
@@ -138,6 +143,18 @@ float qx_overlay_value(const struct qx_overlay *o, int64_t channel, int64_t pos)
     float value = step * o->scale[unit];
     value = o->in_scale ? value / qx_overlay_in(o, channel, pos) : value;
     return o->out_scale ? value * o->out_scale[channel] : value;
+}
+
+double qx_overlay_shifted(const struct qx_overlay *o, int64_t channel)
+{
+    double sum = 0.0;
+    for (int64_t pos = 0; o->in_shift && pos < o->channels.outer * o->channels.inner; pos++) {
+        if (o->n_kept == 0 || kept_find(o, pos) < 0) {
+            sum += (double)qx_overlay_value(o, channel, pos) *
+                   (double)o->in_shift[input_of(o, channel, pos)];
+        }
+    }
+    return sum;
 }
 
 /* Channel and position of an element. */

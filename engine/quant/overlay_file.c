@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { VERSION = 5, MAX_BYTES = 1 << 30 };
+enum { VERSION = 6, MAX_BYTES = 1 << 30 };
 
 struct header {
     char magic[8];
@@ -18,7 +18,7 @@ struct header {
     uint64_t key, checksum, payload_bytes;
     struct qx_channels channels;
     int64_t n_units, n_kept, groups, taps, n_others, n_other_values;
-    uint32_t has_in_scale, has_out_scale, has_bias, is_folded, has_in_range, act_sym;
+    uint32_t has_in_scale, has_in_shift, has_out_scale, has_bias, is_folded, has_in_range, act_sym;
     int64_t act_bits;
     struct qx_range in_range;
     double before, after;
@@ -38,7 +38,7 @@ struct part {
     void **at;
     size_t bytes;
 };
-enum { N_PARTS = 10 };
+enum { N_PARTS = 11 };
 
 static void parts_of(struct qx_overlay *o, const struct header *h, struct part *out)
 {
@@ -49,6 +49,7 @@ static void parts_of(struct qx_overlay *o, const struct header *h, struct part *
         {(void **)&o->scale, (size_t)h->n_units * sizeof *o->scale},
         {(void **)&o->zero, (size_t)h->n_units * sizeof *o->zero},
         {(void **)&o->in_scale, h->has_in_scale ? n_in * sizeof *o->in_scale : 0},
+        {(void **)&o->in_shift, h->has_in_shift ? n_in * sizeof *o->in_shift : 0},
         {(void **)&o->out_scale, h->has_out_scale ? n_out * sizeof *o->out_scale : 0},
         {(void **)&o->bias, h->has_bias ? n_out * sizeof *o->bias : 0},
         {(void **)&o->kept, n_kept * sizeof *o->kept},
@@ -71,6 +72,7 @@ enum qx_status qx_overlay_save(const struct qx_overlay *o, const char *path, str
                        .n_others = o->n_others,
                        .n_other_values = o->n_other_values,
                        .has_in_scale = o->in_scale != NULL,
+                       .has_in_shift = o->in_shift != NULL,
                        .has_out_scale = o->out_scale != NULL,
                        .is_folded = o->is_folded,
                        .has_bias = o->bias != NULL,
@@ -107,7 +109,7 @@ static bool is_same(struct qx_channels a, struct qx_channels b)
     return a.outer == b.outer && a.count == b.count && a.inner == b.inner;
 }
 
-/* Are the arrays what passes may rely on: finite scales above 0, kept inputs in order, other tensors' values
+/* Are the arrays what passes may rely on: finite scales above 0, finite shifts, kept inputs in order, other tensors' values
  * as many as they say? */
 static bool is_sound(const struct qx_overlay *o)
 {
@@ -124,6 +126,11 @@ static bool is_sound(const struct qx_overlay *o)
             if (!(factors[f][i] > 0.0f && isfinite(factors[f][i]))) {
                 return false;
             }
+        }
+    }
+    for (int64_t i = 0; o->in_shift && i < n_factors[0]; i++) {
+        if (!(o->in_shift[i] >= 0.0f && isfinite(o->in_shift[i]))) {
+            return false;
         }
     }
     for (int64_t i = 0; i < o->n_kept; i++) {

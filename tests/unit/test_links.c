@@ -284,7 +284,7 @@ static void factors_leave_the_function_alone(void **state)
 
 /* ---- methods ---- */
 
-/* Moments that say nothing but the ranges. */
+/* Moments that say nothing but ranges and means. */
 static struct qx_moments *no_moments(const struct folder *f, const float *x, int layer)
 {
     struct qx_moments *m = calloc(1, sizeof *m);
@@ -299,6 +299,7 @@ static struct qx_moments *no_moments(const struct folder *f, const float *x, int
     m->hi = calloc(n, sizeof *m->hi);
     for (size_t i = 0; i < n; i++) {
         m->mean_abs[i] = 1.0f + (float)(i % 5);
+        m->mean[i] = 0.25f * (float)(i % 4);
         m->second[i * (size_t)p->k + i % (size_t)p->k] = m->mean_abs[i];
         m->lo[i] = -4.0f * m->mean_abs[i];
         m->hi[i] = (i % 16 ? 4.0f : 7.0f) * m->mean_abs[i];
@@ -425,6 +426,10 @@ static void engines_agree(void **state)
         {"llm-int8:20", "channel", 3, 8, true, false},
         {"salient:3", "channel", 2, 8, true, false},
         {"cle,salient:3", "channel", 1, 8, true, true},
+        {"absorb:0", "channel", 1, 8, false, false},
+        {"absorb:0", "tensor", 0, 4, true, false},
+        {"smoothquant:0.5,absorb:0", "channel", 3, 8, true, false},
+        {"llm-int8:20,absorb:0", "group:32", 3, 4, false, false},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -221,6 +221,9 @@ static void odd_layers_stay_finite(void **state)
             for (int k = 0; o->in_scale && k < K; k++) {
                 assert_true(isfinite(o->in_scale[k]) && o->in_scale[k] > 0.0f);
             }
+            for (int k = 0; o->in_shift && k < K; k++) {
+                assert_true(isfinite(o->in_shift[k]) && o->in_shift[k] >= 0.0f);
+            }
             for (int k = 0; o->bias && k < N; k++) {
                 assert_true(isfinite(o->bias[k]));
             }

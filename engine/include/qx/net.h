@@ -215,6 +215,7 @@ struct qx_net_product {
     int64_t
         taps;  /* inputs next to each other that are one channel's: of a convolution its window */
     int input; /* layers with the same number read the same values in the same way */
+    bool is_padded; /* zeros lie around the input */
 };
 /* False when the layer takes no float32 input (embeddings), or its input is no batch of samples. */
 bool qx_net_layer_product(const struct qx_net *net, int layer, struct qx_net_product *out);

@@ -7,7 +7,8 @@
 
 /* One layer's, for one setting: x^ = (codes - zero) * scale of the unit (level[codes] * scale of a
  * table), divided by in_scale of the input channel and multiplied by out_scale of the output channel where
- * there are such; kept columns as they are. With its factors a layer gives what it gave without them, but for
+ * there are such; kept columns as they are. Inputs that are quantized have in_shift taken off first; the product with it
+ * is added to the outputs. With its factors a layer gives what it gave without them, but for
  * rounding, whatever its neighbours are.
  * Immutable once finished; a setting that points to it borrows it, so its owner outlives them. */
 struct qx_overlay {
@@ -23,11 +24,12 @@ struct qx_overlay {
     float
         *in_scale; /* [groups * outer * inner / taps] what inputs are divided by, and their weights
                          were multiplied by; NULL = none */
+    float *in_shift; /* [the same] at least 0, before they are divided; NULL = none */
     float *
         out_scale; /* [count] what outputs are multiplied by, and their weights were divided by, before
                          any bias; NULL = none */
     bool is_folded; /* the neighbours take the factors up, so that nothing of them is stored */
-    struct qx_range in_range; /* of the inputs divided by in_scale, without the kept ones */
+    struct qx_range in_range; /* of the inputs shifted and divided, without the kept ones */
     bool has_in_range;
     int act_bits; /* and symmetry of inputs, where a method looked at them; 0: none did */
     bool act_sym;
@@ -57,6 +59,8 @@ enum qx_status qx_overlay_finish(struct qx_overlay *o, const struct qx_tensor *t
                                  struct qx_error *err);
 /* What the input of value `pos` of a channel is divided by: 1 without factors. */
 float qx_overlay_in(const struct qx_overlay *o, int64_t channel, int64_t pos);
+/* What in_shift amounts to in an output: the product with it, kept inputs left out. O(inputs) */
+double qx_overlay_shifted(const struct qx_overlay *o, int64_t channel);
 /* x^ of value `pos` of a channel, and of an element of the tensor. O(log n_kept) */
 float qx_overlay_value(const struct qx_overlay *o, int64_t channel, int64_t pos);
 float qx_overlay_element(const struct qx_overlay *o, int64_t element);
@@ -67,7 +71,7 @@ float qx_overlay_shown(const struct qx_overlay *o, bool is_error, float x, int64
 /* What it stores beyond the codes, scales and zero points of its setting, in bytes: two for a factor or a
  * kept value, four for a bias. Other tensors take the place of stored ones. */
 uint64_t qx_overlay_extra_bytes(const struct qx_overlay *o);
-/* Must inputs be divided, or some of them be left out, before they are quantized? */
+/* Must inputs be shifted, divided, or some of them be left out, before they are quantized? */
 bool qx_overlay_has_inputs(const struct qx_overlay *o);
 /* Its static range of inputs under an act, symmetric where the act is; the act's own without that. */
 struct qx_act qx_overlay_act(const struct qx_overlay *o, const struct qx_act *act);
