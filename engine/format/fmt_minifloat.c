@@ -3,9 +3,10 @@
  * the upper half of a binary16, at 57,344, E2M1 has neither. Ties go to the even mantissa. */
 #include "format/format.h"
 
-/* The magnitude of a code without its sign, in steps of the subnormal values; m: bits of mantissa. */
-#define STEPS(code, m)                                                                         \
-    ((code) >> (m) ? (double)((1 << (m)) + (code) % (1 << (m))) * (1 << ((code) >> (m))) / 2.0 \
+/* The magnitude of a code without its sign, in steps of the subnormal values; m: bits of mantissa. The mask is for
+ * codes that are not evaluated, of whose shifts compilers warn. */
+#define STEPS(code, m)                                                                             \
+    ((code) >> (m) ? (double)((1 << (m)) + (code) % (1 << (m))) * (1u << ((code) >> (m)&31)) / 2.0 \
                    : (double)(code))
 /* Level k of a book whose level `zero` is 0, and the edge behind it. */
 #define LEVEL(k, zero, m, step) \
