@@ -122,16 +122,6 @@ static bool same_key(const struct act_key *a, const struct act_key *b)
            a->axis.hi == b->axis.hi;
 }
 
-/* End of the axis on one side: 1.5 T or the bulk, whichever is wider, within the data. */
-static double axis_end(double t, double bulk, double extreme)
-{
-    double end = isnan(t) ? bulk : fmax(1.5 * t, bulk);
-    if (!(end > 0) || end > 1.03 * extreme) {
-        end = 1.03 * extreme;
-    }
-    return !isnan(t) && end < 1.06 * t ? 1.06 * t : end;
-}
-
 static void update_axis(struct act_frame *f, int columns)
 {
     struct ui_act_state *s = f->state;
@@ -143,8 +133,9 @@ static void update_axis(struct act_frame *f, int columns)
     if ((same_key(&key, &s->axis_key) && inside) || qx_observed_hist(f->seen, &h, NULL) != QX_OK) {
         return;
     }
-    double hi = axis_end(f->t_hi, fmax(qx_hist_quantile(h, 0.9995), 0), fmax(f->stats->max, 0));
-    double lo = axis_end(-f->t_lo, fmax(-qx_hist_quantile(h, 0.0005), 0), fmax(-f->stats->min, 0));
+    double hi = ui_axis_end(f->t_hi, fmax(qx_hist_quantile(h, 0.9995), 0), fmax(f->stats->max, 0));
+    double lo =
+        ui_axis_end(-f->t_lo, fmax(-qx_hist_quantile(h, 0.0005), 0), fmax(-f->stats->min, 0));
     qx_hist_unref(h);
     if (key.zoom) {
         hi = 1.12 * f->t_hi;

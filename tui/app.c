@@ -216,3 +216,10 @@ void ui_explain_add(struct ui_explain *e, const char *fmt, ...)
         rest += *rest == ' ';
     } while (*rest);
 }
+
+const char *ui_item_crumb(struct ui_app *app, void *state)
+{
+    (void)state;
+    const struct qx_item *item = app->session ? ui_item(app) : NULL;
+    return item ? item->tensor->name : NULL;
+}

@@ -232,3 +232,8 @@ void ui_box(struct ui_canvas *c, struct ui_rect r, enum ui_glyphs g, enum ui_sty
         ui_put(c, r.x + 3 + n, r.y, 1, style, " ");
     }
 }
+
+bool ui_rect_has(struct ui_rect r, int x, int y)
+{
+    return r.w > 0 && x >= r.x && x < r.x + r.w && y >= r.y && y < r.y + r.h;
+}

@@ -10,6 +10,7 @@
 struct ui_rect {
     int x, y, w, h;
 };
+bool ui_rect_has(struct ui_rect r, int x, int y);
 
 struct ui_cell {
     char glyph[7];             /* one UTF-8 character, NUL-padded; "" = right half of a wide one */

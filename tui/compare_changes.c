@@ -3,6 +3,7 @@
 #include "commands.h"
 #include "list.h"
 #include "qx/try.h"
+#include "search_text.h"
 #include "utf8.h"
 #include "widget_table.h"
 #include "widget_text.h"
@@ -92,12 +93,6 @@ struct shown {
     bool is_words;
     int context; /* cells of COL_CONTEXT */
 };
-
-static bool is_words_net(const struct ui_app *app)
-{
-    const struct qx_net *net = qx_session_net(app->session);
-    return net && qx_net_is_words(net);
-}
 
 /* The list that is shown; false until it is there. */
 static bool list_of(struct ui_app *app, const struct ui_changes *s, struct qx_changes *out)
@@ -297,7 +292,7 @@ void ui_changes_draw(struct ui_app *app, struct ui_changes *s, struct ui_canvas 
                      struct ui_rect r)
 {
     struct qx_changes changes;
-    const bool is_words = is_words_net(app);
+    const bool is_words = ui_is_words(app);
     s->table.h = 0;
     if (r.h < 2) {
         return;
@@ -342,7 +337,7 @@ void ui_changes_status(struct ui_app *app, const struct ui_changes *s, char *buf
     if (list_of(app, s, &changes)) {
         snprintf(buf, cap,
                  s->order == QX_CHANGES_KL ? "tokens farthest from FP32 in A or B: %lld"
-                 : is_words_net(app)       ? "tokens that change most from A to B: %lld"
+                 : ui_is_words(app)        ? "tokens that change most from A to B: %lld"
                                            : "rows that change most from A to B: %lld",
                  (long long)changes.n);
     }
@@ -350,7 +345,7 @@ void ui_changes_status(struct ui_app *app, const struct ui_changes *s, char *buf
 
 bool ui_changes_switch(struct ui_app *app, struct ui_changes *s, const char *arg)
 {
-    const bool is_words = is_words_net(app), is_kl = strcmp(arg, "kl") == 0;
+    const bool is_words = ui_is_words(app), is_kl = strcmp(arg, "kl") == 0;
     if (is_kl && !is_words) {
         return ui_refuse(app, "KL divergence is measured token by token, of language models");
     }
@@ -365,7 +360,7 @@ bool ui_changes_explain(struct ui_app *app, const struct ui_changes *s, struct u
 {
     struct qx_changes changes;
     const struct qx_eval_result *fp32 = qx_session_result(app->session, QX_WHICH_FP32);
-    if (!is_words_net(app) || !list_of(app, s, &changes) || changes.n == 0) {
+    if (!ui_is_words(app) || !list_of(app, s, &changes) || changes.n == 0) {
         return false;
     }
     char token[40];

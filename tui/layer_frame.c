@@ -132,16 +132,6 @@ static struct layer_key key_of(const struct layer_frame *f, bool with_range)
     return key;
 }
 
-/* End of the axis on one side: 1.5 T or the bulk, whichever is wider, within the data. */
-static double axis_end(double t, double bulk, double extreme)
-{
-    double end = isnan(t) ? bulk : fmax(1.5 * t, bulk);
-    if (!(end > 0) || end > 1.03 * extreme) {
-        end = 1.03 * extreme;
-    }
-    return !isnan(t) && end < 1.06 * t ? 1.06 * t : end;
-}
-
 static void extremes(const struct layer_frame *f, double *lo, double *hi)
 {
     if (!f->in_units) {
@@ -170,11 +160,12 @@ static void update_axis(struct layer_frame *f)
         s->axis = (struct ui_axis){fmin(1.12 * f->t_lo, 0), fmax(1.12 * f->t_hi, 0)};
     } else if (mirrored) {
         double extreme = fmax(fabs(min), fabs(max));
-        double end = axis_end(f->t_hi, qx_hist_quantile_abs(f->hist, 0.999), extreme);
+        double end = ui_axis_end(f->t_hi, qx_hist_quantile_abs(f->hist, 0.999), extreme);
         s->axis = (struct ui_axis){-end, end};
     } else {
-        double hi = axis_end(f->t_hi, fmax(qx_hist_quantile(f->hist, 0.9995), 0), fmax(max, 0));
-        double lo = axis_end(-f->t_lo, fmax(-qx_hist_quantile(f->hist, 0.0005), 0), fmax(-min, 0));
+        double hi = ui_axis_end(f->t_hi, fmax(qx_hist_quantile(f->hist, 0.9995), 0), fmax(max, 0));
+        double lo =
+            ui_axis_end(-f->t_lo, fmax(-qx_hist_quantile(f->hist, 0.0005), 0), fmax(-min, 0));
         double margin = 0.04 * (hi + lo);
         s->axis = (struct ui_axis){-fmax(lo, margin), fmax(hi, margin)};
     }

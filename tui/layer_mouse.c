@@ -4,11 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 
-static bool inside(struct ui_rect r, const struct ui_mouse *m)
-{
-    return r.w > 0 && m->x >= r.x && m->x < r.x + r.w && m->y >= r.y && m->y < r.y + r.h;
-}
-
 /* Put the held threshold at place x of the axis. */
 static bool put_threshold(struct layer_frame *f, double x)
 {
@@ -88,11 +83,11 @@ static bool click_ladder(struct layer_frame *f, const struct ui_mouse *m)
 static bool wheel(struct layer_frame *f, const struct ui_mouse *m)
 {
     struct ui_layer *s = f->state;
-    if (inside(s->ladder_rect, m)) {
+    if (ui_rect_has(s->ladder_rect, m->x, m->y)) {
         int bits = f->setting->bits + (m->wheel > 0 ? 1 : -1);
         return bits >= 2 && bits <= 8 && ui_dof(f->app, UI_CMD_BITS, "%d", bits);
     }
-    if (inside(s->hist_rect, m) || inside(s->valley_rect, m)) {
+    if (ui_rect_has(s->hist_rect, m->x, m->y) || ui_rect_has(s->valley_rect, m->x, m->y)) {
         return ui_do(f->app, UI_CMD_THRESHOLD, m->wheel < 0 ? "+0.5%" : "-0.5%");
     }
     return false;

@@ -78,4 +78,7 @@ int ui_magnets(struct ui_app *app, int64_t item, struct ui_magnet *out, int cap)
 /* Range with the least mean squared error (or absolute error when the screen shows that). */
 bool ui_optimum(struct ui_app *app, int64_t item, struct qx_range *out);
 
+/* The crumb of views of one tensor: its name. */
+const char *ui_item_crumb(struct ui_app *app, void *state);
+
 #endif

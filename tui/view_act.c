@@ -78,13 +78,6 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
     }
 }
 
-static const char *crumb(struct ui_app *app, void *state)
-{
-    (void)state;
-    const struct qx_item *item = app->session ? ui_item(app) : NULL;
-    return item ? item->tensor->name : NULL;
-}
-
 static bool step(struct ui_app *app, int direction)
 {
     int64_t row = next_row(app, app->row + direction, direction);
@@ -223,5 +216,5 @@ const struct ui_view ui_view_act = {
     .command = command,
     .mouse = mouse,
     .explain = act_explain,
-    .crumb = crumb,
+    .crumb = ui_item_crumb,
 };

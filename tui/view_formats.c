@@ -522,13 +522,6 @@ static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *o
     return true;
 }
 
-static const char *crumb(struct ui_app *app, void *state)
-{
-    (void)state;
-    const struct qx_item *item = app->session ? ui_item(app) : NULL;
-    return item ? item->tensor->name : NULL;
-}
-
 bool cmd_formats(struct ui_app *app, const char *arg)
 {
     (void)arg;
@@ -547,5 +540,5 @@ const struct ui_view ui_view_formats = {
     .command = command,
     .mouse = mouse,
     .explain = explain,
-    .crumb = crumb,
+    .crumb = ui_item_crumb,
 };

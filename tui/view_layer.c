@@ -107,13 +107,6 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
     }
 }
 
-static const char *crumb(struct ui_app *app, void *state)
-{
-    (void)state;
-    const struct qx_item *item = app->session ? ui_item(app) : NULL;
-    return item ? item->tensor->name : NULL;
-}
-
 /* Arrow keys move the threshold here; Enter has nothing further to open. */
 static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char *arg)
 {
@@ -140,7 +133,7 @@ const struct ui_view ui_view_layer = {
     .command = command,
     .mouse = layer_mouse,
     .explain = layer_explain,
-    .crumb = crumb,
+    .crumb = ui_item_crumb,
 };
 
 /* ---- magnets, for `snap` and `optimum` ---- */

@@ -45,13 +45,6 @@ static void status(struct ui_app *app, void *state, char *buf, size_t cap)
     }
 }
 
-static const char *crumb(struct ui_app *app, void *state)
-{
-    (void)state;
-    const struct qx_item *item = app->session ? ui_item(app) : NULL;
-    return item ? item->tensor->name : NULL;
-}
-
 static bool explain(struct ui_app *app, void *state, int n, struct ui_explain *out)
 {
     struct matrix_frame f;
@@ -328,5 +321,5 @@ const struct ui_view ui_view_matrix = {
     .command = command,
     .mouse = mouse,
     .explain = explain,
-    .crumb = crumb,
+    .crumb = ui_item_crumb,
 };

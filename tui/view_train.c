@@ -220,27 +220,23 @@ static bool command(struct ui_app *app, void *state, enum ui_cmd cmd, const char
 
 /* ---- hands ---- */
 
-static bool is_in(struct ui_rect r, const struct ui_mouse *m)
-{
-    return r.w > 0 && m->x >= r.x && m->x < r.x + r.w && m->y >= r.y && m->y < r.y + r.h;
-}
-
 static bool mouse(struct ui_app *app, void *state, const struct ui_mouse *m, struct ui_rect r)
 {
     struct train_state *s = state;
     (void)r;
     if (m->kind == UI_MOUSE_WHEEL) {
-        return is_in(s->weights, m) && ui_do(app, m->wheel < 0 ? UI_CMD_LEFT : UI_CMD_RIGHT, "");
+        return ui_rect_has(s->weights, m->x, m->y) &&
+               ui_do(app, m->wheel < 0 ? UI_CMD_LEFT : UI_CMD_RIGHT, "");
     }
     if (m->kind == UI_MOUSE_RELEASE || m->button != 0) {
         return false;
     }
-    if (is_in(s->time, m)) {
+    if (ui_rect_has(s->time, m->x, m->y)) {
         return ui_dof(app, UI_CMD_TRAIN_FRAME, "%d",
                       train_frame_at(m->x - s->time.x, s->time.w, s->t.n_frames) + 1);
     }
     const struct ui_table t = {.n_rows = s->n_items, .top = s->top};
-    const int64_t row = m->kind == UI_MOUSE_PRESS && is_in(s->layers, m)
+    const int64_t row = m->kind == UI_MOUSE_PRESS && ui_rect_has(s->layers, m->x, m->y)
                             ? ui_table_hit(s->layers, &t, m->x, m->y)
                             : -1;
     return row >= 0 &&

@@ -34,6 +34,15 @@ double ui_axis_value(const struct ui_axis *axis, int w, int cell)
     return axis->lo + (axis->hi - axis->lo) * (cell + 0.5) / (w > 0 ? w : 1);
 }
 
+double ui_axis_end(double t, double bulk, double extreme)
+{
+    double end = isnan(t) ? bulk : fmax(1.5 * t, bulk);
+    if (!(end > 0) || end > 1.03 * extreme) {
+        end = 1.03 * extreme;
+    }
+    return !isnan(t) && end < 1.06 * t ? 1.06 * t : end;
+}
+
 static int plot_rows(struct ui_rect r)
 {
     return r.h - 2;

@@ -16,6 +16,8 @@ int ui_axis_cell(const struct ui_axis *axis, int w, double value);
 int ui_axis_handle(const struct ui_axis *axis, int w, double value);
 /* Value at the middle of a cell. */
 double ui_axis_value(const struct ui_axis *axis, int w, int cell);
+/* End of the axis on one side: 1.5 T or the bulk, whichever is wider, within the data. t: NAN without threshold. */
+double ui_axis_end(double t, double bulk, double extreme);
 
 struct ui_hist {
     struct ui_axis axis;

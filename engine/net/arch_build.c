@@ -25,6 +25,14 @@ const char *qx_build_text(struct qx_build *b, const char *format, ...)
     return copy;
 }
 
+void qx_build_refuse(struct qx_build *b, const char *why)
+{
+    if (b->st == QX_OK) {
+        b->st = qx_fail(b->err, QX_EUNSUPPORTED,
+                        "%s, which is not run; the weights can be explored and quantized", why);
+    }
+}
+
 /* ---- config.json ---- */
 
 /* The key as the model's own file has it, for messages. */

@@ -14,6 +14,8 @@ struct qx_build {
     struct qx_error *err;
 };
 
+/* QX_EUNSUPPORTED, unless something failed before: why it is not run, and what can be done with it. */
+void qx_build_refuse(struct qx_build *b, const char *why);
 /* A whole number of config.json between min and max, which must be there unless has_fallback. */
 int64_t qx_build_int(struct qx_build *b, const char *key, int64_t min, int64_t max);
 int64_t qx_build_int_or(struct qx_build *b, const char *key, int64_t fallback, int64_t min,

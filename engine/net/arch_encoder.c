@@ -35,14 +35,6 @@ bool qx_encoder_probe(const struct qx_encoder_family *f, const struct qx_model *
     return false;
 }
 
-static void refuse(struct qx_build *b, const char *why)
-{
-    if (b->st == QX_OK) {
-        b->st = qx_fail(b->err, QX_EUNSUPPORTED,
-                        "%s, which is not run; the weights can be explored and quantized", why);
-    }
-}
-
 static struct sizes read_sizes(struct qx_build *b, const struct qx_encoder_family *f)
 {
     struct sizes s = {.hidden = qx_build_int(b, f->hidden, 1, 1 << 20),
@@ -66,10 +58,10 @@ static struct sizes read_sizes(struct qx_build *b, const struct qx_encoder_famil
     }
     static const char absolute[] = "absolute";
     if (strcmp(qx_build_word(b, b->config, "position_embedding_type", absolute), absolute) != 0) {
-        refuse(b, "its positions are relative");
+        qx_build_refuse(b, "its positions are relative");
     }
     if (qx_build_flag(b, "is_decoder", false)) {
-        refuse(b, "it is used as a decoder");
+        qx_build_refuse(b, "it is used as a decoder");
     }
     return s;
 }

@@ -31,14 +31,6 @@ static bool probe(const struct qx_model *model, const struct qx_jval *root)
     return false;
 }
 
-static void refuse(struct qx_build *b, const char *why)
-{
-    if (b->st == QX_OK) {
-        b->st = qx_fail(b->err, QX_EUNSUPPORTED,
-                        "%s, which is not run; the weights can be explored and quantized", why);
-    }
-}
-
 /* How positions are scaled; config.json of transformers 5 also has rope_theta in there. NULL: not said. */
 static const struct qx_jval *scaling_of(struct qx_build *b)
 {
@@ -123,7 +115,7 @@ static const char *rotary_of(struct qx_build *b, int64_t head)
     if (strcmp(type, "yarn") == 0 && factor > 0.0) {
         return yarn_of(b, scaling, base, factor, head);
     }
-    refuse(b, qx_build_text(b, "its positions are scaled by '%.40s'", type));
+    qx_build_refuse(b, qx_build_text(b, "its positions are scaled by '%.40s'", type));
     return NULL;
 }
 
@@ -151,7 +143,7 @@ static struct sizes read_sizes(struct qx_build *b)
     }
     const char *act = qx_build_word(b, b->config, "hidden_act", "silu");
     if (strcmp(act, "silu") != 0) {
-        refuse(b, qx_build_text(b, "its activation is '%.40s' and not silu", act));
+        qx_build_refuse(b, qx_build_text(b, "its activation is '%.40s' and not silu", act));
     }
     return s;
 }

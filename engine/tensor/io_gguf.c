@@ -496,17 +496,12 @@ static enum qx_status check_layout(struct reader *r)
     return QX_OK;
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return qx_str_natcmp(((const struct qx_tensor *)a)->name, ((const struct qx_tensor *)b)->name);
-}
-
 static enum qx_status check_names(const struct reader *r)
 {
     struct qx_tensor *t = r->m->tensors + r->first_tensor;
     const size_t n = (size_t)(r->m->n_tensors - r->first_tensor);
     if (n > 1) {
-        qsort(t, n, sizeof *t, by_name);
+        qsort(t, n, sizeof *t, qx_tensor_by_name);
     }
     for (size_t i = 1; i < n; i++) {
         if (strcmp(t[i - 1].name, t[i].name) == 0) {

@@ -350,11 +350,6 @@ static enum qx_status read_entries(struct reader *r)
     return QX_OK;
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return qx_str_natcmp(((const struct qx_tensor *)a)->name, ((const struct qx_tensor *)b)->name);
-}
-
 /* Sorted as the model will be; equal names stand side by side. */
 static enum qx_status check_names(struct reader *r)
 {
@@ -363,7 +358,7 @@ static enum qx_status check_names(struct reader *r)
     if (n < 2) {
         return QX_OK;
     }
-    qsort(t, n, sizeof *t, by_name);
+    qsort(t, n, sizeof *t, qx_tensor_by_name);
     for (size_t i = 1; i < n; i++) {
         if (strcmp(t[i - 1].name, t[i].name) == 0) {
             return fail_tensor(r, t[i].name, entry_offset(r, t[i].name, 2),

@@ -23,6 +23,11 @@ static void *grow(struct qx_arena *arena, void *old, int64_t n, int64_t *cap, si
     return p;
 }
 
+int qx_tensor_by_name(const void *a, const void *b)
+{
+    return qx_str_natcmp(((const struct qx_tensor *)a)->name, ((const struct qx_tensor *)b)->name);
+}
+
 struct qx_tensor *qx_model_add_tensor(struct qx_model *m)
 {
     void *p = grow(&m->arena, m->tensors, m->n_tensors, &m->cap_tensors, sizeof *m->tensors);

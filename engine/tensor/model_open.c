@@ -334,15 +334,10 @@ static const char *title_of(struct qx_model *m)
     return last && (!*last || strcmp(last, ".") == 0 || strcmp(last, "..") == 0) ? base : last;
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return qx_str_natcmp(((const struct qx_tensor *)a)->name, ((const struct qx_tensor *)b)->name);
-}
-
 static bool is_sorted(const struct qx_model *m)
 {
     int64_t i = 1;
-    while (i < m->n_tensors && by_name(&m->tensors[i - 1], &m->tensors[i]) < 0) {
+    while (i < m->n_tensors && qx_tensor_by_name(&m->tensors[i - 1], &m->tensors[i]) < 0) {
         i++;
     }
     return i >= m->n_tensors;
@@ -355,7 +350,7 @@ static enum qx_status finish(struct qx_model *m, struct qx_error *err)
         return nomem(err);
     }
     if (!is_sorted(m)) { /* a single file comes sorted from its reader */
-        qsort(m->tensors, (size_t)m->n_tensors, sizeof *m->tensors, by_name);
+        qsort(m->tensors, (size_t)m->n_tensors, sizeof *m->tensors, qx_tensor_by_name);
     }
     for (int64_t i = 0; i < m->n_tensors; i++) {
         const struct qx_tensor *t = &m->tensors[i];

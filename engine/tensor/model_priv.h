@@ -49,6 +49,8 @@ extern const struct qx_io qx_io_safetensors, qx_io_gguf;
 /* The row whose probe accepts the file, or NULL. */
 const struct qx_io *qx_io_find(const uint8_t *head, size_t n);
 
+/* Order of two struct qx_tensor, for qsort: numbers in names by their value. */
+int qx_tensor_by_name(const void *a, const void *b);
 /* Append zeroed entries; NULL when out of memory. Growing moves the arrays: hold no pointers. */
 struct qx_tensor *qx_model_add_tensor(struct qx_model *m);
 struct qx_meta *qx_model_add_meta(struct qx_model *m);

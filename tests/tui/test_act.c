@@ -77,11 +77,6 @@ static const struct qx_act *act_now(void)
     return ui_act(&app, app.cursor);
 }
 
-static void mouse(enum ui_mouse_kind kind, int x, int y, int wheel)
-{
-    ui_mouse_event(&app, &(struct ui_mouse){.kind = kind, .x = x, .y = y, .wheel = wheel});
-}
-
 static void digits_and_letters_act_on_the_inputs(void **state)
 {
     (void)state;
@@ -208,31 +203,31 @@ static void a_drag_follows_the_hand_and_allocates_nothing(void **state)
     const int y = s->hist_rect.y + s->hist_rect.h - 3;
     const int x = s->hist_rect.x + ui_axis_handle(&s->axis, s->hist_rect.w, s->hist.t_hi);
     const int edits = qx_session_n_edits(app.session);
-    mouse(UI_MOUSE_PRESS, x, y, 0);
-    mouse(UI_MOUSE_DRAG, x - 1, y, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+    app_mouse(&app, UI_MOUSE_DRAG, x - 1, y, 0);
     ui_draw(&app, &c);
     counting = true;
     for (int i = 2; i <= 12; i++) {
-        mouse(UI_MOUSE_DRAG, x - i, y, 0);
+        app_mouse(&app, UI_MOUSE_DRAG, x - i, y, 0);
         ui_draw(&app, &c);
     }
     counting = false;
     assert_int_equal(allocations, 0);
     const double cell = (s->axis.hi - s->axis.lo) / s->hist_rect.w;
     assert_float_equal(act_now()->range.hi, 1.2 - 12 * cell, 1e-5);
-    mouse(UI_MOUSE_RELEASE, x - 12, y, 0);
+    app_mouse(&app, UI_MOUSE_RELEASE, x - 12, y, 0);
     assert_int_equal(qx_session_n_edits(app.session), edits + 1);
     app_line(&app, "undo");
     assert_float_equal(act_now()->range.hi, 1.2, 1e-9);
-    mouse(UI_MOUSE_WHEEL, x, y, 1);
+    app_mouse(&app, UI_MOUSE_WHEEL, x, y, 1);
     assert_float_equal(act_now()->range.hi, 1.2 * 0.995, 1e-9);
     /* a symmetric range: the low end moves with the high one */
     app_line(&app, "act-sym on");
     ui_draw(&app, &c);
     const int low = s->hist_rect.x + ui_axis_handle(&s->axis, s->hist_rect.w, s->hist.t_lo);
-    mouse(UI_MOUSE_PRESS, low, y, 0);
-    mouse(UI_MOUSE_DRAG, low + 3, y, 0);
-    mouse(UI_MOUSE_RELEASE, low + 3, y, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, low, y, 0);
+    app_mouse(&app, UI_MOUSE_DRAG, low + 3, y, 0);
+    app_mouse(&app, UI_MOUSE_RELEASE, low + 3, y, 0);
     assert_true(act_now()->range.hi < 1.19 && act_now()->range.lo == -act_now()->range.hi);
     ui_canvas_release(&c);
     app_close(&app);
@@ -248,7 +243,7 @@ static void a_click_takes_a_way(void **state)
     assert_true(s->ways_rect.w > 0);
     for (int i = s->n_ways - 1; i >= 0; i--) {
         const struct act_way way = s->ways[i];
-        mouse(UI_MOUSE_PRESS, s->ways_rect.x + 4, s->ways_rect.y + i, 0);
+        app_mouse(&app, UI_MOUSE_PRESS, s->ways_rect.x + 4, s->ways_rect.y + i, 0);
         app_settle(&app);
         assert_int_equal(act_now()->dynamic, way.kind >= ACT_WAY_SAMPLE);
         assert_true(act_now()->dynamic || act_now()->calib == way.calib);

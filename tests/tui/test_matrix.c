@@ -185,11 +185,6 @@ static void jumps_find_what_stands_out_and_what_is_dead(void **state)
     unlink("matrix-lines.safetensors");
 }
 
-static void mouse(enum ui_mouse_kind kind, int x, int y, int wheel)
-{
-    ui_mouse_event(&app, &(struct ui_mouse){.kind = kind, .x = x, .y = y, .wheel = wheel});
-}
-
 static void clicks_select_and_the_wheel_zooms(void **state)
 {
     (void)state;
@@ -198,17 +193,17 @@ static void clicks_select_and_the_wheel_zooms(void **state)
                 (const char *const[]){"select widen2.conv.weight", NULL});
     struct ui_matrix *s = matrix_state();
     assert_true(frame(&f));
-    mouse(UI_MOUSE_PRESS, s->map.x + 9, s->map.y + 3, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, s->map.x + 9, s->map.y + 3, 0);
     assert_true(s->col == 9 * f.part.across && s->row == 6 * f.part.down);
-    mouse(UI_MOUSE_PRESS, s->row_strip.x + 3, s->row_strip.y + 2, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, s->row_strip.x + 3, s->row_strip.y + 2, 0);
     assert_true(s->pick == MATRIX_ROW && s->row == 4 * f.part.down && s->col == 9 * f.part.across);
-    mouse(UI_MOUSE_PRESS, s->col_strip.x + 20, s->col_strip.y + 1, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, s->col_strip.x + 20, s->col_strip.y + 1, 0);
     assert_true(s->pick == MATRIX_COLUMN && s->col == 20 * f.part.across);
-    mouse(UI_MOUSE_WHEEL, s->map.x + 30, s->map.y + 4, -1);
+    app_mouse(&app, UI_MOUSE_WHEEL, s->map.x + 30, s->map.y + 4, -1);
     assert_int_equal(s->zoom, 1);
-    mouse(UI_MOUSE_WHEEL, s->map.x + 30, s->map.y + 4, 1);
+    app_mouse(&app, UI_MOUSE_WHEEL, s->map.x + 30, s->map.y + 4, 1);
     assert_int_equal(s->zoom, 0);
-    mouse(UI_MOUSE_PRESS, app.w - 1, app.h - 4, 0); /* beside it */
+    app_mouse(&app, UI_MOUSE_PRESS, app.w - 1, app.h - 4, 0); /* beside it */
     app_close(&app);
 }
 

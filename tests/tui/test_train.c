@@ -51,11 +51,6 @@ static void open_trained(int w, int h, const char *gran)
     assert_true(app_shows(&app, "done"));
 }
 
-static void mouse(enum ui_mouse_kind kind, int x, int y, int wheel)
-{
-    ui_mouse_event(&app, &(struct ui_mouse){.kind = kind, .x = x, .y = y, .wheel = wheel});
-}
-
 /* One channel of figures for all sizes: what fits is there, nothing else breaks. */
 static void it_draws_at_every_size(void **state)
 {
@@ -114,14 +109,14 @@ static void hands_go_through_time_and_layers(void **state)
     app_line(&app, "select conv.weight");
     assert_true(app_shows(&app, "frame"));
     const struct train_state *s = train();
-    mouse(UI_MOUSE_PRESS, s->time.x, s->time.y, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, s->time.x, s->time.y, 0);
     assert_int_equal(train_frame(s), 0);
-    mouse(UI_MOUSE_PRESS, s->time.x + s->time.w - 1, s->time.y, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, s->time.x + s->time.w - 1, s->time.y, 0);
     assert_int_equal(train_frame(s), s->t.n_frames - 1);
-    mouse(UI_MOUSE_WHEEL, s->weights.x + 5, s->weights.y + 5, -1);
+    app_mouse(&app, UI_MOUSE_WHEEL, s->weights.x + 5, s->weights.y + 5, -1);
     assert_int_equal(train_frame(s), s->t.n_frames - 2);
     assert_int_equal(s->n_items, 3);
-    mouse(UI_MOUSE_PRESS, s->layers.x + 2, s->layers.y + 2, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, s->layers.x + 2, s->layers.y + 2, 0);
     assert_true(app.cursor == s->item[1]);
     app_close(&app);
 }

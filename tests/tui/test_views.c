@@ -81,11 +81,6 @@ static void open_layer(struct ui_app *app, int w, int h, const char *setting)
     app_settle(app);
 }
 
-static void mouse(struct ui_app *app, enum ui_mouse_kind kind, int x, int y, int wheel)
-{
-    ui_mouse_event(app, &(struct ui_mouse){.kind = kind, .x = x, .y = y, .wheel = wheel});
-}
-
 static int handle_x(struct ui_app *app, bool low)
 {
     const struct ui_layer *s = layer_state(app);
@@ -161,13 +156,13 @@ static void a_drag_is_one_step_and_follows_the_pointer(void **state)
     char recipe[65536];
     snprintf(recipe, sizeof(recipe), "%s", app_recipe(&app));
     int x = handle_x(&app, false), y = layer_state(&app)->hist_rect.y + 14;
-    mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, x, y, 0);
     for (int i = 1; i <= 12; i++) {
-        mouse(&app, UI_MOUSE_DRAG, x - i, y, 0);
+        app_mouse(&app, UI_MOUSE_DRAG, x - i, y, 0);
         draw_once(&app);
     }
     assert_true(abs(handle_x(&app, false) - (x - 12)) <= 1);
-    mouse(&app, UI_MOUSE_RELEASE, x - 12, y, 0);
+    app_mouse(&app, UI_MOUSE_RELEASE, x - 12, y, 0);
     assert_int_equal(qx_session_n_edits(s), before + 1);
     assert_string_equal(ui_setting(&app)->calib->name, "manual");
     app_line(&app, "undo");
@@ -183,9 +178,9 @@ static void the_low_handle_of_a_symmetric_range_mirrors(void **state)
     open_layer(&app, 100, 30, "bits 4;gran tensor");
     int x = handle_x(&app, true), y = layer_state(&app)->hist_rect.y + 14;
     double t = ui_setting(&app)->range.hi;
-    mouse(&app, UI_MOUSE_PRESS, x, y, 0);
-    mouse(&app, UI_MOUSE_DRAG, x + 4, y, 0);
-    mouse(&app, UI_MOUSE_RELEASE, x + 4, y, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+    app_mouse(&app, UI_MOUSE_DRAG, x + 4, y, 0);
+    app_mouse(&app, UI_MOUSE_RELEASE, x + 4, y, 0);
     assert_true(ui_setting(&app)->range.hi < t);
     assert_true(ui_setting(&app)->range.lo == -ui_setting(&app)->range.hi);
     app_close(&app);
@@ -198,16 +193,16 @@ static void each_handle_of_an_asymmetric_range_moves_alone(void **state)
     open_layer(&app, 100, 30, "bits 4;gran tensor;sym off");
     int x = handle_x(&app, true), y = layer_state(&app)->hist_rect.y + 14;
     struct qx_range was = ui_setting(&app)->range;
-    mouse(&app, UI_MOUSE_PRESS, x, y, 0);
-    mouse(&app, UI_MOUSE_DRAG, x + 3, y, 0);
-    mouse(&app, UI_MOUSE_RELEASE, x + 3, y, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+    app_mouse(&app, UI_MOUSE_DRAG, x + 3, y, 0);
+    app_mouse(&app, UI_MOUSE_RELEASE, x + 3, y, 0);
     assert_true(ui_setting(&app)->range.lo > was.lo);
     assert_true(ui_setting(&app)->range.hi == was.hi);
     draw_once(&app);
     x = handle_x(&app, false);
-    mouse(&app, UI_MOUSE_PRESS, x, y, 0);
-    mouse(&app, UI_MOUSE_DRAG, x - 3, y, 0);
-    mouse(&app, UI_MOUSE_RELEASE, x - 3, y, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+    app_mouse(&app, UI_MOUSE_DRAG, x - 3, y, 0);
+    app_mouse(&app, UI_MOUSE_RELEASE, x - 3, y, 0);
     assert_true(ui_setting(&app)->range.hi < was.hi);
     app_close(&app);
 }
@@ -223,19 +218,19 @@ static void a_drag_allocates_nothing(void **state)
         open_layer(&app, 200, 60, settings[k]);
         assert_true(ui_canvas_init(&c, app.w, app.h));
         int x = handle_x(&app, false), y = layer_state(&app)->hist_rect.y + 30;
-        mouse(&app, UI_MOUSE_PRESS, x, y, 0);
-        mouse(&app, UI_MOUSE_DRAG, x - 1, y, 0); /* the step begins: it may allocate */
+        app_mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+        app_mouse(&app, UI_MOUSE_DRAG, x - 1, y, 0); /* the step begins: it may allocate */
         draw_into(&app, &c);
         app_settle(&app);
         allocations = 0;
         counting = true;
         for (int i = 2; i < 20; i++) {
-            mouse(&app, UI_MOUSE_DRAG, x - i, y, 0);
+            app_mouse(&app, UI_MOUSE_DRAG, x - i, y, 0);
             draw_into(&app, &c);
         }
         counting = false;
         assert_int_equal(allocations, 0);
-        mouse(&app, UI_MOUSE_RELEASE, x - 20, y, 0);
+        app_mouse(&app, UI_MOUSE_RELEASE, x - 20, y, 0);
         ui_canvas_release(&c);
         app_close(&app);
     }
@@ -248,10 +243,10 @@ static void clicks_on_ladder_and_magnets_are_commands(void **state)
     open_layer(&app, 140, 45, "bits 4;gran tensor");
     struct ui_layer *s = layer_state(&app);
     assert_true(s->ladder_rect.w > 0 && s->valley_rect.w > 0);
-    mouse(&app, UI_MOUSE_PRESS, s->ladder_rect.x + 2, s->ladder_rect.y + 2, 0);
-    mouse(&app, UI_MOUSE_RELEASE, s->ladder_rect.x + 2, s->ladder_rect.y + 2, 0);
+    app_mouse(&app, UI_MOUSE_PRESS, s->ladder_rect.x + 2, s->ladder_rect.y + 2, 0);
+    app_mouse(&app, UI_MOUSE_RELEASE, s->ladder_rect.x + 2, s->ladder_rect.y + 2, 0);
     assert_int_equal(ui_setting(&app)->bits, 3);
-    mouse(&app, UI_MOUSE_WHEEL, s->ladder_rect.x + 2, s->ladder_rect.y + 2, 1);
+    app_mouse(&app, UI_MOUSE_WHEEL, s->ladder_rect.x + 2, s->ladder_rect.y + 2, 1);
     assert_int_equal(ui_setting(&app)->bits, 4);
     app_settle(&app);
     int clicked = 0;
@@ -261,7 +256,7 @@ static void clicks_on_ladder_and_magnets_are_commands(void **state)
         int i = ui_valley_hit(s->valley_rect, &v, x, y);
         if (i >= 0 && clicked == 0 && strcmp(s->magnet_calib[i]->name, "mse") != 0) {
             const struct qx_calibrator *calib = s->magnet_calib[i];
-            mouse(&app, UI_MOUSE_PRESS, x, y, 0);
+            app_mouse(&app, UI_MOUSE_PRESS, x, y, 0);
             assert_ptr_equal(ui_setting(&app)->calib, calib);
             clicked++;
         }
@@ -391,9 +386,10 @@ static void compare_lists_the_rows_that_change(void **state)
     assert_true(app_shows(&app, text));
     snprintf(row, sizeof(row), "%lld", (long long)changes.v[0].row);
     assert_true(app_shows(&app, row));
-    mouse(&app, UI_MOUSE_WHEEL, list->table.x + 2, list->table.y + 2, 1);
+    app_mouse(&app, UI_MOUSE_WHEEL, list->table.x + 2, list->table.y + 2, 1);
     assert_int_equal(list->cursor, 3);
-    mouse(&app, UI_MOUSE_PRESS, list->table.x + 2, list->table.y + 2, 0); /* header, rows 0, 1 */
+    app_mouse(&app, UI_MOUSE_PRESS, list->table.x + 2, list->table.y + 2,
+              0); /* header, rows 0, 1 */
     assert_int_equal(list->cursor, 1);
     app_line(&app, "bottom");
     assert_int_equal(list->cursor, changes.n - 1);

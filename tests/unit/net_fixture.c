@@ -35,6 +35,14 @@ void folder_close(struct folder *f)
     memset(f, 0, sizeof *f);
 }
 
+void golden_open(struct folder *f, const char *name)
+{
+    char rest[256], path[512];
+    snprintf(rest, sizeof rest, "tests/golden/net/%s", name);
+    source_path(path, sizeof path, rest);
+    folder_open(f, path);
+}
+
 float *tensor_load(const char *path, const char *tensor, int64_t *numel)
 {
     struct qx_error err = {0};

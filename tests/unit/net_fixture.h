@@ -17,6 +17,8 @@ struct folder {
 };
 void folder_open(struct folder *f, const char *path);
 void folder_close(struct folder *f);
+/* tests/golden/net/<name> */
+void golden_open(struct folder *f, const char *name);
 
 /* Values of a tensor of a file as float32 (free with free), NULL when there is none. */
 float *tensor_load(const char *path, const char *tensor, int64_t *numel);

@@ -163,20 +163,12 @@ static void samples_go_on_from_every_layer(void **state)
     assert_true(n_integer >= 2);
 }
 
-static void open_golden(struct folder *f, const char *name)
-{
-    char rest[256], path[512];
-    snprintf(rest, sizeof rest, "tests/golden/net/%s", name);
-    source_path(path, sizeof path, rest);
-    folder_open(f, path);
-}
-
 static void threads_do_not_change_a_bit(void **state)
 {
     (void)state;
     struct folder f;
     struct qx_pool *pool = NULL;
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     float *x = rows_of(&f, 103), *want = integer_run(&f, x, 103, NULL);
     const size_t bytes = (size_t)(103 * qx_net_n_classes(f.net)) * sizeof *want;
     float *have = malloc(bytes);
@@ -203,7 +195,7 @@ static void what_no_longer_fits_is_refused(void **state)
     struct qx_act act = qx_act_static(8);
     act.has_range = true;
     act.range = (struct qx_range){-1.5, 3.5};
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     float *x = rows_of(&f, ROWS), logits[ROWS * 16];
     const int last = qx_net_n_layers(f.net) - 1;
     assert_true(last > 0 && qx_net_n_classes(f.net) <= 16);
@@ -268,7 +260,7 @@ static void failed_allocations_and_cancelling_leave_nothing(void **state)
     struct folder f;
     struct qx_ctl ctl = {0};
     struct qx_error err = {0};
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     float *x = rows_of(&f, ROWS), logits[ROWS * 16];
     struct qx_net_cut *cut = NULL;
     enum qx_status st = QX_ENOMEM;

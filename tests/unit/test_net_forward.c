@@ -22,14 +22,6 @@ enum { N_ROWS = 103 };
 static const char *const nets[] = {"residual_net", "conv2d_groups",  "conv1d",
                                    "transformer",  "tied_embedding", "batch_second"};
 
-static void open_case(struct folder *f, const char *name)
-{
-    char rest[256], path[512];
-    snprintf(rest, sizeof rest, "tests/golden/net/%s", name);
-    source_path(path, sizeof path, rest);
-    folder_open(f, path);
-}
-
 /* N_ROWS rows of made-up input; small ids for a net on ids. */
 static float *make_rows(const struct qx_net *net)
 {
@@ -63,7 +55,7 @@ static void threads_do_not_change_a_bit(void **state)
     (void)state;
     for (size_t k = 0; k < sizeof nets / sizeof *nets; k++) {
         struct folder f;
-        open_case(&f, nets[k]);
+        golden_open(&f, nets[k]);
         float *x = make_rows(f.net);
         float *want = logits_for(f.net, N_ROWS), *have = logits_for(f.net, N_ROWS);
         run(&f, x, N_ROWS, want, NULL);
@@ -88,7 +80,7 @@ static void a_row_does_not_depend_on_its_neighbours(void **state)
     static const int64_t starts[] = {0, 1, 15, 16, 17, 32, N_ROWS - 1};
     for (size_t k = 0; k < sizeof nets / sizeof *nets; k++) {
         struct folder f;
-        open_case(&f, nets[k]);
+        golden_open(&f, nets[k]);
         const int n_classes = qx_net_n_classes(f.net);
         float *x = make_rows(f.net), *want = logits_for(f.net, N_ROWS),
               *have = logits_for(f.net, 1);
@@ -110,7 +102,7 @@ static void no_rows_are_no_work(void **state)
 {
     (void)state;
     struct folder f;
-    open_case(&f, "residual_net");
+    golden_open(&f, "residual_net");
     run(&f, NULL, 0, NULL, NULL);
     folder_close(&f);
 }
@@ -121,7 +113,7 @@ static void cancelling_stops_and_says_so(void **state)
     struct folder f;
     struct qx_ctl ctl = {0};
     struct qx_error err = {0};
-    open_case(&f, "residual_net");
+    golden_open(&f, "residual_net");
     float *x = make_rows(f.net), *logits = logits_for(f.net, N_ROWS);
     assert_int_equal(qx_net_forward(f.net, f.weights, x, N_ROWS, logits, NULL, &ctl, &err), QX_OK);
     assert_int_equal(atomic_load(&ctl.done), N_ROWS * QX_ROW_STEPS);
@@ -141,7 +133,7 @@ static void a_bad_id_is_named_with_its_row(void **state)
     static const float bad[] = {12.0f, -13.0f, 0.5f, 16777216.0f, NAN, INFINITY};
     struct folder f;
     struct qx_pool *pool = NULL;
-    open_case(&f, "tied_embedding");
+    golden_open(&f, "tied_embedding");
     assert_int_equal(qx_pool_new(3, &pool, NULL), QX_OK);
     const int64_t size = qx_net_sample_size(f.net);
     float *x = make_rows(f.net), *logits = logits_for(f.net, N_ROWS);
@@ -168,7 +160,7 @@ static void running_survives_every_failed_allocation(void **state)
 {
     (void)state;
     struct folder f;
-    open_case(&f, "half_weights");
+    golden_open(&f, "half_weights");
     float *x = make_rows(f.net), *logits = logits_for(f.net, N_ROWS);
     enum qx_status st = QX_ENOMEM;
     for (int64_t n = 1; st != QX_OK; n++) {
@@ -198,7 +190,7 @@ static void a_cancelled_setting_leaves_the_stored_values(void **state)
     (void)state;
     struct folder f;
     struct qx_ctl ctl = {0};
-    open_case(&f, "residual_net");
+    golden_open(&f, "residual_net");
     float *x = make_rows(f.net);
     float *want = logits_for(f.net, N_ROWS), *have = logits_for(f.net, N_ROWS);
     run(&f, x, N_ROWS, want, NULL);

@@ -175,14 +175,6 @@ static void chains_agree_with_the_simulation(void **state)
     }
 }
 
-static void open_golden(struct folder *f, const char *name)
-{
-    char rest[256], path[512];
-    snprintf(rest, sizeof rest, "tests/golden/net/%s", name);
-    source_path(path, sizeof path, rest);
-    folder_open(f, path);
-}
-
 /* Of the others some node has no integer form: a product of two values, a bias of another shape. */
 static void golden_nets_agree_with_the_simulation(void **state)
 {
@@ -194,7 +186,7 @@ static void golden_nets_agree_with_the_simulation(void **state)
             struct folder f;
             char what[64];
             const struct qx_act act = variant_act(&variants[v]);
-            open_golden(&f, nets[k]);
+            golden_open(&f, nets[k]);
             apply_all(&f, variants[v].gran, variants[v].bits, &act);
             snprintf(what, sizeof what, "%s, variant %zu", nets[k], v);
             integer_prepare(&f, QX_ENGINE_INTEGER);
@@ -234,7 +226,7 @@ static void threads_and_tiles_do_not_change_a_bit(void **state)
     (void)state;
     const struct qx_act act = qx_act_dynamic(8);
     struct folder f;
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     apply_all(&f, "channel", 8, &act);
     integer_prepare(&f, QX_ENGINE_INTEGER);
     float *x = waves(&f, 103), *want = integer_run(&f, x, 103, NULL);
@@ -321,7 +313,7 @@ static void an_edit_gives_the_bits_of_packing_everything(void **state)
         folder_close(&f);
     }
     for (size_t k = 0; k < sizeof nets / sizeof *nets; k++) {
-        open_golden(&f, nets[k]);
+        golden_open(&f, nets[k]);
         edits_walk(&f, nets[k]);
         folder_close(&f);
     }
@@ -360,7 +352,7 @@ static void auto_simulates_what_no_kernel_runs_and_integer_names_it(void **state
     const struct qx_act act = qx_act_dynamic(8);
     struct qx_error err = {0};
     struct folder f;
-    open_golden(&f, "gemm_transposed_input");
+    golden_open(&f, "gemm_transposed_input");
     integer_prepare(&f, QX_ENGINE_AUTO);
     assert_int_equal(qx_weights_engine(f.weights), QX_ENGINE_SIMULATED);
     apply_all(&f, "channel", 8, &act);
@@ -370,7 +362,7 @@ static void auto_simulates_what_no_kernel_runs_and_integer_names_it(void **state
     integer_prepare(&f, QX_ENGINE_AUTO);
     assert_int_equal(qx_weights_engine(f.weights), QX_ENGINE_SIMULATED);
     folder_close(&f);
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     apply_all(&f, "channel", 8, &act);
     integer_prepare(&f, QX_ENGINE_AUTO);
     assert_int_equal(qx_weights_engine(f.weights), QX_ENGINE_INTEGER);
@@ -385,7 +377,7 @@ static void a_static_range_must_be_there(void **state)
     (void)state;
     struct qx_error err = {0};
     struct folder f;
-    open_golden(&f, "gemm");
+    golden_open(&f, "gemm");
     struct qx_setting s = rtn_setting(&f, 0, "channel", 8);
     s.act = qx_act_static(8);
     assert_int_equal(qx_weights_apply(f.weights, 0, &s, NULL, NULL, &err), QX_EDATA);
@@ -397,7 +389,7 @@ static void values_that_are_no_numbers_are_counted(void **state)
 {
     (void)state;
     struct folder f;
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     for (int dynamic = 0; dynamic < 2; dynamic++) {
         const struct qx_act act = dynamic ? qx_act_dynamic(8) : qx_act_static(8);
         apply_all(&f, "channel", 8, &act);
@@ -425,7 +417,7 @@ static void failed_allocations_and_cancelling_leave_the_weights_as_they_were(voi
     struct qx_ctl ctl = {0};
     struct qx_error err = {0};
     const struct qx_act act = qx_act_static(8);
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     apply_all(&f, "group:32", 4, &act);
     float *x = waves(&f, ROWS), *want = integer_run(&f, x, ROWS, NULL);
     const size_t bytes = (size_t)(ROWS * qx_net_n_classes(f.net)) * sizeof *want;
@@ -466,7 +458,7 @@ static void a_failed_edit_leaves_nothing_half_packed(void **state)
     struct folder f;
     struct qx_error err = {0};
     const struct qx_act act = qx_act_static(8);
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     apply_all(&f, "channel", 8, &act);
     float *x = waves(&f, ROWS);
     enum qx_status st = QX_ENOMEM;

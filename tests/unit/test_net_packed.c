@@ -14,14 +14,6 @@
 
 #include <cmocka.h>
 
-static void open_golden(struct folder *f, const char *name)
-{
-    char rest[256], path[512];
-    snprintf(rest, sizeof rest, "tests/golden/net/%s", name);
-    source_path(path, sizeof path, rest);
-    folder_open(f, path);
-}
-
 /* Weights of one kind: of floats (no bits), integers or tables. */
 struct kind {
     const char *format, *gran;
@@ -103,7 +95,7 @@ static void packed_weights_give_what_the_simulation_gives(void **state)
         for (int k = 0; k < N_KINDS; k++) {
             struct folder f;
             char what[64];
-            open_golden(&f, nets[i]);
+            golden_open(&f, nets[i]);
             apply_kinds(&f, &kinds[k], 1);
             float *x = waves(&f, ROWS), *want = integer_run(&f, x, ROWS, NULL);
             const uint64_t before = qx_weights_bytes(f.weights);
@@ -128,7 +120,7 @@ static void integers_and_packed_weights_mix(void **state)
     static const struct kind mixed[] = {
         {"int", "channel", 8, true}, {"int", "group:32", 4, true}, {"fp16", NULL, 0, true}};
     struct folder f;
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     for (int turn = 0; turn < 3; turn++) {
         for (int i = 0; i < qx_net_n_layers(f.net); i++) {
             struct qx_setting s = kind_setting(&f, i, &mixed[(i + turn) % 3]);
@@ -154,7 +146,7 @@ static void an_engine_that_the_settings_do_not_fit_is_refused(void **state)
     (void)state;
     struct qx_error err = {0};
     struct folder f;
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     assert_int_equal(qx_weights_prepare(f.weights, QX_ENGINE_PACKED, NULL, NULL, &err),
                      QX_EUNSUPPORTED);
     assert_non_null(strstr(err.text, "nothing to keep packed"));
@@ -184,7 +176,7 @@ static void float_copies_go_and_come_back(void **state)
     (void)state;
     struct qx_error err = {0};
     struct folder f;
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     apply_kinds(&f, &kinds[2], 1);
     float *x = waves(&f, ROWS), *want = integer_run(&f, x, ROWS, NULL);
     const size_t bytes = (size_t)(ROWS * qx_net_n_classes(f.net)) * sizeof *want;
@@ -220,7 +212,7 @@ static void faults_leave_the_weights_as_they_were(void **state)
     struct qx_error err = {0};
     struct qx_ctl ctl = {0};
     struct folder f;
-    open_golden(&f, "residual_net");
+    golden_open(&f, "residual_net");
     apply_kinds(&f, &kinds[5], 2);
     float *x = waves(&f, ROWS), *want = integer_run(&f, x, ROWS, NULL);
     float *have = malloc((size_t)(ROWS * qx_net_n_classes(f.net)) * sizeof *have);
