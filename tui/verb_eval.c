@@ -177,6 +177,34 @@ static void eval_print(const struct measured *m)
     }
 }
 
+/* A calibrator may clip what matters: KL, say, where single values are most of the inputs (a background behind a
+ * Relu). Said where the error is a hundredth of the signal and four times that of the whole range. */
+static void clipping_print(struct qx_session *s)
+{
+    for (int64_t i = 0; i < qx_session_n_items(s); i++) {
+        const struct qx_setting *set = qx_session_setting(s, i);
+        const struct qx_act *act = &set->act;
+        struct qx_metrics m, whole;
+        if (!qx_setting_is_int(set) || set->algo[0] || !qx_session_act_metrics(s, i, act, &m)) {
+            continue;
+        }
+        const struct qx_stats *seen = qx_observed_stats(qx_session_observed(s, i));
+        struct qx_act wide = *act;
+        wide.range = act->sym ? (struct qx_range){-seen->absmax, seen->absmax}
+                              : (struct qx_range){fmin(seen->min, 0.0), fmax(seen->max, 0.0)};
+        if (!qx_session_act_metrics(s, i, &wide, &whole) || m.sqnr_db > 20.0 ||
+            !(m.mse > 4.0 * whole.mse)) {
+            continue;
+        }
+        fprintf(
+            stderr,
+            "qexplore eval: %s clips the inputs of '%s' at %.4g to %.4g of %.4g to %.4g: %.1f dB, "
+            "and %.1f unclipped; try --act-method minmax or mse\n",
+            act->calib->name, qx_session_item(s, i)->tensor->name, act->range.lo, act->range.hi,
+            wide.range.lo, wide.range.hi, m.sqnr_db, whole.sqnr_db);
+    }
+}
+
 /* What the figures cannot say for themselves. */
 static void notes_print(struct qx_session *s, const struct measured *m)
 {
@@ -188,6 +216,7 @@ static void notes_print(struct qx_session *s, const struct measured *m)
     if (qx_session_calib(s, &c) && c.note[0]) {
         fprintf(stderr, "qexplore eval: %s\n", c.note);
     }
+    clipping_print(s);
     if (shown(m) && shown(m)->report.n_nonfinite > 0) {
         fprintf(stderr,
                 "qexplore eval: %lld NaN or infinite activations were taken as 0 when quantized\n",

@@ -7,6 +7,13 @@ from cli_case import ENV, FASHION, FEW, FIVE, MLP, TMP, Case, answer, load, run
 
 
 class Eval(Case):
+    def test_a_calibrator_that_clips_what_matters_is_named(self):
+        for method, said in (("kl", True), ("minmax", False), ("mse", False)):
+            code, _, err = run("eval", FASHION, "--bits", "8", "--act-bits", "8", "--act-method", method,
+                               "--max-samples", "64")
+            self.assertEqual(code, 0)
+            self.assertEqual("kl clips the inputs of 'widen1.conv.weight'" in err, said, err)
+
     def test_fp32(self):
         want = load(FASHION + "/reference.json")["sets"]["eval.safetensors"]["fp32"]
         a = answer("eval", FASHION)
