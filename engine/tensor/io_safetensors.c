@@ -385,7 +385,8 @@ static enum qx_status check_order(const struct reader *r, struct qx_tensor *cons
     uint64_t at = 0;
     for (size_t i = 0; i < n; i++) {
         struct qx_tensor *t = order[i];
-        int64_t where = (int64_t)(r->data_start + t->offset);
+        const uint64_t first = r->data_start + (t->offset < at ? t->offset : at);
+        const int64_t where = (int64_t)(first < r->map->size ? first : r->map->size);
         if (t->offset > at) {
             return fail_tensor(r, t->name, where,
                                "a hole of %llu bytes lies before its data; data must be gapless",

@@ -31,6 +31,7 @@ put("escaped_nul", b'{"a\\\0b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
 put("lora", {"q.lora_A.weight": entry("F32", [1], 0, 4)}, bytes(4))
 put("gptq", {"l.qweight": entry("I32", [1], 0, 4), "l.g_idx": entry("I32", [1], 4, 8)}, bytes(8))
 put("hole", {"a": entry("U8", [1], 0, 1), "b": entry("U8", [1], 2, 3)}, bytes(3))
+put("hole_past_end", {"a": entry("U8", [1], 0, 1), "b": entry("U8", [1], 9, 10)}, bytes(1))
 put("overlap", {"a": entry("U8", [2], 0, 2), "b": entry("U8", [2], 1, 3)}, bytes(3))
 put("truncated", good, bytes(19))
 put("trailing", good, bytes(21))
