@@ -147,6 +147,13 @@ bool ui_setting_parse(const struct ui_args *a, struct qx_setting *set, struct qx
         set->bits = set->format->max_bits;
     }
     struct qx_algo algo;
+    if (a->algo && !qx_format_is_scaled(set->format)) {
+        return fail(
+            err, QX_EUNSUPPORTED,
+            "--algo chooses codes of integers, nf4, fp4 or fp8: %s has none to choose, leave "
+            "--algo out",
+            set->format->name);
+    }
     if (a->algo && qx_algo_parse(a->algo, &algo, set->algo, err) != QX_OK) {
         return false;
     }

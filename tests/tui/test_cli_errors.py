@@ -18,6 +18,8 @@ class Errors(Case):
     def test_usage(self):
         self.expect(2, "eval", FASHION, "--bist", "4", text="did you mean --bits")
         self.expect(2, "eval", FASHION, "--bits", "9", text="--bits")
+        for weights in (("--format", "q4_0"), ("--bits", "16")):
+            self.expect(4, "eval", FASHION, *weights, "--algo", "gptq", text="none to choose")
         self.expect(2, "eval", FASHION, "--bits", "4", "--sym", "--asym", text="exclude")
         self.expect(2, "quantize", FIVE, "--bits", "4", "--gran", "grup:32", text="group")
         self.expect(2, "quantize", FIVE, "--bits", "4", "--method", "mean", text="mean")
