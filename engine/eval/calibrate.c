@@ -78,7 +78,7 @@ static enum qx_status run_pass(const struct source *s, struct pass *p, int64_t c
         p->first_tile = first / tile;
         p->first_row = first;
         if (st == QX_OK) {
-            st = qx_net_tap(s->net, s->weights, x, n, tap, p, s->pool, s->ctl, err);
+            st = qx_net_tap(s->net, s->weights, x, n, -1, tap, p, s->pool, s->ctl, err);
         }
     }
     return st;

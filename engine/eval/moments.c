@@ -30,9 +30,6 @@ static float *columns_at(const struct gather *g, int64_t group, int64_t row)
 static void tap(void *arg, const struct qx_net_seen *seen)
 {
     struct gather *g = arg;
-    if (seen->layer != g->layer) {
-        return;
-    }
     const int64_t first = seen->tile * qx_net_tile_rows(g->net);
     for (int64_t r = 0; r < seen->rows; r++) {
         for (int64_t i = 0; i < g->m->product.groups; i++) {
@@ -171,7 +168,7 @@ static enum qx_status parts_run(struct gather *g, const struct qx_weights *w,
         memset(g->count, 0, (size_t)g->rows * sizeof *g->count);
         st = qx_dataset_read(data, first_row + first, g->rows, x, err);
         if (st == QX_OK) {
-            st = qx_net_tap(g->net, w, x, g->rows, tap, g, pool, ctl, err);
+            st = qx_net_tap(g->net, w, x, g->rows, g->layer, tap, g, pool, ctl, err);
         }
         if (st == QX_OK) {
             part_add(g, pool);

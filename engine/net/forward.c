@@ -124,7 +124,8 @@ static enum qx_status run_rows(const struct qx_forward *f, struct qx_worker *w, 
     if (f->from) {
         qx_cut_load(f->from, t->first, t->first + t->rows, f->tiles.start, f->layout, w->space);
     }
-    const int first = f->from ? f->from->node : 0, all = f->to ? f->to->node : f->net->n_nodes;
+    const int first = f->from ? f->from->node : 0;
+    const int all = f->to ? f->to->node : f->mode == QX_FORWARD_TAP ? f->tap_end : f->net->n_nodes;
     const int tail = f->layout->tail, end = tail < all ? tail : all;
     enum qx_status st = qx_pass_nodes(f, w, t, first, end, err);
     if (st == QX_OK && tail < all) {
@@ -134,10 +135,13 @@ static enum qx_status run_rows(const struct qx_forward *f, struct qx_worker *w, 
         qx_cut_store(f->to, t->first, t->first + t->rows, f->tiles.start, f->x, f->layout,
                      w->space);
     }
-    if (st == QX_OK && f->net->output->shape.is_ragged && !f->to) {
+    if (st != QX_OK || f->mode == QX_FORWARD_TAP) {
+        return st;
+    }
+    if (f->net->output->shape.is_ragged && !f->to) {
         give_places(f, t, qx_pass_value(f, w, t, f->net->output->index), 0,
                     t->extent.start[t->rows]);
-    } else if (st == QX_OK && f->logits) {
+    } else if (f->logits) {
         copy_logits(f, t, qx_pass_logits(f, w, t), f->logits + t->first * f->net->n_classes);
     }
     return st;

@@ -43,6 +43,8 @@ struct qx_forward {
     enum qx_forward_mode mode;
     const struct qx_layout *layout;
     qx_net_tap_fn *tap;
+    int tap_layer; /* -1: all */
+    int tap_end;   /* nodes that a tap runs */
     void *tap_arg;
     const float *x;
     float *logits;            /* NULL = not wanted */

@@ -174,6 +174,12 @@ static void decode_weight(const struct qx_forward *f, struct qx_worker *w,
     }
 }
 
+static bool is_tapped(const struct qx_forward *f, const struct qx_node *node)
+{
+    const int layer = f->mode == QX_FORWARD_TAP ? qx_node_tapped(f->net, node) : -1;
+    return layer >= 0 && (f->tap_layer < 0 || layer == f->tap_layer);
+}
+
 static enum qx_status run_float(const struct qx_forward *f, struct qx_worker *w, int at,
                                 struct qx_tile *t, struct qx_error *err)
 {
@@ -186,7 +192,7 @@ static enum qx_status run_float(const struct qx_forward *f, struct qx_worker *w,
         }
     }
     const struct qx_op *op = node->op;
-    if (f->mode == QX_FORWARD_TAP && qx_node_is_tapped(node)) {
+    if (is_tapped(f, node)) {
         qx_node_begins(node, &t->extent, w->begin);
         f->tap(f->tap_arg,
                &(struct qx_net_seen){f->net->layer_of_tensor[node->in[1]->tensor],

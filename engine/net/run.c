@@ -56,13 +56,25 @@ enum qx_status qx_net_compare(const struct qx_net *net, const struct qx_weights 
     return qx_forward_run(&f, report, pool, err);
 }
 
+/* Behind the last node that reads the layer's weight. */
+static int tap_end(const struct qx_net *net, int layer)
+{
+    int end = net->n_nodes;
+    while (layer >= 0 && end > 0 && qx_node_tapped(net, net->nodes[end - 1]) != layer) {
+        end--;
+    }
+    return end;
+}
+
 enum qx_status qx_net_tap(const struct qx_net *net, const struct qx_weights *w, const float *x,
-                          int64_t n, qx_net_tap_fn *tap, void *arg, struct qx_pool *pool,
+                          int64_t n, int layer, qx_net_tap_fn *tap, void *arg, struct qx_pool *pool,
                           struct qx_ctl *ctl, struct qx_error *err)
 {
     struct qx_forward f = {.net = net,
                            .weights = w,
                            .mode = QX_FORWARD_TAP,
+                           .tap_layer = layer,
+                           .tap_end = tap_end(net, layer),
                            .tap = tap,
                            .tap_arg = arg,
                            .x = x,

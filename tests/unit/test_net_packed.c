@@ -170,6 +170,48 @@ static void nothing_taken(void *arg, const struct qx_net_seen *seen)
     (void)seen;
 }
 
+enum { MOST_LAYERS = 16 };
+struct shown {
+    double sum[MOST_LAYERS]; /* of the inputs, each with its place */
+    int64_t n[MOST_LAYERS];
+};
+
+static void shown_add(void *arg, const struct qx_net_seen *seen)
+{
+    struct shown *s = arg;
+    for (int64_t i = seen->begin[0]; i < seen->begin[seen->rows]; i++) {
+        s->sum[seen->layer] += (double)seen->x[i] * (double)(i % 7 + 1);
+        s->n[seen->layer]++;
+    }
+}
+
+/* One layer's inputs are those that a look at all layers shows, and no other's are shown. */
+static void one_layer_is_tapped_as_all_are(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct shown all = {0};
+    golden_open(&f, "residual_net");
+    float *x = waves(&f, ROWS);
+    const int n = qx_net_n_layers(f.net);
+    assert_true(n > 1 && n <= MOST_LAYERS);
+    assert_int_equal(qx_net_tap(f.net, f.weights, x, ROWS, -1, shown_add, &all, NULL, NULL, NULL),
+                     QX_OK);
+    for (int layer = 0; layer < n; layer++) {
+        struct shown one = {0};
+        assert_true(all.n[layer] > 0);
+        assert_int_equal(
+            qx_net_tap(f.net, f.weights, x, ROWS, layer, shown_add, &one, NULL, NULL, NULL), QX_OK);
+        for (int other = 0; other < n; other++) {
+            const bool is_it = other == layer;
+            assert_int_equal(one.n[other], is_it ? all.n[layer] : 0);
+            assert_true(one.sum[other] == (is_it ? all.sum[layer] : 0.0));
+        }
+    }
+    free(x);
+    folder_close(&f);
+}
+
 /* PACKED holds a weight once; what comes after finds the float32 copies again. */
 static void float_copies_go_and_come_back(void **state)
 {
@@ -183,7 +225,7 @@ static void float_copies_go_and_come_back(void **state)
     for (int way = 0; way < 3; way++) {
         integer_prepare(&f, QX_ENGINE_PACKED);
         assert_int_equal(
-            qx_net_tap(f.net, f.weights, x, ROWS, nothing_taken, NULL, NULL, NULL, &err),
+            qx_net_tap(f.net, f.weights, x, ROWS, -1, nothing_taken, NULL, NULL, NULL, &err),
             QX_EUNSUPPORTED);
         if (way == 0) {
             integer_prepare(&f, QX_ENGINE_SIMULATED);
@@ -263,6 +305,7 @@ int test_net_packed(void)
         cmocka_unit_test(packed_weights_give_what_the_simulation_gives),
         cmocka_unit_test(integers_and_packed_weights_mix),
         cmocka_unit_test(an_engine_that_the_settings_do_not_fit_is_refused),
+        cmocka_unit_test(one_layer_is_tapped_as_all_are),
         cmocka_unit_test(float_copies_go_and_come_back),
         cmocka_unit_test(faults_leave_the_weights_as_they_were),
     };

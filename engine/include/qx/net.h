@@ -191,8 +191,9 @@ enum qx_status qx_net_run_places_from(const struct qx_net *net, const struct qx_
 enum qx_status qx_net_compare(const struct qx_net *net, const struct qx_weights *w, const float *x,
                               int64_t n, struct qx_net_report *report, struct qx_pool *pool,
                               struct qx_ctl *ctl, struct qx_error *err);
-/* Run the rows in float32 and show the inputs of every layer to `tap`. Tiles of one layer come from
- * several threads, the calls of one tile from one. QX_EUNSUPPORTED when prepared for PACKED. */
+/* Run the rows in float32 and show the inputs of the layer to `tap`, or of every layer (-1); nothing behind it is
+ * run. Tiles of one layer come from several threads, the calls of one tile from one. QX_EUNSUPPORTED when prepared
+ * for PACKED. */
 struct qx_net_seen {
     int layer, worker;
     int64_t tile;         /* of the call */
@@ -202,7 +203,7 @@ struct qx_net_seen {
 };
 typedef void qx_net_tap_fn(void *arg, const struct qx_net_seen *seen);
 enum qx_status qx_net_tap(const struct qx_net *net, const struct qx_weights *w, const float *x,
-                          int64_t n, qx_net_tap_fn *tap, void *arg, struct qx_pool *pool,
+                          int64_t n, int layer, qx_net_tap_fn *tap, void *arg, struct qx_pool *pool,
                           struct qx_ctl *ctl, struct qx_error *err);
 int64_t qx_net_tile_rows(const struct qx_net *net);
 
