@@ -1,11 +1,13 @@
 """Methods of better weights, and folders that hold what they chose."""
+import json
 import math
 import os
 import shutil
 import struct
+import subprocess
 
 import cli_case
-from cli_case import (FASHION, LLAMA, SMALL_DECODER, TMP, Case, answer, documents_write, run,
+from cli_case import (FASHION, LLAMA, MLP, ROOT, SMALL_DECODER, TMP, Case, answer, documents_write, run,
                       tensors_read, tensors_write)
 
 
@@ -34,8 +36,42 @@ def outliers_write(folder):
     documents_write(os.path.join(folder, "calib.safetensors"), 10)
 
 
+PYTHON = "/usr/bin/python3"  # Debian's, which has torch where tests/golden's scripts run
+
+
+def has_torch():
+    return os.path.exists(PYTHON) and subprocess.run(
+        [PYTHON, "-c", "import torch"], capture_output=True, check=False).returncode == 0
+
+
+def run_in_torch(folder):
+    reader = os.path.join(ROOT, "tests/golden/method/folded.py")
+    done = subprocess.run([PYTHON, reader, folder], capture_output=True, text=True, check=True,
+                          env=dict(os.environ, OMP_NUM_THREADS="1"))
+    return json.loads(done.stdout)
+
+
 class Methods(Case):
     W8A8 = ("--bits", "8", "--method", "minmax", "--act-bits", "8", "--act-method", "minmax")
+
+    def test_folders_are_what_torch_reads(self):
+        """Factors in neighbours, divided out again, corrections in biases: an independent reader finds them."""
+        if not has_torch():
+            self.skipTest("no torch")
+        cases = ((MLP, "cle,bias-correction"), (MLP, "absorb:0"), (MLP, "awq:0.5"),
+                 (FASHION, "cle,bias-analytic"), (SMALL_DECODER, "awq:0.5,gptq"),
+                 (SMALL_DECODER, "awq:0.5"), (SMALL_DECODER, "cle"))
+        for i, (model, algo) in enumerate(cases):
+            out = os.path.join(TMP, f"folded{i}")
+            flags = ("--bits", "4", "--algo", algo)
+            self.assertEqual(run("quantize", model, *flags, "-o", out)[0], 0)
+            m, read = answer("eval", model, *flags)["metrics"], run_in_torch(out)
+            if "perplexity" in read:
+                self.assertEqual(m["tokens"], read["tokens"])
+                self.assertLess(abs(read["perplexity"] / m["ppl"] - 1), 1e-4, (model, algo))
+            else:
+                self.assertEqual(m["n"], read["n"])
+                self.assertLessEqual(abs(m["correct"] - read["correct"]), 2, (model, algo))
 
     def test_outlier_channels_come_back(self):
         made = os.path.join(TMP, "outliers")
