@@ -106,8 +106,8 @@ static int write_until_full(void)
     if (!data || setrlimit(RLIMIT_FSIZE, &limit) != 0) {
         return 1;
     }
-    if (qx_fs_write_atomic("a.txt", data, 300000, &err) != QX_EIO || !strstr(err.text, "a.txt") ||
-        qx_fs_write_atomic("a.txt", data, 60000, &err) != QX_EIO) {
+    if (qx_fs_write_atomic("a.txt", data, 300000, &err) != QX_ENOSPC ||
+        !strstr(err.text, "a.txt") || qx_fs_write_atomic("a.txt", data, 60000, &err) != QX_ENOSPC) {
         return 2; /* the first fails while writing, the second on commit */
     }
     free(data);
