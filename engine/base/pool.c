@@ -24,14 +24,22 @@ struct worker {
     int index;
 };
 
+/* Items that one worker takes one after the other, so that it reads memory in one stream. */
+struct share {
+    _Alignas(64) atomic_int_least64_t next;
+    int64_t end;
+};
+
+enum { SHARES = 16 }; /* at most: further workers help with those of others */
+
 /* One call of qx_pool_for, on its caller's stack while it lasts. */
 struct loop {
     qx_pool_fn *fn;
     void *arg;
-    int64_t n;
-    atomic_int_least64_t next;
     atomic_int n_active; /* workers inside; changed under the lock */
     struct loop *older;
+    int n_shares;
+    struct share share[SHARES];
 };
 
 struct qx_pool {
@@ -88,16 +96,39 @@ enum qx_status qx_thread_start(const char *name, void *(*fn)(void *), void *arg,
     return QX_OK;
 }
 
-/* Hands out items until none is left. */
+static void loop_init(struct loop *loop, qx_pool_fn *fn, void *arg, int64_t n, int n_threads)
+{
+    const int n_shares = n_threads < SHARES ? n_threads : SHARES;
+    loop->fn = fn;
+    loop->arg = arg;
+    atomic_init(&loop->n_active, 0);
+    loop->n_shares = n_shares;
+    for (int s = 0; s < n_shares; s++) {
+        atomic_init(&loop->share[s].next, n * s / n_shares);
+        loop->share[s].end = n * (s + 1) / n_shares;
+    }
+}
+
+/* The worker's own share, then what is left of the others', until no item is left. */
 static void work(struct loop *loop, int worker)
 {
-    for (;;) {
-        int64_t i = atomic_fetch_add_explicit(&loop->next, 1, memory_order_relaxed);
-        if (i >= loop->n) {
-            return;
+    for (int k = 0; k < loop->n_shares; k++) {
+        struct share *s = &loop->share[(worker + k) % loop->n_shares];
+        int64_t i;
+        while ((i = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed)) < s->end) {
+            loop->fn(loop->arg, i, worker);
         }
-        loop->fn(loop->arg, i, worker);
     }
+}
+
+static bool has_items(struct loop *loop)
+{
+    for (int s = 0; s < loop->n_shares; s++) {
+        if (atomic_load(&loop->share[s].next) < loop->share[s].end) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* The newest loop with items left: what the user asked for last is helped first, and a loop of few
@@ -105,7 +136,7 @@ static void work(struct loop *loop, int worker)
 static struct loop *find_loop(const struct qx_pool *pool)
 {
     struct loop *loop = pool->newest;
-    while (loop && atomic_load(&loop->next) >= loop->n) {
+    while (loop && !has_items(loop)) {
         loop = loop->older;
     }
     return loop;
@@ -135,32 +166,31 @@ static void spin_for_workers(struct loop *loop)
     }
 }
 
+/* A worker that woke too late for a loop watches for the next one, too, before it sleeps again: it would come
+ * late to every loop of a series else. */
 static void *worker_main(void *p)
 {
     struct worker *w = p;
     struct qx_pool *pool = w->pool;
     pthread_mutex_lock(&pool->lock);
-    for (;;) {
+    while (!pool->is_ending) {
         struct loop *loop = find_loop(pool);
-        while (!pool->is_ending && !loop) {
-            pthread_cond_wait(&pool->start, &pool->lock);
-            loop = find_loop(pool);
-        }
-        if (pool->is_ending) {
-            break;
-        }
         const uint64_t seen = pool->generation;
-        loop->n_active++;
-        pthread_mutex_unlock(&pool->lock);
-        work(loop, w->index);
-        pthread_mutex_lock(&pool->lock);
-        if (--loop->n_active == 0) {
-            pthread_cond_broadcast(&pool->done);
-        }
-        if (!find_loop(pool)) {
+        if (loop) {
+            loop->n_active++;
             pthread_mutex_unlock(&pool->lock);
-            spin_for_loop(pool, seen);
+            work(loop, w->index);
             pthread_mutex_lock(&pool->lock);
+            if (--loop->n_active == 0) {
+                pthread_cond_broadcast(&pool->done);
+            }
+            continue;
+        }
+        pthread_mutex_unlock(&pool->lock);
+        spin_for_loop(pool, seen);
+        pthread_mutex_lock(&pool->lock);
+        if (!pool->is_ending && pool->generation == seen) {
+            pthread_cond_wait(&pool->start, &pool->lock);
         }
     }
     pthread_mutex_unlock(&pool->lock);
@@ -229,7 +259,8 @@ void qx_pool_for(struct qx_pool *pool, int64_t n, qx_pool_fn *fn, void *arg)
         }
         return;
     }
-    struct loop loop = {.fn = fn, .arg = arg, .n = n};
+    struct loop loop;
+    loop_init(&loop, fn, arg, n, pool->n_threads);
     pthread_mutex_lock(&pool->lock);
     loop.older = pool->newest;
     pool->newest = &loop;

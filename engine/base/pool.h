@@ -14,7 +14,8 @@ enum qx_status qx_pool_new(int n_threads, struct qx_pool **out, struct qx_error 
 void qx_pool_free(struct qx_pool *pool); /* NULL allowed; joins */
 int qx_pool_threads(const struct qx_pool *pool);
 
-/* fn(arg, i, worker) for every i in 0..n-1, handed out dynamically; worker in 0..threads-1 lets fn
+/* fn(arg, i, worker) for every i in 0..n-1, at most 2^58, handed out dynamically: each worker goes through a
+ * share of consecutive ones, then through what others have left of theirs. worker in 0..threads-1 lets fn
  * keep private sums (0 is the caller, so two loops at once may both have one). Returns when all are
  * done. pool NULL runs serially. May be called from several threads at once: none waits for another,
  * each works on its own loop, and the workers help the newest one with items left. fn must not call
