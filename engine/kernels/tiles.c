@@ -1,8 +1,8 @@
 #include "kernels/tiles.h"
 
 /* Rows whose activations stay in the second-level cache beside a panel, a multiple of the 6 or 4 rows
- * of a block. */
-enum { TILE_ROWS = 192, TILES_PER_THREAD = 6 };
+ * of a block; tiles so many that threads end together. */
+enum { TILE_ROWS = 192, TILES_PER_THREAD = 16 };
 /* Products below which a tile costs less than waking a thread. */
 static const int64_t SMALL = 1 << 18;
 

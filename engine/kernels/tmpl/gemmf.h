@@ -86,10 +86,26 @@ INLINE void pass8(const int n_rows, const int n_vecs, const int width, const str
     }
 }
 
-/* Outputs c.. of a panel of 4-bit weights: digits are as rows of activations. */
-INLINE void pass4(const int n_rows, const int n_vecs, const int width, const struct qxk_w4 *w,
-                  const uint8_t *record, int c, struct digits d, float (*out)[QXK_PANEL])
+/* A group's sums on their way out. Of 32 inputs the exact sum fits in 32 bits (32 * 2^22 * 15), so that it is
+ * rounded once, as value_of does. */
+INLINE vf value4(const bool is_short, vi highest, vi middle, vi low)
 {
+    const vi high = vi_add(vi_shl(highest, 8), middle);
+    return is_short ? vf_of(vi_add(vi_shl(high, 8), low)) : value_of(high, low);
+}
+
+/* The zeros of outputs at.. (8 without zeros) times the sum of the digits, taken off beforehand. */
+INLINE vi start4(const uint8_t *zeros, int at, int32_t sum)
+{
+    return zeros ? vi_mul(vi_of_u8(zeros + at), vi_set1(-sum)) : vi_set1(-8 * sum);
+}
+
+/* Outputs c.. of a panel of 4-bit weights: digits are as rows of activations. is_short: groups of 32. */
+INLINE void pass4(const int n_rows, const int n_vecs, const int width, const bool is_short,
+                  const struct qxk_w4 *w, const uint8_t *record, int c, struct digits d,
+                  float (*out)[QXK_PANEL])
+{
+    const int group = is_short ? GROUP4 : w->group;
     vf f[ROWSF][VECS_MOST];
 #pragma GCC unroll 4
     for (int i = 0; i < n_rows; i++) {
@@ -98,32 +114,30 @@ INLINE void pass4(const int n_rows, const int n_vecs, const int width, const str
             f[i][j] = vf_set1(0.0f);
         }
     }
-    for (int64_t b = 0; b < d.n_parts; b++, record += w->group_bytes, d.digit += w->group) {
+    for (int64_t b = 0; b < d.n_parts; b++, record += w->group_bytes, d.digit += group) {
+        const uint8_t *zeros = w->has_zeros ? record + w->group_bytes - width + c : NULL;
         vi s[ROWSF * QXK_DIGITS][VECS_MOST];
 #pragma GCC unroll 4
-        for (int j = 0; j < n_vecs; j++) {
-            vi zero = vi_set1(8);
-            if (w->has_zeros) {
-                zero = vi_of_u8(record + w->group_bytes - width + c + VL * j);
-            }
+        for (int i = 0; i < n_rows; i++) {
+            const struct qxk_split_part *part = d.part + i * d.n_parts + b;
+            const int32_t high = is_short ? 0 : part->high;
+            const int32_t low = is_short ? 256 * part->high + part->low : part->low;
 #pragma GCC unroll 4
-            for (int i = 0; i < n_rows; i++) {
-                const struct qxk_split_part *part = d.part + i * d.n_parts + b;
+            for (int j = 0; j < n_vecs; j++) {
                 s[3 * i][j] = vi_set1(0);
-                s[3 * i + 1][j] = vi_mul(zero, vi_set1(-part->high));
-                s[3 * i + 2][j] = vi_mul(zero, vi_set1(-part->low));
+                s[3 * i + 1][j] = start4(zeros, VL * j, high);
+                s[3 * i + 2][j] = start4(zeros, VL * j, low);
             }
         }
-        dot_inputs(QXK_DIGITS * n_rows, n_vecs, width, w->group, record + 4 * c, d.digit, d.ld, s);
+        dot_inputs(QXK_DIGITS * n_rows, n_vecs, width, group, record + 4 * c, d.digit, d.ld, s);
 #pragma GCC unroll 4
         for (int j = 0; j < n_vecs; j++) {
-            vf scale = load_scale(record + w->group * (width / 2), w->is_f16, c + VL * j);
+            vf scale = load_scale(record + group * (width / 2), w->is_f16, c + VL * j);
 #pragma GCC unroll 4
             for (int i = 0; i < n_rows; i++) {
                 const vf unit = vf_set1(d.part[i * d.n_parts + b].scale);
-                const vi high = vi_add(vi_shl(s[3 * i][j], 8), s[3 * i + 1][j]);
-                const vf v = vf_mul(value_of(high, s[3 * i + 2][j]), unit);
-                f[i][j] = vf_fma(v, scale, f[i][j]);
+                const vf v = value4(is_short, s[3 * i][j], s[3 * i + 1][j], s[3 * i + 2][j]);
+                f[i][j] = vf_fma(vf_mul(v, unit), scale, f[i][j]);
             }
         }
     }
@@ -150,6 +164,20 @@ static __attribute__((noinline)) void finish_vector(const struct qxk_gemmf *g, c
     }
 }
 
+/* What finish_vector reads of a panel comes from memory too: fetched beforehand, it does not hold up the stream. */
+INLINE void prefetch_finish(const struct qxk_gemmf *g, int64_t n0)
+{
+    const struct qxk_epilogue *e = &g->ep;
+    for (int j = 0; j < QXK_PANEL; j += 16) {
+        if (e->bias) {
+            _mm_prefetch((const char *)(e->bias + n0 + j), _MM_HINT_T0);
+        }
+        if (g->w8 && e->w_scale_step) {
+            _mm_prefetch((const char *)(e->w_scale + n0 + j), _MM_HINT_T0);
+        }
+    }
+}
+
 /* A constant where `width` is one, or where no panel is narrower. */
 INLINE int vecs_of(const int vecs, const int width)
 {
@@ -166,7 +194,7 @@ INLINE int vecs_of(const int vecs, const int width)
     PASSES(1, VECS(1), CALL)   \
     PASSES(2, VECS(2), CALL) PASSES(3, VECS(3), CALL) PASSES(4, VECS(4), CALL)
 #define PASS8(rows, vecs)      pass8(rows, vecs, width, g, panel, n0, c, digits_of(g, m), out)
-#define PASS4(rows, vecs)      pass4(rows, vecs, width, g->w4, record, c, digits_of(g, m), out)
+#define PASS4(rows, vecs)      pass4(rows, vecs, width, false, g->w4, record, c, digits_of(g, m), out)
 #define PASS_TABLE(rows, vecs) pass_table(rows, vecs, width, g->w4, record, t, c, x, g->ldx, out)
 
 INLINE void block8(const struct qxk_gemmf *g, const int width, int n_rows, const int8_t *panel,
@@ -180,6 +208,12 @@ INLINE void block8(const struct qxk_gemmf *g, const int width, int n_rows, const
 INLINE void block4(const struct qxk_gemmf *g, const int width, int n_rows, const uint8_t *record,
                    int64_t m, float (*out)[QXK_PANEL])
 {
+    if (n_rows == 1 && g->w4->group == GROUP4) { /* what one token waits for */
+        for (int c = 0; c < width; c += vecs_of(VECSF(1), width) * VL) {
+            pass4(1, vecs_of(VECSF(1), width), width, true, g->w4, record, c, digits_of(g, m), out);
+        }
+        return;
+    }
     switch (n_rows) {
         ALL_PASSES(VECSF, PASS4)
     }
@@ -269,10 +303,12 @@ void QXK_FN(gemm_f32s8)(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_
     for (int64_t p = p0; p < p0 + n_panels; p++) {
         const int8_t *panel = w->data + p * w->k_steps * 4 * w->panel;
         const int64_t n0 = p * w->panel, n = w->n - n0 < w->panel ? w->n - n0 : w->panel;
+        prefetch_finish(g, n0);
         for (int64_t b = 0; b < n_blocks; b++) {
-            float out[ROWSF][QXK_PANEL] __attribute__((aligned(64))) = {{0}};
+            float out[ROWSF][QXK_PANEL] __attribute__((aligned(64)));
             const int64_t i = m0 + b * m / n_blocks;
             const int n_rows = (int)(m0 + (b + 1) * m / n_blocks - i);
+            memset(out, 0, (size_t)n_rows * sizeof out[0]);
             block8_any(g, n_rows, panel, n0, i, out);
             if (b == n_blocks - 1) {
                 prefetch_next(panel + w->k_steps * 4 * w->panel);
@@ -292,10 +328,12 @@ void QXK_FN(gemm_f32s4)(const struct qxk_gemmf *g, int64_t m0, int64_t m, int64_
     for (int64_t p = p0; p < p0 + n_panels; p++) {
         const uint8_t *record = w->data + p * w->n_groups * w->group_bytes;
         const int64_t n0 = p * w->panel, n = w->n - n0 < w->panel ? w->n - n0 : w->panel;
+        prefetch_finish(g, n0);
         for (int64_t b = 0; b < n_blocks; b++) {
-            float out[ROWSF][QXK_PANEL] __attribute__((aligned(64))) = {{0}};
+            float out[ROWSF][QXK_PANEL] __attribute__((aligned(64)));
             const int64_t i = m0 + b * m / n_blocks;
             const int n_rows = (int)(m0 + (b + 1) * m / n_blocks - i);
+            memset(out, 0, (size_t)n_rows * sizeof out[0]);
             block4_any(g, t, n_rows, record, i, out);
             if (b == n_blocks - 1) {
                 prefetch_next(record + w->n_groups * w->group_bytes);
