@@ -270,7 +270,7 @@ static void run_weights(struct problem *p, const struct qxk_w8 *w8, const struct
     g.ldx = p->k;
     g.ldy = p->n;
     g.ep.w_scale = &one_scale;
-    qxk_gemmf(p->pool, &g, p->digits);
+    qxk_gemmf(p->pool, &g, 1, p->digits);
 }
 
 static void run_f32w8(struct problem *p)

@@ -210,9 +210,12 @@ typedef void qxk_gemv16_fn(const void *w, int64_t n, int64_t k, const float *x, 
 typedef void qxk_s8_to_f32_fn(const int8_t *q, size_t n, int32_t zero, float scale, float *out);
 typedef void qxk_u4_to_f32_fn(const uint8_t *q, size_t n, const float *table, float *out);
 
-/* The whole product on the pool (NULL: this thread). digits and parts are made in `room`, of
- * qxk_gemmf_room(g) bytes, 64-byte aligned. */
-void qxk_gemmf(struct qx_pool *pool, const struct qxk_gemmf *g, void *room);
+/* Whole products of the same x, g[n], in one loop of the pool (NULL: this thread): n is 1 to QXK_TOGETHER, and
+ * qxk_gemmf_goes_with(g, g + i) holds for all. digits and parts are made in `room`, of qxk_gemmf_room(g) bytes,
+ * 64-byte aligned. */
+enum { QXK_TOGETHER = 4 };
+void qxk_gemmf(struct qx_pool *pool, const struct qxk_gemmf *g, int n, void *room);
 size_t qxk_gemmf_room(const struct qxk_gemmf *g);
+bool qxk_gemmf_goes_with(const struct qxk_gemmf *a, const struct qxk_gemmf *b);
 
 #endif

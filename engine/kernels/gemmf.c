@@ -3,20 +3,28 @@
 #include "kernels/kernels.h"
 #include "kernels/tiles.h"
 
-struct task {
+struct product {
     struct qxk_gemmf g;
-    qxk_gemmf_fn *fn;
     struct qxk_tiles tiles;
+};
+
+struct task {
+    struct product product[QXK_TOGETHER];
     int8_t *digits;
     struct qxk_split_part *parts;
 };
 
+/* Tiles of one product after those of another. */
 static void run_tile(void *arg, int64_t i, int worker)
 {
-    const struct task *t = arg;
-    struct qxk_tile at = qxk_tile_at(&t->tiles, i);
+    const struct product *p = ((const struct task *)arg)->product;
     (void)worker;
-    t->fn(&t->g, at.m0, at.m, at.p0, at.n_panels);
+    while (i >= p->tiles.n) {
+        i -= p++->tiles.n;
+    }
+    const struct qxk_tile at = qxk_tile_at(&p->tiles, i);
+    (p->g.w8 ? qxk_get()->gemm_f32s8 : qxk_get()->gemm_f32s4)(&p->g, at.m0, at.m, at.p0,
+                                                              at.n_panels);
 }
 
 static int64_t inputs_of(const struct qxk_gemmf *g)
@@ -27,7 +35,7 @@ static int64_t inputs_of(const struct qxk_gemmf *g)
 static void split_row(void *arg, int64_t i, int worker)
 {
     const struct task *t = arg;
-    const struct qxk_gemmf *g = &t->g;
+    const struct qxk_gemmf *g = &t->product[0].g;
     const int64_t part = qxk_split_part_of(g), ld = qxk_split_ld(g);
     (void)worker;
     qxk_get()->split_row(g->x + i * g->ldx, inputs_of(g), part, t->digits + i * QXK_DIGITS * ld,
@@ -46,15 +54,28 @@ size_t qxk_gemmf_room(const struct qxk_gemmf *g)
     return g->table ? 0 : digits_bytes(g) + parts * sizeof(struct qxk_split_part);
 }
 
-void qxk_gemmf(struct qx_pool *pool, const struct qxk_gemmf *g, void *room)
+bool qxk_gemmf_goes_with(const struct qxk_gemmf *a, const struct qxk_gemmf *b)
 {
-    struct task t = {.g = *g, .fn = g->w8 ? qxk_get()->gemm_f32s8 : qxk_get()->gemm_f32s4};
+    return a->x == b->x && a->m == b->m && a->ldx == b->ldx && inputs_of(a) == inputs_of(b) &&
+           !a->table == !b->table && qxk_split_part_of(a) == qxk_split_part_of(b);
+}
+
+void qxk_gemmf(struct qx_pool *pool, const struct qxk_gemmf *g, int n, void *room)
+{
+    struct task t = {.digits = g->table ? NULL : room};
+    t.parts = g->table ? NULL : (void *)(t.digits + digits_bytes(g));
+    int64_t n_tiles = 0;
+    for (int i = 0; i < n; i++) {
+        const int64_t panels = g[i].w8 ? g[i].w8->n_panels : g[i].w4->n_panels;
+        struct product *p = &t.product[i];
+        p->g = g[i];
+        p->g.digits = t.digits;
+        p->g.parts = t.parts;
+        p->tiles = qxk_tiles_of(g->m, panels, inputs_of(g), qx_pool_threads(pool));
+        n_tiles += p->tiles.n;
+    }
     if (!g->table) {
-        t.g.digits = t.digits = room;
-        t.g.parts = t.parts = (void *)(t.digits + digits_bytes(g));
         qx_pool_for(pool, g->m, split_row, &t);
     }
-    const int64_t panels = g->w8 ? g->w8->n_panels : g->w4->n_panels;
-    t.tiles = qxk_tiles_of(g->m, panels, inputs_of(g), qx_pool_threads(pool));
-    qx_pool_for(pool, t.tiles.n, run_tile, &t);
+    qx_pool_for(pool, n_tiles, run_tile, &t);
 }

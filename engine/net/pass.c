@@ -236,28 +236,56 @@ static enum qx_status run_float(const struct qx_forward *f, struct qx_worker *w,
     return st;
 }
 
-static void run_linear(const struct qx_forward *f, struct qx_worker *w, int i, struct qx_tile *t)
+static struct qx_qrun linear_of(const struct qx_forward *f, struct qx_worker *w, int i,
+                                const struct qx_tile *t)
 {
     const struct qx_exec *e = f->weights->exec;
-    const struct qx_node *node = f->net->nodes[i];
-    const int in = node->in[0]->index, out = e->nodes[i].out;
-    struct qx_qrun r = {.q = e->nodes[i].linear,
-                        .in_value = &e->values[in],
-                        .out_value = &e->values[out],
-                        .in = input_at(f, w, t, in),
-                        .out = value_at(f, w, t, out),
-                        .rows = t->rows,
-                        .start = t->extent.start,
-                        .scratch = w->product,
-                        .kept = &w->kept,
-                        .pool = f->pool};
+    const int in = f->net->nodes[i]->in[0]->index, out = e->nodes[i].out;
+    return (struct qx_qrun){.q = e->nodes[i].linear,
+                            .in_value = &e->values[in],
+                            .out_value = &e->values[out],
+                            .in = input_at(f, w, t, in),
+                            .out = value_at(f, w, t, out),
+                            .rows = t->rows,
+                            .start = t->extent.start,
+                            .scratch = w->product,
+                            .kept = &w->kept,
+                            .pool = f->pool};
+}
+
+static void run_linear(const struct qx_forward *f, struct qx_worker *w, int i, struct qx_tile *t)
+{
+    struct qx_qrun r = linear_of(f, w, i, t);
     const bool is_recorded = t->record && r.q->act.bits > 0;
     r.record = is_recorded ? t->record : NULL;
     qx_qlinear_run(&r);
     w->report.n_nonfinite += r.n_nonfinite;
     if (is_recorded) {
-        t->record += qx_shape_count(&node->in[0]->shape, &t->extent);
+        t->record += qx_shape_count(&f->net->nodes[i]->in[0]->shape, &t->extent);
     }
+}
+
+/* The product of node i with those that follow it before `end` and read the same input, in one loop of the pool:
+ * queries, keys and values. The plan gives their results places of their own, since nothing that one of them
+ * reads is free before the last has run. Returns how many nodes have run; 0: node i is alone. */
+static int run_together(const struct qx_forward *f, struct qx_worker *w, int i, int end,
+                        const struct qx_tile *t)
+{
+    const struct qx_exec *e = f->weights->exec;
+    struct qx_qrun r[QXK_TOGETHER];
+    int n = 0;
+    while (n < QXK_TOGETHER && i + n < end && e->nodes[i + n].kind == QX_EXEC_LINEAR) {
+        r[n] = linear_of(f, w, i + n, t);
+        if (!qx_qfloat_goes_with(r, r + n)) {
+            break;
+        }
+        n++;
+    }
+    if (n < 2) {
+        return 0;
+    }
+    qx_qfloat_run(r, n);
+    return n;
 }
 
 static void run_norm(const struct qx_forward *f, struct qx_worker *w, int i,
@@ -329,10 +357,13 @@ enum qx_status qx_pass_nodes(const struct qx_forward *f, struct qx_worker *w, st
 {
     enum qx_status st = QX_OK;
     w->kept.value = -1;
-    for (int i = first; st == QX_OK && i < end; i++) {
-        st = qx_cancel_test(f->ctl) ? qx_fail(err, QX_ECANCELLED, "the measurement was cancelled")
-                                    : run_node(f, w, i, t, err);
-        tell(f, t, i + 1);
+    for (int i = first; st == QX_OK && i < end; tell(f, t, i)) {
+        if (qx_cancel_test(f->ctl)) {
+            return qx_fail(err, QX_ECANCELLED, "the measurement was cancelled");
+        }
+        const int n = t->is_program ? run_together(f, w, i, end, t) : 0;
+        st = n > 0 ? QX_OK : run_node(f, w, i, t, err);
+        i += n > 0 ? n : 1;
     }
     return st;
 }

@@ -102,11 +102,33 @@ static struct qxk_gemmf gemm_of(const struct qx_qlinear *q, const float *x, int6
                                      .act_hi = q->act_hi}};
 }
 
-void qx_qfloat_run(struct qx_qrun *r)
+static int64_t rows_of(const struct qx_qrun *r)
+{
+    const struct qx_extent extent = {r->rows, r->start};
+    return qx_shape_count(&r->q->node->in[0]->shape, &extent) / r->q->k;
+}
+
+/* A product that the kernels run as it is, from its input to its place. */
+static bool is_plain(const struct qx_qrun *r)
+{
+    return r->q->act.bits == 0 && !r->q->packed && !qx_qbeside_is(r->q) &&
+           r->out_value->form != QX_FORM_CODES;
+}
+
+bool qx_qfloat_goes_with(const struct qx_qrun *a, const struct qx_qrun *b)
+{
+    if (!is_plain(a) || !is_plain(b) || a->in != b->in) {
+        return false;
+    }
+    const struct qxk_gemmf one = gemm_of(a->q, a->in, rows_of(a), a->out);
+    const struct qxk_gemmf other = gemm_of(b->q, b->in, rows_of(b), b->out);
+    return qxk_gemmf_goes_with(&one, &other);
+}
+
+void qx_qfloat_run(struct qx_qrun *r, int n)
 {
     const struct qx_qlinear *q = r->q;
-    const struct qx_extent extent = {r->rows, r->start};
-    const int64_t m = qx_shape_count(&q->node->in[0]->shape, &extent) / q->k;
+    const int64_t m = rows_of(r);
     const bool is_codes = r->out_value->form == QX_FORM_CODES;
     struct qx_qmatrix own;
     qx_qbeside_begin(q, r->in, m, r->scratch, &own);
@@ -118,8 +140,11 @@ void qx_qfloat_run(struct qx_qrun *r)
         const size_t floats = (size_t)(block_rows(q->packed) * q->packed->row);
         blocks_run(q, r->pool, x, m, qx_cut_take(&cut, floats * sizeof(float)), y);
     } else {
-        const struct qxk_gemmf gemm = gemm_of(q, x, m, y);
-        qxk_gemmf(r->pool, &gemm, qx_cut_take(&cut, qxk_gemmf_room(&gemm)));
+        struct qxk_gemmf gemm[QXK_TOGETHER] = {gemm_of(q, x, m, y)};
+        for (int i = 1; i < n; i++) {
+            gemm[i] = gemm_of(r[i].q, x, m, r[i].out);
+        }
+        qxk_gemmf(r->pool, gemm, n, qx_cut_take(&cut, qxk_gemmf_room(gemm)));
     }
     if (own.y) {
         qx_qbeside_end(q, &own, m, is_codes, r->out);

@@ -180,8 +180,10 @@ void qx_qbeside_end(const struct qx_qlinear *q, const struct qx_qmatrix *at, int
                     bool is_codes, void *y);
 size_t qx_qbeside_scratch(const struct qx_qlinear *q, int64_t m);
 
-/* Matrices on float32 (qfloat.c). */
-void qx_qfloat_run(struct qx_qrun *r);
+/* Matrices on float32 (qfloat.c): products r[n] of the same input, 1 to QXK_TOGETHER, where
+ * qx_qfloat_goes_with(r, r + i) holds for all. */
+void qx_qfloat_run(struct qx_qrun *r, int n);
+bool qx_qfloat_goes_with(const struct qx_qrun *a, const struct qx_qrun *b);
 /* m rows; is_codes: they become codes. */
 size_t qx_qfloat_scratch(const struct qx_qlinear *q, int64_t m, bool is_codes);
 

@@ -404,7 +404,7 @@ static void matrix_run(struct qx_qrun *r)
 void qx_qlinear_run(struct qx_qrun *r)
 {
     if (r->q->act.bits == 0) {
-        qx_qfloat_run(r);
+        qx_qfloat_run(r, 1);
     } else if (r->q->kind == QX_QMATRIX) {
         matrix_run(r);
     } else {

@@ -3,7 +3,9 @@
 #include "base/rng.h"
 #include "kernels/gemm.h"
 #include "kernels/kernels.h"
+#include "kernels/pages.h"
 #include "kernels/ref/math.h"
+#include "kernels/rungs.h"
 #include "kernels/tiles.h"
 #include "base/pool.h"
 
@@ -161,6 +163,116 @@ static void threads_do_not_change_a_product(void **state)
     free(y[1]);
 }
 
+/* Products of float32 with 4-bit codes 0..15, zero 15, groups of 32. */
+enum { TOGETHER_M = 3, TOGETHER_K = 200, GROUPS = (TOGETHER_K + 31) / 32 };
+
+static void pack_w4(struct qxk_w4 *w, int64_t n, int top)
+{
+    int8_t *codes = malloc((size_t)n * TOGETHER_K);
+    float *scales = malloc((size_t)n * GROUPS * sizeof *scales);
+    uint8_t *zeros = malloc((size_t)n * GROUPS);
+    for (int64_t i = 0; i < n * TOGETHER_K; i++) {
+        codes[i] = (int8_t)(top > 0 ? i % (top + 1) : 0);
+    }
+    for (int64_t i = 0; i < n * GROUPS; i++) {
+        scales[i] = 0.25f + (float)(i % 7);
+        zeros[i] = 15;
+    }
+    const struct qxk_w4_source from = {.codes = codes,
+                                       .scales = scales,
+                                       .zeros = zeros,
+                                       .n = n,
+                                       .k = TOGETHER_K,
+                                       .group = 32,
+                                       .is_f16 = true};
+    assert_int_equal(qxk_w4_pack(w, &from, NULL), QX_OK);
+    free(codes);
+    free(scales);
+    free(zeros);
+}
+
+static void products_together_are_products_apart(void **state)
+{
+    (void)state;
+    static const int64_t n[3] = {300, 40, 10};
+    static float x[TOGETHER_M * TOGETHER_K], y[2][3][TOGETHER_M * 300];
+    struct qxk_w4 w[3] = {0};
+    struct qxk_gemmf g[3];
+    struct qx_pool *pool = NULL;
+    for (int i = 0; i < TOGETHER_M * TOGETHER_K; i++) {
+        x[i] = (float)(i % 37) - 18.3f;
+    }
+    for (int i = 0; i < 3; i++) {
+        pack_w4(&w[i], n[i], 15);
+        g[i] = (struct qxk_gemmf){
+            .w4 = &w[i], .x = x, .y = y[0][i], .m = TOGETHER_M, .ldx = TOGETHER_K, .ldy = n[i]};
+        assert_true(qxk_gemmf_goes_with(g, g + i));
+    }
+    void *room = qx_mem_aligned(qxk_gemmf_room(g));
+    assert_int_equal(qx_pool_new(3, &pool, NULL), QX_OK);
+    qxk_gemmf(pool, g, 3, room);
+    for (int i = 0; i < 3; i++) {
+        g[i].y = y[1][i];
+        qxk_gemmf(NULL, &g[i], 1, room);
+        assert_memory_equal(y[0][i], y[1][i], (size_t)(TOGETHER_M * n[i]) * sizeof(float));
+        qxk_w4_release(&w[i]);
+    }
+    g[1].x = x + 1;
+    assert_false(qxk_gemmf_goes_with(g, g + 1));
+    qx_pool_free(pool);
+    qx_mem_free(room);
+}
+
+/* The largest sum of a group of 32: every input 2^22 units, every weight -15. */
+static void a_short_group_holds_its_largest_sum(void **state)
+{
+    (void)state;
+    static float x[TOGETHER_K], y[2][64];
+    struct qxk_w4 w = {0};
+    for (int i = 0; i < TOGETHER_K; i++) {
+        x[i] = 0x1.fffffep0f;
+    }
+    pack_w4(&w, 64, 0);
+    struct qxk_gemmf g = {.w4 = &w, .x = x, .y = y[0], .m = 1, .ldx = TOGETHER_K, .ldy = 64};
+    int8_t *room = qx_mem_aligned(qxk_gemmf_room(&g));
+    qxk_gemmf(NULL, &g, 1, room);
+    g.y = y[1];
+    g.digits = room;
+    g.parts = (void *)(room + QXK_DIGITS * qxk_split_ld(&g));
+    qxk_gemm_f32s4_ref(&g, 0, 1, 0, 1);
+    assert_memory_equal(y[0], y[1], sizeof y[0]);
+    double sum = 0.0;
+    for (int b = 0; b < GROUPS; b++) {
+        sum -= 15.0 * 2.0 * (b < GROUPS - 1 ? 32 : TOGETHER_K % 32) * (0.25 + b % 7);
+    }
+    assert_true(fabs((double)y[0][0] / sum - 1.0) < 1e-6);
+    qxk_w4_release(&w);
+    qx_mem_free(room);
+}
+
+static void small_weights_share_a_page(void **state)
+{
+    (void)state;
+    enum { N = 12, BYTES = 300000 };
+    void *owner[N];
+    unsigned char *p[N];
+    int apart = 0;
+    for (int i = 0; i < N; i++) {
+        p[i] = qxk_pages_alloc(BYTES, &owner[i]);
+        assert_non_null(p[i]);
+        assert_int_equal((uintptr_t)p[i] % 64, 0);
+        assert_int_equal(p[i][0] | p[i][BYTES - 1], 0);
+        memset(p[i], i + 1, BYTES);
+        apart += i > 0 && owner[i] != owner[i - 1];
+    }
+    assert_int_equal(apart, 1); /* 6 of them fill one */
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(p[i][0], i + 1);
+        assert_int_equal(p[i][BYTES - 1], i + 1);
+        qxk_pages_free(owner[i]);
+    }
+}
+
 static void wrong_requests_are_refused(void **state)
 {
     (void)state;
@@ -218,6 +330,9 @@ int main(void)
         cmocka_unit_test(softmax_sums_to_one_and_norm_is_normal),
         cmocka_unit_test(tiles_cover_everything_once),
         cmocka_unit_test(threads_do_not_change_a_product),
+        cmocka_unit_test(products_together_are_products_apart),
+        cmocka_unit_test(a_short_group_holds_its_largest_sum),
+        cmocka_unit_test(small_weights_share_a_page),
         cmocka_unit_test(wrong_requests_are_refused),
         cmocka_unit_test(packing_survives_a_lack_of_memory),
     };
