@@ -68,6 +68,21 @@ static float scale_of(const struct qx_attr *attr, int64_t d)
     return attr[SCALE].is_given ? (float)attr[SCALE].f : (float)(1.0 / sqrt((double)d));
 }
 
+/* One place behind `past` others: the heads that share keys are queries of one call, which lie d apart. */
+static void place_run(const struct qxk_attention *heads, int64_t share, int64_t past,
+                      int64_t window)
+{
+    struct qxk_attention a = *heads;
+    const int64_t n_k = past + 1, first = window > 0 && n_k > window ? n_k - window : 0;
+    a.n_q = share;
+    a.n_k = n_k - first;
+    a.seen = 0;
+    a.ld_q = a.d;
+    a.k += first * a.ld_kv;
+    a.v += first * a.ld_kv;
+    qxk_get()->attention(&a);
+}
+
 /* One head over one sequence. Queries that do not see the first key any more go one by one, each with the
  * keys of its own window. */
 static void head_run(const struct qxk_attention *head, int64_t past, int64_t window)
@@ -79,17 +94,11 @@ static void head_run(const struct qxk_attention *head, int64_t past, int64_t win
     if (a.n_q > 0) {
         qxk_get()->attention(&a);
     }
-    for (int64_t i = a.n_q, first; i < n; i++) {
-        first = past + i + 1 - window;
+    for (int64_t i = a.n_q; i < n; i++) {
         struct qxk_attention one = *head;
-        one.n_q = 1;
-        one.n_k = window;
-        one.seen = 0;
         one.q += i * one.ld_q;
         one.out += i * one.ld_q;
-        one.k += first * one.ld_kv;
-        one.v += first * one.ld_kv;
-        qxk_get()->attention(&one);
+        place_run(&one, 1, past + i, window);
     }
 }
 
@@ -111,13 +120,17 @@ static enum qx_status attention(const struct qx_run *r, struct qx_error *err)
     for (int64_t row = 0; row < r->rows; row++) {
         const int64_t first = r->start[row];
         a.n_q = r->start[row + 1] - first;
-        for (int64_t i = 0; i < heads; i++) {
+        for (int64_t i = 0; i < heads; i += a.n_q == 1 ? share : 1) {
             const int64_t at = first * a.ld_q + i * a.d, at_kv = first * a.ld_kv + i / share * a.d;
             a.q = r->in[0] + at;
             a.k = keys + at_kv;
             a.v = values + at_kv;
             a.out = r->out + at;
-            head_run(&a, r->past, attr[WINDOW].i);
+            if (a.n_q == 1) {
+                place_run(&a, share, r->past, attr[WINDOW].i);
+            } else {
+                head_run(&a, r->past, attr[WINDOW].i);
+            }
         }
     }
     return QX_OK;
