@@ -59,9 +59,9 @@ double qxk_peak_gops(enum qx_isa isa, const char **what)
     }
     return ops / best * 1e-9;
 }
-static void read_all(const char *p, unsigned long bytes)
+static void read_all(const void *from, unsigned long bytes)
 {
-    const char *end = p + bytes / 256 * 256;
+    const char *p = from, *end = p + bytes / 256 * 256;
     __asm__ volatile("1:\n\tvmovups (%0), %%ymm0\n\tvmovups 32(%0), %%ymm1\n\t"
                      "vmovups 64(%0), %%ymm2\n\tvmovups 96(%0), %%ymm3\n\t"
                      "vmovups 128(%0), %%ymm4\n\tvmovups 160(%0), %%ymm5\n\t"
@@ -79,12 +79,19 @@ double qxk_peak_gops(enum qx_isa isa, const char **what)
     return 0.0;
 }
 
-static void read_all(const char *p, unsigned long bytes)
+static void read_all(const void *from, unsigned long bytes)
 {
-    (void)p;
+    (void)from;
     (void)bytes;
 }
 #endif
+
+void qxk_peak_read(const void *p, unsigned long bytes)
+{
+    if (qx_cpu_get()->avx2) {
+        read_all(p, bytes);
+    }
+}
 
 double qxk_peak_read_gbs(unsigned long bytes)
 {

@@ -9,5 +9,7 @@
 double qxk_peak_gops(enum qx_isa isa, const char **what);
 /* GB/s of reading `bytes` again and again (best of a few). */
 double qxk_peak_read_gbs(unsigned long bytes);
+/* Reads bytes, rounded down to 256, and does nothing with them. Nothing without AVX2. */
+void qxk_peak_read(const void *p, unsigned long bytes);
 
 #endif

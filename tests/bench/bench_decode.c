@@ -1,13 +1,15 @@
 /* Decoding, one token at a time, of a Llama-shaped model with random weights made on the spot: tokens a
- * second, weights read a second against the machine's read bandwidth (by the clock, and by the threads' CPU time,
- * which other programs disturb less), peak resident memory; FP32, FP16, INT8
- * and INT4 weights only. Each format runs in a process of its own. Figures are printed, never asserted.
+ * second, weights read a second, and their share of a plain read by the same threads, which follows each step
+ * (the median of the shares, by the clock and by the threads' CPU time: memory is as fast as its other users
+ * leave it), peak resident memory; FP32, FP16, INT8 and INT4 weights only. Each format runs in a process of its
+ * own. Figures are printed, never asserted.
  *   bench_decode [--layers N] [--hidden N] [--inner N] [--heads N] [--kv N] [--vocab N] [--steps N]
  *                [--prompt N] [--threads N] [--only fp32,fp16,int8,int4]
  * The defaults but for --layers 2 are TinyLlama's shape; --layers 22 is its size: 1.1 billion weights,
  * 4.4 GB in the folder for temporary files. */
 #include "base/fs.h"
 #include "base/pool.h"
+#include "kernels/pages.h"
 #include "kernels/peak.h"
 #include "qx/cpu.h"
 #include "qx/decode.h"
@@ -227,7 +229,9 @@ static double peak_mb(bool reset)
 }
 
 struct answer {
-    double prompt_s, step_s, cpu_s, peak_mb, all_peak_mb;
+    double prompt_s, step_s, cpu_s, read_gbs; /* the best of each */
+    double share, cpu_share;                  /* medians */
+    double peak_mb, all_peak_mb;
 };
 
 /* CPU time of all threads. */
@@ -238,7 +242,70 @@ static double cpu_s(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static struct answer measure(const struct format *f, int threads)
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double median(double *of, int n)
+{
+    qsort(of, (size_t)n, sizeof *of, by_value);
+    return of[n / 2];
+}
+
+enum { READ_BYTES = 1 << 28, READ_PART = 1 << 20 };
+
+static void read_part_of(void *memory, int64_t i, int worker)
+{
+    (void)worker;
+    qxk_peak_read((const char *)memory + i * READ_PART, READ_PART);
+}
+
+static void step(struct qx_decode *d, int n_prompt, const int32_t *ids)
+{
+    struct qx_error err;
+    qx_decode_rewind(d, n_prompt);
+    if (qx_decode_feed(d, ids, 1, NULL, &err) != QX_OK) {
+        stop(&err);
+    }
+}
+
+/* Steps behind the prompt, each followed by a plain read. `bytes`: of weights a step. */
+static void time_steps(struct qx_decode *d, int n_prompt, const int32_t *ids, struct qx_pool *pool,
+                       double bytes, struct answer *a)
+{
+    enum { MOST = 1000 };
+    double shares[MOST], cpu_shares[MOST];
+    const int asked = option("--steps", 24), steps = asked < MOST ? asked : MOST;
+    void *owner = NULL, *memory = qxk_pages_alloc(READ_BYTES, &owner);
+    for (int i = 0; memory && i < steps; i++) {
+        double cpu[3], at[3];
+        cpu[0] = cpu_s();
+        at[0] = qx_clock_s();
+        step(d, n_prompt, ids);
+        at[1] = qx_clock_s();
+        cpu[1] = cpu_s();
+        qx_pool_for(pool, READ_BYTES / READ_PART, read_part_of, memory);
+        at[2] = qx_clock_s();
+        cpu[2] = cpu_s();
+        const double s = at[1] - at[0], c = (cpu[1] - cpu[0]) / qx_pool_threads(pool);
+        const double gbs = 1e-9 * READ_BYTES / (at[2] - at[1]);
+        a->step_s = s < a->step_s ? s : a->step_s;
+        a->cpu_s = c < a->cpu_s ? c : a->cpu_s;
+        a->read_gbs = gbs > a->read_gbs ? gbs : a->read_gbs;
+        shares[i] = bytes / READ_BYTES * (at[2] - at[1]) / s;
+        cpu_shares[i] = bytes / READ_BYTES * (cpu[2] - cpu[1]) / (cpu[1] - cpu[0]);
+    }
+    qxk_pages_free(owner);
+    if (memory && steps > 0) {
+        a->share = median(shares, steps);
+        a->cpu_share = median(cpu_shares, steps);
+    }
+}
+
+/* linear: weights of the products of a step. */
+static struct answer measure(const struct format *f, int threads, double linear)
 {
     struct qx_model *model = NULL;
     struct qx_net *net = NULL;
@@ -247,7 +314,7 @@ static struct answer measure(const struct format *f, int threads)
     struct qx_decode *d = NULL;
     struct qx_error err = {0};
     struct answer a = {.step_s = 1e9, .cpu_s = 1e9};
-    const int steps = option("--steps", 12), n_prompt = option("--prompt", 32);
+    const int n_prompt = option("--prompt", 32);
     if (qx_model_open(folder, &model, &err) != QX_OK || qx_net_open(model, &net, &err) != QX_OK ||
         qx_weights_new(net, &w, &err) != QX_OK || qx_pool_new(threads, &pool, &err) != QX_OK) {
         stop(&err);
@@ -259,25 +326,17 @@ static struct answer measure(const struct format *f, int threads)
     for (int i = 0; i < n_prompt; i++) {
         ids[i] = (int32_t)(i * 977 % qx_net_n_classes(net));
     }
-    if (qx_decode_open(net, w, n_prompt + steps, pool, &d, &err) != QX_OK) {
+    if (qx_decode_open(net, w, n_prompt + 1, pool, &d, &err) != QX_OK) {
         stop(&err);
     }
-    double start = qx_clock_s();
+    const double start = qx_clock_s();
     if (qx_decode_feed(d, ids, n_prompt, NULL, &err) != QX_OK) {
         stop(&err);
     }
     a.prompt_s = qx_clock_s() - start;
-    for (int i = 0; i < steps; i++) {
-        const double cpu_start = cpu_s();
-        start = qx_clock_s();
-        if (qx_decode_feed(d, ids, 1, NULL, &err) != QX_OK) {
-            stop(&err);
-        }
-        const double s = qx_clock_s() - start, cpu = (cpu_s() - cpu_start) / threads;
-        a.step_s = s < a.step_s ? s : a.step_s;
-        a.cpu_s = cpu < a.cpu_s ? cpu : a.cpu_s;
-    }
+    step(d, n_prompt, ids);
     a.peak_mb = peak_mb(false);
+    time_steps(d, n_prompt, ids, pool, linear * f->bytes_a_weight, &a);
     free(ids);
     qx_decode_close(&d);
     qx_pool_free(pool);
@@ -288,7 +347,7 @@ static struct answer measure(const struct format *f, int threads)
 }
 
 /* In a process of its own, for the memory. */
-static struct answer measure_apart(const struct format *f, int threads)
+static struct answer measure_apart(const struct format *f, int threads, double linear)
 {
     struct answer a = {0};
     int ends[2];
@@ -299,7 +358,7 @@ static struct answer measure_apart(const struct format *f, int threads)
     fflush(stdout);
     const pid_t child = fork();
     if (child == 0) {
-        a = measure(f, threads);
+        a = measure(f, threads, linear);
         _exit(write(ends[1], &a, sizeof a) == (ssize_t)sizeof a ? 0 : 1);
     }
     close(ends[1]);
@@ -310,29 +369,6 @@ static struct answer measure_apart(const struct format *f, int threads)
     close(ends[0]);
     waitpid(child, NULL, 0);
     return a;
-}
-
-static void read_one(void *arg, int64_t i, int worker)
-{
-    (void)worker;
-    ((double *)arg)[i] = qxk_peak_read_gbs(256ul << 20);
-}
-
-/* All threads at once. */
-static double read_gbs(int threads)
-{
-    struct qx_pool *pool = NULL;
-    double part[64] = {0}, sum = 0.0;
-    threads = threads < 64 ? threads : 64;
-    if (qx_pool_new(threads, &pool, NULL) != QX_OK) {
-        return 0.0;
-    }
-    qx_pool_for(pool, threads, read_one, part);
-    for (int i = 0; i < threads; i++) {
-        sum += part[i];
-    }
-    qx_pool_free(pool);
-    return sum;
 }
 
 int main(int argc, char **argv)
@@ -350,25 +386,23 @@ int main(int argc, char **argv)
     struct answer fp32 = {0};
     write_model(&s);
     atexit(remove_model);
-    const double gbs = read_gbs(threads);
-    printf("%.0f million weights (%.0f read a step), %s, %d threads, memory read at %.1f GB/s\n",
+    printf("%.0f million weights (%.0f read a step), %s, %d threads\n",
            1e-6 * (linear + (double)s.vocabulary * s.hidden), 1e-6 * linear, qx_cpu_get()->name,
-           threads, gbs);
-    printf("          prompt tok/s   tokens/s  x fp32   GB/s  of read  by CPU time  peak MB  x "
-           "fp32  with "
-           "packing\n");
+           threads);
+    printf("          prompt tok/s   tokens/s  x fp32   GB/s  plain  of read  by CPU time  peak MB "
+           " x fp32  "
+           "with packing\n");
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         const struct format *f = &formats[i];
         if (!is_wanted(f->name)) {
             continue;
         }
-        const struct answer a = measure_apart(f, threads);
+        const struct answer a = measure_apart(f, threads, linear);
         fp32 = f->bits ? fp32 : a;
-        const double rate = 1e-9 * linear * f->bytes_a_weight / a.step_s;
-        printf("  %-6s %13.1f %10.2f %7.2f %6.1f %7.0f%% %5.2fx %4.0f%% %8.0f %7.2f %13.0f\n",
+        printf("  %-6s %13.1f %10.2f %7.2f %6.1f %6.1f %7.0f%% %5.2fx %4.0f%% %8.0f %7.2f %13.0f\n",
                f->name, option("--prompt", 32) / a.prompt_s, 1.0 / a.step_s, fp32.step_s / a.step_s,
-               rate, 100.0 * rate / gbs, fp32.cpu_s / a.cpu_s,
-               100.0 * rate / gbs * a.step_s / a.cpu_s, a.peak_mb,
+               1e-9 * linear * f->bytes_a_weight / a.step_s, a.read_gbs, 100.0 * a.share,
+               fp32.cpu_s / a.cpu_s, 100.0 * a.cpu_share, a.peak_mb,
                fp32.peak_mb > 0 ? a.peak_mb / fp32.peak_mb : 0.0, a.all_peak_mb);
         fflush(stdout);
     }
