@@ -11,7 +11,7 @@ int qx_net_layer_node(const struct qx_net *net, int layer)
 {
     for (int i = 0; i < net->n_nodes; i++) {
         const struct qx_node *node = net->nodes[i];
-        if (qx_node_tapped(net, node) == layer) {
+        if (qx_node_feeds(net, node, layer)) {
             return i;
         }
     }

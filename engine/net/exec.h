@@ -112,7 +112,8 @@ void qx_exec_norms(struct qx_exec *e);
 
 bool qx_node_is(const struct qx_node *node, const char *op);
 bool qx_node_is_tapped(const struct qx_node *node); /* its input is shown to a tap */
-int qx_node_tapped(const struct qx_net *net, const struct qx_node *node); /* as whose; -1: not */
+/* The same as an input of that layer. Of layer -1 there is none. */
+bool qx_node_feeds(const struct qx_net *net, const struct qx_node *node, int layer);
 /* Node that multiplies the inputs of a layer, the first of them; -1: none. */
 int qx_net_layer_node(const struct qx_net *net, int layer);
 /* begin[rows + 1]: where the values of each row of its input begin. */

@@ -88,9 +88,10 @@ bool qx_node_is_tapped(const struct qx_node *node)
            node->in[0]->tensor < 0;
 }
 
-int qx_node_tapped(const struct qx_net *net, const struct qx_node *node)
+bool qx_node_feeds(const struct qx_net *net, const struct qx_node *node, int layer)
 {
-    return qx_node_is_tapped(node) ? net->layer_of_tensor[node->in[1]->tensor] : -1;
+    return layer >= 0 && qx_node_is_tapped(node) &&
+           net->layer_of_tensor[node->in[1]->tensor] == layer;
 }
 
 bool qx_net_layer_is_end(const struct qx_net *net, int layer, bool is_last)
@@ -103,7 +104,7 @@ bool qx_net_layer_is_end(const struct qx_net *net, int layer, bool is_last)
     }
     for (int i = 0; end && i < net->n_nodes; i++) {
         const struct qx_node *node = net->nodes[i];
-        if (qx_node_tapped(net, node) == layer &&
+        if (qx_node_feeds(net, node, layer) &&
             (node == end || (!is_last && node->in[0] == end->in[0]))) {
             return true;
         }
@@ -130,7 +131,7 @@ bool qx_net_layer_input(const struct qx_net *net, int layer, struct qx_channels 
 {
     for (int i = 0; i < net->n_nodes; i++) {
         const struct qx_node *node = net->nodes[i];
-        if (qx_node_tapped(net, node) != layer) {
+        if (!qx_node_feeds(net, node, layer)) {
             continue;
         }
         const struct qx_shape *s = &node->in[0]->shape;
@@ -151,7 +152,7 @@ int qx_net_layer_reads(const struct qx_net *net, int layer)
     int value = -1;
     for (int i = 0; i < net->n_nodes; i++) {
         const struct qx_node *node = net->nodes[i];
-        if (qx_node_tapped(net, node) == layer) {
+        if (qx_node_feeds(net, node, layer)) {
             if (value >= 0 && value != node->in[0]->index) {
                 return -1;
             }

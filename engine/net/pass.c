@@ -176,8 +176,8 @@ static void decode_weight(const struct qx_forward *f, struct qx_worker *w,
 
 static bool is_tapped(const struct qx_forward *f, const struct qx_node *node)
 {
-    const int layer = f->mode == QX_FORWARD_TAP ? qx_node_tapped(f->net, node) : -1;
-    return layer >= 0 && (f->tap_layer < 0 || layer == f->tap_layer);
+    return f->mode == QX_FORWARD_TAP &&
+           (f->tap_layer < 0 ? qx_node_is_tapped(node) : qx_node_feeds(f->net, node, f->tap_layer));
 }
 
 static enum qx_status run_float(const struct qx_forward *f, struct qx_worker *w, int at,

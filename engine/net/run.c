@@ -60,7 +60,7 @@ enum qx_status qx_net_compare(const struct qx_net *net, const struct qx_weights 
 static int tap_end(const struct qx_net *net, int layer)
 {
     int end = net->n_nodes;
-    while (layer >= 0 && end > 0 && qx_node_tapped(net, net->nodes[end - 1]) != layer) {
+    while (layer >= 0 && end > 0 && !qx_node_feeds(net, net->nodes[end - 1], layer)) {
         end--;
     }
     return end;
