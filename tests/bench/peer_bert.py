@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Sentences through a classifier of BERT-base's shape with random weights: the whole program beside torch.
+"""Sentences through a classifier of BERT-base's shape with random weights (the network of samples/bert-sentiment,
+larger): the whole program beside torch.
 
 `qexplore eval` in FP32 and in INT8 with dynamic activations (per token), and torch in FP32 and after
 torch.ao.quantization.quantize_dynamic, in turn on the same rows and cores. torch gets batches of rows of like
@@ -21,55 +22,21 @@ import time
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, "samples"))
+SAMPLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+                       "samples")
+sys.path[:0] = [SAMPLES, os.path.join(SAMPLES, "bert-sentiment")]
+import make  # noqa: E402
 import safetensors_io  # noqa: E402
 
-WIDTH, HEADS, INNER, LENGTH, WORDS, CLASSES, BATCH = 768, 12, 3072, 128, 30522, 3, 32
-PARTS = (("query", "attention.self.query", WIDTH, WIDTH), ("key", "attention.self.key", WIDTH, WIDTH),
-         ("value", "attention.self.value", WIDTH, WIDTH), ("mixed", "attention.output.dense", WIDTH, WIDTH),
-         ("inner", "intermediate.dense", WIDTH, INNER), ("outer", "output.dense", INNER, WIDTH))
-NORMS = (("norm1", "attention.output.LayerNorm"), ("norm2", "output.LayerNorm"))
+LENGTH, WORDS, BATCH = 128, 30522, 32
 
 
-class Bert(nn.Module):
-    def __init__(self, layers):
-        super().__init__()
-        self.word, self.position = nn.Embedding(WORDS, WIDTH), nn.Embedding(LENGTH, WIDTH)
-        self.kind, self.norm = nn.Embedding(2, WIDTH), nn.LayerNorm(WIDTH, 1e-12)
-        self.layers = nn.ModuleList(nn.ModuleDict(
-            {**{part: nn.Linear(k, n) for part, _, k, n in PARTS},
-             **{norm: nn.LayerNorm(WIDTH, 1e-12) for norm, _ in NORMS}}) for _ in range(layers))
-        self.pooler, self.classifier = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, CLASSES)
-        for p in self.parameters():
-            if p.dim() == 2:
-                nn.init.normal_(p, std=0.05)
-
-    def forward(self, ids):
-        n, t = ids.shape
-        x = self.norm(self.word(ids) + self.position.weight[:t] + self.kind.weight[0])
-        mask = torch.zeros(n, 1, 1, t).masked_fill((ids == 0)[:, None, None], -float("inf"))
-        for layer in self.layers:
-            q, k, v = (layer[p](x).view(n, t, HEADS, -1).transpose(1, 2)
-                       for p in ("query", "key", "value"))
-            weights = (q @ k.transpose(2, 3) / (WIDTH // HEADS) ** 0.5 + mask).softmax(-1)
-            x = layer["norm1"](x + layer["mixed"]((weights @ v).transpose(1, 2).reshape(n, t, -1)))
-            x = layer["norm2"](x + layer["outer"](F.gelu(layer["inner"](x))))
-        return self.classifier(torch.tanh(self.pooler(x[:, 0])))
-
-    def names(self):
-        at = "bert.embeddings"
-        modules = {f"{at}.word_embeddings": self.word, f"{at}.position_embeddings": self.position,
-                   f"{at}.token_type_embeddings": self.kind, f"{at}.LayerNorm": self.norm,
-                   "bert.pooler.dense": self.pooler, "classifier": self.classifier}
-        for i, layer in enumerate(self.layers):
-            for part, name in [p[:2] for p in PARTS] + list(NORMS):
-                modules[f"bert.encoder.layer.{i}.{name}"] = layer[part]
-        return {f"{name}.{part}": p.detach().numpy() for name, module in modules.items()
-                for part, p in module.named_parameters()}
+def network(layers):
+    make.LENGTH = LENGTH
+    make.CONFIG.update(hidden_size=768, num_hidden_layers=layers, num_attention_heads=12,
+                       intermediate_size=3072, vocab_size=WORDS, max_position_embeddings=LENGTH)
+    return make.Bert().eval()
 
 
 def folder_write(folder, net, ids, labels):
@@ -78,12 +45,7 @@ def folder_write(folder, net, ids, labels):
                         {"input_ids": ids.astype(np.int32),
                          "attention_mask": (ids != 0).astype(np.uint8),
                          "labels": labels.astype(np.uint8)}, {"task": "classification"})
-    safetensors_io.write_json(os.path.join(folder, "config.json"), {
-        "architectures": ["BertForSequenceClassification"], "model_type": "bert",
-        "hidden_size": WIDTH, "num_hidden_layers": len(net.layers), "num_attention_heads": HEADS,
-        "intermediate_size": INNER, "vocab_size": WORDS, "max_position_embeddings": LENGTH,
-        "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-12,
-        "id2label": {str(i): str(i) for i in range(CLASSES)}})
+    safetensors_io.write_json(os.path.join(folder, "config.json"), make.CONFIG)
 
 
 def torch_run(net, ids):
@@ -117,8 +79,8 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
-    net = Bert(args.layers).eval()
-    int8 = torch.ao.quantization.quantize_dynamic(net, {nn.Linear}, dtype=torch.qint8)
+    net = network(args.layers)
+    int8 = torch.ao.quantization.quantize_dynamic(net, {torch.nn.Linear}, dtype=torch.qint8)
     ids = np.zeros((args.rows, LENGTH), np.int64)
     for row in ids:
         n = rng.integers(8, LENGTH + 1)
