@@ -170,7 +170,8 @@ typedef void qxk_split_row_fn(const float *x, int64_t k, int64_t part, int8_t *d
  * f = fma(v * part scale, group's scale, f) (w4). v * part scale overflows where |x| code does.
  * With a table of 16 values (w4), codes are looked up and each group is summed by fma, then scaled and
  * added by fma.
- * The same bits on every rung. NaN and infinities of x reach y. Of the epilogue w_scale, w_zero (w8), bias
+ * The same bits on every rung. NaN and infinities of x reach y: without a table either makes all outputs of its row
+ * NaN, where float32 gives infinities for an infinity times weights other than 0. Of the epilogue w_scale, w_zero (w8), bias
  * and act apply. */
 #define QXK_F32_PART 128
 struct qxk_gemmf {
